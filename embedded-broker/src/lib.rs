@@ -1,0 +1,1 @@
+//! An in-memory single-node Kafka for demos and tests

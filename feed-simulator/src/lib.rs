@@ -1,0 +1,1 @@
+//! Market models and replay of recorded files into Kafka

@@ -1,0 +1,1 @@
+//! The Tickgate gateway: Kafka ticks to WebSocket clients
