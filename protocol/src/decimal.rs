@@ -241,7 +241,9 @@ impl<'de> Deserialize<'de> for Decimal {
                 Ok(Decimal { mantissa: value, scale: 0 })
             }
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Decimal, E> {
-                i64::try_from(value).map(|m| Decimal { mantissa: m, scale: 0 }).map_err(|_| E::custom(NotDecimal))
+                i64::try_from(value)
+                    .map(|m| Decimal { mantissa: m, scale: 0 })
+                    .map_err(|_| E::custom(NotDecimal))
             }
             fn visit_f64<E: de::Error>(self, value: f64) -> Result<Decimal, E> {
                 Decimal::from_f64(value).map_err(E::custom)
@@ -265,14 +267,34 @@ mod tests {
 
     #[test]
     fn exponents_become_plain_decimals() {
-        for (text, plain) in [("1e3", "1000"), ("1e-7", "0.0000001"), ("1.50E+2", "150"), ("0e5", "0"), ("0.0e9", "0")] {
+        for (text, plain) in
+            [("1e3", "1000"), ("1e-7", "0.0000001"), ("1.50E+2", "150"), ("0e5", "0"), ("0.0e9", "0")]
+        {
             assert_eq!(Decimal::parse(text).unwrap().to_string(), plain, "{text}");
         }
     }
 
     #[test]
     fn what_is_not_a_decimal() {
-        let bad = ["", "-", ".", ".5", "5.", "1.2.3", "abc", "1e", "1e99", "NaN", "0x10", " 1", "1 ", "+1", "99999999999999999999", "1.0000000000000000000", "--1"];
+        let bad = [
+            "",
+            "-",
+            ".",
+            ".5",
+            "5.",
+            "1.2.3",
+            "abc",
+            "1e",
+            "1e99",
+            "NaN",
+            "0x10",
+            " 1",
+            "1 ",
+            "+1",
+            "99999999999999999999",
+            "1.0000000000000000000",
+            "--1",
+        ];
         for text in bad {
             assert_eq!(Decimal::parse(text), Err(NotDecimal), "{text:?}");
         }

@@ -15,12 +15,12 @@
 pub mod channel;
 pub mod checker;
 pub mod code;
-//pub mod command;
-//pub mod control;
+pub mod command;
+pub mod control;
 pub mod cursor;
 pub mod decimal;
 pub mod event;
-//pub mod frame;
+pub mod frame;
 pub mod position;
 pub mod record;
 
@@ -34,7 +34,5 @@ pub const SYMBOL_BYTES_MAX: usize = 64;
 
 /// Whether `text` can be a symbol: 1 to [`SYMBOL_BYTES_MAX`] bytes, no control characters, no `*` (patterns end in one).
 pub fn is_symbol(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= SYMBOL_BYTES_MAX
-        && !text.chars().any(|c| c == '*' || c.is_control())
+    !text.is_empty() && text.len() <= SYMBOL_BYTES_MAX && !text.chars().any(|c| c == '*' || c.is_control())
 }

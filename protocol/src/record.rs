@@ -162,8 +162,16 @@ pub enum RecordError {
 impl RecordError {
     /// Every label that [`RecordError::label`] gives.
     pub const LABELS: [&'static str; 10] = [
-        "oversize", "empty", "too_deep", "not_json", "missing_field", "unknown_type", "bad_number", "bad_time",
-        "bad_value", "bad_symbol",
+        "oversize",
+        "empty",
+        "too_deep",
+        "not_json",
+        "missing_field",
+        "unknown_type",
+        "bad_number",
+        "bad_time",
+        "bad_value",
+        "bad_symbol",
     ];
 
     /// A closed set of names, for metrics.
@@ -226,13 +234,15 @@ impl RecordDecoder {
         let not_json = |error: simd_json::Error| RecordError::NotJson(error.to_string());
         if *first == b'[' {
             let raws: Vec<RawTick<'_>> =
-                simd_json::serde::from_slice_with_buffers(&mut self.scratch, &mut self.buffers).map_err(not_json)?;
+                simd_json::serde::from_slice_with_buffers(&mut self.scratch, &mut self.buffers)
+                    .map_err(not_json)?;
             for raw in raws {
                 sink(raw.check());
             }
         } else {
             let raw: RawTick<'_> =
-                simd_json::serde::from_slice_with_buffers(&mut self.scratch, &mut self.buffers).map_err(not_json)?;
+                simd_json::serde::from_slice_with_buffers(&mut self.scratch, &mut self.buffers)
+                    .map_err(not_json)?;
             sink(raw.check());
         }
         Ok(())

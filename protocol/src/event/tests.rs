@@ -46,7 +46,8 @@ fn golden_events() {
         asks: vec![(decimal("61659.8"), decimal("0"))],
         snapshot: false,
     });
-    let status = Body::Status(Status { state: TradingState::Halted, reason: Some(Cow::Borrowed("LULD \"T1\"")) });
+    let status =
+        Body::Status(Status { state: TradingState::Halted, reason: Some(Cow::Borrowed("LULD \"T1\"")) });
     let prev = Some(position("1f3a:3:88100"));
     let lines = [
         encode("AAPL", &trade, Tail { prev, ..Tail::default() }),

@@ -2,8 +2,8 @@
 
 use super::{Body, Book, Level, Quote, RecordError, Side, Status, TEXT_BYTES_MAX, Tick, Trade, TradingState};
 use crate::Decimal;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -97,7 +97,12 @@ impl<'a> RawTick<'a> {
             }),
             _ => return Err(RecordError::UnknownType),
         };
-        Ok(Tick { symbol, event_ns: time("event_ns", self.event_ns)?, send_ns: time("send_ns", self.send_ns)?, body })
+        Ok(Tick {
+            symbol,
+            event_ns: time("event_ns", self.event_ns)?,
+            send_ns: time("send_ns", self.send_ns)?,
+            body,
+        })
     }
 }
 

@@ -93,7 +93,8 @@ fn one_bad_element_costs_its_neighbours_nothing() {
 
 #[test]
 fn brackets_inside_strings_do_not_nest() {
-    let value = format!(r#"{{"type":"status","symbol":"A","state":"halted","note":"\"{}"}}"#, "[".repeat(100));
+    let value =
+        format!(r#"{{"type":"status","symbol":"A","state":"halted","note":"\"{}"}}"#, "[".repeat(100));
     assert_eq!(reason(&value), "ok");
 }
 
@@ -110,7 +111,14 @@ fn any_level() -> impl Strategy<Value = Level> {
 }
 
 fn any_body() -> impl Strategy<Value = Body<'static>> {
-    let trade = (any_decimal(), any_decimal(), proptest::option::of(any::<bool>()), any_text(), any_text(), any_text())
+    let trade = (
+        any_decimal(),
+        any_decimal(),
+        proptest::option::of(any::<bool>()),
+        any_text(),
+        any_text(),
+        any_text(),
+    )
         .prop_map(|(price, size, side, trade_id, venue, conditions)| {
             let side = side.map(|buy| if buy { Side::Buy } else { Side::Sell });
             Body::Trade(Trade { price, size, side, trade_id, venue, conditions })

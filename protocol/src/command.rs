@@ -1,0 +1,309 @@
+//! Requests from clients.
+//!
+//! A message is read in two steps: its JSON into optional fields, then into a [`Command`], so that an answer can name
+//! the request's `id` even when the rest of it makes no sense. Faults of one subscription among many stay with it.
+
+use crate::{Channel, ConflateMs, Decimal, Depth, OnSlow, Position};
+use serde::{Deserialize, Serialize};
+
+/// Longest text that a request may carry as its `id`, in bytes.
+pub const ID_BYTES_MAX: usize = 64;
+
+/// A request's `id`, echoed in its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Id {
+    /// An integer.
+    Number(i64),
+    /// A text of at most [`ID_BYTES_MAX`] bytes.
+    Text(String),
+}
+
+/// A request as a client sent it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The client's name for the request.
+    pub id: Option<Id>,
+    /// What it asks for.
+    pub command: Command,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Authenticate this session.
+    Auth {
+        /// The client's credentials. Never logged.
+        token: String,
+    },
+    /// Start or change subscriptions.
+    Subscribe {
+        /// What to subscribe to, each with its own verdict.
+        subscriptions: Vec<Subscription>,
+        /// Resume everything asked for from here.
+        cursor: Option<String>,
+    },
+    /// End subscriptions.
+    Unsubscribe {
+        /// What to end; options are ignored.
+        subscriptions: Vec<Subscription>,
+    },
+    /// Change the session.
+    Set {
+        /// Interval of heartbeats in milliseconds, 0 turns them off.
+        heartbeat_ms: Option<u64>,
+        /// Most bytes per second that the client wants, 0 removes the bound.
+        max_bytes_per_s: Option<u64>,
+    },
+    /// List the subscriptions held.
+    List,
+    /// Ask for a `pong`.
+    Ping,
+}
+
+/// One entry of a subscribe request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subscription {
+    /// The channel's name as asked, for the answer.
+    pub channel_name: String,
+    /// Symbols and patterns as asked.
+    pub symbols: Vec<String>,
+    /// The options, or what is wrong with them.
+    pub options: Result<(Channel, SubscribeOptions), Fault>,
+}
+
+/// What is wrong with one subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The code of the answer.
+    pub code: crate::Code,
+    /// What to do about it.
+    pub message: String,
+}
+
+/// Options of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// What happens when this client reads too slowly.
+    pub on_slow: OnSlow,
+    /// Interval of conflation.
+    pub conflate: ConflateMs,
+    /// Levels a side, of a book.
+    pub depth: Depth,
+    /// How many of the last trades to send first.
+    pub snapshot: u32,
+    /// Where to resume.
+    pub from: Option<From>,
+}
+
+impl SubscribeOptions {
+    /// What a subscription of `channel` gets that names no option.
+    pub const fn default_for(channel: Channel) -> Self {
+        Self {
+            on_slow: channel.default_on_slow(),
+            conflate: ConflateMs::NONE,
+            depth: Depth::ALL,
+            snapshot: 0,
+            from: None,
+        }
+    }
+}
+
+/// Where a subscription resumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// Strictly after this position.
+    Seq(Position),
+    /// At the first record whose Kafka timestamp is at or after this time, in nanoseconds since the Unix epoch.
+    TimeNs(i64),
+}
+
+/// A message that is no request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRequest {
+    /// The `id`, if that much could be read.
+    pub id: Option<Id>,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+struct RawRequest {
+    op: Option<String>,
+    id: Option<serde_json::Value>,
+    token: Option<String>,
+    subscriptions: Option<Vec<RawSubscription>>,
+    cursor: Option<String>,
+    heartbeat_ms: Option<serde_json::Value>,
+    max_bytes_per_s: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct RawSubscription {
+    channel: Option<String>,
+    symbols: Option<Vec<String>>,
+    on_slow: Option<String>,
+    conflate_ms: Option<serde_json::Value>,
+    depth: Option<serde_json::Value>,
+    snapshot: Option<serde_json::Value>,
+    from: Option<RawFrom>,
+}
+
+#[derive(Deserialize)]
+struct RawFrom {
+    seq: Option<String>,
+    time_ns: Option<serde_json::Value>,
+    speed: Option<Decimal>,
+    until_ns: Option<serde_json::Value>,
+}
+
+impl Request {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// [`BadRequest`] with a message for the client when the text is not a request.
+    pub fn parse(text: &str) -> Result<Self, BadRequest> {
+        let raw: RawRequest = serde_json::from_str(text)
+            .map_err(|error| BadRequest { id: id_of(text), message: format!("not a request: {error}") })?;
+        let id = match raw.id.as_ref().map(read_id) {
+            None => None,
+            Some(Some(id)) => Some(id),
+            Some(None) => {
+                let message = format!("`id` must be an integer or a text of at most {ID_BYTES_MAX} bytes");
+                return Err(BadRequest { id: None, message });
+            }
+        };
+        match raw.command() {
+            Ok(command) => Ok(Self { id, command }),
+            Err(message) => Err(BadRequest { id, message }),
+        }
+    }
+}
+
+/// The `id` of a message whose other fields have the wrong types.
+fn id_of(text: &str) -> Option<Id> {
+    #[derive(Deserialize)]
+    struct OnlyId {
+        id: Option<serde_json::Value>,
+    }
+    serde_json::from_str::<OnlyId>(text).ok()?.id.as_ref().and_then(read_id)
+}
+
+fn read_id(value: &serde_json::Value) -> Option<Id> {
+    match value {
+        serde_json::Value::Number(number) => number.as_i64().map(Id::Number),
+        serde_json::Value::String(text) if text.len() <= ID_BYTES_MAX => Some(Id::Text(text.clone())),
+        _ => None,
+    }
+}
+
+impl RawRequest {
+    fn command(self) -> Result<Command, String> {
+        let op = self.op.as_deref().ok_or("`op` is missing")?;
+        let subscriptions = |raw: Option<Vec<RawSubscription>>| -> Result<Vec<Subscription>, String> {
+            let raw =
+                raw.filter(|s| !s.is_empty()).ok_or("`subscriptions` must be an array that is not empty")?;
+            raw.into_iter().map(RawSubscription::check).collect()
+        };
+        Ok(match op {
+            "auth" => Command::Auth { token: self.token.ok_or("`token` is missing")? },
+            "subscribe" => {
+                Command::Subscribe { subscriptions: subscriptions(self.subscriptions)?, cursor: self.cursor }
+            }
+            "unsubscribe" => Command::Unsubscribe { subscriptions: subscriptions(self.subscriptions)? },
+            "set" => Command::Set {
+                heartbeat_ms: whole("heartbeat_ms", self.heartbeat_ms)?,
+                max_bytes_per_s: whole("max_bytes_per_s", self.max_bytes_per_s)?,
+            },
+            "list" => Command::List,
+            "ping" => Command::Ping,
+            _ => return Err("`op` must be auth, subscribe, unsubscribe, set, list or ping".to_owned()),
+        })
+    }
+}
+
+fn whole(field: &str, value: Option<serde_json::Value>) -> Result<Option<u64>, String> {
+    value
+        .map(|v| v.as_u64().ok_or_else(|| format!("`{field}` must be a whole number, zero or more")))
+        .transpose()
+}
+
+impl RawSubscription {
+    fn check(self) -> Result<Subscription, String> {
+        let channel_name = self.channel.clone().ok_or("a subscription lacks its `channel`")?;
+        let symbols = self.symbols.clone().ok_or("a subscription lacks its `symbols`")?;
+        let options = self.options(&channel_name);
+        Ok(Subscription { channel_name, symbols, options })
+    }
+
+    fn options(self, channel_name: &str) -> Result<(Channel, SubscribeOptions), Fault> {
+        let fault = |message: String| Fault { code: crate::Code::BadRequest, message };
+        let channel = Channel::parse(channel_name).ok_or_else(|| Fault {
+            code: crate::Code::UnknownChannel,
+            message: "`channel` must be trades, quotes, book or status".to_owned(),
+        })?;
+        let mut options = SubscribeOptions::default_for(channel);
+        if let Some(name) = &self.on_slow {
+            options.on_slow = OnSlow::parse(name)
+                .ok_or_else(|| fault("`on_slow` must be conflate, skip or disconnect".to_owned()))?;
+            if options.on_slow == OnSlow::Conflate && !channel.is_state() {
+                return Err(fault(
+                    "trades cannot be conflated: `on_slow` must be skip or disconnect".to_owned(),
+                ));
+            }
+        }
+        if let Some(ms) = whole("conflate_ms", self.conflate_ms).map_err(fault)? {
+            options.conflate = ConflateMs::round_up(ms)
+                .ok_or_else(|| fault("`conflate_ms` must be from 0 to 1000".to_owned()))?;
+            if options.conflate != ConflateMs::NONE && !matches!(channel, Channel::Quotes | Channel::Book) {
+                return Err(fault("`conflate_ms` is for quotes and book".to_owned()));
+            }
+        }
+        if let Some(levels) = whole("depth", self.depth).map_err(fault)? {
+            options.depth =
+                Depth::new(levels).filter(|d| channel == Channel::Book || *d == Depth::ALL).ok_or_else(
+                    || fault("`depth` is for book, and one of 1, 5, 10, 20, 50, 100 or 0 (all)".to_owned()),
+                )?;
+        }
+        if let Some(count) = whole("snapshot", self.snapshot).map_err(fault)? {
+            options.snapshot =
+                u32::try_from(count).map_err(|_| fault("`snapshot` is a number of trades".to_owned()))?;
+        }
+        if let Some(from) = self.from {
+            options.from = Some(from.check().map_err(fault)?);
+        }
+        Ok((channel, options))
+    }
+}
+
+impl RawFrom {
+    fn check(self) -> Result<From, String> {
+        if self.speed.is_some() || self.until_ns.is_some() {
+            return Err("`speed` and `until_ns` are not served by this version".to_owned());
+        }
+        let time = |value: serde_json::Value| match value {
+            serde_json::Value::String(text) => text.parse().ok(),
+            value => value.as_i64(),
+        };
+        match (self.seq, self.time_ns) {
+            (Some(seq), None) => seq.parse().map(From::Seq).map_err(|error| format!("`from.seq`: {error}")),
+            (None, Some(ns)) => time(ns)
+                .filter(|ns: &i64| *ns >= 0)
+                .map(From::TimeNs)
+                .ok_or_else(|| "`from.time_ns` must be nanoseconds since 1970".to_owned()),
+            _ => Err("`from` must have either `seq` or `time_ns`".to_owned()),
+        }
+    }
+}
+
+/// Whether `text` can be asked for: a symbol, or a pattern that ends in its only `*`.
+pub fn is_symbol_or_pattern(text: &str) -> bool {
+    match text.strip_suffix('*') {
+        Some("") => true,
+        Some(prefix) => crate::is_symbol(prefix),
+        None => crate::is_symbol(text),
+    }
+}
+
+#[cfg(test)]
+mod tests;

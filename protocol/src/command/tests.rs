@@ -1,0 +1,88 @@
+use super::*;
+use crate::Code;
+use proptest::prelude::*;
+
+fn subscribe(text: &str) -> Vec<Subscription> {
+    match Request::parse(text).unwrap().command {
+        Command::Subscribe { subscriptions, .. } => subscriptions,
+        other => panic!("not a subscribe: {other:?}"),
+    }
+}
+
+#[test]
+fn the_reference_examples() {
+    let all = subscribe(
+        r#"{"op":"subscribe","id":2,"subscriptions":[
+            {"channel":"trades","symbols":["AAPL","MSFT"],"on_slow":"skip"},
+            {"channel":"quotes","symbols":["BTC*"],"conflate_ms":100},
+            {"channel":"book","symbols":["BTCUSDT"],"depth":20},
+            {"channel":"trades","symbols":["TSLA"],"from":{"seq":"1f3a:3:88123"}},
+            {"channel":"trades","symbols":["IBM"],"from":{"time_ns":"1381150800000000000"}}]}"#,
+    );
+    let options: Vec<_> = all.iter().map(|s| s.options.clone().unwrap()).collect();
+    assert_eq!(options[0].1.on_slow, OnSlow::Skip);
+    assert_eq!((options[1].0, options[1].1.conflate.get()), (Channel::Quotes, 100));
+    assert_eq!(options[2].1.depth.get(), 20);
+    assert_eq!(options[3].1.from, Some(From::Seq("1f3a:3:88123".parse().unwrap())));
+    assert_eq!(options[4].1.from, Some(From::TimeNs(1_381_150_800_000_000_000)));
+    assert_eq!(options[0].0.default_on_slow(), OnSlow::Disconnect);
+
+    let set =
+        Request::parse(r#"{"op":"set","id":"x","heartbeat_ms":1000,"max_bytes_per_s":200000}"#).unwrap();
+    assert_eq!(set.id, Some(Id::Text("x".to_owned())));
+    assert_eq!(set.command, Command::Set { heartbeat_ms: Some(1000), max_bytes_per_s: Some(200_000) });
+    assert_eq!(Request::parse(r#"{"op":"ping","more":[]}"#).unwrap().command, Command::Ping);
+}
+
+#[test]
+fn faults_stay_with_their_subscription() {
+    let all = subscribe(
+        r#"{"op":"subscribe","subscriptions":[
+            {"channel":"bars","symbols":["A"]},
+            {"channel":"trades","symbols":["A"],"conflate_ms":10},
+            {"channel":"trades","symbols":["A"],"on_slow":"conflate"},
+            {"channel":"book","symbols":["A"],"depth":7},
+            {"channel":"quotes","symbols":["A"],"depth":5},
+            {"channel":"quotes","symbols":["A"],"conflate_ms":2000},
+            {"channel":"quotes","symbols":["A"],"from":{}},
+            {"channel":"quotes","symbols":["A"]}]}"#,
+    );
+    let codes: Vec<_> = all.iter().map(|s| s.options.as_ref().err().map(|f| f.code)).collect();
+    assert_eq!(codes[0], Some(Code::UnknownChannel));
+    assert!(codes[1..7].iter().all(|c| *c == Some(Code::BadRequest)), "{codes:?}");
+    assert_eq!(codes[7], None);
+}
+
+#[test]
+fn a_bad_request_still_names_its_id() {
+    for (text, id) in [
+        ("", None),
+        ("[]", None),
+        (r#"{"id":3}"#, Some(Id::Number(3))),
+        (r#"{"id":3,"op":"fly"}"#, Some(Id::Number(3))),
+        (r#"{"id":3,"op":"subscribe"}"#, Some(Id::Number(3))),
+        (r#"{"id":3,"op":"subscribe","subscriptions":7}"#, Some(Id::Number(3))),
+        (r#"{"id":3,"op":"subscribe","subscriptions":[{"symbols":[]}]}"#, Some(Id::Number(3))),
+        (r#"{"id":3,"op":"set","heartbeat_ms":-1}"#, Some(Id::Number(3))),
+        (r#"{"id":{},"op":"ping"}"#, None),
+    ] {
+        let bad = Request::parse(text).unwrap_err();
+        assert_eq!(bad.id, id, "{text}");
+        assert!(!bad.message.is_empty());
+    }
+    let long = format!(r#"{{"op":"ping","id":"{}"}}"#, "x".repeat(65));
+    assert!(Request::parse(&long).is_err());
+}
+
+#[test]
+fn patterns_end_in_their_only_star() {
+    assert!(["*", "BTC*", "AAPL", "BRK.B"].into_iter().all(is_symbol_or_pattern));
+    assert!(["", "**", "B*C", "*B", "A\n"].into_iter().all(|t| !is_symbol_or_pattern(t)));
+}
+
+proptest! {
+    #[test]
+    fn never_panics(text in r#"[\[\]{}",:a-z0-9_.\\ -]{0,160}"#) {
+        let _ = Request::parse(&text);
+    }
+}

@@ -1,0 +1,324 @@
+//! Control messages from the gateway: `{…}` text frames.
+
+use crate::command::Id;
+use crate::event::json::write_string;
+use crate::{Code, Position};
+use serde::{Deserialize, Serialize};
+
+/// Version of this protocol.
+pub const PROTOCOL: u32 = 1;
+/// The subprotocol that selects JSON events.
+pub const SUBPROTOCOL_JSON: &str = "tickgate.v1.json";
+/// Path of the stream.
+pub const STREAM_PATH: &str = "/v1/stream";
+
+/// What the gateway says beside data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Control {
+    /// First message of a session.
+    Hello {
+        protocol: u32,
+        session: String,
+        #[serde(with = "text")]
+        now_ns: i64,
+        heartbeat_ms: u64,
+        auth: String,
+        limits: Limits,
+    },
+    /// Answer to `auth`, `set`, `subscribe` and `unsubscribe`.
+    Ack {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Id>,
+        ok: bool,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        results: Vec<AckResult>,
+    },
+    /// A request, or with `fatal` the session, failed.
+    Error {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Id>,
+        code: Code,
+        number: u16,
+        message: String,
+        fatal: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cursor: Option<String>,
+    },
+    /// Sign of life, in order with the data.
+    Heartbeat {
+        #[serde(with = "text")]
+        now_ns: i64,
+        cursor: String,
+        queued_bytes: u64,
+        delay_ms: u64,
+        feeds: Vec<FeedStatus>,
+    },
+    /// The client reads too slowly: at the bound, `action` follows.
+    Slow { delay_ms: u64, queued_bytes: u64, limit_bytes: u64, action: crate::OnSlow },
+    /// The replay of a subscription has caught up.
+    ReplayDone {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Id>,
+        channel: crate::Channel,
+        symbol: String,
+        seq: Option<Position>,
+    },
+    /// The session will be closed: come back, to any gateway.
+    Goaway { reason: String, close_in_ms: u64, cursor: String },
+    /// Answer to `ping`.
+    Pong {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Id>,
+        #[serde(with = "text")]
+        now_ns: i64,
+    },
+    /// Answer to `list`.
+    List {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Id>,
+        subscriptions: Vec<ListEntry>,
+    },
+}
+
+impl Control {
+    /// The message as JSON text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("control messages hold nothing that JSON cannot")
+    }
+
+    /// An error message for `code`.
+    pub fn error(id: Option<Id>, code: Code, message: impl Into<String>, fatal: bool) -> Self {
+        Self::Error {
+            id,
+            code,
+            number: code.number(),
+            message: message.into(),
+            fatal,
+            retry_after_ms: None,
+            cursor: None,
+        }
+    }
+}
+
+/// What a session may do, told in `hello`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Limits {
+    pub subscriptions: u64,
+    pub requests_per_s: u64,
+    pub message_bytes: u64,
+    /// How far back a subscription can resume; absent while this gateway does not replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_s: Option<u64>,
+}
+
+/// What became of one (channel, symbol or pattern) of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct AckResult {
+    pub channel: String,
+    pub symbol: String,
+    pub ok: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instrument: Option<u32>,
+    /// `false` for a symbol of which no record was read yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<bool>,
+    /// `building` for a book of which no snapshot record was read yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl AckResult {
+    /// A success without further news.
+    pub fn ok(channel: &str, symbol: &str) -> Self {
+        Self {
+            channel: channel.to_owned(),
+            symbol: symbol.to_owned(),
+            ok: true,
+            instrument: None,
+            seen: None,
+            state: None,
+            code: None,
+            message: None,
+        }
+    }
+
+    /// A refusal.
+    pub fn refused(channel: &str, symbol: &str, code: Code, message: impl Into<String>) -> Self {
+        Self { ok: false, code: Some(code), message: Some(message.into()), ..Self::ok(channel, symbol) }
+    }
+}
+
+/// One subscription held, as `list` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ListEntry {
+    pub channel: crate::Channel,
+    pub symbol: String,
+    pub on_slow: crate::OnSlow,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub conflate_ms: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<u8>,
+}
+
+fn is_zero(value: &u16) -> bool {
+    *value == 0
+}
+
+/// Whether a feed brings records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedState {
+    /// Records come.
+    Live,
+    /// No record for longer than the feed's configured silence.
+    Stale,
+    /// The broker cannot be reached.
+    Down,
+}
+
+impl FeedState {
+    /// The name on the wire and as a metric label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Stale => "stale",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// A feed in a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct FeedStatus {
+    pub name: String,
+    pub state: FeedState,
+    /// Venue clock of the newest event.
+    #[serde(with = "text_option", default, skip_serializing_if = "Option::is_none")]
+    pub event_ns: Option<i64>,
+    pub lag_records: u64,
+}
+
+mod text {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::borrow::Cow;
+
+    pub(super) fn serialize<S: Serializer>(ns: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(ns)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+mod text_option {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::borrow::Cow;
+
+    pub(super) fn serialize<S: Serializer>(ns: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+        match ns {
+            Some(ns) => serializer.collect_str(ns),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+        let text = Option::<Cow<'de, str>>::deserialize(deserializer)?;
+        text.map(|t| t.parse().map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
+/// Appends a heartbeat without building a [`Control`]: thousands of sessions share `feeds_json` and `cursor`.
+pub fn write_heartbeat(
+    out: &mut Vec<u8>,
+    now_ns: i64,
+    cursor: &str,
+    queued_bytes: u64,
+    delay_ms: u64,
+    feeds_json: &str,
+) {
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(b"{\"op\":\"heartbeat\",\"now_ns\":\"");
+    out.extend_from_slice(number.format(now_ns).as_bytes());
+    out.extend_from_slice(b"\",\"cursor\":");
+    write_string(out, cursor);
+    out.extend_from_slice(b",\"queued_bytes\":");
+    out.extend_from_slice(number.format(queued_bytes).as_bytes());
+    out.extend_from_slice(b",\"delay_ms\":");
+    out.extend_from_slice(number.format(delay_ms).as_bytes());
+    out.extend_from_slice(b",\"feeds\":");
+    out.extend_from_slice(feeds_json.as_bytes());
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reads_back(control: &Control, golden: &str) {
+        assert_eq!(control.to_json(), golden);
+        assert_eq!(&serde_json::from_str::<Control>(golden).unwrap(), control);
+    }
+
+    #[test]
+    fn golden_messages() {
+        reads_back(
+            &Control::Hello {
+                protocol: PROTOCOL,
+                session: "s-7f3a".to_owned(),
+                now_ns: 5,
+                heartbeat_ms: 5000,
+                auth: "none".to_owned(),
+                limits: Limits {
+                    subscriptions: 5000,
+                    requests_per_s: 20,
+                    message_bytes: 262_144,
+                    replay_s: None,
+                },
+            },
+            r#"{"op":"hello","protocol":1,"session":"s-7f3a","now_ns":"5","heartbeat_ms":5000,"auth":"none","limits":{"subscriptions":5000,"requests_per_s":20,"message_bytes":262144}}"#,
+        );
+        reads_back(
+            &Control::Ack {
+                id: Some(Id::Number(2)),
+                ok: false,
+                results: vec![
+                    AckResult { instrument: Some(42), ..AckResult::ok("trades", "AAPL") },
+                    AckResult::refused("trades", "APPL", Code::UnknownSymbol, "not listed"),
+                ],
+            },
+            r#"{"op":"ack","id":2,"ok":false,"results":[{"channel":"trades","symbol":"AAPL","ok":true,"instrument":42},{"channel":"trades","symbol":"APPL","ok":false,"code":"unknown_symbol","message":"not listed"}]}"#,
+        );
+        reads_back(
+            &Control::error(Some(Id::Text("a".into())), Code::RateLimited, "slow down", false),
+            r#"{"op":"error","id":"a","code":"rate_limited","number":4429,"message":"slow down","fatal":false}"#,
+        );
+    }
+
+    #[test]
+    fn the_fast_heartbeat_is_the_same_message() {
+        let feeds = vec![FeedStatus {
+            name: "equities".into(),
+            state: FeedState::Live,
+            event_ns: Some(7),
+            lag_records: 12,
+        }];
+        let mut out = Vec::new();
+        write_heartbeat(&mut out, 9, "AbC", 3, 4, &serde_json::to_string(&feeds).unwrap());
+        let slow =
+            Control::Heartbeat { now_ns: 9, cursor: "AbC".into(), queued_bytes: 3, delay_ms: 4, feeds };
+        assert_eq!(String::from_utf8(out).unwrap(), slow.to_json());
+    }
+}
