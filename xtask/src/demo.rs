@@ -1,0 +1,52 @@
+//! Building the product and handing the terminal over to it.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::setup::{self, Need};
+use crate::shell;
+
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Arguments of `tickgate demo`; `cargo xtask demo -- --help` lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    args: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Benchmarks to run: any part of their names; all when none is given
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Builds the gateway as a user would and becomes it: from then on signals and exit code are the demo's own.
+pub fn demo(args: DemoArgs) -> Result<()> {
+    setup::ensure(&[Need::Build])?;
+    shell::step(
+        "building the gateway in release mode (the first time takes some minutes, librdkafka included)",
+    );
+    shell::run(shell::cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "tickgate-gateway",
+        "--bin",
+        "tickgate",
+    ]))?;
+    let program = shell::target_dir().join("release/tickgate");
+    let error = Command::new(&program).arg("demo").args(args.args).exec();
+    Err(error).with_context(|| format!("starting {}", program.display()))
+}
+
+pub fn bench(args: BenchArgs) -> Result<()> {
+    setup::ensure(&[Need::Build])?;
+    let mut command = shell::cargo();
+    command.args(["bench", "--package", "tickgate-benches"]);
+    if !args.names.is_empty() {
+        command.arg("--").args(args.names);
+    }
+    shell::run(&mut command)
+}

@@ -1,0 +1,244 @@
+//! The system packages: looked for before they are needed, installed with apt where that is allowed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::shell::{self, EXIT_MISSING, Failure};
+
+/// The oldest Java that runs Apache Kafka 4.
+const JAVA_MIN: u32 = 17;
+
+/// Packages that bring a Java new enough, best first: a distribution has some of them.
+const JAVA_PACKAGES: [&str; 4] =
+    ["openjdk-17-jre-headless", "openjdk-21-jre-headless", "openjdk-25-jre-headless", "default-jre-headless"];
+
+/// Looks for the system packages everything needs, and installs the missing ones.
+///
+/// Building needs gcc, g++, make and bash (librdkafka is C and is built here); Apache Kafka needs Java 17 or newer and
+/// Maven, which fetches its jars. On Debian and Ubuntu missing ones are installed with apt-get when we are root or sudo
+/// asks for no password; otherwise the exact command is printed and the exit code is 69.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only look: print what is missing and exit 69 if anything is
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What a command is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Compile the workspace, the C code of librdkafka included.
+    Build,
+    /// List the files of the repository.
+    Git,
+    /// Run Apache Kafka.
+    Java,
+    /// Fetch Apache Kafka.
+    Maven,
+}
+
+/// A tool that is missing and the packages that would bring it, best first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Missing {
+    tool: &'static str,
+    packages: &'static [&'static str],
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let needs = [Need::Build, Need::Git, Need::Java, Need::Maven];
+    if args.dry_run {
+        let missing = missing(&needs);
+        return if missing.is_empty() { Ok(()) } else { Err(advice(&missing)) };
+    }
+    ensure(&needs)?;
+    shell::step("everything needed is there");
+    Ok(())
+}
+
+/// Makes sure that everything in `needs` is there, installing it where we may.
+///
+/// # Errors
+/// Exit code 69 with the names of what is missing and what to type.
+pub fn ensure(needs: &[Need]) -> Result<()> {
+    let before = missing(needs);
+    if before.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = before.iter().map(|missing| missing.tool).collect();
+    shell::step(format_args!("missing here: {}", names.join(", ")));
+    let Some(apt) = Apt::find() else { return Err(advice(&before)) };
+    apt.install(&before).map_err(|error| {
+        Failure::new(EXIT_MISSING, format!("{error:#}\nWhen that is put right: {}", typed(&before)))
+    })?;
+    let after = missing(needs);
+    if after.is_empty() { Ok(()) } else { Err(advice(&after)) }
+}
+
+/// The `java` to run: `JAVA_HOME`, the one on `PATH`, or any under `/usr/lib/jvm`, whichever first is new enough.
+pub fn java() -> Option<PathBuf> {
+    let home = std::env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
+    let mut installed: Vec<PathBuf> = fs::read_dir("/usr/lib/jvm")
+        .map(|dirs| dirs.flatten().map(|dir| dir.path().join("bin/java")).collect())
+        .unwrap_or_default();
+    installed.sort();
+    home.into_iter().chain(on_path("java")).chain(installed).find(|java| {
+        shell::output(Command::new(java).arg("-version"))
+            .and_then(|text| java_major(&text))
+            .is_some_and(|major| major >= JAVA_MIN)
+    })
+}
+
+/// The major version in what `java -version` prints: `openjdk version "17.0.15" …` is 17, `"1.8.0_402"` is 8.
+fn java_major(text: &str) -> Option<u32> {
+    let version = text.split_once("version \"")?.1;
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    match numbers.next()?.parse().ok()? {
+        1 => numbers.next()?.parse().ok(),
+        major => Some(major),
+    }
+}
+
+/// The first file of that name on `PATH`.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+fn missing(needs: &[Need]) -> BTreeSet<Missing> {
+    const BUILD: &[&str] = &["build-essential"];
+    let mut found = BTreeSet::new();
+    for need in needs {
+        let tools: &[(&'static str, &'static [&'static str])] = match need {
+            Need::Build => &[("gcc", BUILD), ("g++", BUILD), ("make", BUILD), ("bash", &["bash"])],
+            Need::Git => &[("git", &["git"])],
+            Need::Maven => &[("mvn", &["maven"])],
+            Need::Java => {
+                if java().is_none() {
+                    found.insert(Missing { tool: "java (17 or newer)", packages: &JAVA_PACKAGES });
+                }
+                continue;
+            }
+        };
+        for &(tool, packages) in tools {
+            if on_path(tool).is_none() {
+                found.insert(Missing { tool, packages });
+            }
+        }
+    }
+    found
+}
+
+/// What to tell a person when we cannot install.
+fn advice(missing: &BTreeSet<Missing>) -> anyhow::Error {
+    let names: Vec<_> = missing.iter().map(|missing| missing.tool).collect();
+    let how = if on_path("apt-get").is_some() {
+        format!("type this, then try again:\n\n    {}\n", typed(missing))
+    } else {
+        "install them with this system's package manager, then try again".to_owned()
+    };
+    Failure::new(EXIT_MISSING, format!("missing on this machine: {}; {how}", names.join(", ")))
+}
+
+fn typed(missing: &BTreeSet<Missing>) -> String {
+    let packages: BTreeSet<_> = missing.iter().map(|missing| missing.packages[0]).collect();
+    let packages: Vec<_> = packages.into_iter().collect();
+    format!("sudo apt-get update && sudo apt-get install -y --no-install-recommends {}", packages.join(" "))
+}
+
+/// An apt-get that may be used without asking anybody.
+#[derive(Debug)]
+struct Apt {
+    by_sudo: bool,
+}
+
+impl Apt {
+    fn find() -> Option<Self> {
+        on_path("apt-get")?;
+        if rustix::process::geteuid().is_root() {
+            return Some(Self { by_sudo: false });
+        }
+        on_path("sudo")?;
+        shell::output(Command::new("sudo").args(["-n", "true"])).map(|_| Self { by_sudo: true })
+    }
+
+    fn install(&self, missing: &BTreeSet<Missing>) -> Result<()> {
+        self.get(&["update"])?;
+        let packages: BTreeSet<_> = missing.iter().map(|missing| available(missing.packages)).collect();
+        let mut words = vec!["install", "-y", "--no-install-recommends"];
+        words.extend(packages);
+        self.get(&words)
+    }
+
+    /// In the foreground of the terminal, with its output shown: sudo wants it so.
+    fn get(&self, words: &[&str]) -> Result<()> {
+        shell::check_interrupt()?;
+        let mut command = Command::new(if self.by_sudo { "sudo" } else { "env" });
+        if self.by_sudo {
+            command.args(["-n", "env"]);
+        }
+        command.arg("DEBIAN_FRONTEND=noninteractive").arg("apt-get").args(words).stdin(Stdio::null());
+        shell::step(shell::shown(&command));
+        let status = command.status().context("starting apt-get")?;
+        shell::check_interrupt()?;
+        shell::expect_success(&command, status)
+    }
+}
+
+/// The first of `packages` that this distribution has.
+fn available(packages: &'static [&'static str]) -> &'static str {
+    let has = |package: &&&str| {
+        Path::new("/var/lib/apt/lists").is_dir()
+            && shell::output(Command::new("apt-cache").args(["policy", package]))
+                .is_some_and(|text| has_candidate(&text))
+    };
+    packages.iter().find(has).copied().unwrap_or(packages[0])
+}
+
+/// Whether `apt-cache policy PACKAGE` names a version that could be installed.
+fn has_candidate(policy: &str) -> bool {
+    policy
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Candidate:"))
+        .any(|version| version.trim() != "(none)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn java_versions() {
+        let check = |text: &str, expected| assert_eq!(java_major(text), expected, "{text}");
+        check("openjdk version \"17.0.15\" 2025-04-15\nOpenJDK Runtime …", Some(17));
+        check("java version \"1.8.0_402\"", Some(8));
+        check("openjdk version \"21\" 2023-09-19", Some(21));
+        check("openjdk version \"25-ea\" 2025-09-16", Some(25));
+        check("bash: java: command not found", None);
+    }
+
+    #[test]
+    fn candidates() {
+        let check = |text: &str, expected| assert_eq!(has_candidate(text), expected, "{text}");
+        check("maven:\n  Installed: (none)\n  Candidate: 3.8.7-1\n", true);
+        check("gone:\n  Installed: (none)\n  Candidate: (none)\n", false);
+        check("", false);
+    }
+
+    #[test]
+    fn one_package_for_several_tools() {
+        let missing = BTreeSet::from([
+            Missing { tool: "gcc", packages: &["build-essential"] },
+            Missing { tool: "java (17 or newer)", packages: &JAVA_PACKAGES },
+            Missing { tool: "make", packages: &["build-essential"] },
+        ]);
+        assert_eq!(
+            typed(&missing),
+            "sudo apt-get update && sudo apt-get install -y --no-install-recommends \
+             build-essential openjdk-17-jre-headless"
+        );
+    }
+}
