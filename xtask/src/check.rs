@@ -1,5 +1,157 @@
+//! Everything that can be said about the code without running it.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::lock::Lock;
+use crate::setup::{self, Need};
+use crate::shell::{self, Failure, human, step};
+use crate::tidy;
+
+/// The pinned release of cargo-deny.
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
+/// Format, lints, licences, documentation and the rules of the house; reports every failure at the end.
+///
+/// The steps are `tidy` (lengths of files, sleeps in tests, machine paths), `cargo fmt --check`, `cargo clippy`, `cargo
+/// deny check bans licenses sources` and `cargo doc`, warnings being errors. A file that has a reason to break a rule of
+/// tidy says so in a comment: `tidy: allow(sleep) because …`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
-pub fn run(_: Args) -> anyhow::Result<()> {
-    Ok(())
+pub struct Args {
+    /// Look for known vulnerabilities too; fetches the advisory database
+    #[arg(long)]
+    advisories: bool,
+}
+
+/// One thing that was done, and how it went.
+#[derive(Debug)]
+pub struct Step {
+    pub name: &'static str,
+    pub took: Duration,
+    /// Why it failed.
+    pub failure: Option<String>,
+}
+
+impl Step {
+    /// Does `work`, taking the time. Fails itself only when interrupted.
+    pub fn take(name: &'static str, work: impl FnOnce() -> Result<()>) -> Result<Self> {
+        step(name);
+        let started = Instant::now();
+        let result = work();
+        shell::check_interrupt()?;
+        let failure = result.err().map(|error| format!("{error:#}"));
+        if let Some(failure) = &failure {
+            eprintln!("xtask: {name}: {failure}");
+        }
+        Ok(Self { name, took: started.elapsed(), failure })
+    }
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let steps = steps(args.advisories)?;
+    report(&steps)
+}
+
+/// Does all steps, failed ones not stopping the rest.
+pub fn steps(advisories: bool) -> Result<Vec<Step>> {
+    setup::ensure(&[Need::Build, Need::Git])?;
+    Ok(vec![
+        Step::take("tidy", tidy::check)?,
+        Step::take("fmt", || shell::run(shell::cargo().args(["fmt", "--all", "--check"])))?,
+        Step::take("clippy", || {
+            let words = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+            shell::run(shell::cargo().args(words))
+        })?,
+        Step::take("doc", || {
+            let words = ["doc", "--workspace", "--no-deps"];
+            shell::run(shell::cargo().args(words).env("RUSTDOCFLAGS", "-D warnings"))
+        })?,
+        Step::take("deny", || deny(advisories))?,
+    ])
+}
+
+/// Prints a line per step and fails if any has.
+pub fn report(steps: &[Step]) -> Result<()> {
+    println!();
+    for Step { name, took, failure } in steps {
+        let verdict = if failure.is_some() { "FAILED" } else { "ok" };
+        println!("{name:<10} {verdict:<7} {:>12}", human(*took));
+    }
+    let failed: Vec<_> = steps.iter().filter(|step| step.failure.is_some()).map(|step| step.name).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::error(1, format!("failed: {} (see above for what each said)", failed.join(", "))))
+}
+
+fn deny(advisories: bool) -> Result<()> {
+    let mut command = Command::new(cargo_deny()?);
+    command.current_dir(shell::root()).args(["check", "bans", "licenses", "sources"]);
+    if advisories {
+        command.arg("advisories");
+    }
+    shell::run(&mut command)
+}
+
+/// The program, installed into the build folder unless the right version is there or on `PATH`.
+fn cargo_deny() -> Result<PathBuf> {
+    let tools = shell::target_dir().join("tools");
+    let ours = tools.join("bin/cargo-deny");
+    let find = || {
+        std::iter::once(ours.clone()).chain(setup::on_path("cargo-deny")).find(|program| {
+            shell::output(Command::new(program).arg("--version")).is_some_and(|text| is_pinned(&text))
+        })
+    };
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    let _lock = Lock::take(&tools.join("lock"), "another command is installing cargo-deny")?;
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    step(format_args!("installing cargo-deny {CARGO_DENY_VERSION} into {} (once)", tools.display()));
+    // It reads a few hundred small files: that it is compiled soon matters more than that it runs fast.
+    shell::run(
+        shell::cargo()
+            .args(["install", "--locked", "cargo-deny", "--version", CARGO_DENY_VERSION])
+            .arg("--root")
+            .arg(&tools)
+            .arg("--target-dir")
+            .arg(tools.join("build"))
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0"),
+    )?;
+    Ok(ours)
+}
+
+fn is_pinned(version: &str) -> bool {
+    version.split_whitespace().nth(1) == Some(CARGO_DENY_VERSION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_pinned_version_will_do() {
+        assert!(is_pinned("cargo-deny 0.20.2\n"));
+        assert!(!is_pinned("cargo-deny 0.20.20\n"));
+        assert!(!is_pinned("cargo-deny 0.18.0"));
+        assert!(!is_pinned(""));
+    }
+
+    #[test]
+    fn a_failed_step_is_named_and_the_others_still_count() {
+        let steps = [
+            Step::take("first", || Err(anyhow::anyhow!("no"))).unwrap(),
+            Step::take("second", || Ok(())).unwrap(),
+        ];
+        assert!(report(&steps).unwrap_err().to_string().starts_with("failed: first ("));
+        assert!(report(&steps[1..]).is_ok());
+    }
 }

@@ -1,5 +1,69 @@
+//! What continuous integration runs, which is what a developer runs before handing work in.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::check::{self, Step};
+use crate::setup::{self, Need};
+use crate::shell;
+use crate::suite;
+
+/// What continuous integration runs: check, test, a short demo, with the time of each step.
+///
+/// Goes on after a failed step, so that one run tells everything, and exits with 1 if any failed. The last lines are the
+/// test runner's own results and their sum.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
-pub fn run(_: Args) -> anyhow::Result<()> {
-    Ok(())
+pub struct Args {
+    /// Leave Apache Kafka out
+    #[arg(long)]
+    no_kafka: bool,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let mut needs = vec![Need::Build, Need::Git];
+    if !args.no_kafka {
+        needs.extend([Need::Java, Need::Maven]);
+    }
+    setup::ensure(&needs)?;
+    let mut steps = check::steps(false)?;
+
+    let mut summary = None;
+    let mut test = Step::take("test", || {
+        let summary = summary.insert(suite::test_all(args.no_kafka)?);
+        summary.failure.take().map_or(Ok(()), |failure| Err(anyhow::anyhow!(failure)))
+    })?;
+    if let Some(summary) = &summary {
+        // The parts are more telling than the whole.
+        test.took = summary.tests;
+        steps.push(Step { name: "build", took: summary.build, failure: None });
+        steps.push(Step { name: "kafka", took: summary.kafka, failure: None });
+    }
+    steps.push(test);
+    steps.push(Step::take("smoke", smoke)?);
+
+    let verdict = check::report(&steps);
+    if let Some(summary) = summary {
+        println!();
+        for result in &summary.results {
+            println!("{result}");
+        }
+        for name in &summary.failed_tests {
+            println!("failed: {name}");
+        }
+        println!("{}", summary.line());
+    }
+    verdict
+}
+
+/// A short demo, with the program that the tests were built with: it must start, serve and end with 0.
+fn smoke() -> Result<()> {
+    let program = shell::target_dir().join("debug/tickgate");
+    shell::run(Command::new(program).current_dir(shell::root()).args([
+        "demo",
+        "--for",
+        "5s",
+        "--clients",
+        "20",
+    ]))
 }

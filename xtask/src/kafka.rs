@@ -152,7 +152,7 @@ fn down(cluster: &Cluster) -> Result<()> {
 fn status(cluster: &Cluster) -> Result<()> {
     let nodes = cluster.nodes()?;
     if nodes.is_empty() {
-        return Err(Failure::new(1, "not up; `cargo xtask kafka up` starts it"));
+        return Err(Failure::error(1, "not up; `cargo xtask kafka up` starts it"));
     }
     let now_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let mut answering = 0;
@@ -179,9 +179,9 @@ fn status(cluster: &Cluster) -> Result<()> {
     }
     println!("bootstrap: {}", state::bootstrap(&nodes));
     match answering {
-        0 => Err(Failure::new(1, "no node answers; `cargo xtask kafka down` clears it away")),
+        0 => Err(Failure::error(1, "no node answers; `cargo xtask kafka down` clears it away")),
         some if some < nodes.len() => {
-            Err(Failure::new(EXIT_PARTLY_UP, format!("{some} of {} nodes answer", nodes.len())))
+            Err(Failure::error(EXIT_PARTLY_UP, format!("{some} of {} nodes answer", nodes.len())))
         }
         _ => Ok(()),
     }

@@ -72,7 +72,7 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
     shell::step(format_args!("missing here: {}", names.join(", ")));
     let Some(apt) = Apt::find() else { return Err(advice(&before)) };
     apt.install(&before).map_err(|error| {
-        Failure::new(EXIT_MISSING, format!("{error:#}\nWhen that is put right: {}", typed(&before)))
+        Failure::error(EXIT_MISSING, format!("{error:#}\nWhen that is put right: {}", typed(&before)))
     })?;
     let after = missing(needs);
     if after.is_empty() { Ok(()) } else { Err(advice(&after)) }
@@ -140,7 +140,7 @@ fn advice(missing: &BTreeSet<Missing>) -> anyhow::Error {
     } else {
         "install them with this system's package manager, then try again".to_owned()
     };
-    Failure::new(EXIT_MISSING, format!("missing on this machine: {}; {how}", names.join(", ")))
+    Failure::error(EXIT_MISSING, format!("missing on this machine: {}; {how}", names.join(", ")))
 }
 
 fn typed(missing: &BTreeSet<Missing>) -> String {

@@ -35,7 +35,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(code: u8, message: impl Into<String>) -> anyhow::Error {
+    /// An error with `message` that makes the process exit with `code`.
+    pub fn error(code: u8, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self { code, message: message.into() })
     }
 }
@@ -71,7 +72,7 @@ fn signal_seen() -> Option<i32> {
 /// Fails once a signal has asked us to end; to be called in every loop that waits.
 pub fn check_interrupt() -> Result<()> {
     match signal_seen() {
-        Some(signal) => Err(Failure::new(128 + signal as u8, "interrupted")),
+        Some(signal) => Err(Failure::error(128 + signal as u8, "interrupted")),
         None => Ok(()),
     }
 }
@@ -269,7 +270,7 @@ pub fn expect_success(command: &Command, status: ExitStatus) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    Err(Failure::new(1, format!("`{}` failed: {status}", shown(command))))
+    Err(Failure::error(1, format!("`{}` failed: {status}", shown(command))))
 }
 
 /// The command as it would be typed.

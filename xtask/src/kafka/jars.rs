@@ -56,7 +56,7 @@ pub fn ensure(base: &Path) -> Result<PathBuf> {
     let label = format!("fetching Apache Kafka {KAFKA_VERSION} with Maven (45 MB, once)");
     if let Err(error) = shell::run_with_progress(&mut maven, &label) {
         shell::check_interrupt()?;
-        return Err(Failure::new(
+        return Err(Failure::error(
             1,
             format!(
                 "{error:#}\n{}\nThe whole of it: {}. When this is the network, try again; a mirror or proxy goes \
