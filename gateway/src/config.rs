@@ -1,0 +1,231 @@
+//! Everything an operator can set, with its unit, its default and the reason for the default.
+//!
+//! Loading, in order of rising precedence from TOML, environment and flags, is in [`load`]; the environment is read
+//! there and nowhere else. Hot paths read plain fields of these structs. What the configured bounds add up to is in
+//! [`ceiling`].
+
+pub mod ceiling;
+mod check;
+mod error;
+mod keys;
+pub mod load;
+mod render;
+mod suggest;
+mod value;
+
+pub use error::{ConfigError, ConfigErrors, Origin};
+pub use render::example;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// The whole configuration of a gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Address that WebSocket clients connect to.
+    pub listen: SocketAddr,
+    /// Address of metrics, health and introspection: loopback unless a firewall guards it.
+    pub admin: SocketAddr,
+    /// Threads that own sessions; 0 is one per processor.
+    pub shards: usize,
+    /// The Kafka side.
+    pub kafka: KafkaConfig,
+    /// The feeds, one per topic.
+    pub feeds: Vec<FeedConfig>,
+    /// What a client may do.
+    pub limits: LimitsConfig,
+    /// The queue of each session.
+    pub outbox: OutboxConfig,
+    /// Sessions in general.
+    pub session: SessionConfig,
+    /// How the gateway stops.
+    pub drain: DrainConfig,
+}
+
+/// The Kafka side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KafkaConfig {
+    /// Bootstrap brokers, `host:port` separated by commas.
+    pub brokers: String,
+    /// librdkafka properties that override the gateway's own; values of secrets are masked wherever shown.
+    pub properties: BTreeMap<String, String>,
+    /// Records of more bytes than this are counted as `oversize` and skipped. 1 MiB is Kafka's own default maximum.
+    pub record_bytes_max: usize,
+    /// Distinct symbols that are tracked; further ones are counted and dropped. Bounds the state tables.
+    pub symbols_max: usize,
+    /// Price levels a side that are kept per book; the worst are dropped beyond it. The deepest real book seen has
+    /// 9,352 levels in all.
+    pub book_levels_max: usize,
+    /// Last trades kept per symbol for `snapshot:N`.
+    pub trades_kept: usize,
+    /// How far to read back at start, in records per partition, so that snapshots exist at once.
+    pub warm_up_records: u64,
+    /// How far to read back at start, in seconds of Kafka time; the further of both counts.
+    pub warm_up_s: u64,
+    /// How often partitions, topic ids and watermarks are looked up, in milliseconds.
+    pub refresh_ms: u64,
+    /// Topic that unreadable records are copied to, with the reason in a header; empty for none.
+    pub dead_letter_topic: String,
+}
+
+/// One topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeedConfig {
+    /// Its name in heartbeats and metrics.
+    pub name: String,
+    /// Its Kafka topic.
+    pub topic: String,
+    /// Silence after which it counts as `stale`, in milliseconds.
+    pub silence_ms: u64,
+    /// Whether the gateway is ready without it.
+    pub optional: bool,
+    /// The symbols that may be asked for; empty for any.
+    pub symbols: Vec<String>,
+}
+
+/// What a client may do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LimitsConfig {
+    /// Sessions in all; further connections are refused with 503.
+    pub sessions_max: usize,
+    /// Subscriptions (symbols and patterns) per session.
+    pub subscriptions_max: usize,
+    /// Requests per second and session, with a burst of as many.
+    pub requests_per_s: u32,
+    /// Bytes of one message from a client.
+    pub message_bytes_max: usize,
+    /// Bytes of the HTTP request head.
+    pub head_bytes_max: usize,
+    /// Time for the HTTP request head, in milliseconds.
+    pub head_timeout_ms: u64,
+    /// Symbols subscribed to, by all sessions, that no record has named yet.
+    pub unseen_symbols_max: usize,
+}
+
+/// The queue of each session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxConfig {
+    /// Bytes queued before `on_slow` acts; shared events count at full size.
+    pub bytes_max: usize,
+    /// Age of the oldest queued event before `on_slow` acts, in milliseconds of a socket that refuses bytes.
+    pub age_max_ms: u64,
+    /// Events queued before `on_slow` acts: an entry costs memory however small its event is.
+    pub entries_max: usize,
+    /// Most bytes handed to the kernel in one write: what it has taken can no longer be conflated.
+    pub write_bytes_max: usize,
+    /// A data frame holds at most this many bytes unless one record needs more.
+    pub frame_bytes_max: usize,
+    /// Unsent bytes that the kernel holds before the socket counts as full (`TCP_NOTSENT_LOWAT`).
+    pub notsent_lowat_bytes: u32,
+    /// The kernel's send buffer (`SO_SNDBUF`); 0 leaves it to the kernel.
+    pub send_buffer_bytes: usize,
+    /// A session whose socket takes nothing for this long ends, in milliseconds.
+    pub stall_timeout_ms: u64,
+}
+
+/// Sessions in general.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionConfig {
+    /// Interval of heartbeats unless the client sets another, in milliseconds; 0 is none.
+    pub heartbeat_ms: u64,
+    /// Batches from the feed that a shard may be behind before the feed conflates for it.
+    pub inbox_batches: usize,
+    /// Origins that browsers may connect from; empty allows every origin.
+    pub allowed_origins: Vec<String>,
+}
+
+/// How the gateway stops.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DrainConfig {
+    /// Time over which sessions are closed, spread evenly, in milliseconds.
+    pub spread_ms: u64,
+    /// Time after which what is left is cut, in milliseconds after `spread_ms`.
+    pub grace_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            shards: 0,
+            kafka: KafkaConfig::default(),
+            feeds: vec![FeedConfig::for_topic("ticks")],
+            limits: LimitsConfig::default(),
+            outbox: OutboxConfig::default(),
+            session: SessionConfig::default(),
+            drain: DrainConfig::default(),
+        }
+    }
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".to_owned(),
+            properties: BTreeMap::new(),
+            record_bytes_max: 1 << 20,
+            symbols_max: 100_000,
+            book_levels_max: 20_000,
+            trades_kept: 10,
+            warm_up_records: 0,
+            warm_up_s: 0,
+            refresh_ms: 2_000,
+            dead_letter_topic: String::new(),
+        }
+    }
+}
+
+impl FeedConfig {
+    /// The feed of `topic`, named like it, with every default.
+    pub fn for_topic(topic: &str) -> Self {
+        Self {
+            name: topic.to_owned(),
+            topic: topic.to_owned(),
+            silence_ms: 10_000,
+            optional: false,
+            symbols: Vec::new(),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            sessions_max: 10_000,
+            subscriptions_max: 5_000,
+            requests_per_s: 20,
+            message_bytes_max: 256 << 10,
+            head_bytes_max: 16 << 10,
+            head_timeout_ms: 5_000,
+            unseen_symbols_max: 50_000,
+        }
+    }
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self {
+            bytes_max: 1 << 20,
+            age_max_ms: 5_000,
+            entries_max: 8_192,
+            write_bytes_max: 64 << 10,
+            frame_bytes_max: 256 << 10,
+            notsent_lowat_bytes: 16 << 10,
+            send_buffer_bytes: 0,
+            stall_timeout_ms: 60_000,
+        }
+    }
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self { heartbeat_ms: 5_000, inbox_batches: 256, allowed_origins: Vec::new() }
+    }
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        Self { spread_ms: 2_000, grace_ms: 3_000 }
+    }
+}

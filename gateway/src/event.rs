@@ -1,0 +1,131 @@
+//! An event as it travels from the feed to the sockets: encoded once, shared by reference count.
+
+use std::sync::Arc;
+use tickgate_protocol::event::{Gap, Tail};
+use tickgate_protocol::{Channel, ConflateMs, Depth, Position};
+
+/// A known instrument.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// Its number on this gateway, counted up from 0.
+    pub id: u32,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its name as a JSON string, quotes included.
+    pub json: Box<[u8]>,
+}
+
+impl Symbol {
+    /// The symbol `name` under the number `id`.
+    pub fn new(id: u32, name: &str) -> Arc<Self> {
+        Arc::new(Self { id, name: name.into(), json: tickgate_protocol::event::json::string(name) })
+    }
+}
+
+/// What a subscription receives of a symbol: everything that shares a stream shares encoded bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Stream {
+    /// Its channel.
+    pub channel: Channel,
+    /// Levels a side, of a book.
+    pub depth: Depth,
+    /// Interval of conflation.
+    pub conflate: ConflateMs,
+}
+
+impl Stream {
+    /// Every event of `channel`, as it comes.
+    pub const fn whole(channel: Channel) -> Self {
+        Self { channel, depth: Depth::ALL, conflate: ConflateMs::NONE }
+    }
+
+    /// Whether each event replaces all that the one before it said. Book changes build on each other, conflated books
+    /// are snapshots.
+    pub fn is_replaceable(self) -> bool {
+        match self.channel {
+            Channel::Trades => false,
+            Channel::Quotes | Channel::Status => true,
+            Channel::Book => self.conflate != ConflateMs::NONE,
+        }
+    }
+}
+
+/// Where events of one symbol and stream meet: conflation keeps one per key.
+pub type Key = (u32, Stream);
+
+/// All events of one record, symbol and stream: they are kept, dropped or sent together.
+#[derive(Debug)]
+pub struct Event {
+    /// The instrument.
+    pub symbol: Arc<Symbol>,
+    /// The stream it belongs to.
+    pub stream: Stream,
+    /// Where it came from.
+    pub position: Position,
+    /// How many events it holds.
+    pub count: u32,
+    /// The fields that may differ from client to client, as everybody gets them.
+    pub tail: Tail,
+    /// The JSON of all its events, separated by commas.
+    pub text: Box<[u8]>,
+    /// Where the newest event's JSON begins in `text`, and where its tail does.
+    pub newest: (u32, u32),
+    /// Gateway clock when the record arrived, nanoseconds since the Unix epoch.
+    pub ingest_ns: i64,
+    /// Venue clock, nanoseconds since the Unix epoch.
+    pub event_ns: i64,
+    /// When the producer meant to send it, nanoseconds since the Unix epoch.
+    pub send_ns: Option<i64>,
+}
+
+impl Event {
+    /// Where its events meet older and newer ones.
+    pub fn key(&self) -> Key {
+        (self.symbol.id, self.stream)
+    }
+
+    /// The newest event alone, without its tail.
+    pub fn head(&self) -> &[u8] {
+        &self.text[self.newest.0 as usize..self.newest.1 as usize]
+    }
+
+    /// The newest of its events with another tail, as an event of its own.
+    pub fn with_tail(&self, tail: Tail) -> Self {
+        let mut text = Vec::with_capacity(self.head().len() + Tail::BYTES_MAX);
+        text.extend_from_slice(self.head());
+        let tail_at = text.len() as u32;
+        tail.write(&mut text);
+        Self {
+            symbol: self.symbol.clone(),
+            count: 1,
+            tail,
+            text: text.into_boxed_slice(),
+            newest: (0, tail_at),
+            ..*self
+        }
+    }
+}
+
+/// What the feed hands to a shard, in order.
+#[derive(Debug)]
+pub enum Item {
+    /// An event for every session that subscribed to its stream.
+    Event(Arc<Event>),
+    /// Events that nobody will get: told to every session that subscribed to the channel.
+    Gap(Arc<Symbol>, Channel, Gap),
+    /// The answer to a session's request.
+    Reply(Box<crate::feed::request::Reply>),
+    /// Position of the last record read of every partition, for cursors.
+    Positions(Arc<[Position]>),
+    /// The state of every feed, as the JSON that heartbeats carry.
+    Feeds(Arc<str>),
+}
+
+/// What the feed hands to a shard in one push.
+#[derive(Debug)]
+pub struct Batch {
+    /// The items, in order.
+    pub items: Vec<Item>,
+    /// Gateway clock when the last of them was decoded, nanoseconds since the Unix epoch.
+    pub decoded_ns: i64,
+}

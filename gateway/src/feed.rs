@@ -1,0 +1,2 @@
+//! The Kafka side (in progress).
+pub mod request;

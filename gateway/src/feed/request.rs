@@ -1,0 +1,161 @@
+//! What shards ask of the feed, and its answers, which travel in order with the events.
+//!
+//! A subscription starts exactly where its answer stands in the shard's inbox: the snapshot is the state at that
+//! point, and every event behind it follows from it.
+
+use crate::event::{Event, Key, Stream, Symbol};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use tickgate_protocol::command::From;
+use tickgate_protocol::event::Gap;
+
+/// A session on its shard; the generation tells a slot's new session from its old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    /// Slot in the shard's table of sessions.
+    pub slot: u32,
+    /// How many sessions the shard had opened before.
+    pub generation: u32,
+}
+
+/// What a subscription names: a symbol, or every symbol with a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// One symbol.
+    Symbol(Arc<str>),
+    /// Every symbol that begins so; empty for all.
+    Prefix(Arc<str>),
+}
+
+impl Target {
+    /// The target that `text` asks for: a prefix if it ends in `*`.
+    pub fn parse(text: &str) -> Self {
+        match text.strip_suffix('*') {
+            Some(prefix) => Self::Prefix(prefix.into()),
+            None => Self::Symbol(text.into()),
+        }
+    }
+
+    /// Whether `symbol` is meant.
+    pub fn matches(&self, symbol: &str) -> bool {
+        match self {
+            Self::Symbol(name) => **name == *symbol,
+            Self::Prefix(prefix) => symbol.starts_with(&**prefix),
+        }
+    }
+
+    /// How a client writes it.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Symbol(name) => name.to_string(),
+            Self::Prefix(prefix) => format!("{prefix}*"),
+        }
+    }
+
+    /// Exact beats the longest prefix beats the shortest.
+    pub fn specificity(&self) -> usize {
+        match self {
+            Self::Symbol(_) => usize::MAX,
+            Self::Prefix(prefix) => prefix.len(),
+        }
+    }
+}
+
+/// One thing that a session wants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Want {
+    /// Of which symbols.
+    pub target: Target,
+    /// Which of their events.
+    pub stream: Stream,
+    /// How many of the last trades first.
+    pub trades: u32,
+    /// Where the client stopped.
+    pub from: Option<From>,
+    /// Whether the client resumes by cursor.
+    pub resumes: bool,
+}
+
+/// What a shard asks of the feed.
+#[derive(Debug)]
+pub enum Request {
+    /// Send these streams to this shard, and answer with their state.
+    Subscribe(SessionKey, Vec<Want>),
+    /// Nobody on this shard wants this any more.
+    Drop(Target, Stream),
+    /// A fresh snapshot of a book for one session.
+    Resync(SessionKey, Key),
+}
+
+/// The feed's answer to a [`Request`].
+#[derive(Debug)]
+pub enum Reply {
+    /// One answer for each want.
+    Subscribed(SessionKey, Vec<Answer>),
+    /// The snapshot asked for; `None` when the book has none.
+    Resynced(SessionKey, Key, Option<Arc<Event>>),
+}
+
+impl Reply {
+    /// Whom it is for.
+    pub fn session(&self) -> SessionKey {
+        match self {
+            Self::Subscribed(session, _) | Self::Resynced(session, ..) => *session,
+        }
+    }
+}
+
+/// What the feed knows about one [`Want`].
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// The symbol, if the want named one that was seen.
+    pub symbol: Option<Arc<Symbol>>,
+    /// Whether it named a symbol that no configured list allows.
+    pub refused: bool,
+    /// Whether the symbol is unknown and there is no room to wait for it.
+    pub no_room: bool,
+    /// Whether it named a book that no snapshot record was read of yet.
+    pub building: bool,
+    /// Whether the asked position cannot be resumed.
+    pub aged_out: bool,
+    /// The state of each symbol meant.
+    pub states: Vec<State>,
+}
+
+/// The state of one symbol and stream at the point where a subscription begins.
+#[derive(Debug)]
+pub struct State {
+    /// The instrument.
+    pub symbol: Arc<Symbol>,
+    /// What the client misses between where it stopped and the snapshot.
+    pub gap: Option<Gap>,
+    /// The snapshot: one event, or for trades the last few.
+    pub events: Vec<Arc<Event>>,
+    /// Whether updates from before the snapshot are still due to those who held the stream already.
+    pub pending: bool,
+}
+
+/// Requests on their way from one shard to the feed.
+///
+/// Bounded by what can be asked: one subscribe per session at a time, one drop per (target, stream) held, one
+/// resynchronisation per session and book.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    requests: Mutex<VecDeque<Request>>,
+}
+
+impl Mailbox {
+    /// Adds a request.
+    pub fn push(&self, request: Request) {
+        self.lock().push_back(request);
+    }
+
+    /// Takes the oldest request.
+    pub fn pop(&self) -> Option<Request> {
+        self.lock().pop_front()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Request>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

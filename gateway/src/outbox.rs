@@ -1,0 +1,443 @@
+//! The bounded queue of one session.
+//!
+//! Plain data: no socket, no runtime, no clock. The shard offers events, asks for bytes to write and says how many the
+//! socket took. While the client keeps up, an event is queued and written in the same pass. At a bound, each event's
+//! own policy acts: the newest state is kept, or the oldest events are dropped and announced, or the session ends.
+//!
+//! The books close at every moment: `offered = sent + conflated + dropped + held`.
+
+mod compact;
+mod entry;
+
+use crate::event::{Event, Key};
+use crate::stats::DropReason;
+use compact::Pressure;
+pub use entry::Entry;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tickgate_protocol::event::{Gap, GapCause, Tail};
+use tickgate_protocol::frame::{self, Opcode};
+use tickgate_protocol::{Channel, OnSlow, Position};
+
+/// Where an outbox begins to act; see `config::OutboxConfig`.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes queued.
+    pub bytes_max: usize,
+    /// Events queued.
+    pub entries_max: usize,
+    /// Age of an event in microseconds, while the socket refuses bytes.
+    pub age_max_us: u32,
+    /// Bytes handed out at once.
+    pub write_bytes_max: usize,
+    /// Bytes of one data frame.
+    pub frame_bytes_max: usize,
+}
+
+/// What became of an offered event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Offer {
+    /// It will be sent.
+    Queued,
+    /// It replaced an older state, or waits for a fresh snapshot of its book.
+    Conflated,
+    /// A bound is reached and an event in the queue may be neither dropped nor conflated: end the session.
+    Overflow,
+}
+
+/// The events of one outbox since it was made; they always add up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Books {
+    /// Offered.
+    pub offered: u64,
+    /// Wholly taken by the socket.
+    pub sent: u64,
+    /// Replaced by a newer state.
+    pub conflated: u64,
+    /// Dropped, by [`DropReason`].
+    pub dropped: [u64; DropReason::COUNT],
+    /// Queued or half written.
+    pub held: u64,
+}
+
+impl Books {
+    /// Offered minus where everything went: 0, always.
+    pub fn imbalance(&self) -> i64 {
+        let gone = self.sent + self.conflated + self.dropped.iter().sum::<u64>() + self.held;
+        self.offered as i64 - gone as i64
+    }
+}
+
+/// A book whose changes were given up: the client needs a snapshot once it reads again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resync {
+    /// Last position that this client was sent.
+    pub after: Option<Position>,
+    /// Updates that the snapshot stands for, so far.
+    pub merged: u32,
+}
+
+/// How a session ends.
+#[derive(Debug)]
+struct Close {
+    code: u16,
+    reason: Box<str>,
+    /// A last control message, written right before the close frame.
+    last_words: Option<Box<[u8]>>,
+    /// Whether everything queued goes first.
+    orderly: bool,
+}
+
+/// A written event, for latencies.
+pub type Written<'a> = (&'a Event, u32);
+
+/// The queue of one session.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    queue: VecDeque<Entry>,
+    /// Bytes of the entries in `queue`, shared events at full size.
+    queued_bytes: usize,
+    /// Frames that were begun and must be finished: what the socket did not take of the last write.
+    unsent: Vec<u8>,
+    unsent_at: usize,
+    unsent_events: u32,
+    /// Control payloads queued, which a client that does not read could otherwise grow without end.
+    control_bytes: usize,
+    pong: Option<Box<[u8]>>,
+    close: Option<Box<Close>>,
+    close_written: bool,
+    blocked_since_us: Option<u32>,
+    slow_told: bool,
+    pressure: Option<Box<Pressure>>,
+    books: Books,
+    gaps: [u64; GapCause::ALL.len()],
+    gap_events: u64,
+}
+
+impl Outbox {
+    /// Offers an event under the policy of its subscription. Never waits.
+    pub fn offer(&mut self, event: &Arc<Event>, policy: OnSlow, now_us: u32, bounds: &Bounds) -> Offer {
+        self.offer_with(event, None, policy, now_us, bounds)
+    }
+
+    /// Offers an event with a tail for this client alone.
+    pub fn offer_with(
+        &mut self,
+        event: &Arc<Event>,
+        tail: Option<Tail>,
+        policy: OnSlow,
+        now_us: u32,
+        bounds: &Bounds,
+    ) -> Offer {
+        let count = u64::from(event.count);
+        self.books.offered += count;
+        if let Some(pressure) = &mut self.pressure
+            && let Some(conflated) =
+                pressure.absorb(&mut self.queue, &mut self.queued_bytes, event, tail, policy, now_us)
+        {
+            self.books.conflated += conflated;
+            self.books.held = self.books.held + count - conflated;
+            return Offer::Conflated;
+        }
+        self.books.held += count;
+        if let Some(pressure) = &mut self.pressure
+            && policy == OnSlow::Conflate
+            && event.stream.is_replaceable()
+        {
+            pressure.placed(event.key(), self.queue.len());
+        }
+        self.push(Entry::event(event.clone(), tail, policy, now_us));
+        let over = self.queued_bytes > bounds.bytes_max || self.queue.len() > bounds.entries_max;
+        if over { self.relieve(now_us, bounds) } else { Offer::Queued }
+    }
+
+    /// Acts on the bounds as time passes: to be called now and then while [`Outbox::is_blocked`].
+    pub fn check_age(&mut self, now_us: u32, bounds: &Bounds) -> Offer {
+        if self.delay_us(now_us) < bounds.age_max_us { Offer::Queued } else { self.relieve(now_us, bounds) }
+    }
+
+    /// Queues a gap that the feed found, in order with the events.
+    pub fn announce(&mut self, symbol: &Arc<crate::event::Symbol>, channel: Channel, gap: Gap) {
+        self.gaps[gap.cause as usize] += 1;
+        self.push(Entry::gap(symbol.clone(), channel, gap));
+    }
+
+    /// Queues a control message, in order with the events.
+    pub fn control(&mut self, json: Vec<u8>) {
+        self.control_bytes += json.len();
+        self.push(Entry::Control(json.into_boxed_slice()));
+    }
+
+    /// Queues a control message before everything that is not yet begun.
+    pub fn control_first(&mut self, json: Vec<u8>) {
+        self.control_bytes += json.len();
+        let entry = Entry::Control(json.into_boxed_slice());
+        self.queued_bytes += entry.bytes();
+        self.queue.push_front(entry);
+        if let Some(pressure) = &mut self.pressure {
+            pressure.shifted_back();
+        }
+    }
+
+    /// Keeps the newest ping's answer: one slot, as RFC 6455 5.5.3 allows.
+    pub fn pong(&mut self, payload: &[u8]) {
+        self.pong = Some(payload.into());
+    }
+
+    /// Ends with a close frame, behind a last control message if there is one. Both overtake everything that is not
+    /// yet begun. The first close wins, but for an orderly one.
+    pub fn close(&mut self, code: u16, reason: &str, last_words: Option<Vec<u8>>) {
+        if self.close.as_ref().is_none_or(|close| close.orderly) && !self.close_written {
+            let last_words = last_words.map(Vec::into_boxed_slice);
+            self.close = Some(Box::new(Close { code, reason: reason.into(), last_words, orderly: false }));
+        }
+    }
+
+    /// Ends with a close frame behind everything queued.
+    pub fn close_orderly(&mut self, code: u16, reason: &str) {
+        if self.close.is_none() && !self.close_written {
+            self.close = Some(Box::new(Close { code, reason: reason.into(), last_words: None, orderly: true }));
+        }
+    }
+
+    /// Whether a close frame was asked for.
+    pub fn is_closing(&self) -> bool {
+        self.close.is_some() || self.close_written
+    }
+
+    /// Appends the next bytes to write to `out`, at most about `write_bytes_max`, and hands every event in them to
+    /// `written`. The bytes stay the outbox's business until [`Outbox::wrote`] says how many were taken.
+    pub fn fill<'a>(&'a mut self, out: &mut Vec<u8>, bounds: &Bounds, mut written: impl FnMut(Written<'_>)) {
+        out.extend_from_slice(&self.unsent[self.unsent_at..]);
+        if let Some(payload) = self.pong.take() {
+            frame::write_header(out, Opcode::Pong, payload.len());
+            out.extend_from_slice(&payload);
+        }
+        if let Some(close) = self.close.take_if(|close| !close.orderly) {
+            self.fill_close(out, &close);
+        }
+        while !self.close_written && out.len() < bounds.write_bytes_max {
+            match self.queue.front() {
+                None => match self.close.take() {
+                    Some(close) => self.fill_close(out, &close),
+                    None => break,
+                },
+                Some(Entry::Control(_)) => self.fill_control(out),
+                Some(_) => self.fill_data(out, bounds, &mut written),
+            }
+        }
+    }
+
+    fn fill_close(&mut self, out: &mut Vec<u8>, close: &Close) {
+        if let Some(json) = &close.last_words {
+            frame::write_header(out, Opcode::Text, json.len());
+            out.extend_from_slice(json);
+        }
+        frame::write_close(out, close.code, &close.reason);
+        self.close_written = true;
+    }
+
+    fn fill_control(&mut self, out: &mut Vec<u8>) {
+        if let Some(entry @ Entry::Control(_)) = self.pop() {
+            let Entry::Control(json) = &entry else { return };
+            self.control_bytes -= json.len();
+            frame::write_header(out, Opcode::Text, json.len());
+            out.extend_from_slice(json);
+        }
+    }
+
+    /// One data frame: as many events and gaps as are at the front and fit.
+    fn fill_data(&mut self, out: &mut Vec<u8>, bounds: &Bounds, written: &mut impl FnMut(Written<'_>)) {
+        let room = bounds.frame_bytes_max.min(bounds.write_bytes_max.saturating_sub(out.len()));
+        let mut payload_bytes = 2;
+        let mut entries = 0;
+        for entry in &self.queue {
+            if matches!(entry, Entry::Control(_)) {
+                break;
+            }
+            let with_comma = entry.wire_bytes() + usize::from(entries > 0);
+            if entries > 0 && payload_bytes + with_comma > room {
+                break;
+            }
+            payload_bytes += with_comma;
+            entries += 1;
+        }
+        frame::write_header(out, Opcode::Text, payload_bytes);
+        let start = out.len();
+        for i in 0..entries {
+            out.push(if i == 0 { b'[' } else { b',' });
+            let Some(entry) = self.pop() else { break };
+            entry.write(out);
+            if let Entry::Event { event, at_us, .. } = &entry {
+                self.unsent_events += event.count;
+                written((event, *at_us));
+            }
+        }
+        out.push(b']');
+        debug_assert_eq!(out.len() - start, payload_bytes, "the header told the payload's length");
+    }
+
+    /// Takes note that the socket took the first `bytes` of `filled`, which [`Outbox::fill`] made.
+    pub fn wrote(&mut self, filled: &[u8], bytes: usize, now_us: u32) {
+        if bytes == filled.len() {
+            let events = u64::from(std::mem::take(&mut self.unsent_events));
+            self.books.sent += events;
+            self.books.held -= events;
+            self.unsent = Vec::new();
+            self.unsent_at = 0;
+            self.blocked_since_us = None;
+        } else {
+            if bytes == 0 && self.unsent.len() - self.unsent_at == filled.len() {
+                // Nothing moved: the bytes are held already.
+            } else {
+                self.unsent = filled[bytes..].to_vec();
+                self.unsent_at = 0;
+            }
+            if bytes > 0 || self.blocked_since_us.is_none() {
+                self.blocked_since_us = Some(now_us);
+            }
+        }
+        if self.queue.is_empty() {
+            self.slow_told = false;
+            self.queue = VecDeque::new();
+            if self.pressure.as_ref().is_some_and(|p| p.is_idle()) {
+                self.pressure = None;
+            }
+        }
+    }
+
+    /// Gives up everything still held, as the session ends; returns how many events that were.
+    pub fn abandon(&mut self) -> u64 {
+        let held = std::mem::take(&mut self.books.held);
+        self.books.dropped[DropReason::Closed as usize] += held;
+        *self = Self { books: self.books, gaps: self.gaps, gap_events: self.gap_events, ..Self::default() };
+        held
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.queued_bytes += entry.bytes();
+        self.queue.push_back(entry);
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let entry = self.queue.pop_front()?;
+        self.queued_bytes -= entry.bytes();
+        if let Some(pressure) = &mut self.pressure {
+            pressure.popped(&entry);
+        }
+        Some(entry)
+    }
+
+    /// Whether there is anything to write.
+    pub fn has_work(&self) -> bool {
+        self.has_unsent()
+            || (!self.close_written && (!self.queue.is_empty() || self.pong.is_some() || self.close.is_some()))
+    }
+
+    /// Whether a frame was begun that the socket has not wholly taken.
+    pub fn has_unsent(&self) -> bool {
+        self.unsent.len() > self.unsent_at
+    }
+
+    /// Whether the close frame was handed out and wholly taken.
+    pub fn is_closed(&self) -> bool {
+        self.close_written && !self.has_unsent()
+    }
+
+    /// Whether the socket refused bytes at the last write.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked_since_us.is_some()
+    }
+
+    /// Counts the socket as refusing bytes from now on: a client's own rate limit does the same.
+    pub fn set_blocked(&mut self, now_us: u32) {
+        self.blocked_since_us.get_or_insert(now_us);
+    }
+
+    /// Microseconds since the socket last took anything; 0 while it takes everything.
+    pub fn blocked_us(&self, now_us: u32) -> u32 {
+        self.blocked_since_us.map_or(0, |since| now_us.wrapping_sub(since))
+    }
+
+    /// Age in microseconds of the oldest queued event, counted only while the socket refuses bytes.
+    pub fn delay_us(&self, now_us: u32) -> u32 {
+        let Some(since) = self.blocked_since_us else { return 0 };
+        let oldest = self.queue.iter().find_map(Entry::offered_us);
+        oldest.map_or(0, |at| now_us.wrapping_sub(at)).max(if self.has_unsent() { now_us.wrapping_sub(since) } else { 0 })
+    }
+
+    /// Bytes held, shared events at full size.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes + self.unsent.len() - self.unsent_at
+    }
+
+    /// Bytes of control messages queued.
+    pub fn control_bytes(&self) -> usize {
+        self.control_bytes
+    }
+
+    /// Whether the client was told that it is slow since the queue was last empty; remembers that it now is.
+    pub fn tell_slow_once(&mut self) -> bool {
+        !std::mem::replace(&mut self.slow_told, true)
+    }
+
+    /// The severest policy among the queued events.
+    pub fn severest(&self) -> OnSlow {
+        let policies = self.queue.iter().filter_map(Entry::policy);
+        policies.max_by_key(|p| *p as u8).unwrap_or(OnSlow::Conflate)
+    }
+
+    /// The books.
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// Gaps announced by cause, and the events that gaps of this slow client counted.
+    pub fn gaps(&self) -> (&[u64; GapCause::ALL.len()], u64) {
+        (&self.gaps, self.gap_events)
+    }
+
+    /// The positions that this client was not given yet, handed to `still_owed` in no order: a cursor, which names the
+    /// next record to read, must not pass them.
+    pub fn owed_positions(&self, mut still_owed: impl FnMut(Position)) {
+        let behind = |after: Position| Position { offset: after.offset.saturating_add(1), ..after };
+        for entry in &self.queue {
+            match entry {
+                Entry::Event { event, .. } => still_owed(event.position),
+                Entry::Gap(gap) => gap.gap.after.map(behind).into_iter().for_each(&mut still_owed),
+                Entry::Control(_) => {}
+            }
+        }
+        for (_, resync) in self.pressure.iter().flat_map(|p| p.resyncs()) {
+            resync.after.map(behind).into_iter().for_each(&mut still_owed);
+        }
+    }
+
+    /// The books that need a snapshot, once there is room for one; each is named once until it is answered.
+    pub fn due_resyncs(&mut self, bounds: &Bounds) -> Vec<Key> {
+        if self.is_blocked() || self.queued_bytes() > bounds.bytes_max / 4 {
+            return Vec::new();
+        }
+        self.pressure.as_mut().map_or_else(Vec::new, |p| p.ask_resyncs())
+    }
+
+    /// Takes the snapshot that answers [`Outbox::due_resyncs`].
+    pub fn resync(&mut self, event: &Arc<Event>, policy: OnSlow, now_us: u32, bounds: &Bounds) -> Offer {
+        let Some(resync) = self.pressure.as_mut().and_then(|p| p.answer_resync(event.key())) else {
+            return Offer::Queued;
+        };
+        let tail = Tail { prev: resync.after, merged: resync.merged.max(1), snapshot: true, replay: false };
+        self.offer_with(event, Some(tail), policy, now_us, bounds)
+    }
+
+    /// Forgets a subscription's pending resynchronisation, as it ends.
+    pub fn forget(&mut self, key: Key) {
+        if let Some(pressure) = &mut self.pressure {
+            pressure.answer_resync(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

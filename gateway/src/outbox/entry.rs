@@ -1,0 +1,126 @@
+//! One place in an outbox.
+
+use crate::event::{Event, Symbol};
+use std::sync::Arc;
+use tickgate_protocol::event::{Gap, Tail};
+use tickgate_protocol::{Channel, OnSlow, Position};
+
+/// One place in an outbox.
+#[derive(Debug)]
+pub enum Entry {
+    /// An event.
+    Event {
+        /// The shared event.
+        event: Arc<Event>,
+        /// The tail that this client gets instead of the shared one.
+        tail: Option<Box<Tail>>,
+        /// What may become of it.
+        policy: OnSlow,
+        /// When it was offered, in wrapping microseconds.
+        at_us: u32,
+    },
+    /// Events that this client will not get.
+    Gap(Box<QueuedGap>),
+    /// A control message.
+    Control(Box<[u8]>),
+}
+
+/// A gap on its way to a client.
+#[derive(Debug)]
+pub struct QueuedGap {
+    /// The instrument.
+    pub symbol: Arc<Symbol>,
+    /// The channel.
+    pub channel: Channel,
+    /// What is missing.
+    pub gap: Gap,
+}
+
+impl Entry {
+    pub(super) fn event(event: Arc<Event>, tail: Option<Tail>, policy: OnSlow, at_us: u32) -> Self {
+        Self::Event { event, tail: tail.map(Box::new), policy, at_us }
+    }
+
+    pub(super) fn gap(symbol: Arc<Symbol>, channel: Channel, gap: Gap) -> Self {
+        Self::Gap(Box::new(QueuedGap { symbol, channel, gap }))
+    }
+
+    /// Bytes that the entry counts for in the queue's bound.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Event { event, .. } => event.text.len(),
+            Self::Gap(gap) => gap.bytes(),
+            Self::Control(json) => json.len(),
+        }
+    }
+
+    /// Bytes that the entry takes in a data frame.
+    pub(super) fn wire_bytes(&self) -> usize {
+        match self {
+            Self::Event { event, tail: Some(tail), .. } => event.head().len() + tail_bytes(tail),
+            _ => self.bytes(),
+        }
+    }
+
+    /// Appends the entry as it goes into a data frame.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Event { event, tail: None, .. } => out.extend_from_slice(&event.text),
+            Self::Event { event, tail: Some(tail), .. } => {
+                out.extend_from_slice(event.head());
+                tail.write(out);
+            }
+            Self::Gap(gap) => gap.gap.write(out, gap.channel, &gap.symbol.json),
+            Self::Control(json) => out.extend_from_slice(json),
+        }
+    }
+
+    /// When an event was offered.
+    pub(super) fn offered_us(&self) -> Option<u32> {
+        match self {
+            Self::Event { at_us, .. } => Some(*at_us),
+            _ => None,
+        }
+    }
+
+    /// What may become of an event.
+    pub(super) fn policy(&self) -> Option<OnSlow> {
+        match self {
+            Self::Event { policy, .. } => Some(*policy),
+            _ => None,
+        }
+    }
+
+    /// The `prev` that this client gets with an event.
+    pub(super) fn prev(&self) -> Option<Position> {
+        match self {
+            Self::Event { tail: Some(tail), .. } => tail.prev,
+            Self::Event { event, .. } => event.tail.prev,
+            _ => None,
+        }
+    }
+
+    /// How many updates an event stands for.
+    pub(super) fn merged(&self) -> u32 {
+        match self {
+            Self::Event { tail: Some(tail), .. } => tail.merged,
+            Self::Event { event, .. } => event.tail.merged.max(event.count),
+            _ => 0,
+        }
+    }
+}
+
+impl QueuedGap {
+    fn bytes(&self) -> usize {
+        // Written once to be measured: gaps are rare, and the bound must count what will really be sent.
+        let mut out = Vec::with_capacity(192);
+        self.gap.write(&mut out, self.channel, &self.symbol.json);
+        out.len()
+    }
+}
+
+fn tail_bytes(tail: &Tail) -> usize {
+    let mut out = Vec::with_capacity(Tail::BYTES_MAX);
+    tail.write(&mut out);
+    out.len()
+}

@@ -1,0 +1,310 @@
+use super::*;
+use crate::event::{Stream, Symbol};
+use proptest::prelude::*;
+use tickgate_protocol::checker::{ChainChecker, Verdict};
+use tickgate_protocol::event::EventView;
+use tickgate_protocol::{ConflateMs, Depth};
+
+const BOUNDS: Bounds =
+    Bounds { bytes_max: 4_000, entries_max: 100, age_max_us: 1_000_000, write_bytes_max: 2_000, frame_bytes_max: 1_000 };
+
+fn at(offset: u64) -> Position {
+    Position { epoch: 1, partition: 0, offset }
+}
+
+/// Makes events of chained positions, as the feed would.
+#[derive(Default)]
+struct Feed {
+    offset: u64,
+    last: std::collections::HashMap<Key, Position>,
+}
+
+impl Feed {
+    fn next(&mut self, symbol: u32, stream: Stream) -> Arc<Event> {
+        self.offset += 1;
+        let symbol = Symbol::new(symbol, &format!("S{symbol}"));
+        let position = at(self.offset);
+        let prev = self.last.insert((symbol.id, stream), position);
+        let tail = Tail { prev, ..Tail::default() };
+        let body = match stream.channel {
+            Channel::Book => "\"bids\":[],\"asks\":[]".to_owned(),
+            _ => format!("\"price\":\"{}\"", self.offset),
+        };
+        let kind = stream.channel.event_type();
+        let head = format!(
+            "{{\"type\":\"{kind}\",\"symbol\":\"{}\",{body},\"seq\":\"{position}\",\"event_ns\":\"1\",\"ingest_ns\":\"2\"",
+            symbol.name
+        );
+        let mut text = head.into_bytes();
+        let newest = (0, text.len() as u32);
+        tail.write(&mut text);
+        let text = text.into_boxed_slice();
+        let (ingest_ns, event_ns, send_ns) = (2, 1, None);
+        Arc::new(Event { symbol, stream, position, count: 1, tail, text, newest, ingest_ns, event_ns, send_ns })
+    }
+}
+
+/// A client that checks what it reads by the client's rule.
+#[derive(Default)]
+struct Client {
+    bytes: Vec<u8>,
+    chains: std::collections::HashMap<(String, Channel), ChainChecker>,
+    events: u64,
+    merged: u64,
+    lost: u64,
+    controls: Vec<String>,
+    closed: Option<u16>,
+}
+
+impl Client {
+    fn read(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        while let Some((opcode, payload, used)) = parse(&self.bytes) {
+            match opcode {
+                8 => self.closed = Some(u16::from_be_bytes([payload[0], payload[1]])),
+                10 => self.controls.push("pong".to_owned()),
+                _ if payload[0] == b'{' => self.controls.push(String::from_utf8(payload).unwrap()),
+                _ => self.data(&payload),
+            }
+            self.bytes.drain(..used);
+        }
+    }
+
+    fn data(&mut self, payload: &[u8]) {
+        for view in serde_json::from_slice::<Vec<EventView<'_>>>(payload).unwrap() {
+            let channel = view.channel().unwrap();
+            let chain = self.chains.entry((view.symbol.to_string(), channel)).or_default();
+            if view.is_gap() {
+                self.lost += view.count.unwrap();
+                let gap = Gap { after: view.after, upto: view.upto, count: view.count, cause: view.cause.unwrap() };
+                assert!(chain.gap(&gap), "gap does not begin where the chain stands: {view:?}");
+            } else {
+                self.events += 1;
+                self.merged += u64::from(view.tail().merged) - 1;
+                let verdict = chain.event(view.seq.unwrap(), &view.tail(), false);
+                assert!(
+                    matches!(verdict, Verdict::First | Verdict::InOrder | Verdict::Snapshot),
+                    "{verdict:?} {view:?}"
+                );
+            }
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
+    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+    let (len, at) = match second {
+        126 => (usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])), 4),
+        127 => unreachable!("no test writes such frames"),
+        n => (usize::from(n), 2),
+    };
+    let payload = bytes.get(at..at + len)?.to_vec();
+    Some((first & 15, payload, at + len))
+}
+
+/// Writes as much as the socket takes; returns whether it took everything.
+fn flush(outbox: &mut Outbox, client: &mut Client, mut takes: usize, now_us: u32) -> bool {
+    while outbox.has_work() {
+        let mut bytes = Vec::new();
+        outbox.fill(&mut bytes, &BOUNDS, |_| ());
+        let n = bytes.len().min(takes);
+        client.read(&bytes[..n]);
+        outbox.wrote(&bytes, n, now_us);
+        takes -= n;
+        if n < bytes.len() {
+            return false;
+        }
+    }
+    true
+}
+
+const TRADES: Stream = Stream::whole(Channel::Trades);
+const QUOTES: Stream = Stream::whole(Channel::Quotes);
+const BOOK: Stream = Stream::whole(Channel::Book);
+
+#[test]
+fn a_client_that_keeps_up_gets_everything_in_one_frame() {
+    let (mut outbox, mut feed, mut client) = (Outbox::default(), Feed::default(), Client::default());
+    for symbol in 0..3 {
+        assert_eq!(outbox.offer(&feed.next(symbol, TRADES), OnSlow::Disconnect, 0, &BOUNDS), Offer::Queued);
+    }
+    outbox.control(b"{\"op\":\"heartbeat\"}".to_vec());
+    assert!(flush(&mut outbox, &mut client, usize::MAX, 0));
+    assert_eq!((client.events, client.controls.len()), (3, 1));
+    assert_eq!(*outbox.books(), Books { offered: 3, sent: 3, ..Books::default() });
+    assert_eq!(outbox.queued_bytes(), 0);
+}
+
+#[test]
+fn conflation_keeps_the_newest_state_in_the_oldest_place() {
+    let (mut outbox, mut feed, mut client) = (Outbox::default(), Feed::default(), Client::default());
+    for _ in 0..50 {
+        for symbol in 0..3 {
+            assert_ne!(outbox.offer(&feed.next(symbol, QUOTES), OnSlow::Conflate, 0, &BOUNDS), Offer::Overflow);
+        }
+    }
+    assert!(flush(&mut outbox, &mut client, usize::MAX, 0));
+    assert_eq!(outbox.books().imbalance(), 0);
+    assert_eq!(client.events + client.merged, 150);
+    assert!(client.events < 50, "conflated from {} to {}", 150, client.events);
+    assert_eq!(outbox.books().conflated, client.merged);
+    assert_eq!(client.chains[&("S0".to_owned(), Channel::Quotes)].last(), Some(at(148)));
+}
+
+#[test]
+fn skipping_announces_the_exact_count() {
+    let (mut outbox, mut feed, mut client) = (Outbox::default(), Feed::default(), Client::default());
+    for _ in 0..200 {
+        assert_eq!(outbox.offer(&feed.next(1, TRADES), OnSlow::Skip, 0, &BOUNDS), Offer::Queued);
+        assert!(outbox.queued_bytes() <= BOUNDS.bytes_max);
+    }
+    assert!(flush(&mut outbox, &mut client, usize::MAX, 0));
+    assert_eq!(client.events + client.lost, 200);
+    assert!(client.lost > 100);
+    assert_eq!(outbox.books().dropped[DropReason::Skipped as usize], client.lost);
+}
+
+#[test]
+fn disconnect_overflows_by_bytes_and_by_age() {
+    let (mut outbox, mut feed) = (Outbox::default(), Feed::default());
+    let verdict = (0..100).map(|_| outbox.offer(&feed.next(1, TRADES), OnSlow::Disconnect, 0, &BOUNDS)).find(|v| *v != Offer::Queued);
+    assert_eq!(verdict, Some(Offer::Overflow));
+
+    let mut outbox = Outbox::default();
+    assert_eq!(outbox.offer(&feed.next(1, TRADES), OnSlow::Disconnect, 0, &BOUNDS), Offer::Queued);
+    // A gateway that is late blames nobody: without a socket that refuses, there is no age.
+    assert_eq!(outbox.check_age(5_000_000, &BOUNDS), Offer::Queued);
+    outbox.set_blocked(10);
+    assert_eq!(outbox.check_age(999_999, &BOUNDS), Offer::Queued);
+    assert_eq!(outbox.check_age(1_000_000, &BOUNDS), Offer::Overflow);
+}
+
+#[test]
+fn a_conflated_book_asks_for_one_snapshot_and_continues_from_it() {
+    let (mut outbox, mut feed, mut client) = (Outbox::default(), Feed::default(), Client::default());
+    let _ = outbox.offer(&feed.next(1, BOOK), OnSlow::Conflate, 0, &BOUNDS);
+    assert!(flush(&mut outbox, &mut client, usize::MAX, 0));
+    outbox.set_blocked(0);
+    for _ in 0..100 {
+        let _ = outbox.offer(&feed.next(1, BOOK), OnSlow::Conflate, 0, &BOUNDS);
+    }
+    assert!(outbox.due_resyncs(&BOUNDS).is_empty(), "not while the socket refuses bytes");
+    assert!(flush(&mut outbox, &mut client, usize::MAX, 0));
+    outbox.wrote(&[], 0, 0);
+    assert_eq!(outbox.due_resyncs(&BOUNDS), [(1, BOOK)]);
+    assert!(outbox.due_resyncs(&BOUNDS).is_empty(), "asked once");
+    let newest = feed.next(1, BOOK);
+    let _ = outbox.offer(&newest, OnSlow::Conflate, 0, &BOUNDS);
+    let _ = outbox.resync(&newest, OnSlow::Conflate, 0, &BOUNDS);
+    let _ = outbox.offer(&feed.next(1, BOOK), OnSlow::Conflate, 0, &BOUNDS);
+    assert!(flush(&mut outbox, &mut client, usize::MAX, 0));
+    assert_eq!(client.chains[&("S1".to_owned(), Channel::Book)].last(), Some(at(feed.offset)));
+    assert_eq!(outbox.books().imbalance(), 0);
+}
+
+#[test]
+fn pong_and_close_overtake_what_is_queued_but_never_tear_a_frame() {
+    let (mut outbox, mut feed, mut client) = (Outbox::default(), Feed::default(), Client::default());
+    for _ in 0..10 {
+        let _ = outbox.offer(&feed.next(1, TRADES), OnSlow::Skip, 0, &BOUNDS);
+    }
+    assert!(!flush(&mut outbox, &mut client, 100, 0), "a frame is begun");
+    outbox.pong(b"x");
+    outbox.close(4490, "slow_consumer", Some(b"{\"op\":\"error\"}".to_vec()));
+    assert!(flush(&mut outbox, &mut client, usize::MAX, 0));
+    assert_eq!((client.controls.as_slice(), client.closed), (&["pong".to_owned(), "{\"op\":\"error\"}".to_owned()][..], Some(4490)));
+    assert!(outbox.is_closed() && client.bytes.is_empty());
+    outbox.abandon();
+    assert_eq!(outbox.books().imbalance(), 0);
+}
+
+#[test]
+fn an_orderly_close_goes_last() {
+    let (mut outbox, mut feed, mut client) = (Outbox::default(), Feed::default(), Client::default());
+    outbox.close_orderly(1012, "drain");
+    let _ = outbox.offer(&feed.next(1, TRADES), OnSlow::Skip, 0, &BOUNDS);
+    assert!(flush(&mut outbox, &mut client, usize::MAX, 0));
+    assert_eq!((client.events, client.closed), (1, Some(1012)));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Offer(u32, u8),
+    Flush(usize),
+    Control,
+    Front,
+    Pong,
+    Age(u32),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0u32..4, 0u8..4).prop_map(|(symbol, kind)| Step::Offer(symbol, kind)),
+        3 => (0usize..3_000).prop_map(Step::Flush),
+        1 => Just(Step::Control),
+        1 => Just(Step::Front),
+        1 => Just(Step::Pong),
+        1 => (0u32..2_000_000).prop_map(Step::Age),
+    ]
+}
+
+fn stream_and_policy(kind: u8) -> (Stream, OnSlow) {
+    match kind {
+        0 => (TRADES, OnSlow::Skip),
+        1 => (QUOTES, OnSlow::Conflate),
+        2 => (BOOK, OnSlow::Conflate),
+        _ => (Stream { channel: Channel::Status, depth: Depth::ALL, conflate: ConflateMs::NONE }, OnSlow::Skip),
+    }
+}
+
+proptest! {
+    /// Whatever is offered and however the socket takes it: the books close at every step, nothing is lost without a
+    /// gap, bounds hold, and a client that reads on in the end has seen or been told of everything.
+    #[test]
+    fn nothing_is_lost_in_silence(steps in proptest::collection::vec(any_step(), 1..300)) {
+        let (mut outbox, mut feed, mut client) = (Outbox::default(), Feed::default(), Client::default());
+        let mut now_us = 0u32;
+        for step in steps {
+            match step {
+                Step::Offer(symbol, kind) => {
+                    let (stream, policy) = stream_and_policy(kind);
+                    prop_assert_ne!(outbox.offer(&feed.next(symbol, stream), policy, now_us, &BOUNDS), Offer::Overflow);
+                }
+                Step::Flush(takes) => {
+                    flush(&mut outbox, &mut client, takes, now_us);
+                }
+                Step::Control => outbox.control(b"{}".to_vec()),
+                Step::Front => outbox.control_first(b"{}".to_vec()),
+                Step::Pong => outbox.pong(b"p"),
+                Step::Age(us) => {
+                    now_us += us;
+                    prop_assert_ne!(outbox.check_age(now_us, &BOUNDS), Offer::Overflow);
+                }
+            }
+            prop_assert_eq!(outbox.books().imbalance(), 0);
+            prop_assert!(outbox.queued_bytes() <= BOUNDS.bytes_max + BOUNDS.write_bytes_max + 200);
+        }
+        flush(&mut outbox, &mut client, usize::MAX, now_us);
+        outbox.wrote(&[], 0, now_us);
+        for (symbol, stream) in outbox.due_resyncs(&BOUNDS) {
+            // The snapshot stands at the last position of its book.
+            let position = feed.last[&(symbol, stream)];
+            let tail = Tail { snapshot: true, ..Tail::default() };
+            let mut text = format!("{{\"type\":\"book\",\"symbol\":\"S{symbol}\",\"seq\":\"{position}\"").into_bytes();
+            let newest = (0, text.len() as u32);
+            tail.write(&mut text);
+            let event = Event {
+                symbol: Symbol::new(symbol, &format!("S{symbol}")), stream, position, count: 1, tail,
+                text: text.into_boxed_slice(), newest, ingest_ns: 0, event_ns: 0, send_ns: None,
+            };
+            prop_assert_ne!(outbox.resync(&Arc::new(event), OnSlow::Conflate, now_us, &BOUNDS), Offer::Overflow);
+        }
+        flush(&mut outbox, &mut client, usize::MAX, now_us);
+        prop_assert_eq!(outbox.books().imbalance(), 0);
+        prop_assert_eq!(outbox.books().held, 0);
+        for ((symbol, stream), position) in &feed.last {
+            let chain = &client.chains[&(format!("S{symbol}"), stream.channel)];
+            prop_assert_eq!(chain.last(), Some(*position), "S{} {:?}", symbol, stream);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Shards (in progress).
+pub mod table;

@@ -1,0 +1,289 @@
+//! The subscription table of one shard: which sessions get an event.
+//!
+//! Plain data: it knows places, not sessions. A *node* is a symbol or a prefix that somebody named; a node has one
+//! list of subscribers per stream. Each symbol's row names the nodes that match it, worked out once when the symbol is
+//! first seen or a node is made, so that the way of an event is: row, node, list, subscribers.
+
+use crate::event::{Stream, Symbol};
+use crate::feed::request::Target;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use smallvec::SmallVec;
+
+/// A subscriber: the slot of its session, and the place of the subscription among that session's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscriber {
+    /// Slot of the session.
+    pub session: u32,
+    /// Place of the subscription in the session.
+    pub sub: u32,
+}
+
+/// Where a subscriber stands, for its removal in constant time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    list: u32,
+    index: u32,
+}
+
+/// What a removal moved or emptied.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// A subscriber that now stands at the place of the removed one.
+    pub moved: Option<Subscriber>,
+    /// The target and stream that nobody wants any more.
+    pub emptied: Option<(Target, Stream)>,
+}
+
+#[derive(Debug)]
+struct List {
+    node: u32,
+    stream: Stream,
+    subscribers: Vec<Subscriber>,
+}
+
+#[derive(Debug)]
+struct Node {
+    target: Target,
+    lists: SmallVec<[(Stream, u32); 2]>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Row {
+    is_known: bool,
+    nodes: SmallVec<[u32; 2]>,
+}
+
+/// The subscription table.
+#[derive(Debug, Default)]
+pub struct Table {
+    lists: Slab<List>,
+    nodes: Slab<Node>,
+    by_target: FxHashMap<Target, u32>,
+    /// Nodes of prefixes, which a new symbol must be held against.
+    prefixes: Vec<u32>,
+    rows: Vec<Row>,
+    names: FxHashMap<Box<str>, u32>,
+    subscribers: usize,
+}
+
+impl Table {
+    /// Adds a subscriber of `target`'s `stream`.
+    pub fn insert(&mut self, target: &Target, stream: Stream, subscriber: Subscriber) -> Place {
+        let node = match self.by_target.get(target) {
+            Some(node) => *node,
+            None => self.add_node(target.clone()),
+        };
+        let found = self.nodes[node as usize].lists.iter().find(|(s, _)| *s == stream).map(|(_, list)| *list);
+        let list = found.unwrap_or_else(|| {
+            let list = self.lists.insert(List { node, stream, subscribers: Vec::new() }) as u32;
+            self.nodes[node as usize].lists.push((stream, list));
+            list
+        });
+        let subscribers = &mut self.lists[list as usize].subscribers;
+        subscribers.push(subscriber);
+        self.subscribers += 1;
+        Place { list, index: subscribers.len() as u32 - 1 }
+    }
+
+    /// Removes the subscriber at `place`. Whoever is `moved` now stands there.
+    pub fn remove(&mut self, place: Place) -> Removed {
+        let list = &mut self.lists[place.list as usize];
+        list.subscribers.swap_remove(place.index as usize);
+        self.subscribers -= 1;
+        let moved = list.subscribers.get(place.index as usize).copied();
+        let emptied = list.subscribers.is_empty().then(|| self.remove_list(place.list));
+        Removed { moved, emptied }
+    }
+
+    /// Calls `visit` for every subscriber of `symbol`'s `stream`, with what it subscribed to.
+    #[inline]
+    pub fn walk(&self, symbol: u32, stream: Stream, mut visit: impl FnMut(&Target, Subscriber)) {
+        let Some(row) = self.rows.get(symbol as usize) else { return };
+        for node in &row.nodes {
+            let node = &self.nodes[*node as usize];
+            for (_, list) in node.lists.iter().filter(|(s, _)| *s == stream) {
+                for subscriber in &self.lists[*list as usize].subscribers {
+                    visit(&node.target, *subscriber);
+                }
+            }
+        }
+    }
+
+    /// Calls `visit` for every subscriber of any stream of `symbol` on `channel`.
+    pub fn walk_channel(
+        &self,
+        symbol: u32,
+        channel: tickgate_protocol::Channel,
+        mut visit: impl FnMut(&Target, Stream, Subscriber),
+    ) {
+        let Some(row) = self.rows.get(symbol as usize) else { return };
+        for node in &row.nodes {
+            let node = &self.nodes[*node as usize];
+            for (stream, list) in node.lists.iter().filter(|(s, _)| s.channel == channel) {
+                for subscriber in &self.lists[*list as usize].subscribers {
+                    visit(&node.target, *stream, *subscriber);
+                }
+            }
+        }
+    }
+
+    /// Takes note of a symbol, the first time that it is met. Cheap when it is known.
+    #[inline]
+    pub fn meet(&mut self, symbol: &Symbol) {
+        if self.rows.get(symbol.id as usize).is_some_and(|row| row.is_known) {
+            return;
+        }
+        self.add_row(symbol);
+    }
+
+    /// How many subscribers there are.
+    pub fn len(&self) -> usize {
+        self.subscribers
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.subscribers == 0
+    }
+
+    fn add_row(&mut self, symbol: &Symbol) {
+        let id = symbol.id as usize;
+        if self.rows.len() <= id {
+            self.rows.resize(id + 1, Row::default());
+        }
+        self.names.insert(symbol.name.clone(), symbol.id);
+        let exact = self.by_target.get(&Target::Symbol(symbol.name.as_ref().into())).copied();
+        let matching = self.prefixes.iter().copied().filter(|n| self.nodes[*n as usize].target.matches(&symbol.name));
+        self.rows[id] = Row { is_known: true, nodes: exact.into_iter().chain(matching).collect() };
+    }
+
+    fn add_node(&mut self, target: Target) -> u32 {
+        let node = self.nodes.insert(Node { target: target.clone(), lists: SmallVec::new() }) as u32;
+        match &target {
+            Target::Symbol(name) => {
+                if let Some(id) = self.names.get(&**name) {
+                    self.rows[*id as usize].nodes.push(node);
+                }
+            }
+            Target::Prefix(prefix) => {
+                self.prefixes.push(node);
+                for (name, id) in &self.names {
+                    if name.starts_with(&**prefix) {
+                        self.rows[*id as usize].nodes.push(node);
+                    }
+                }
+            }
+        }
+        self.by_target.insert(target, node);
+        node
+    }
+
+    fn remove_list(&mut self, list: u32) -> (Target, Stream) {
+        let List { node, stream, .. } = self.lists.remove(list as usize);
+        let lists = &mut self.nodes[node as usize].lists;
+        lists.retain(|(s, _)| *s != stream);
+        let target = self.nodes[node as usize].target.clone();
+        if self.nodes[node as usize].lists.is_empty() {
+            self.remove_node(node);
+        }
+        (target, stream)
+    }
+
+    fn remove_node(&mut self, node: u32) {
+        let Node { target, .. } = self.nodes.remove(node as usize);
+        self.by_target.remove(&target);
+        match &target {
+            Target::Symbol(name) => {
+                if let Some(id) = self.names.get(&**name) {
+                    self.rows[*id as usize].nodes.retain(|n| *n != node);
+                }
+            }
+            Target::Prefix(_) => {
+                self.prefixes.retain(|n| *n != node);
+                self.rows.iter_mut().for_each(|row| row.nodes.retain(|n| *n != node));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use tickgate_protocol::{Channel, ConflateMs};
+
+    const NAMES: [&str; 6] = ["AAPL", "AMZN", "BTCUSD", "BTCEUR", "B", "ETH"];
+    const TARGETS: [&str; 9] = ["AAPL", "AMZN", "BTCUSD", "B", "ETH", "*", "A*", "BTC*", "BTCUSD*"];
+
+    fn streams() -> [Stream; 3] {
+        let quotes = Stream::whole(Channel::Quotes);
+        [Stream::whole(Channel::Trades), quotes, Stream { conflate: ConflateMs::round_up(100).unwrap(), ..quotes }]
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert(usize, usize, u32),
+        Remove(usize),
+        Meet(usize),
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..TARGETS.len(), 0usize..3, 0u32..50).prop_map(|(t, s, n)| Step::Insert(t, s, n)),
+            3 => (0usize..1000).prop_map(Step::Remove),
+            1 => (0..NAMES.len()).prop_map(Step::Meet),
+        ]
+    }
+
+    proptest! {
+        /// Against a list of (target, stream, subscriber) that is searched from end to end.
+        #[test]
+        fn walks_whom_a_search_would_find(steps in proptest::collection::vec(any_step(), 1..200)) {
+            let mut table = Table::default();
+            let mut model: BTreeMap<u32, (usize, Stream, Place)> = BTreeMap::new();
+            let mut met = std::collections::BTreeSet::new();
+            let mut next = 0;
+            for step in steps {
+                match step {
+                    Step::Insert(target, stream, session) => {
+                        let stream = streams()[stream];
+                        let subscriber = Subscriber { session, sub: next };
+                        let place = table.insert(&Target::parse(TARGETS[target]), stream, subscriber);
+                        model.insert(next, (target, stream, place));
+                        next += 1;
+                    }
+                    Step::Remove(nth) if !model.is_empty() => {
+                        let sub = *model.keys().nth(nth % model.len()).unwrap();
+                        let (target, stream, place) = model.remove(&sub).unwrap();
+                        let removed = table.remove(place);
+                        if let Some(moved) = removed.moved {
+                            model.get_mut(&moved.sub).unwrap().2 = place;
+                        }
+                        let is_last = !model.values().any(|(t, s, _)| (*t, *s) == (target, stream));
+                        let expected = is_last.then(|| (Target::parse(TARGETS[target]), stream));
+                        prop_assert_eq!(removed.emptied, expected);
+                    }
+                    Step::Remove(_) => {}
+                    Step::Meet(name) => {
+                        table.meet(&Symbol::new(name as u32, NAMES[name]));
+                        met.insert(name);
+                    }
+                }
+                prop_assert_eq!(table.len(), model.len());
+                for name in &met {
+                    for stream in streams() {
+                        let mut walked = Vec::new();
+                        table.walk(*name as u32, stream, |_, s| walked.push(s.sub));
+                        walked.sort_unstable();
+                        let matching = model.iter().filter(|(_, (target, s, _))| {
+                            *s == stream && Target::parse(TARGETS[*target]).matches(NAMES[*name])
+                        });
+                        prop_assert_eq!(walked, matching.map(|(sub, _)| *sub).collect::<Vec<_>>());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The scoreboard: plain numbers that the hot threads own and copy here a few times a second.
+//!
+//! Hot paths add to integers of their own; nothing there touches an atomic or a lock per event. The admin thread
+//! reads the copies. One writer per entry.
+
+use crate::latency::StageHistograms;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard};
+use tickgate_protocol::control::{FeedState, FeedStatus};
+use tickgate_protocol::event::GapCause;
+use tickgate_protocol::record::RecordError;
+
+macro_rules! labelled {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $label:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+            /// The name as a metric label.
+            pub const fn label(self) -> &'static str { match self { $(Self::$variant => $label,)* } }
+        }
+    };
+}
+
+labelled! {
+    /// Why an offered event was not sent and not conflated.
+    DropReason {
+        /// `on_slow: skip` at the bound.
+        Skipped = "skipped",
+        /// The session ended with the event still queued.
+        Closed = "closed",
+    }
+}
+
+labelled! {
+    /// Why a session ended.
+    CloseReason {
+        /// The client said goodbye or hung up.
+        Client = "client",
+        /// The client broke the WebSocket protocol.
+        Protocol = "protocol",
+        /// The client sent a message over the limit.
+        TooBig = "too_big",
+        /// The client sent requests faster than allowed, for too long.
+        RateLimited = "rate_limited",
+        /// `on_slow: disconnect` at the bound.
+        SlowConsumer = "slow_consumer",
+        /// The socket took nothing for `outbox.stall_timeout_ms`.
+        Stalled = "stalled",
+        /// The gateway drains.
+        Drain = "drain",
+        /// The socket failed.
+        Io = "io",
+    }
+}
+
+labelled! {
+    /// Why a connection was refused before it became a session.
+    RefuseReason {
+        /// Not a WebSocket upgrade that the gateway serves.
+        BadRequest = "bad_request",
+        /// The origin is not allowed.
+        Origin = "origin",
+        /// `limits.sessions_max` is reached.
+        SessionsMax = "sessions_max",
+        /// The gateway drains.
+        Draining = "draining",
+        /// The head did not come in time, or the connection broke.
+        Head = "head",
+    }
+}
+
+/// Totals of one shard. Counters only grow; gauges say so.
+#[derive(Debug, Clone, Default)]
+pub struct ShardTotals {
+    /// Events offered to outboxes.
+    pub offered: u64,
+    /// Events wholly written to a socket.
+    pub sent: u64,
+    /// Events replaced by a newer state of their symbol.
+    pub conflated: u64,
+    /// Events dropped, by [`DropReason`].
+    pub dropped: [u64; DropReason::COUNT],
+    /// Gauge: events queued or half written.
+    pub held: u64,
+    /// Gauge: bytes queued over all sessions, shared events at full size.
+    pub queued_bytes: u64,
+    /// Gauge: age in milliseconds of the oldest event that a socket refuses.
+    pub queue_age_max_ms: u64,
+    /// Gauge: open sessions.
+    pub sessions: u64,
+    /// Sessions ever opened.
+    pub sessions_opened: u64,
+    /// Sessions closed, by [`CloseReason`].
+    pub sessions_closed: [u64; CloseReason::COUNT],
+    /// Connections refused, by [`RefuseReason`].
+    pub refused: [u64; RefuseReason::COUNT],
+    /// Gauge: subscriptions held.
+    pub subscriptions: u64,
+    /// Writes to sockets.
+    pub writes: u64,
+    /// Bytes written to sockets.
+    pub written_bytes: u64,
+    /// Writes that a socket refused or took in part.
+    pub write_stalls: u64,
+    /// Requests read.
+    pub requests: u64,
+    /// Requests answered with an error.
+    pub request_errors: u64,
+    /// Gaps announced, by [`GapCause`].
+    pub gaps: [u64; GapCause::ALL.len()],
+    /// Events that gaps of a slow consumer counted.
+    pub gap_events: u64,
+    /// `slow` notices sent.
+    pub slow_notices: u64,
+    /// Batches taken from the feed.
+    pub batches: u64,
+}
+
+/// One partition as the feed sees it.
+#[derive(Debug, Clone, Default)]
+pub struct PartitionTotals {
+    /// Name of the feed.
+    pub feed: String,
+    /// Kafka partition.
+    pub partition: u32,
+    /// Gauge: offset of the next record to read.
+    pub next_offset: u64,
+    /// Gauge: the broker's high watermark, as last heard.
+    pub high_watermark: u64,
+    /// Gauge: whether it was caught up with the watermark once since it was assigned.
+    pub caught_up: bool,
+}
+
+/// Totals of the feed.
+#[derive(Debug, Clone, Default)]
+pub struct FeedTotals {
+    /// Records read.
+    pub records: u64,
+    /// Bytes of their values.
+    pub record_bytes: u64,
+    /// Ticks read, by channel number.
+    pub ticks: [u64; 4],
+    /// Unreadable records or elements, by index into [`RecordError::LABELS`].
+    pub bad_records: [u64; RecordError::LABELS.len()],
+    /// Ticks of new symbols over `kafka.symbols_max`.
+    pub symbols_refused: u64,
+    /// Unreadable records copied to the dead-letter topic.
+    pub dead_lettered: u64,
+    /// Events encoded.
+    pub encoded: u64,
+    /// Batches that a shard's inbox had no room for.
+    pub inbox_full: u64,
+    /// Events conflated or announced as a gap because a shard was behind.
+    pub overload_events: u64,
+    /// Offsets that were gone before they were read.
+    pub lost_offsets: u64,
+    /// Topics that were re-created.
+    pub topics_recreated: u64,
+    /// Partitions that were added.
+    pub partitions_added: u64,
+    /// Broker errors that librdkafka reported.
+    pub broker_errors: u64,
+    /// Ticks whose venue clock was ahead of ours.
+    pub clock_ahead: u64,
+    /// Gauge: known symbols.
+    pub symbols: u64,
+    /// Gauge: books kept.
+    pub books: u64,
+    /// The partitions.
+    pub partitions: Vec<PartitionTotals>,
+    /// The feeds, with their state.
+    pub feeds: Vec<FeedStatus>,
+    /// Gauge: whether every partition of every feed that is not optional is assigned and caught up.
+    pub ready: bool,
+    /// Why it is not.
+    pub not_ready_because: String,
+}
+
+/// A session, for `/sessions`.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct SessionInfo {
+    /// Its name in `hello`.
+    pub session: String,
+    /// Address of the peer.
+    pub peer: String,
+    /// The shard that owns it.
+    pub shard: usize,
+    /// Age in milliseconds of the oldest event that its socket refuses.
+    pub queue_age_ms: u64,
+    /// Bytes queued.
+    pub queued_bytes: u64,
+    /// Events queued.
+    pub held: u64,
+    /// Subscriptions held.
+    pub subscriptions: u64,
+    /// Events offered, sent, conflated, dropped since it opened.
+    pub offered: u64,
+    #[allow(missing_docs)]
+    pub sent: u64,
+    #[allow(missing_docs)]
+    pub conflated: u64,
+    #[allow(missing_docs)]
+    pub dropped: u64,
+    /// Seconds since it opened.
+    pub open_s: u64,
+}
+
+/// What the admin thread asks a shard.
+#[derive(Debug)]
+pub struct SessionsRequest {
+    /// How many sessions, slowest by queue age first.
+    pub top: usize,
+    /// Where the answer goes.
+    pub reply: tokio::sync::oneshot::Sender<Vec<SessionInfo>>,
+}
+
+/// The scoreboard of a gateway.
+#[derive(Debug)]
+pub struct Board {
+    shards: Vec<Mutex<ShardTotals>>,
+    feed: Mutex<FeedTotals>,
+    latency: Vec<Mutex<StageHistograms>>,
+    /// Set when the gateway began to stop.
+    pub draining: AtomicBool,
+}
+
+impl Board {
+    /// A board for `shards` shards.
+    pub fn new(shards: usize) -> Self {
+        Self {
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            feed: Mutex::default(),
+            // One more for the feed.
+            latency: (0..=shards).map(|_| Mutex::new(StageHistograms::new())).collect(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The copy of one shard's totals.
+    pub fn shard(&self, shard: usize) -> MutexGuard<'_, ShardTotals> {
+        lock(&self.shards[shard])
+    }
+
+    /// The copy of the feed's totals.
+    pub fn feed(&self) -> MutexGuard<'_, FeedTotals> {
+        lock(&self.feed)
+    }
+
+    /// Latencies published by a shard, or by the feed under the number after the last shard.
+    pub fn latency(&self, thread: usize) -> MutexGuard<'_, StageHistograms> {
+        lock(&self.latency[thread])
+    }
+
+    /// The state of every feed, for a start: all down.
+    pub fn feeds_down(names: impl Iterator<Item = String>) -> Vec<FeedStatus> {
+        names
+            .map(|name| FeedStatus { name, state: FeedState::Down, event_ns: None, lag_records: 0 })
+            .collect()
+    }
+}
+
+/// A poisoned lock here only means that a reader panicked: the numbers are still good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
