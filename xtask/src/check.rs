@@ -126,6 +126,8 @@ fn cargo_deny() -> Result<PathBuf> {
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0"),
     )?;
+    // Hundreds of megabytes that nothing needs any more; left there, they do no harm.
+    let _ = std::fs::remove_dir_all(tools.join("build"));
     Ok(ours)
 }
 

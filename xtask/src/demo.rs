@@ -8,6 +8,10 @@ use anyhow::{Context, Result};
 use crate::setup::{self, Need};
 use crate::shell;
 
+/// Builds in release mode and runs the demo: broker, simulator, gateway and clients in one process.
+///
+/// Arguments go to `tickgate demo`, for example `cargo xtask demo --symbols 500 --rate 5000 --for 30s`. Ctrl-C ends all
+/// of it; the exit code is the demo's.
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
     /// Arguments of `tickgate demo`; `cargo xtask demo -- --help` lists them
@@ -15,6 +19,9 @@ pub struct DemoArgs {
     args: Vec<String>,
 }
 
+/// Runs the benchmarks, or those named.
+///
+/// The machine should have nothing else to do meanwhile.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     /// Benchmarks to run: any part of their names; all when none is given

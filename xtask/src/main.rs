@@ -31,30 +31,20 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 all well; 1 something failed, and the last lines say what; 2 bad usage; 69 a tool is missing that could
-not be installed; 130 or 143 interrupted, after everything that was started has been stopped.";
+const EXIT_CODES: &str = concat!(
+    "Exit codes: 0 all well; 1 something failed, and the last lines say what; 2 bad usage; 69 a tool is missing that ",
+    "could not be installed; 130 or 143 interrupted, after everything that was started has been stopped."
+);
 
+// The text of each is at its arguments.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Look for the system packages everything needs, and install the missing ones
-    ///
-    /// The other commands do this by themselves for what they need, so this is for preparing a machine or an image.
     Setup(setup::Args),
-    /// Build in release mode and run the demo: broker, simulator, gateway and clients in one process
-    ///
-    /// Arguments go to `tickgate demo`, for example `cargo xtask demo --symbols 500 --rate 5000 --for 30s`.
-    /// Ctrl-C ends all of it; the exit code is the demo's.
     Demo(demo::DemoArgs),
-    /// Build everything, then run all tests, the Kafka suites against a real Apache Kafka too
     Test(suite::Args),
-    /// Format, lints, licences, documentation and the rules of the house; reports every failure at the end
     Check(check::Args),
-    /// A real Apache Kafka on this machine: up, down, status
     Kafka(kafka::Args),
-    /// Run the benchmarks, or those named
     Bench(demo::BenchArgs),
-    /// What continuous integration runs: check, test, a short demo, with the time of each step
     Ci(ci::Args),
 }
 

@@ -186,7 +186,15 @@ pub fn run_with_progress(command: &mut Command, label: &str) -> Result<()> {
 }
 
 /// Runs `command`, showing its standard output as it comes and handing every line of it to `on_line`.
-pub fn tee(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<ExitStatus> {
+pub fn tee(command: &mut Command, on_line: impl FnMut(&str)) -> Result<ExitStatus> {
+    tee_to(command, &mut io::stdout(), on_line)
+}
+
+fn tee_to(
+    command: &mut Command,
+    shown: &mut impl Write,
+    mut on_line: impl FnMut(&str),
+) -> Result<ExitStatus> {
     let mut child = spawn_group(command.stdout(Stdio::piped()))?;
     let mut output = child.stdout.take().expect("asked for a pipe above");
     // A few chunks of room: the child waits when we are slow, and nothing piles up.
@@ -201,9 +209,8 @@ pub fn tee(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<ExitS
     });
     let mut lines = Lines::default();
     let mut show = |chunk: &[u8]| {
-        let mut stdout = io::stdout().lock();
         // A closed pipe on our side must not end the run.
-        let _ = stdout.write_all(chunk).and_then(|()| stdout.flush());
+        let _ = shown.write_all(chunk).and_then(|()| shown.flush());
         lines.push(chunk, &mut on_line);
     };
     let mut end = None;
@@ -352,10 +359,13 @@ mod tests {
     #[test]
     fn tee_hands_over_every_line() {
         let mut seen = Vec::new();
-        let status = tee(Command::new("sh").args(["-c", "echo a; echo b; exit 3"]), |line| {
+        let mut shown = Vec::new();
+        let mut command = Command::new("sh");
+        let status = tee_to(command.args(["-c", "echo a; echo b; exit 3"]), &mut shown, |line| {
             seen.push(line.to_owned());
         });
         assert_eq!(status.unwrap().code(), Some(3));
         assert_eq!(seen, ["a", "b"]);
+        assert_eq!(shown, b"a\nb\n");
     }
 }

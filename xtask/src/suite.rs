@@ -82,7 +82,7 @@ fn test(args: &Args) -> Result<Summary> {
     let started = Instant::now();
     // One command, so that crates are built once: with `--bins` alone their features could differ from the tests'.
     step("building all programs and tests (the first time takes some minutes, librdkafka included)");
-    shell::run(shell::cargo().args(["build", "--workspace", "--bins", "--tests", "--examples"]))?;
+    shell::run(shell::cargo().args(["build", "--workspace", "--lib", "--bins", "--tests", "--examples"]))?;
     summary.build = started.elapsed();
 
     let started = Instant::now();
