@@ -1,0 +1,226 @@
+//! What must hold between values, and what a text must look like.
+
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::value::{Kind, Value};
+use super::{Config, keys};
+use std::collections::HashMap;
+
+/// Where each value came from, by path; what is absent is a default.
+pub(super) type Origins = HashMap<String, Origin>;
+
+/// Feeds at most: their names are metric labels.
+const FEEDS_MAX: usize = 64;
+/// librdkafka properties that the gateway sets for its own correctness, with what to do instead.
+const RESERVED_PROPERTIES: [(&str, &str); 5] = [
+    ("bootstrap.servers", "set kafka.brokers"),
+    ("metadata.broker.list", "set kafka.brokers"),
+    ("auto.offset.reset", "the gateway decides where to read on, and counts what was lost"),
+    ("enable.auto.commit", "the gateway commits nothing"),
+    ("enable.auto.offset.store", "the gateway stores nothing"),
+];
+
+impl Config {
+    /// Checks bounds and relations, however the configuration was made. [`Config::load`] has done so already.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn check(&self) -> Result<(), ConfigErrors> {
+        let mut errors = Vec::new();
+        let bad = |key: &str, what| ConfigError { origin: Origin::Default, key: key.to_owned(), what };
+        for key in keys::KEYS {
+            errors.extend(check_value(key.kind, (key.get)(self)).err().map(|what| bad(key.path, what)));
+        }
+        for (index, feed) in self.feeds.iter().enumerate() {
+            for key in keys::FEED_KEYS {
+                let path = format!("feeds[{index}].{}", key.path);
+                errors.extend(check_value(key.kind, (key.get)(feed)).err().map(|what| bad(&path, what)));
+            }
+        }
+        errors.extend(relations(self, &Origins::new(), |_| true));
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+    }
+}
+
+fn check_value(kind: Kind, value: Value) -> Result<(), String> {
+    match (kind, value) {
+        (Kind::Text(check), Value::Text(text)) => check(&text),
+        (Kind::List(check), Value::List(texts)) => texts.iter().try_for_each(|text| check(text)),
+        (kind @ Kind::Number { .. }, Value::Number(number)) => kind.bounded(number).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// What is wrong between values; keys of which `usable` says no are not compared, as they are wrong already.
+pub(super) fn relations(
+    config: &Config,
+    origins: &Origins,
+    usable: impl Fn(&str) -> bool,
+) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    let mut say = |key: &str, what: String| {
+        let origin = origins.get(key).cloned().unwrap_or(Origin::Default);
+        errors.push(ConfigError { origin, key: key.to_owned(), what });
+    };
+    let show = |path: &str| {
+        let key = keys::find(path).expect("relations name keys of the table");
+        let (Kind::Number { unit, .. }, Value::Number(number)) = (key.kind, (key.get)(config)) else {
+            unreachable!("relations are between numbers")
+        };
+        (number, unit.show(number))
+    };
+    for (small, large, zero_is_free, why) in [
+        (
+            "outbox.write_bytes_max",
+            "outbox.bytes_max",
+            false,
+            "one write cannot take more than the queue holds",
+        ),
+        ("outbox.frame_bytes_max", "outbox.bytes_max", false, "a frame is built from what the queue holds"),
+        (
+            "outbox.age_max_ms",
+            "outbox.stall_timeout_ms",
+            false,
+            "`on_slow` would never act before the session ends",
+        ),
+        (
+            "outbox.notsent_lowat_bytes",
+            "outbox.send_buffer_bytes",
+            true,
+            "the kernel would count the socket as full only after its buffer is",
+        ),
+    ] {
+        if !usable(small) || !usable(large) {
+            continue;
+        }
+        let ((small_number, small_shown), (large_number, large_shown)) = (show(small), show(large));
+        if small_number > large_number && !(zero_is_free && large_number == 0) {
+            // Blame the one that was set: the other may be a default.
+            let key = if origins.contains_key(small) || !origins.contains_key(large) { small } else { large };
+            let set_at = |path: &str| match origins.get(path) {
+                Some(origin) if path != key => format!(", {origin}"),
+                _ => String::new(),
+            };
+            say(
+                key,
+                format!(
+                    "{small} ({small_shown}{}) must not exceed {large} ({large_shown}{}): {why}",
+                    set_at(small),
+                    set_at(large)
+                ),
+            );
+        }
+    }
+    if config.listen == config.admin && config.listen.port() != 0 && usable("listen") && usable("admin") {
+        let key = if origins.contains_key("admin") { "admin" } else { "listen" };
+        say(key, format!("clients and admin cannot share {}", config.listen));
+    }
+    for (name, instead) in RESERVED_PROPERTIES {
+        if config.kafka.properties.contains_key(name) {
+            say(&format!("kafka.properties.{name}"), format!("is set by the gateway: {instead}"));
+        }
+    }
+    feeds(config, &usable, &mut say);
+    errors
+}
+
+fn feeds(config: &Config, usable: &impl Fn(&str) -> bool, say: &mut impl FnMut(&str, String)) {
+    if !usable("feeds") {
+        return;
+    }
+    if config.feeds.is_empty() {
+        say("feeds", "there must be one at least".to_owned());
+    }
+    if config.feeds.len() > FEEDS_MAX {
+        say("feeds", format!("must be at most {FEEDS_MAX}, not {}", config.feeds.len()));
+    }
+    let mut symbols = 0;
+    for (index, feed) in config.feeds.iter().enumerate() {
+        let before = &config.feeds[..index];
+        if let Some(first) = before.iter().position(|other| other.topic == feed.topic) {
+            say(
+                &format!("feeds[{index}].topic"),
+                format!("`{}` is read by feeds[{first}] already", feed.topic),
+            );
+        } else if let Some(first) = before.iter().position(|other| other.name == feed.name) {
+            say(
+                &format!("feeds[{index}].name"),
+                format!("`{}` is the name of feeds[{first}] already", feed.name),
+            );
+        }
+        if feed.topic == config.kafka.dead_letter_topic {
+            say(
+                "kafka.dead_letter_topic",
+                format!("`{}` is read by feeds[{index}]: bad records would circle", feed.topic),
+            );
+        }
+        symbols += feed.symbols.len();
+    }
+    if symbols > config.kafka.symbols_max && usable("kafka.symbols_max") {
+        let most = config.kafka.symbols_max;
+        say("kafka.symbols_max", format!("the feeds list {symbols} symbols, but only {most} are tracked"));
+    }
+}
+
+pub(super) fn brokers(text: &str) -> Result<(), String> {
+    let bad = text.split(',').map(str::trim).find(|broker| {
+        let (host, port) = broker.rsplit_once(':').unwrap_or((broker, ""));
+        let host_ok =
+            !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/');
+        !host_ok || port.parse::<u16>().is_ok_and(|port| port == 0) || port.parse::<u16>().is_err()
+    });
+    bad.map_or(Ok(()), |bad| {
+        Err(format!("must be host:port separated by commas; `{}` is not", bad.escape_debug()))
+    })
+}
+
+pub(super) fn topic(text: &str) -> Result<(), String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if text.is_empty() || text.len() > 249 || !text.chars().all(legal) || text == "." || text == ".." {
+        let text = text.escape_debug();
+        return Err(format!(
+            "must be a Kafka topic (1 to 249 of letters, digits, `.`, `_`, `-`), not `{text}`"
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn topic_or_empty(text: &str) -> Result<(), String> {
+    if text.is_empty() { Ok(()) } else { topic(text) }
+}
+
+pub(super) fn feed_name(text: &str) -> Result<(), String> {
+    // As long as a topic, for it is the topic's name unless set.
+    if text.is_empty() || text.len() > 249 || text.contains(char::is_control) {
+        return Err(format!(
+            "must be 1 to 249 bytes without control characters, not `{}`",
+            text.escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn symbol(text: &str) -> Result<(), String> {
+    if tickgate_protocol::is_symbol(text) {
+        return Ok(());
+    }
+    let most = tickgate_protocol::SYMBOL_BYTES_MAX;
+    let text = text.escape_debug();
+    Err(format!("a symbol is 1 to {most} bytes without `*` and control characters, `{text}` is not"))
+}
+
+pub(super) fn origin(text: &str) -> Result<(), String> {
+    let legal = text.split_once("://").is_some_and(|(scheme, host)| {
+        let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '?' | '#' | '@' | '*');
+        scheme.bytes().all(|byte| byte.is_ascii_lowercase())
+            && !scheme.is_empty()
+            && !host.is_empty()
+            && !host.contains(odd)
+    });
+    if legal || text == "null" {
+        return Ok(());
+    }
+    let text = text.escape_debug();
+    Err(format!(
+        "an origin is scheme://host[:port] without a path, as \"https://example.com\", `{text}` is not"
+    ))
+}

@@ -1,0 +1,487 @@
+//! Every key there is: its path, what it takes, why its default is what it is, and the field behind it.
+//!
+//! This table is the one source of the annotated `tickgate.example.toml`, of `--print-config`, of `/config`, and of
+//! what the loader accepts.
+
+use super::value::{Kind, Unit, Value};
+use super::{Config, FeedConfig};
+
+/// One key of `T`.
+#[derive(Debug)]
+pub(super) struct Key<T: 'static> {
+    /// Its path, sections separated by dots.
+    pub(super) path: &'static str,
+    pub(super) kind: Kind,
+    /// What it does and why the default is what it is.
+    pub(super) doc: &'static str,
+    pub(super) get: fn(&T) -> Value,
+    pub(super) set: fn(&mut T, Value),
+}
+
+impl Key<Config> {
+    /// The section it stands in; empty for the top.
+    pub(super) fn section(&self) -> &'static str {
+        self.path.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The environment variable that sets it.
+    pub(super) fn variable(&self) -> String {
+        format!("TICKGATE_{}", self.path.to_uppercase().replace('.', "_"))
+    }
+}
+
+impl<T> Key<T> {
+    /// Its name without the section.
+    pub(super) fn name(&self) -> &'static str {
+        self.path.split_once('.').map_or(self.path, |(_, name)| name)
+    }
+}
+
+/// The sections in the order of the file, with what they are about.
+pub(super) const SECTIONS: [(&str, &str); 5] = [
+    ("kafka", "The Kafka side: what is read, and the state that is kept from it."),
+    ("limits", "What a client may do. `hello` announces these limits."),
+    ("outbox", "The queue of each session, and how it is written."),
+    ("session", "Sessions in general."),
+    ("drain", "How the gateway stops."),
+];
+
+macro_rules! number {
+    ($path:literal, $unit:expr, $min:expr, $max:expr, $zero:expr, $doc:expr, $($field:ident).+) => {
+        Key {
+            path: $path,
+            kind: Kind::Number { unit: $unit, min: $min, max: $max, zero: $zero },
+            doc: $doc,
+            get: |config| Value::Number(config.$($field).+ as u64),
+            set: |config, value| {
+                let Value::Number(number) = value else { unreachable!("the kind of a key is what its setter takes") };
+                config.$($field).+ = number.try_into().expect("the bounds of a key fit its field");
+            },
+        }
+    };
+}
+
+macro_rules! other {
+    ($path:literal, $kind:expr, $variant:ident, $doc:expr, $($field:ident).+) => {
+        Key {
+            path: $path,
+            kind: $kind,
+            doc: $doc,
+            get: |config| Value::$variant(config.$($field).+.clone()),
+            set: |config, value| {
+                let Value::$variant(value) = value else { unreachable!("the kind of a key is what its setter takes") };
+                config.$($field).+ = value;
+            },
+        }
+    };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const COUNT_SESSIONS: Unit = Unit::Count("sessions");
+
+/// Every key outside `[[feeds]]`, in the order of the file.
+pub(super) static KEYS: &[Key<Config>] = &[
+    other!(
+        "listen",
+        Kind::Address,
+        Address,
+        "Address that WebSocket clients connect to. Loopback until somebody decides otherwise; 0.0.0.0 or [::] serves \
+         every interface; port 0 takes a free one.",
+        listen
+    ),
+    other!(
+        "admin",
+        Kind::Address,
+        Address,
+        "Address of metrics, health and introspection. It has no password and shows peers and limits: loopback, \
+         unless a firewall guards it.",
+        admin
+    ),
+    number!(
+        "shards",
+        Unit::Count("threads"),
+        1,
+        1_024,
+        Some("is one per processor"),
+        "Threads that own sessions and their sockets. More than processors only adds switches.",
+        shards
+    ),
+    other!(
+        "kafka.brokers",
+        Kind::Text(super::check::brokers),
+        Text,
+        "Bootstrap brokers, host:port separated by commas. Two or three of a cluster are enough: they name the rest.",
+        kafka.brokers
+    ),
+    number!(
+        "kafka.record_bytes_max",
+        Unit::Bytes,
+        KIB,
+        64 * MIB,
+        None,
+        "Records of more bytes are counted as `oversize` and skipped. 1 MiB is Kafka's own default maximum.",
+        kafka.record_bytes_max
+    ),
+    number!(
+        "kafka.symbols_max",
+        Unit::Count("symbols"),
+        1,
+        10_000_000,
+        None,
+        "Distinct symbols that are tracked; ticks of further ones are counted and dropped. Bounds the state tables: \
+         every listed US stock and ten times as many fit the default.",
+        kafka.symbols_max
+    ),
+    number!(
+        "kafka.book_levels_max",
+        Unit::Count("levels"),
+        1,
+        1_000_000,
+        None,
+        "Price levels a side that are kept per book; the worst are dropped beyond it. The deepest real book seen has \
+         9,352 levels in all.",
+        kafka.book_levels_max
+    ),
+    number!(
+        "kafka.trades_kept",
+        Unit::Count("trades"),
+        1,
+        1_000,
+        Some("keeps none"),
+        "Last trades kept per symbol for a subscription with `snapshot:N`. Ten fill a ticker; each costs memory for \
+         every symbol.",
+        kafka.trades_kept
+    ),
+    number!(
+        "kafka.warm_up_records",
+        Unit::Count("records"),
+        1,
+        1_000_000_000,
+        Some("reads nothing back"),
+        "How far to read back at start, in records per partition, so that snapshots exist at once. Off by default: \
+         the first ticks come without waiting.",
+        kafka.warm_up_records
+    ),
+    number!(
+        "kafka.warm_up_s",
+        Unit::Seconds,
+        1,
+        604_800,
+        Some("reads nothing back"),
+        "How far to read back at start, in seconds of Kafka time; where both are set, the further counts.",
+        kafka.warm_up_s
+    ),
+    number!(
+        "kafka.refresh_ms",
+        Unit::Milliseconds,
+        100,
+        600_000,
+        None,
+        "How often partitions, topic ids and watermarks are looked up. It bounds how long an added partition or a \
+         re-created topic goes unnoticed; one look-up is one small request.",
+        kafka.refresh_ms
+    ),
+    other!(
+        "kafka.dead_letter_topic",
+        Kind::Text(super::check::topic_or_empty),
+        Text,
+        "Topic that unreadable records are copied to, with the reason in a header; empty for none. Off by default, as \
+         it makes the gateway a producer.",
+        kafka.dead_letter_topic
+    ),
+    other!(
+        "kafka.properties",
+        Kind::Properties,
+        Properties,
+        "librdkafka properties that override the gateway's own. Values whose name speaks of a password, secret, \
+         token, key or credential are masked wherever the configuration is shown.",
+        kafka.properties
+    ),
+    number!(
+        "limits.sessions_max",
+        COUNT_SESSIONS,
+        1,
+        1_000_000,
+        None,
+        "Sessions in all; further connections are refused with 503. The memory ceiling grows with it, and so must the \
+         limit of open files.",
+        limits.sessions_max
+    ),
+    number!(
+        "limits.subscriptions_max",
+        Unit::Count("subscriptions"),
+        1,
+        1_000_000,
+        None,
+        "Subscriptions (symbols and patterns) per session. A screen shows hundreds, a strategy follows thousands, and \
+         everything is one pattern.",
+        limits.subscriptions_max
+    ),
+    number!(
+        "limits.requests_per_s",
+        Unit::Count("requests"),
+        1,
+        1_000_000,
+        None,
+        "Requests per second and session, with a burst of as many. One request carries many symbols: twenty serve any \
+         person, and a loop gone wild is stopped.",
+        limits.requests_per_s
+    ),
+    number!(
+        "limits.message_bytes_max",
+        Unit::Bytes,
+        KIB,
+        16 * MIB,
+        None,
+        "Bytes of one message from a client; over it the connection closes with 1009. 256 KiB holds a subscribe of \
+         5,000 symbols of ordinary length.",
+        limits.message_bytes_max
+    ),
+    number!(
+        "limits.head_bytes_max",
+        Unit::Bytes,
+        8 * KIB,
+        MIB,
+        None,
+        "Bytes of the HTTP request head. Cookies and tokens that browsers send reach 8 KiB; the default is twice \
+         that.",
+        limits.head_bytes_max
+    ),
+    number!(
+        "limits.head_timeout_ms",
+        Unit::Milliseconds,
+        100,
+        600_000,
+        None,
+        "Time for the HTTP request head. It frees what a connection holds that opens and says nothing.",
+        limits.head_timeout_ms
+    ),
+    number!(
+        "limits.unseen_symbols_max",
+        Unit::Count("symbols"),
+        1,
+        10_000_000,
+        Some("allows none"),
+        "Symbols subscribed to, by all sessions, that no record has named yet. A client may wait for a symbol, but \
+         not fill the tables with invented ones.",
+        limits.unseen_symbols_max
+    ),
+    number!(
+        "outbox.bytes_max",
+        Unit::Bytes,
+        16 * KIB,
+        GIB,
+        None,
+        "Bytes queued before `on_slow` acts; events shared with other sessions count at full size. 1 MiB is some \
+         6,000 ticks: a hiccup of a good client passes, a slow one is found within seconds.",
+        outbox.bytes_max
+    ),
+    number!(
+        "outbox.age_max_ms",
+        Unit::Milliseconds,
+        100,
+        600_000,
+        None,
+        "Age of the oldest queued event before `on_slow` acts, counted while the socket refuses bytes. A price of \
+         five seconds ago misleads more than a gap that says so.",
+        outbox.age_max_ms
+    ),
+    number!(
+        "outbox.entries_max",
+        Unit::Count("events"),
+        16,
+        16_777_216,
+        None,
+        "Events queued before `on_slow` acts: an entry costs memory however small its event is. Above what 1 MiB of \
+         ordinary ticks needs.",
+        outbox.entries_max
+    ),
+    number!(
+        "outbox.write_bytes_max",
+        Unit::Bytes,
+        KIB,
+        16 * MIB,
+        None,
+        "Most bytes handed to the kernel in one write: what it has taken can no longer be conflated. 64 KiB is \
+         some 400 ticks: far more than one pass gives a client that keeps up.",
+        outbox.write_bytes_max
+    ),
+    number!(
+        "outbox.frame_bytes_max",
+        Unit::Bytes,
+        KIB,
+        16 * MIB,
+        None,
+        "A data frame holds at most this many bytes unless one record needs more. Client libraries refuse frames over \
+         1 MiB.",
+        outbox.frame_bytes_max
+    ),
+    number!(
+        "outbox.notsent_lowat_bytes",
+        Unit::Bytes,
+        KIB,
+        16 * MIB,
+        None,
+        "Unsent bytes that the kernel holds before the socket counts as full (TCP_NOTSENT_LOWAT): stale data waits \
+         where it can still be conflated.",
+        outbox.notsent_lowat_bytes
+    ),
+    number!(
+        "outbox.send_buffer_bytes",
+        Unit::Bytes,
+        4 * KIB,
+        64 * MIB,
+        Some("leaves it to the kernel"),
+        "The kernel's send buffer (SO_SNDBUF). The kernel's own choice follows the path; set it to bound kernel \
+         memory or to test slow clients.",
+        outbox.send_buffer_bytes
+    ),
+    number!(
+        "outbox.stall_timeout_ms",
+        Unit::Milliseconds,
+        1_000,
+        3_600_000,
+        None,
+        "A session whose socket takes nothing for this long ends. A sleeping laptop is gone after a minute; its \
+         memory should be too.",
+        outbox.stall_timeout_ms
+    ),
+    number!(
+        "session.heartbeat_ms",
+        Unit::Milliseconds,
+        100,
+        3_600_000,
+        Some("sends none"),
+        "Interval of heartbeats unless the client sets another. Five seconds tell a dead line well before the \
+         time-outs of proxies.",
+        session.heartbeat_ms
+    ),
+    number!(
+        "session.inbox_batches",
+        Unit::Count("batches"),
+        1,
+        65_536,
+        None,
+        "Batches from the feed that a shard may be behind before the feed conflates for it. Enough for a pause of \
+         a busy machine, too few to hide that a shard cannot keep up.",
+        session.inbox_batches
+    ),
+    other!(
+        "session.allowed_origins",
+        Kind::List(super::check::origin),
+        List,
+        "Origins that browsers may connect from, as \"https://example.com\"; empty allows every origin. Programs send \
+         no origin and are not asked.",
+        session.allowed_origins
+    ),
+    number!(
+        "drain.spread_ms",
+        Unit::Milliseconds,
+        1,
+        600_000,
+        Some("closes all at once"),
+        "Time over which sessions are closed, spread evenly, so that their reconnects do not arrive as one storm.",
+        drain.spread_ms
+    ),
+    number!(
+        "drain.grace_ms",
+        Unit::Milliseconds,
+        1,
+        600_000,
+        Some("cuts at once"),
+        "Time after `spread_ms` after which what is left is cut. Both together should stay under the kill time-out of \
+         whatever runs the gateway.",
+        drain.grace_ms
+    ),
+];
+
+/// The keys of one entry of `[[feeds]]`.
+pub(super) static FEED_KEYS: &[Key<FeedConfig>] = &[
+    other!(
+        "topic",
+        Kind::Text(super::check::topic),
+        Text,
+        "The Kafka topic; every partition of it is read. The only key a feed must have.",
+        topic
+    ),
+    other!(
+        "name",
+        Kind::Text(super::check::feed_name),
+        Text,
+        "Its name in heartbeats and metrics; the topic's name unless set.",
+        name
+    ),
+    number!(
+        "silence_ms",
+        Unit::Milliseconds,
+        100,
+        86_400_000,
+        None,
+        "Silence after which it counts as `stale`. Ten seconds without any tick is unusual in an open market; a feed \
+         that sleeps at night wants more.",
+        silence_ms
+    ),
+    other!(
+        "optional",
+        Kind::Flag,
+        Flag,
+        "Whether the gateway is ready without it. A gateway without its feed should get no clients, so no.",
+        optional
+    ),
+    other!(
+        "symbols",
+        Kind::List(super::check::symbol),
+        List,
+        "The symbols that may be asked for; others are `unknown_symbol`. Empty for any.",
+        symbols
+    ),
+];
+
+/// The key of a path.
+pub(super) fn find(path: &str) -> Option<&'static Key<Config>> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: Clone>(keys: &'static [Key<T>], default: &T) {
+        for key in keys {
+            let value = (key.get)(default);
+            let mut copy = default.clone();
+            (key.set)(&mut copy, value.clone());
+            assert_eq!((key.get)(&copy), value, "{}", key.path);
+            let Kind::Number { min, max, .. } = key.kind else { continue };
+            for bound in [min, max] {
+                (key.set)(&mut copy, Value::Number(bound));
+                assert_eq!((key.get)(&copy), Value::Number(bound), "{}", key.path);
+            }
+            let Value::Number(number) = value else { panic!("{} is no number", key.path) };
+            assert!(key.kind.bounded(number).is_ok(), "the default of {} is out of its bounds", key.path);
+        }
+    }
+
+    #[test]
+    fn every_key_reaches_its_field_and_defaults_are_in_bounds() {
+        check(KEYS, &Config::default());
+        check(FEED_KEYS, &FeedConfig::for_topic("ticks"));
+    }
+
+    #[test]
+    fn paths_and_variables_are_unique_and_have_a_section() {
+        let mut variables: Vec<_> = KEYS.iter().map(Key::variable).collect();
+        variables.sort();
+        variables.dedup();
+        assert_eq!(variables.len(), KEYS.len());
+        for key in KEYS {
+            assert!(
+                key.section().is_empty() || SECTIONS.iter().any(|(name, _)| *name == key.section()),
+                "{}",
+                key.path
+            );
+        }
+    }
+}

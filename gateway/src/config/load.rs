@@ -1,0 +1,537 @@
+//! Loading: a TOML file, then the environment, then flags; later ones win, and every error is reported at once.
+//!
+//! | source | a key is written | a value is |
+//! |---|---|---|
+//! | file | `[outbox]` `bytes_max = "1MiB"` | TOML |
+//! | environment | `TICKGATE_OUTBOX_BYTES_MAX=1MiB`: the path in capitals, dots as underscores | text |
+//! | flags | `--set outbox.bytes_max=1MiB`, or a flag of its own such as `--listen` | text |
+//!
+//! A plain number is in the unit of the key (`_ms`, `_s`, `_bytes`); a text may name its own: `"64KiB"`, `"1MB"`,
+//! `"500ms"`, `"2m"`. As text, lists are separated by commas; a list of tables or a table is inline TOML
+//! (`TICKGATE_FEEDS='[{topic="ticks"}]'`) and replaces the whole. One librdkafka property is
+//! `TICKGATE_KAFKA_PROPERTIES_SASL_PASSWORD` (underscores become dots) or `--set kafka.properties.sasl.password=…`,
+//! and joins the others. `TICKGATE_TOPIC` and `--topic` name the topics to read, separated by commas: a feed of the
+//! file with that topic keeps its settings, other feeds are not read.
+//!
+//! An unknown `TICKGATE_` variable is an error, as a typing error there would go unnoticed; [`OTHER_VARIABLES`] are
+//! not the configuration's.
+
+use super::check::{self, Origins};
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::keys::{self, FEED_KEYS, KEYS, Key};
+use super::suggest::nearest;
+use super::value::{Kind, Raw, Value};
+use super::{Config, FeedConfig};
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
+use std::path::Path;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Variables that start with `TICKGATE_` and are no keys: the file, the log filter, and (as a prefix) what tests use.
+pub const OTHER_VARIABLES: [&str; 3] = ["TICKGATE_CONFIG", "TICKGATE_LOG", "TICKGATE_TEST_"];
+
+const PREFIX: &str = "TICKGATE_";
+const PROPERTIES: &str = "kafka.properties";
+/// How a `--set` without `=` is kept until it is reported.
+const SET_WITHOUT_VALUE: &str = "--set without a value";
+/// A configuration file of more bytes is not one.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Everything that a configuration is loaded from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    file: Option<File>,
+    environment: Vec<(OsString, OsString)>,
+    settings: Vec<Setting>,
+    topics: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+enum File {
+    Path(std::path::PathBuf),
+    Text { name: String, text: String },
+}
+
+/// A value given by a flag.
+#[derive(Debug, Clone)]
+struct Setting {
+    flag: String,
+    key: String,
+    value: String,
+}
+
+impl Sources {
+    /// No source: every default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With a TOML file.
+    #[must_use]
+    pub fn file(mut self, path: impl AsRef<Path>) -> Self {
+        self.file = Some(File::Path(path.as_ref().to_owned()));
+        self
+    }
+
+    /// With the text of a TOML file; errors call it `name`.
+    #[must_use]
+    pub fn text(mut self, name: &str, text: &str) -> Self {
+        self.file = Some(File::Text { name: name.to_owned(), text: text.to_owned() });
+        self
+    }
+
+    /// With the environment of this process, of which `TICKGATE_CONFIG` names the file unless one is set already.
+    #[must_use]
+    pub fn process_environment(self) -> Self {
+        self.environment(std::env::vars_os())
+    }
+
+    /// With these environment variables; those that do not start with `TICKGATE_` are left out.
+    #[must_use]
+    pub fn environment(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        for (name, value) in variables {
+            if name.to_string_lossy().starts_with(PREFIX) {
+                if name == "TICKGATE_CONFIG" && self.file.is_none() && !value.is_empty() {
+                    self.file = Some(File::Path(value.clone().into()));
+                }
+                self.environment.push((name, value));
+            }
+        }
+        // The order of an environment means nothing: errors come in one that does not change.
+        self.environment.sort();
+        self
+    }
+
+    /// With the value of a flag of its own: `flag` as typed, the path of its key.
+    #[must_use]
+    pub fn flag(mut self, flag: &str, key: &str, value: &str) -> Self {
+        self.settings.push(Setting { flag: flag.to_owned(), key: key.to_owned(), value: value.to_owned() });
+        self
+    }
+
+    /// With `--set key=value`.
+    #[must_use]
+    pub fn set(self, assignment: &str) -> Self {
+        let (key, value) = assignment.split_once('=').unwrap_or((assignment, ""));
+        // Errors show the key, never the value, which may be a secret.
+        let flag = if assignment.contains('=') { "--set" } else { SET_WITHOUT_VALUE };
+        self.flag(flag, key.trim(), value)
+    }
+
+    /// With `--topic`: the topics to read.
+    #[must_use]
+    pub fn topic(mut self, topics: &str) -> Self {
+        self.topics.push(topics.to_owned());
+        self
+    }
+}
+
+/// The filter of log lines: `TICKGATE_LOG`, else `default`.
+pub fn log_filter(default: &str) -> String {
+    std::env::var("TICKGATE_LOG")
+        .ok()
+        .filter(|filter| !filter.is_empty())
+        .unwrap_or_else(|| default.to_owned())
+}
+
+impl Config {
+    /// Loads and checks the configuration as a whole.
+    ///
+    /// # Errors
+    /// Everything that is wrong: unknown keys with the nearest known one, wrong types, values out of bounds,
+    /// relations that do not hold.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigErrors> {
+        let mut loader = Loader {
+            config: Self::default(),
+            origins: Origins::new(),
+            failed: HashSet::new(),
+            errors: Vec::new(),
+        };
+        match &sources.file {
+            Some(File::Path(path)) => loader.path(path),
+            Some(File::Text { name, text }) => loader.text(name, text),
+            None => {}
+        }
+        loader.environment(&sources.environment);
+        loader.flags(sources);
+        loader.finish()
+    }
+}
+
+struct Loader {
+    config: Config,
+    origins: Origins,
+    /// Keys with an error: they are not compared with others.
+    failed: HashSet<String>,
+    errors: Vec<ConfigError>,
+}
+
+impl Loader {
+    fn finish(mut self) -> Result<Config, ConfigErrors> {
+        let usable = |path: &str| !self.failed.contains(path);
+        self.errors.extend(check::relations(&self.config, &self.origins, usable));
+        if self.errors.is_empty() { Ok(self.config) } else { Err(ConfigErrors(self.errors)) }
+    }
+
+    fn error(&mut self, origin: &Origin, key: &str, what: impl Into<String>) {
+        self.failed.insert(key.to_owned());
+        self.errors.push(ConfigError { origin: origin.clone(), key: key.to_owned(), what: what.into() });
+    }
+
+    fn unknown(&mut self, origin: &Origin, given: &str, what: &str, known: impl Iterator<Item = String>) {
+        let known: Vec<String> = known.collect();
+        let hint = nearest(given, known.iter().map(String::as_str));
+        let hint = hint.map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"));
+        self.error(origin, given, format!("{what}{hint}"));
+    }
+
+    fn apply(&mut self, key: &Key<Config>, origin: &Origin, raw: Raw) {
+        match key.kind.convert(raw) {
+            Ok(value) => self.assign(key, origin, value),
+            Err(what) => self.error(origin, key.path, what),
+        }
+    }
+
+    fn assign(&mut self, key: &Key<Config>, origin: &Origin, value: Value) {
+        (key.set)(&mut self.config, value);
+        self.origins.insert(key.path.to_owned(), origin.clone());
+    }
+
+    fn feeds(&mut self, origin: &Origin, feeds: Vec<FeedConfig>) {
+        self.config.feeds = feeds;
+        self.origins.insert("feeds".to_owned(), origin.clone());
+    }
+
+    // The file.
+
+    fn path(&mut self, path: &Path) {
+        let name = path.display().to_string();
+        let read = std::fs::metadata(path).and_then(|meta| {
+            if meta.len() > FILE_BYTES_MAX {
+                return Err(std::io::Error::other(format!("{} bytes are too many", meta.len())));
+            }
+            std::fs::read_to_string(path)
+        });
+        match read {
+            Ok(text) => self.text(&name, &text),
+            Err(error) => self.error(&Origin::Flag(name), "", format!("cannot be read: {error}")),
+        }
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        let lines = Lines { name, text };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let origin = lines.origin(error.span().map_or(0, |span| span.start));
+            self.error(&origin, "", error.message());
+        }
+        // A broken file would only give follow-up errors.
+        if errors.is_empty() {
+            self.table(&lines, "", table.get_ref());
+        }
+        // The parser's tables are sorted by name.
+        self.errors.sort_by_key(|error| match &error.origin {
+            Origin::File { line, .. } => *line,
+            _ => 0,
+        });
+    }
+
+    fn table(&mut self, lines: &Lines<'_>, section: &str, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let origin = lines.origin(name.span().start);
+            let path = if section.is_empty() {
+                name.get_ref().to_string()
+            } else {
+                format!("{section}.{}", name.get_ref())
+            };
+            match (keys::find(&path), value.get_ref()) {
+                (Some(key), DeValue::Table(properties)) if matches!(key.kind, Kind::Properties) => {
+                    let mut map = BTreeMap::new();
+                    self.properties(lines, "", properties, &mut map);
+                    self.assign(key, &origin, Value::Properties(map));
+                }
+                (Some(key), value) => self.apply(key, &origin, raw(value)),
+                (None, value) if path == "feeds" => {
+                    if let Some(feeds) = self.feed_list(lines, &origin, value) {
+                        self.feeds(&origin, feeds);
+                    }
+                }
+                (None, DeValue::Table(inner)) if keys::SECTIONS.iter().any(|(name, _)| *name == path) => {
+                    self.table(lines, &path, inner);
+                }
+                (None, _) if keys::SECTIONS.iter().any(|(name, _)| *name == path) => {
+                    self.error(&origin, &path, format!("must be a section, `[{path}]`"));
+                }
+                (None, _) => self.unknown(&origin, &path, "unknown key", known_paths()),
+            }
+        }
+    }
+
+    /// Dotted names make nested tables in TOML; librdkafka's names have dots.
+    fn properties(
+        &mut self,
+        lines: &Lines<'_>,
+        prefix: &str,
+        table: &DeTable<'_>,
+        map: &mut BTreeMap<String, String>,
+    ) {
+        for (name, value) in table {
+            let full = if prefix.is_empty() {
+                name.get_ref().to_string()
+            } else {
+                format!("{prefix}.{}", name.get_ref())
+            };
+            let text = match raw(value.get_ref()) {
+                Raw::Text(text) => text,
+                Raw::Integer(number) => number.to_string(),
+                Raw::Flag(flag) => flag.to_string(),
+                _ => {
+                    if let DeValue::Table(inner) = value.get_ref() {
+                        self.properties(lines, &full, inner, map);
+                    } else {
+                        let path = format!("{PROPERTIES}.{full}");
+                        self.error(
+                            &lines.origin(name.span().start),
+                            &path,
+                            "must be a text, a whole number or a flag",
+                        );
+                    }
+                    continue;
+                }
+            };
+            map.insert(full, text);
+        }
+    }
+
+    fn feed_list(
+        &mut self,
+        lines: &Lines<'_>,
+        origin: &Origin,
+        value: &DeValue<'_>,
+    ) -> Option<Vec<FeedConfig>> {
+        let DeValue::Array(entries) = value else {
+            self.error(origin, "feeds", "must be a list of tables, each `[[feeds]]`");
+            return None;
+        };
+        let mut feeds = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let DeValue::Table(table) = entry.get_ref() else {
+                self.error(
+                    &lines.origin(entry.span().start),
+                    "feeds",
+                    "must be a list of tables, each `[[feeds]]`",
+                );
+                continue;
+            };
+            let mut feed = FeedConfig::for_topic("");
+            let (mut topic, mut named) = (false, false);
+            for (name, value) in table {
+                let origin = lines.origin(name.span().start);
+                let path = format!("feeds[{index}].{}", name.get_ref());
+                let Some(key) = FEED_KEYS.iter().find(|key| key.path == name.get_ref()) else {
+                    let known = FEED_KEYS.iter().map(|key| format!("feeds[{index}].{}", key.path));
+                    self.unknown(&origin, &path, "unknown key", known);
+                    continue;
+                };
+                topic |= key.path == "topic";
+                named |= key.path == "name";
+                match key.kind.convert(raw(value.get_ref())) {
+                    Ok(value) => (key.set)(&mut feed, value),
+                    Err(what) => {
+                        self.error(&origin, &path, what);
+                        self.failed.insert("feeds".to_owned());
+                    }
+                }
+            }
+            if !topic {
+                let origin = lines.origin(entry.span().start);
+                self.error(&origin, &format!("feeds[{index}]"), "must have a `topic`");
+                self.failed.insert("feeds".to_owned());
+            }
+            if !named {
+                feed.name.clone_from(&feed.topic);
+            }
+            self.origins.insert(format!("feeds[{index}].topic"), lines.origin(entry.span().start));
+            self.origins.insert(format!("feeds[{index}].name"), lines.origin(entry.span().start));
+            feeds.push(feed);
+        }
+        Some(feeds)
+    }
+
+    // The environment and flags.
+
+    fn environment(&mut self, variables: &[(OsString, OsString)]) {
+        let mut topic = None;
+        for (name, value) in variables {
+            let name = name.to_string_lossy().into_owned();
+            let origin = Origin::Environment(name.clone());
+            if OTHER_VARIABLES
+                .iter()
+                .any(|other| name == *other || (other.ends_with('_') && name.starts_with(other)))
+            {
+                continue;
+            }
+            let Some(value) = value.to_str() else {
+                self.error(&origin, "", "is not UTF-8");
+                continue;
+            };
+            let path = match KEYS.iter().find(|key| key.variable() == name) {
+                Some(key) => key.path.to_owned(),
+                None if name == "TICKGATE_FEEDS" => "feeds".to_owned(),
+                None if name == "TICKGATE_TOPIC" => {
+                    topic = Some((origin, value));
+                    continue;
+                }
+                None => match name.strip_prefix("TICKGATE_KAFKA_PROPERTIES_") {
+                    Some(property) => format!("{PROPERTIES}.{}", property.to_lowercase().replace('_', ".")),
+                    None => {
+                        self.unknown_variable(&origin, &name);
+                        continue;
+                    }
+                },
+            };
+            self.loose(&origin, &path, value);
+        }
+        if let Some((origin, topics)) = topic {
+            self.topics(&origin, topics);
+        }
+    }
+
+    fn unknown_variable(&mut self, origin: &Origin, name: &str) {
+        let path = |name: &str| name.trim_start_matches(PREFIX).to_lowercase();
+        let variables: Vec<String> = KEYS
+            .iter()
+            .map(Key::variable)
+            .chain(["TICKGATE_FEEDS", "TICKGATE_TOPIC", "TICKGATE_CONFIG", "TICKGATE_LOG"].map(str::to_owned))
+            .collect();
+        // Compared as paths, where the right name in the wrong section is near.
+        let paths: Vec<String> = known_paths().chain(["topic", "config", "log"].map(str::to_owned)).collect();
+        let flat: Vec<String> = paths.iter().map(|path| path.replace('.', "_")).collect();
+        let attempt = path(name).replace("__", "_");
+        let found = nearest(&attempt, flat.iter().map(String::as_str))
+            .map(|flat| flat.to_uppercase())
+            .or_else(|| {
+                nearest(&path(name), paths.iter().map(String::as_str))
+                    .map(|path| path.to_uppercase().replace('.', "_"))
+            });
+        let hint = found.map(|found| format!("{PREFIX}{found}")).filter(|found| variables.contains(found));
+        let hint = hint.map_or_else(String::new, |hint| format!("; did you mean {hint}?"));
+        self.error(origin, "", format!("unknown variable{hint}"));
+    }
+
+    fn flags(&mut self, sources: &Sources) {
+        for Setting { flag, key, value } in &sources.settings {
+            let origin = Origin::Flag(flag.clone());
+            if flag == SET_WITHOUT_VALUE {
+                self.error(&Origin::Flag("--set".to_owned()), key, "must be key=value");
+            } else {
+                self.loose(&origin, key, value);
+            }
+        }
+        if !sources.topics.is_empty() {
+            self.topics(&Origin::Flag("--topic".to_owned()), &sources.topics.join(","));
+        }
+    }
+
+    /// A value that came as text.
+    fn loose(&mut self, origin: &Origin, path: &str, value: &str) {
+        if let Some(property) = path.strip_prefix("kafka.properties.").filter(|property| !property.is_empty())
+        {
+            self.config.kafka.properties.insert(property.to_owned(), value.to_owned());
+            self.origins.insert(path.to_owned(), origin.clone());
+            return;
+        }
+        let key = keys::find(path);
+        let structured =
+            path == "feeds" || key.is_some_and(|key| matches!(key.kind, Kind::Properties | Kind::List(_)));
+        if structured && (path == "feeds" || value.trim_start().starts_with(['[', '{'])) {
+            return self.inline(origin, path, value);
+        }
+        match key {
+            Some(key) => self.apply(key, origin, Raw::Loose(value.to_owned())),
+            None => self.unknown(origin, path, "unknown key", known_paths()),
+        }
+    }
+
+    /// A value that came as inline TOML.
+    fn inline(&mut self, origin: &Origin, path: &str, value: &str) {
+        let (parsed, errors) = DeValue::parse_recoverable(value);
+        if let Some(error) = errors.first() {
+            return self.error(origin, path, format!("must be inline TOML: {}", error.message()));
+        }
+        let key = keys::find(path);
+        let lines = Lines { name: "", text: "" };
+        let errors_before = self.errors.len();
+        match (key, parsed.get_ref()) {
+            (Some(key), DeValue::Table(table)) if matches!(key.kind, Kind::Properties) => {
+                let mut map = BTreeMap::new();
+                self.properties(&lines, "", table, &mut map);
+                self.assign(key, origin, Value::Properties(map));
+            }
+            (Some(key), value) => self.apply(key, origin, raw(value)),
+            (None, value) => {
+                if let Some(feeds) = self.feed_list(&lines, origin, value) {
+                    self.feeds(origin, feeds);
+                }
+            }
+        }
+        // There are no lines in it: everything came from one place.
+        for error in &mut self.errors[errors_before..] {
+            error.origin = origin.clone();
+        }
+        self.origins.values_mut().filter(|known| is_inline(known)).for_each(|known| *known = origin.clone());
+    }
+
+    fn topics(&mut self, origin: &Origin, topics: &str) {
+        let mut feeds = Vec::new();
+        for topic in topics.split(',').map(str::trim).filter(|topic| !topic.is_empty()) {
+            if let Err(what) = check::topic(topic) {
+                self.error(origin, "feeds", what);
+                continue;
+            }
+            let known = self.config.feeds.iter().find(|feed| feed.topic == topic).cloned();
+            feeds.push(known.unwrap_or_else(|| FeedConfig::for_topic(topic)));
+        }
+        self.feeds(origin, feeds);
+    }
+}
+
+/// The place of a byte in a file.
+struct Lines<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl Lines<'_> {
+    fn origin(&self, byte: usize) -> Origin {
+        let before = self.text.as_bytes().iter().take(byte);
+        let line = 1 + before.filter(|byte| **byte == b'\n').count();
+        Origin::File { name: self.name.to_owned(), line }
+    }
+}
+
+fn is_inline(origin: &Origin) -> bool {
+    matches!(origin, Origin::File { name, .. } if name.is_empty())
+}
+
+fn known_paths() -> impl Iterator<Item = String> {
+    let sections = keys::SECTIONS.iter().map(|(name, _)| (*name).to_owned());
+    KEYS.iter().map(|key| key.path.to_owned()).chain(["feeds".to_owned()]).chain(sections)
+}
+
+fn raw(value: &DeValue<'_>) -> Raw {
+    match value {
+        DeValue::String(text) => Raw::Text(text.to_string()),
+        DeValue::Integer(number) => {
+            let digits = number.as_str().replace('_', "");
+            i64::from_str_radix(&digits, number.radix())
+                .map_or(Raw::Other("number out of range"), Raw::Integer)
+        }
+        DeValue::Boolean(flag) => Raw::Flag(*flag),
+        DeValue::Array(items) => Raw::List(items.iter().map(Spanned::get_ref).map(raw).collect()),
+        DeValue::Float(_) => Raw::Other("fraction"),
+        DeValue::Datetime(_) => Raw::Other("date"),
+        DeValue::Table(_) => Raw::Other("table"),
+    }
+}

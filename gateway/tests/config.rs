@@ -1,0 +1,340 @@
+//! Configuration through its public face: precedence, errors all at once, and text that loads as the same again.
+
+use proptest::prelude::*;
+use std::ffi::OsString;
+use tickgate_gateway::config::load::Sources;
+use tickgate_gateway::config::{Config, ConfigErrors, FeedConfig, example};
+
+/// The file in the repository.
+const EXAMPLE: &str = include_str!("../../tickgate.example.toml");
+
+fn environment(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+/// Loads `file` with `variables` and `--set` assignments.
+fn load(file: &str, variables: &[(&str, &str)], set: &[&str]) -> Result<Config, ConfigErrors> {
+    let sources = Sources::new().text("gate.toml", file).environment(environment(variables));
+    Config::load(&set.iter().fold(sources, |sources, assignment| sources.set(assignment)))
+}
+
+/// The errors of a load that must fail, one line each.
+fn errors(file: &str, variables: &[(&str, &str)], set: &[&str]) -> Vec<String> {
+    let errors = load(file, variables, set).expect_err("there are errors");
+    errors.0.iter().map(ToString::to_string).collect()
+}
+
+/// Checks that a load fails with exactly these errors.
+fn check_errors(file: &str, variables: &[(&str, &str)], set: &[&str], expected: &[&str]) {
+    assert_eq!(errors(file, variables, set), expected);
+}
+
+#[test]
+fn without_any_source_everything_is_default() {
+    assert_eq!(load("", &[], &[]), Ok(Config::default()));
+    assert_eq!(Config::default().check(), Ok(()));
+}
+
+#[test]
+fn file_then_environment_then_flags() {
+    let file =
+        "listen = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\n[outbox]\nbytes_max = '2MiB'\nage_max_ms = 700\n";
+    let from_file = load(file, &[], &[]).expect("it is right");
+    assert_eq!((from_file.outbox.bytes_max, from_file.outbox.age_max_ms), (2 << 20, 700));
+
+    let variables =
+        [("TICKGATE_LISTEN", "127.0.0.1:3"), ("TICKGATE_OUTBOX_BYTES_MAX", "3MiB"), ("HOME", "/x")];
+    let with_environment = load(file, &variables, &[]).expect("it is right");
+    assert_eq!(with_environment.outbox.bytes_max, 3 << 20);
+    assert_eq!(with_environment.listen.port(), 3);
+    assert_eq!(with_environment.admin.port(), 2);
+
+    let with_flags =
+        load(file, &variables, &["outbox.bytes_max=4MiB", "outbox.age_max_ms=1s"]).expect("it is right");
+    assert_eq!((with_flags.outbox.bytes_max, with_flags.outbox.age_max_ms), (4 << 20, 1_000));
+    assert_eq!(with_flags.listen.port(), 3);
+}
+
+#[test]
+fn every_error_is_reported_at_once_with_its_place() {
+    check_errors(
+        "lisen = '127.0.0.1:1'\n\n[outbox]\nbytes_max = true\nbyte_max = 5\nentries_max = 1\n[limits]\nsessions_max = -1\n\
+         head_timeout_ms = 1.5\n[drain]\nspread_ms = 'soon'\n[kafka]\nbrokers = 'kafka'\nsymbols_max = 2000000000\n",
+        &[("TICKGATE_SHARDS", "many"), ("TICKGATE_KAFKA__BROKERS", "a:1")],
+        &["admin=here", "bytes_max=1", "drain.grace_ms"],
+        &[
+            "gate.toml:1: lisen: unknown key; did you mean `listen`?",
+            "gate.toml:4: outbox.bytes_max: must be a whole number of bytes or a text as \"1MiB\", not `true`",
+            "gate.toml:5: outbox.byte_max: unknown key; did you mean `outbox.bytes_max`?",
+            "gate.toml:6: outbox.entries_max: must be 16 to 16777216 (events), not 1",
+            "gate.toml:8: limits.sessions_max: must not be negative (sessions), not -1",
+            "gate.toml:9: limits.head_timeout_ms: must be a whole number of milliseconds or a text as \"5s\", not a fraction",
+            "gate.toml:11: drain.spread_ms: must be a time, a plain number or as \"500ms\", \"5s\" or \"2m\", not `soon`",
+            "gate.toml:13: kafka.brokers: must be host:port separated by commas; `kafka` is not",
+            "gate.toml:14: kafka.symbols_max: must be 1 to 10000000 (symbols), not 2000000000",
+            "environment TICKGATE_KAFKA__BROKERS: unknown variable; did you mean TICKGATE_KAFKA_BROKERS?",
+            "environment TICKGATE_SHARDS: shards: must be a whole number of threads, not `many`",
+            "--set: admin: must be an IP address and a port, as \"127.0.0.1:8080\" or \"[::]:8080\", not `here`",
+            "--set: bytes_max: unknown key; did you mean `outbox.bytes_max`?",
+            "--set: drain.grace_ms: must be key=value",
+        ],
+    );
+}
+
+#[test]
+fn relations_name_both_sides_and_where_they_were_set() {
+    check_errors(
+        "listen = '127.0.0.1:9090'\n[outbox]\nbytes_max = '32KiB'\nstall_timeout_ms = '2s'\n",
+        &[("TICKGATE_OUTBOX_FRAME_BYTES_MAX", "64KiB")],
+        &[],
+        &[
+            "gate.toml:3: outbox.bytes_max: outbox.write_bytes_max (64KiB) must not exceed outbox.bytes_max (32KiB): \
+             one write cannot take more than the queue holds",
+            "environment TICKGATE_OUTBOX_FRAME_BYTES_MAX: outbox.frame_bytes_max: outbox.frame_bytes_max (64KiB) must \
+             not exceed outbox.bytes_max (32KiB, gate.toml:3): a frame is built from what the queue holds",
+            "gate.toml:4: outbox.stall_timeout_ms: outbox.age_max_ms (5s) must not exceed outbox.stall_timeout_ms \
+             (2s): `on_slow` would never act before the session ends",
+            "gate.toml:1: listen: clients and admin cannot share 127.0.0.1:9090",
+        ],
+    );
+    // A key that is wrong by itself is not compared as well.
+    check_errors(
+        "[outbox]\nbytes_max = '1KiB'\n",
+        &[],
+        &[],
+        &["gate.toml:2: outbox.bytes_max: must be 16KiB to 1GiB (bytes), not 1KiB"],
+    );
+}
+
+#[test]
+fn feeds_are_named_once_and_read_once() {
+    let config = load(
+        "[[feeds]]\ntopic = 'a'\nsilence_ms = '1m'\n[[feeds]]\ntopic = 'b'\nname = 'B'\noptional = true\n",
+        &[],
+        &[],
+    );
+    let feeds = config.expect("it is right").feeds;
+    assert_eq!(feeds[0], FeedConfig { silence_ms: 60_000, ..FeedConfig::for_topic("a") });
+    assert_eq!(feeds[1], FeedConfig { name: "B".to_owned(), optional: true, ..FeedConfig::for_topic("b") });
+
+    check_errors(
+        "[[feeds]]\ntopic = 'a'\n[[feeds]]\ntopic = 'a'\n[[feeds]]\ntopic = 'b'\nname = 'a'\n[kafka]\ndead_letter_topic = 'b'\n",
+        &[],
+        &[],
+        &[
+            "gate.toml:3: feeds[1].topic: `a` is read by feeds[0] already",
+            "gate.toml:5: feeds[2].name: `a` is the name of feeds[0] already",
+            "gate.toml:9: kafka.dead_letter_topic: `b` is read by feeds[2]: bad records would circle",
+        ],
+    );
+    check_errors(
+        "[[feeds]]\nsilence = 5\nsymbols = ['BTC*', 7]\n",
+        &[],
+        &[],
+        &[
+            "gate.toml:1: feeds[0]: must have a `topic`",
+            "gate.toml:2: feeds[0].silence: unknown key; did you mean `feeds[0].silence_ms`?",
+            "gate.toml:3: feeds[0].symbols: a symbol is 1 to 64 bytes without `*` and control characters, `BTC*` is not",
+        ],
+    );
+    check_errors("feeds = []", &[], &[], &["gate.toml:1: feeds: there must be one at least"]);
+    check_errors(
+        "feeds = 'ticks'",
+        &[],
+        &[],
+        &["gate.toml:1: feeds: must be a list of tables, each `[[feeds]]`"],
+    );
+}
+
+#[test]
+fn topics_choose_among_the_feeds_of_the_file() {
+    let file = "[[feeds]]\ntopic = 'a'\nsilence_ms = 500\n[[feeds]]\ntopic = 'b'\n";
+    let sources = |file: &str| Sources::new().text("gate.toml", file);
+    let config = Config::load(&sources(file).topic("a,c")).expect("it is right");
+    assert_eq!(
+        config.feeds,
+        [FeedConfig { silence_ms: 500, ..FeedConfig::for_topic("a") }, FeedConfig::for_topic("c")]
+    );
+
+    let config = load(file, &[("TICKGATE_TOPIC", "b")], &[]).expect("it is right");
+    assert_eq!(config.feeds, [FeedConfig::for_topic("b")]);
+    let config = load(file, &[("TICKGATE_FEEDS", "[{topic='x', optional=true}]")], &[]).expect("it is right");
+    assert_eq!(config.feeds, [FeedConfig { optional: true, ..FeedConfig::for_topic("x") }]);
+
+    let wrong = Config::load(&sources(file).topic("not a topic")).expect_err("it has spaces");
+    assert!(wrong.to_string().contains("--topic: feeds: must be a Kafka topic"), "{wrong}");
+    check_errors(
+        "",
+        &[("TICKGATE_FEEDS", "[{topic='x', optinal=true}]")],
+        &[],
+        &["environment TICKGATE_FEEDS: feeds[0].optinal: unknown key; did you mean `feeds[0].optional`?"],
+    );
+}
+
+#[test]
+fn properties_come_from_everywhere_and_secrets_are_masked() {
+    let file = "[kafka.properties]\nsecurity.protocol = 'sasl_plaintext'\n'fetch.wait.max.ms' = 50\n'check.crcs' = true\n";
+    let variables = [("TICKGATE_KAFKA_PROPERTIES_SASL_PASSWORD", "hunter2")];
+    let set = ["kafka.properties.sasl.username=me", "kafka.properties.ssl.key.password=a=b"];
+    let config = load(file, &variables, &set).expect("it is right");
+    let found: Vec<_> =
+        config.kafka.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            ("check.crcs", "true"),
+            ("fetch.wait.max.ms", "50"),
+            ("sasl.password", "hunter2"),
+            ("sasl.username", "me"),
+            ("security.protocol", "sasl_plaintext"),
+            ("ssl.key.password", "a=b"),
+        ]
+    );
+
+    let shown = config.masked().to_toml();
+    assert!(shown.contains(r#""sasl.username" = "me""#), "{shown}");
+    assert!(shown.contains(r#""sasl.password" = "********""#), "{shown}");
+    assert!(!shown.contains("hunter2") && !shown.contains("a=b"), "{shown}");
+    assert_eq!(Config::load(&Sources::new().text("shown", &shown)), Ok(config.masked()));
+    assert_eq!(Config::load(&Sources::new().text("whole", &config.to_toml())), Ok(config));
+
+    check_errors(
+        "[kafka.properties]\nbootstrap.servers = 'x:1'\n",
+        &[],
+        &[],
+        &["kafka.properties.bootstrap.servers: is set by the gateway: set kafka.brokers"],
+    );
+}
+
+#[test]
+fn an_error_never_shows_a_secret() {
+    let file = "[kafka.properties]\nsasl.password = ['hunter2']\n";
+    let found = errors(file, &[("TICKGATE_SASL_PASSWORD", "hunter2")], &["kafka.property.password=hunter2"])
+        .join("\n");
+    assert!(!found.contains("hunter2"), "{found}");
+}
+
+#[test]
+fn lists_and_other_shapes() {
+    let config =
+        load("[session]\nallowed_origins = ['https://a.example', 'http://b.example:81']\n", &[], &[]);
+    assert_eq!(
+        config.expect("it is right").session.allowed_origins,
+        ["https://a.example", "http://b.example:81"]
+    );
+    let config = load("", &[("TICKGATE_SESSION_ALLOWED_ORIGINS", "https://a.example, null")], &[]);
+    assert_eq!(config.expect("it is right").session.allowed_origins, ["https://a.example", "null"]);
+    check_errors(
+        "outbox = 5\nkafka.brokers = ['a:1']\n",
+        &[],
+        &["session.allowed_origins=https://a.example/"],
+        &[
+            "gate.toml:1: outbox: must be a section, `[outbox]`",
+            "gate.toml:2: kafka.brokers: must be text, not a list",
+            "--set: session.allowed_origins: an origin is scheme://host[:port] without a path, as \
+         \"https://example.com\", `https://a.example/` is not",
+        ],
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_says_where_and_a_missing_one_which() {
+    let found = errors("listen = '127.0.0.1:1'\nadmin = \n[outbox\n", &[], &[]);
+    assert!(found[0].starts_with("gate.toml:2: ") && found[1].starts_with("gate.toml:3: "), "{found:?}");
+    let found = errors("listen = '127.0.0.1:1'\nlisten = '127.0.0.1:2'\n", &[], &[]);
+    assert!(found[0].starts_with("gate.toml:2: duplicate key"), "{found:?}");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("none.toml");
+    let error = Config::load(&Sources::new().file(&path)).expect_err("it does not exist").to_string();
+    assert!(error.contains("none.toml: cannot be read"), "{error}");
+
+    let path = folder.path().join("gate.toml");
+    std::fs::write(&path, "shards = 3").expect("written");
+    let from_variable = Sources::new().environment([("TICKGATE_CONFIG".into(), path.clone().into())]);
+    assert_eq!(Config::load(&from_variable).expect("it is right").shards, 3);
+    let flag_wins = Sources::new().file(&path).environment(environment(&[("TICKGATE_CONFIG", "/nowhere")]));
+    assert_eq!(Config::load(&flag_wins).expect("it is right").shards, 3);
+}
+
+#[test]
+fn variables_of_others_are_left_alone_and_typing_errors_are_not() {
+    assert!(load("", &[("TICKGATE_LOG", "debug"), ("TICKGATE_TEST_X", "1"), ("PATH", "/bin")], &[]).is_ok());
+    for (name, expected) in [
+        ("TICKGATE_LISEN", "unknown variable; did you mean TICKGATE_LISTEN?"),
+        ("TICKGATE_BROKERS", "unknown variable; did you mean TICKGATE_KAFKA_BROKERS?"),
+        ("TICKGATE_TOPICS", "unknown variable; did you mean TICKGATE_TOPIC?"),
+        ("TICKGATE_QUITE_SOMETHING_ELSE", "unknown variable"),
+    ] {
+        check_errors("", &[(name, "1")], &[], &[&format!("environment {name}: {expected}")]);
+    }
+}
+
+/// The example is generated from the table of keys; `TICKGATE_TEST_BLESS=1 cargo test -p tickgate-gateway --test config`
+/// writes it anew after a key changed.
+#[test]
+fn the_example_is_what_the_keys_say() {
+    if std::env::var_os("TICKGATE_TEST_BLESS").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tickgate.example.toml");
+        std::fs::write(path, example()).expect("the repository can be written");
+        return;
+    }
+    assert_eq!(EXAMPLE, example(), "run the test once with TICKGATE_TEST_BLESS=1");
+}
+
+#[test]
+fn the_example_holds_every_key_once_and_is_the_default() {
+    assert_eq!(Config::load(&Sources::new().text("tickgate.example.toml", EXAMPLE)), Ok(Config::default()));
+    let assignments: Vec<&str> =
+        EXAMPLE.lines().filter(|line| !line.starts_with('#') && line.contains(" = ")).collect();
+    // As a table, the default has every key that can be set, but none of the properties, which have no closed list.
+    let table = Config::default().to_table();
+    let mut keys = 0;
+    for (name, value) in &table {
+        match value {
+            toml::Value::Table(section) => {
+                keys += section.iter().filter(|(_, value)| !value.is_table()).count();
+                assert_eq!(EXAMPLE.lines().filter(|line| *line == format!("[{name}]")).count(), 1, "{name}");
+            }
+            toml::Value::Array(feeds) => keys += feeds[0].as_table().expect("a feed is a table").len(),
+            _ => keys += 1,
+        }
+    }
+    assert_eq!(assignments.len(), keys, "{assignments:#?}");
+    for line in EXAMPLE.lines() {
+        assert!(line.len() <= 110, "{line}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_printed_loads_as_the_same(
+        sessions_max in 1..1_000_000usize,
+        bytes_max in (1usize << 20)..(1 << 30),
+        age_max_ms in 100..60_000u64,
+        name in "[a-zA-Z0-9 äöü\"'\\\\]{1,20}",
+        symbols in prop::collection::vec("[A-Z0-9./\"-]{1,12}", 0..5),
+        values in prop::collection::btree_map("[a-z.]{1,12}", "\\PC{0,20}", 0..4),
+        optional in any::<bool>(),
+    ) {
+        let mut config = Config::default();
+        config.limits.sessions_max = sessions_max;
+        config.outbox.bytes_max = bytes_max;
+        config.outbox.age_max_ms = age_max_ms;
+        config.kafka.properties = values;
+        config.feeds = vec![FeedConfig { name, symbols, optional, ..FeedConfig::for_topic("t") }];
+        let text = config.to_toml();
+        prop_assert_eq!(Config::load(&Sources::new().text("printed", &text)), Ok(config), "{}", text);
+    }
+
+    #[test]
+    fn nothing_that_is_typed_makes_it_panic(
+        file in "\\PC{0,80}",
+        key in "[a-z_.\\[\\]0-9]{0,30}",
+        value in "\\PC{0,30}",
+        variable in "TICKGATE_[A-Z_]{0,20}",
+    ) {
+        let sources = Sources::new().text("gate.toml", &file).environment([((&variable).into(), (&value).into())]);
+        let _ = Config::load(&sources.set(&format!("{key}={value}")).topic(&value));
+    }
+}
