@@ -17,9 +17,7 @@ pub enum BrokerError {
         source: io::Error,
     },
     /// The address is reachable from other machines and that was not allowed.
-    #[error(
-        "{0} is not a loopback address, and this broker has no authentication: allow remote access explicitly"
-    )]
+    #[error("{0} is not a loopback address, and this broker has no authentication")]
     NotLoopback(SocketAddr),
     /// Settings that make no sense.
     #[error("wrong settings: {0}")]

@@ -27,8 +27,8 @@ pub(crate) enum Command {
 /// The port: listening, or only reserved.
 enum Door {
     Open(TcpListener),
-    /// Bound but not listening: attempts to connect are refused, and nobody else gets the port, neither another server
-    /// nor a client whose own end of a connection happens to be given that number.
+    /// Bound but not listening: attempts to connect are refused, and the system gives the port to nobody who asks for
+    /// a free one, neither a server nor a client for its own end of a connection.
     Closed(Option<TcpSocket>),
 }
 
