@@ -1,6 +1,12 @@
 //! Market models and replay of recorded files into Kafka
+pub mod calibration;
 pub mod model;
+pub mod pacing;
+pub mod producer;
+pub mod replay;
+pub mod report;
 pub mod stats;
+pub mod text;
 
 use tickgate_protocol::record::Tick;
 

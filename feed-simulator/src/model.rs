@@ -82,7 +82,8 @@ impl Preset {
 
     const fn market(self) -> MarketSpec {
         match self {
-            Self::UsEquities | Self::Constant => equities::MARKET,
+            Self::UsEquities => equities::MARKET,
+            Self::Constant => MarketSpec { halts: 0.0, ..equities::MARKET },
             Self::CryptoPerp => crypto::MARKET,
             Self::Fx => fx::MARKET,
             Self::FuturesOpen => futures::MARKET,

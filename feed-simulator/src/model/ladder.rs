@@ -4,7 +4,7 @@
 //! first, so whoever applies every diff to the last snapshot has a book that is never crossed and never keeps a dead level.
 
 use super::draw;
-use rand::{Rng, RngExt};
+use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use std::collections::VecDeque;
 use tickgate_protocol::record::Side;

@@ -1,7 +1,7 @@
 //! The best bid and offer of an instrument without a book: what quotes show and trades print at.
 
 use super::draw;
-use rand::{Rng, RngExt};
+use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use tickgate_protocol::record::Side;
 

@@ -1,0 +1,346 @@
+//! Sends a stream of ticks into Kafka, on schedule.
+//!
+//! The loop is open: a tick is sent when it is due, however the broker is doing. What is late is sent at once, nothing is skipped, and
+//! the lateness is reported. librdkafka's queue bounds what is in flight; when it is full the sender waits, and says so.
+
+mod topic;
+
+use crate::TimedTick;
+use crate::pacing::{Schedule, Speed};
+use crate::replay::ReplayError;
+use crate::report::Report;
+use hdrhistogram::Histogram;
+use rdkafka::ClientConfig;
+use rdkafka::ClientContext;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Longest sleep before the stop flag is looked at again.
+const STOP_CHECK: Duration = Duration::from_millis(50);
+/// Pause before a record is offered again to a full queue.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
+/// How far behind its schedule a run may end to send what was due before `duration`.
+const CATCH_UP_NS: u64 = 500_000_000;
+
+/// Where records go and how.
+#[derive(Debug, Clone)]
+pub struct ProducerConfig {
+    /// Bootstrap servers, `host:port,…`.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// Partitions of the topic when it has to be created; 0 = it must exist.
+    pub partitions: u32,
+    /// Copies of each partition when the topic has to be created.
+    pub replication: u32,
+    /// How fast the stream's time passes.
+    pub speed: Speed,
+    /// Ends the run after this time, whatever is left of the stream.
+    pub duration: Option<Duration>,
+    /// What `event_ns` of the records says.
+    pub event_clock: EventClock,
+    /// How long librdkafka collects records before it sends a batch, in milliseconds.
+    pub linger_ms: u32,
+    /// `acks` of the producer: `0`, `1` or `all`.
+    pub acks: String,
+    /// How long to wait for a broker at the start.
+    pub connect_timeout: Duration,
+    /// How long the last records may take to be delivered at the end.
+    pub flush_timeout: Duration,
+    /// Further librdkafka properties; they win over everything above.
+    pub properties: Vec<(String, String)>,
+}
+
+impl ProducerConfig {
+    /// Real time, 4 partitions created when missing, 1 ms of linger, no end.
+    pub fn new(brokers: impl Into<String>, topic: impl Into<String>) -> Self {
+        Self {
+            brokers: brokers.into(),
+            topic: topic.into(),
+            partitions: 4,
+            replication: 1,
+            speed: Speed::Times(1.0),
+            duration: None,
+            event_clock: EventClock::Recorded,
+            linger_ms: 1,
+            acks: "1".to_owned(),
+            connect_timeout: Duration::from_secs(10),
+            flush_timeout: Duration::from_secs(15),
+            properties: Vec::new(),
+        }
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", "tickgate-sim")
+            .set("linger.ms", self.linger_ms.to_string())
+            .set("acks", &self.acks)
+            // What may be in flight: enough for a second of a fierce burst, and a bound on memory.
+            .set("queue.buffering.max.messages", "200000")
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("message.max.bytes", "8388608")
+            .set("message.timeout.ms", "30000")
+            .set("reconnect.backoff.max.ms", "1000");
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config
+    }
+}
+
+/// What the `event_ns` of a record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventClock {
+    /// The venue's time, as it was recorded or modelled.
+    Recorded,
+    /// The intended send time: a model plays the live market.
+    Live,
+}
+
+/// What happened so far; read it from any thread while [`produce`] runs.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Records given to the producer.
+    pub sent: AtomicU64,
+    /// Bytes of their values.
+    pub bytes: AtomicU64,
+    /// Records the broker has acknowledged.
+    pub delivered: AtomicU64,
+    /// Records that were refused or timed out.
+    pub errors: AtomicU64,
+    /// Times that a record had to wait because the producer's queue was full.
+    pub queue_full: AtomicU64,
+    /// Worst lateness so far: actual minus intended send time, in nanoseconds.
+    pub late_max_ns: AtomicU64,
+    /// When the newest record was due, in nanoseconds after the start.
+    pub due_ns: AtomicU64,
+}
+
+/// Why nothing, or not everything, was produced.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProduceError {
+    /// The properties are not what librdkafka accepts.
+    #[error("Kafka client properties: {0}")]
+    Config(String),
+    /// No broker answered in time.
+    #[error("no broker answers at {brokers} (waited {waited:?}): {reason}")]
+    Unreachable {
+        /// The bootstrap servers.
+        brokers: String,
+        /// How long it was tried.
+        waited: Duration,
+        /// The last thing the client said.
+        reason: String,
+    },
+    /// The topic is missing and could not, or was not to be, created.
+    #[error("topic {topic}: {reason}")]
+    Topic {
+        /// Its name.
+        topic: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The stream to send broke off.
+    #[error(transparent)]
+    Source(#[from] ReplayError),
+}
+
+type Outbox = ThreadedProducer<Deliveries>;
+
+/// Counts what becomes of the records.
+struct Deliveries {
+    progress: Arc<Progress>,
+    last_error: Arc<Mutex<Option<String>>>,
+}
+
+impl Deliveries {
+    fn remember(&self, error: String) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka client");
+        self.remember(reason.to_owned());
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(_) => self.progress.delivered.fetch_add(1, Ordering::Relaxed),
+            Err((error, _)) => {
+                self.remember(error.to_string());
+                self.progress.errors.fetch_add(1, Ordering::Relaxed)
+            }
+        };
+    }
+}
+
+/// Sends every tick of `source` when it is due, keyed by its symbol, until the source ends, the configured duration is over or
+/// `stop` is set. Blocks the calling thread; the records still in flight at the end are waited for.
+///
+/// # Errors
+/// When no broker can be reached, the topic is missing, or the source fails; records that could not be delivered are no error
+/// but part of the report.
+pub fn produce(
+    source: impl Iterator<Item = Result<TimedTick, ReplayError>>,
+    config: &ProducerConfig,
+    progress: &Arc<Progress>,
+    stop: &AtomicBool,
+) -> Result<Report, ProduceError> {
+    let last_error = Arc::new(Mutex::new(None));
+    let context = Deliveries { progress: Arc::clone(progress), last_error: Arc::clone(&last_error) };
+    let client = config.client();
+    let outbox = ThreadedProducer::from_config_and_context(&client, context)
+        .map_err(|error| ProduceError::Config(error.to_string()))?;
+    topic::prepare(&outbox, &client, config, &last_error)?;
+
+    let mut sender = Sender {
+        outbox,
+        config,
+        progress,
+        stop,
+        schedule: Schedule::starting_now(config.speed),
+        lateness: Histogram::new(3).expect("3 significant digits are possible"),
+        value: Vec::with_capacity(1024),
+        end_ns: config.duration.map_or(u64::MAX, |duration| duration.as_nanos() as u64),
+        sent_ns: 0,
+    };
+    let ended = sender.run(source);
+    let sending_ns = sender.schedule.elapsed_ns();
+    // Also after an error of the source: what was read before it is delivered.
+    let undelivered = sender.flush();
+    ended?;
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    Ok(Report {
+        topic: config.topic.clone(),
+        brokers: config.brokers.clone(),
+        speed: config.speed,
+        records: count(&progress.sent),
+        bytes: count(&progress.bytes),
+        delivered: count(&progress.delivered),
+        delivery_errors: count(&progress.errors) + undelivered,
+        last_error: last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        queue_full: count(&progress.queue_full),
+        due_s: count(&progress.due_ns) as f64 / 1e9,
+        sent_s: sender.sent_ns as f64 / 1e9,
+        elapsed_s: sending_ns as f64 / 1e9,
+        late_p99_ns: sender.lateness.value_at_quantile(0.99),
+        late_max_ns: sender.lateness.max(),
+        stopped: stop.load(Ordering::Relaxed),
+    })
+}
+
+struct Sender<'a> {
+    outbox: Outbox,
+    config: &'a ProducerConfig,
+    progress: &'a Progress,
+    stop: &'a AtomicBool,
+    schedule: Schedule,
+    lateness: Histogram<u64>,
+    value: Vec<u8>,
+    end_ns: u64,
+    /// When the newest record was sent, in nanoseconds after the start.
+    sent_ns: u64,
+}
+
+impl Sender<'_> {
+    fn run(
+        &mut self,
+        source: impl Iterator<Item = Result<TimedTick, ReplayError>>,
+    ) -> Result<(), ReplayError> {
+        for timed in source {
+            let mut timed = timed?;
+            let Some(due_ns) = self.wait(timed.offset_ns) else {
+                break;
+            };
+            let send_ns = self.schedule.wall_ns(due_ns);
+            timed.tick.send_ns = Some(send_ns);
+            if self.config.event_clock == EventClock::Live {
+                timed.tick.event_ns = Some(send_ns);
+            }
+            self.value.clear();
+            timed.tick.write_json(&mut self.value);
+            if !self.send(&timed.tick.symbol) {
+                break;
+            }
+            self.sent_ns = self.schedule.elapsed_ns();
+            let late_ns = self.sent_ns.saturating_sub(due_ns);
+            self.lateness.saturating_record(late_ns);
+            self.progress.late_max_ns.fetch_max(late_ns, Ordering::Relaxed);
+            self.progress.due_ns.store(due_ns, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Waits until `offset_ns` is due and says when that was, in nanoseconds after the start; `None` ends the run.
+    fn wait(&self, offset_ns: u64) -> Option<u64> {
+        let due_ns = self.schedule.due_ns(offset_ns);
+        if due_ns.is_some_and(|due_ns| due_ns >= self.end_ns) {
+            // Nothing is left to send, but the run lasts as long as it was asked to.
+            while !self.stopped() && !self.schedule.wait(self.end_ns, STOP_CHECK) {}
+            return None;
+        }
+        let now_ns = self.schedule.elapsed_ns();
+        if self.stopped() || now_ns >= self.end_ns.saturating_add(due_ns.map_or(0, |_| CATCH_UP_NS)) {
+            return None;
+        }
+        let due_ns = due_ns.unwrap_or(now_ns);
+        while !self.schedule.wait(due_ns, STOP_CHECK) {
+            if self.stopped() {
+                return None;
+            }
+        }
+        Some(due_ns)
+    }
+
+    /// Gives the record to the producer, waiting while its queue is full; `false` ends the run.
+    fn send(&mut self, key: &str) -> bool {
+        let record = || BaseRecord::to(&self.config.topic).key(key).payload(&self.value);
+        let mut offered = self.outbox.send(record());
+        while let Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) = &offered {
+            self.progress.queue_full.fetch_add(1, Ordering::Relaxed);
+            if self.stopped() {
+                return false;
+            }
+            std::thread::sleep(QUEUE_FULL_PAUSE);
+            offered = self.outbox.send(record());
+        }
+        self.progress.sent.fetch_add(1, Ordering::Relaxed);
+        match offered {
+            Ok(()) => {
+                self.progress.bytes.fetch_add(self.value.len() as u64, Ordering::Relaxed);
+            }
+            Err((error, _)) => {
+                tracing::debug!(%error, key, "record refused");
+                self.outbox.context().remember(error.to_string());
+                self.progress.errors.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        true
+    }
+
+    /// Waits for what is in flight; how many records were given up.
+    fn flush(&self) -> u64 {
+        match self.outbox.flush(self.config.flush_timeout) {
+            Ok(()) => 0,
+            Err(_) => u64::try_from(self.outbox.in_flight_count()).unwrap_or(0),
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}

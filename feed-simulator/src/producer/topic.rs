@@ -1,0 +1,82 @@
+//! Before the first record: is a broker there, and the topic?
+
+use super::{Outbox, ProduceError, ProducerConfig};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::Producer;
+use rdkafka::types::RDKafkaErrorCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Returns when the topic exists and all its partitions have a leader.
+pub(super) fn prepare(
+    outbox: &Outbox,
+    client: &ClientConfig,
+    config: &ProducerConfig,
+    last_error: &Mutex<Option<String>>,
+) -> Result<(), ProduceError> {
+    let start = Instant::now();
+    let failed = |reason: String| ProduceError::Topic { topic: config.topic.clone(), reason };
+    let mut created = false;
+    let mut answered = false;
+    loop {
+        let left = config.connect_timeout.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return Err(if answered {
+                failed(format!("it has no leader for every partition after {:?}", config.connect_timeout))
+            } else {
+                let said = last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                ProduceError::Unreachable {
+                    brokers: config.brokers.clone(),
+                    waited: config.connect_timeout,
+                    reason: said.unwrap_or_else(|| "no answer".to_owned()),
+                }
+            });
+        }
+        // All topics are asked for: naming one would let some brokers create it with their own defaults.
+        let Ok(metadata) = outbox.client().fetch_metadata(None, left.min(Duration::from_secs(2))) else {
+            std::thread::sleep(RETRY_PAUSE.min(left));
+            continue;
+        };
+        answered = true;
+        let partitions = metadata.topics().iter().find(|topic| topic.name() == config.topic);
+        match partitions.map(|topic| topic.partitions()) {
+            Some(partitions) if !partitions.is_empty() && partitions.iter().all(|p| p.leader() >= 0) => {
+                return Ok(());
+            }
+            None if config.partitions == 0 => {
+                return Err(failed("it does not exist, and was not to be created".to_owned()));
+            }
+            None if !created => {
+                create(client, config, left).map_err(failed)?;
+                created = true;
+            }
+            _ => std::thread::sleep(RETRY_PAUSE.min(left)),
+        }
+    }
+}
+
+fn create(client: &ClientConfig, config: &ProducerConfig, timeout: Duration) -> Result<(), String> {
+    let admin: AdminClient<DefaultClientContext> = client.create().map_err(|error| error.to_string())?;
+    let count = |n: u32| i32::try_from(n).map_err(|_| format!("{n} is too many"));
+    let replication = TopicReplication::Fixed(count(config.replication)?);
+    let topic = NewTopic::new(&config.topic, count(config.partitions)?, replication);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
+    let results =
+        runtime.block_on(admin.create_topics([&topic], &options)).map_err(|error| error.to_string())?;
+    for result in results {
+        match result {
+            // Somebody else was faster: fine.
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((_, code)) => return Err(format!("it could not be created: {code}")),
+        }
+    }
+    Ok(())
+}

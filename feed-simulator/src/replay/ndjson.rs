@@ -1,0 +1,44 @@
+//! Our own records, one JSON object (or array) a line, as Kafka holds them. `event_ns` is the time.
+
+use super::lines::Lines;
+use super::{Decode, ReplayError, Skipped, Stamp, owned};
+use tickgate_protocol::record::{RecordDecoder, Tick};
+
+/// Reads one file.
+#[derive(Debug)]
+pub(crate) struct Ndjson {
+    lines: Lines,
+    decoder: RecordDecoder,
+    skipped: Skipped,
+}
+
+impl Ndjson {
+    pub(crate) fn new(lines: Lines) -> Self {
+        Self { lines, decoder: RecordDecoder::new(super::lines::LINE_BYTES_MAX), skipped: Skipped::default() }
+    }
+}
+
+impl Decode for Ndjson {
+    fn read(&mut self, ticks: &mut Vec<Tick<'static>>) -> Result<Option<Stamp>, ReplayError> {
+        if !self.lines.advance()? {
+            return Ok(None);
+        }
+        let mut failed = None;
+        let before = ticks.len();
+        let decoded = self.decoder.decode(self.lines.line(), |tick| match tick {
+            Ok(tick) => ticks.push(owned(tick)),
+            Err(error) => failed = failed.take().or(Some(error)),
+        });
+        if let Some(error) = decoded.err().or(failed) {
+            return Err(self.lines.expected(format!("one record of JSON: {error}")));
+        }
+        match ticks.get(before).map(|tick| tick.event_ns) {
+            Some(Some(time_ns)) => Ok(Some(Stamp { time_ns })),
+            _ => Err(self.lines.expected("a record with `event_ns`, which says when it is due")),
+        }
+    }
+
+    fn skipped(&self) -> &Skipped {
+        &self.skipped
+    }
+}

@@ -1,0 +1,162 @@
+//! What a run did, in numbers.
+
+use crate::pacing::Speed;
+use crate::text::{grouped, millis};
+use serde::Serialize;
+use std::fmt;
+
+/// Share of the target rate below which a run has missed it.
+pub const RATE_REACHED_MIN: f64 = 0.95;
+
+/// The end of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Where the records went.
+    pub topic: String,
+    /// Bootstrap servers.
+    pub brokers: String,
+    /// How fast the stream's time passed.
+    #[serde(serialize_with = "as_text")]
+    pub speed: Speed,
+    /// Records given to the producer.
+    pub records: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+    /// Records that the broker acknowledged.
+    pub delivered: u64,
+    /// Records that were refused, timed out or were still in flight when waiting ended.
+    pub delivery_errors: u64,
+    /// The last thing that went wrong, in the client's words.
+    pub last_error: Option<String>,
+    /// Times that a record had to wait because the producer's queue was full.
+    pub queue_full: u64,
+    /// When the last record was due, in seconds after the start; without meaning at [`Speed::Max`].
+    pub due_s: f64,
+    /// When the last record was sent, in seconds after the start.
+    pub sent_s: f64,
+    /// Length of the run in seconds, without the wait for the last deliveries.
+    pub elapsed_s: f64,
+    /// 99th percentile of actual minus intended send time.
+    pub late_p99_ns: u64,
+    /// Worst actual minus intended send time.
+    pub late_max_ns: u64,
+    /// Whether the run was ended from outside.
+    pub stopped: bool,
+}
+
+impl Report {
+    /// Records per second that were due; `None` at [`Speed::Max`] and when nothing was sent.
+    pub fn target_per_s(&self) -> Option<f64> {
+        let paced = self.speed != Speed::Max && self.due_s > 0.0;
+        paced.then(|| self.records as f64 / self.due_s)
+    }
+
+    /// Records per second that were sent.
+    pub fn achieved_per_s(&self) -> f64 {
+        if self.sent_s > 0.0 { self.records as f64 / self.sent_s } else { 0.0 }
+    }
+
+    /// Whether the schedule was kept: the achieved rate is at least [`RATE_REACHED_MIN`] of the target.
+    pub fn kept_rate(&self) -> bool {
+        // Below a second the lateness of the last record decides, and that is reported by itself.
+        self.due_s < 1.0
+            || self.target_per_s().is_none_or(|target| self.achieved_per_s() >= RATE_REACHED_MIN * target)
+    }
+
+    /// The exit code of a run that ended like this: 0, or 1 for undelivered records or a missed rate.
+    pub fn exit_code(&self) -> u8 {
+        u8::from(self.delivery_errors > 0 || !self.kept_rate())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let megabytes = self.bytes as f64 / 1e6;
+        let how = if self.stopped { "stopped after" } else { "in" };
+        writeln!(
+            f,
+            "sent       {} records, {megabytes:.1} MB, to {} on {}, {how} {:.1} s",
+            grouped(self.records),
+            self.topic,
+            self.brokers,
+            self.elapsed_s
+        )?;
+        let achieved = self.achieved_per_s();
+        match self.target_per_s() {
+            Some(target) => writeln!(
+                f,
+                "rate       {}/s, target {}/s ({:.1} %){}",
+                grouped(achieved.round() as u64),
+                grouped(target.round() as u64),
+                (achieved / target).min(1.0) * 100.0,
+                if self.kept_rate() { "" } else { ": MISSED" }
+            )?,
+            None => writeln!(f, "rate       {}/s, as fast as possible", grouped(achieved.round() as u64))?,
+        }
+        write!(f, "delivered  {}, {} errors", grouped(self.delivered), grouped(self.delivery_errors))?;
+        if let (Some(error), true) = (&self.last_error, self.delivery_errors > 0) {
+            write!(f, " (last: {error})")?;
+        }
+        writeln!(f, ", {} waits for a full queue", grouped(self.queue_full))?;
+        write!(
+            f,
+            "lateness   p99 {}, worst {} (actual minus intended send time)",
+            millis(self.late_p99_ns),
+            millis(self.late_max_ns)
+        )
+    }
+}
+
+fn as_text<S: serde::Serializer>(speed: &Speed, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(speed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            topic: "ticks".into(),
+            brokers: "127.0.0.1:9092".into(),
+            speed: Speed::Times(1.0),
+            records: 10_000,
+            bytes: 1_500_000,
+            delivered: 10_000,
+            delivery_errors: 0,
+            last_error: None,
+            queue_full: 0,
+            due_s: 10.0,
+            sent_s: 10.001,
+            elapsed_s: 10.001,
+            late_p99_ns: 210_000,
+            late_max_ns: 3_400_000,
+            stopped: false,
+        }
+    }
+
+    #[test]
+    fn a_run_on_schedule_is_good() {
+        assert_eq!(report().exit_code(), 0);
+        assert!(
+            report().to_string().contains("rate       1,000/s, target 1,000/s (100.0 %)"),
+            "{}",
+            report()
+        );
+    }
+
+    #[test]
+    fn errors_and_missed_rates_are_told() {
+        assert_eq!(Report { delivery_errors: 1, ..report() }.exit_code(), 1);
+        let late = Report { sent_s: 11.0, late_max_ns: 1_000_000_000, ..report() };
+        assert_eq!(late.exit_code(), 1);
+        assert!(late.to_string().contains("MISSED"), "{late}");
+        // As fast as possible there is nothing to miss.
+        assert_eq!(Report { speed: Speed::Max, ..late }.exit_code(), 0);
+    }
+
+    #[test]
+    fn waiting_for_the_end_of_the_run_is_not_slowness() {
+        assert_eq!(Report { due_s: 5.0, sent_s: 5.001, ..report() }.exit_code(), 0);
+    }
+}
