@@ -1,0 +1,164 @@
+//! Which path answers what.
+
+use super::{Service, sessions};
+use crate::metrics;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::json;
+use std::sync::atomic::Ordering;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+const INDEX: &str = "\
+Tickgate admin
+/metrics             Prometheus metrics
+/healthz             200 while the process lives
+/readyz              200 when clients should come, 503 with reasons when not
+/config              the configuration in effect as TOML (JSON with Accept: application/json), secrets masked
+/sessions?top=20     the sessions with the oldest queues as JSON (a table with Accept: text/plain)
+";
+
+/// Sessions listed unless `top` says otherwise, and at most.
+const TOP_DEFAULT: usize = 20;
+const TOP_MAX: usize = 1_000;
+
+type Answer = Response<Full<Bytes>>;
+
+/// Answers one request. Never fails and never waits longer than shards are given to answer.
+pub(super) async fn answer<B>(service: &Service, request: &Request<B>) -> Answer {
+    let path = request.uri().path();
+    if !matches!(path, "/" | "/metrics" | "/healthz" | "/readyz" | "/config" | "/sessions") {
+        return error(StatusCode::NOT_FOUND, "no such path: / lists those that exist");
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    match path {
+        "/" => text(StatusCode::OK, TEXT, INDEX.to_owned()),
+        "/metrics" => text(StatusCode::OK, metrics::CONTENT_TYPE, service.scrape()),
+        "/healthz" => text(StatusCode::OK, JSON, line(&json!({"status": "ok"}))),
+        "/readyz" => ready(service),
+        "/config" => config(service, accepts(request, JSON)),
+        _ => list(service, request).await,
+    }
+}
+
+fn ready(service: &Service) -> Answer {
+    let board = &service.state.board;
+    let mut reasons = Vec::new();
+    if board.draining.load(Ordering::Relaxed) {
+        reasons.push("the gateway drains".to_owned());
+    }
+    let feed = board.feed();
+    if !feed.ready {
+        let reason = feed.not_ready_because.as_str();
+        reasons.push(if reason.is_empty() { "the feed has not started" } else { reason }.to_owned());
+    }
+    drop(feed);
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    text(status, JSON, line(&json!({"ready": reasons.is_empty(), "reasons": reasons})))
+}
+
+fn config(service: &Service, as_json: bool) -> Answer {
+    let masked = service.state.config.masked();
+    if !as_json {
+        return text(StatusCode::OK, "application/toml; charset=utf-8", masked.to_toml());
+    }
+    match serde_json::to_string_pretty(&masked.to_table()) {
+        Ok(json) => text(StatusCode::OK, JSON, json + "\n"),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the configuration does not fit into JSON"),
+    }
+}
+
+async fn list<B>(service: &Service, request: &Request<B>) -> Answer {
+    let top = match top(request.uri().query().unwrap_or("")) {
+        Ok(top) => top,
+        Err(message) => return error(StatusCode::BAD_REQUEST, message),
+    };
+    let list = sessions::ask(&service.state.shards, top, service.answer_timeout).await;
+    if accepts(request, "text/plain") {
+        return text(StatusCode::OK, TEXT, list.table());
+    }
+    match serde_json::to_string(&list) {
+        Ok(json) => text(StatusCode::OK, JSON, json + "\n"),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the sessions do not fit into JSON"),
+    }
+}
+
+fn top(query: &str) -> Result<usize, &'static str> {
+    let mut top = TOP_DEFAULT;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let Some(number) = pair.strip_prefix("top=") else { return Err("the only parameter is top") };
+        top = match number.parse() {
+            Ok(number) if (1..=TOP_MAX).contains(&number) => number,
+            _ => return Err("top must be 1 to 1000"),
+        };
+    }
+    Ok(top)
+}
+
+/// Whether the client named this type; `*/*` is not a wish.
+fn accepts<B>(request: &Request<B>, content_type: &str) -> bool {
+    let values = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|part| part.split(';').next().is_some_and(|t| t.trim() == content_type))
+}
+
+fn error(status: StatusCode, message: &str) -> Answer {
+    let name = status.canonical_reason().unwrap_or("error").to_lowercase().replace(' ', "_");
+    text(status, JSON, line(&json!({"error": name, "message": message})))
+}
+
+fn line(value: &serde_json::Value) -> String {
+    format!("{value}\n")
+}
+
+fn text(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn top_is_read_or_refused() {
+        for (query, expected) in [
+            ("", Ok(TOP_DEFAULT)),
+            ("top=5", Ok(5)),
+            ("top=1000", Ok(1_000)),
+            ("top=0", Err("top must be 1 to 1000")),
+            ("top=1001", Err("top must be 1 to 1000")),
+            ("top=-1", Err("top must be 1 to 1000")),
+            ("top=", Err("top must be 1 to 1000")),
+            ("limit=5", Err("the only parameter is top")),
+        ] {
+            assert_eq!(top(query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_wish_is_a_type_that_was_named() {
+        for (header, expected) in [
+            ("text/plain", true),
+            ("application/json, text/plain;q=0.5", true),
+            ("*/*", false),
+            ("text/html,*/*;q=0.8", false),
+        ] {
+            let request = Request::builder().header(ACCEPT, header).body(()).expect("a request");
+            assert_eq!(accepts(&request, "text/plain"), expected, "{header}");
+        }
+    }
+}

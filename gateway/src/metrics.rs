@@ -1,0 +1,370 @@
+//! Metrics: copies of plain totals, rendered when somebody scrapes.
+//!
+//! Hot threads know nothing of metrics. They copy their totals to the [`Board`] a few times a second; a scrape turns
+//! these copies into series through a recorder that lives for that scrape alone, so that nothing is stale and several
+//! gateways can live in one process. Names are in [`catalog`] and nowhere else.
+//!
+//! Latencies are written here in two forms: as histogram buckets with fixed edges, which add up over gateways, and as
+//! exact quantiles of the last seconds, which do not.
+
+pub mod catalog;
+mod process;
+
+use crate::config::{Config, ceiling};
+use crate::latency::{self, LatencyWindow, Stage, StageHistograms};
+use crate::stats::{Board, CloseReason, DropReason, RefuseReason, ShardTotals};
+use catalog::Kind;
+use metrics::{Key, Label, Level, Recorder as _};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use process::Process;
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+use tickgate_protocol::Channel;
+use tickgate_protocol::control::FeedState;
+use tickgate_protocol::event::GapCause;
+use tickgate_protocol::record::RecordError;
+
+/// The content type of what [`Metrics::render`] gives.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Upper edges of the latency buckets in nanoseconds: fixed, for buckets of different edges do not add up. They hold
+/// the thresholds that service levels are written in: 1, 5, 10, 50, 100 ms and 1 s.
+pub const EDGES_NS: [u64; 18] = [
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    200_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_000_000_000,
+    5_000_000_000,
+    7_500_000_000,
+    10_000_000_000,
+];
+
+/// The quantiles that are exported, with their label; 1 is the maximum.
+pub const QUANTILES: [(f64, &str); 6] =
+    [(0.5, "0.5"), (0.9, "0.9"), (0.99, "0.99"), (0.999, "0.999"), (0.9999, "0.9999"), (1.0, "1")];
+
+const FEED_STATES: [FeedState; 3] = [FeedState::Live, FeedState::Stale, FeedState::Down];
+
+/// What a scrape needs beside the board.
+#[derive(Debug)]
+pub struct Metrics {
+    limits: Vec<(&'static str, f64)>,
+    window: LatencyWindow,
+}
+
+impl Metrics {
+    /// Metrics of a gateway that starts at `now_ns` of the monotonic clock.
+    pub fn new(config: &Config, now_ns: u64) -> Self {
+        Self { limits: limits(config), window: LatencyWindow::new(now_ns) }
+    }
+
+    /// Keeps what the quantiles are measured from. Call it at least every [`LatencyWindow::STEP_NS`].
+    pub fn observe(&mut self, board: &Board, now_ns: u64) {
+        self.window.observe(now_ns, &latency::total(board));
+    }
+
+    /// Everything as Prometheus text, families sorted by name.
+    pub fn render(&mut self, board: &Board, now_ns: u64) -> String {
+        let latencies = latency::total(board);
+        self.window.observe(now_ns, &latencies);
+        let (recent, length_ns) = self.window.since_start(now_ns, &latencies);
+
+        let scrape = Scrape::new();
+        shards(&scrape, board);
+        feed(&scrape, board);
+        for (name, value) in &self.limits {
+            scrape.gauge(name, &[], *value);
+        }
+        scrape.gauge("tickgate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        scrape.gauge("tickgate_latency_window_seconds", &[], length_ns as f64 / 1e9);
+        for stage in Stage::ALL {
+            let labels = [("stage", stage.label())];
+            let negative = latencies.negative(stage);
+            scrape.counter("tickgate_latency_negative_total", &labels, negative.count);
+            scrape.gauge("tickgate_latency_negative_max_seconds", &labels, negative.largest_ns as f64 / 1e9);
+            scrape.counter("tickgate_latency_over_range_total", &labels, latencies.over_range(stage));
+        }
+        let process = Process::read();
+        let values = [
+            ("process_resident_memory_bytes", process.resident_bytes.map(|bytes| bytes as f64)),
+            ("process_open_fds", process.open_fds.map(|files| files as f64)),
+            ("process_max_fds", process.max_fds.map(|files| files as f64)),
+            ("process_threads", process.threads.map(|threads| threads as f64)),
+            ("process_start_time_seconds", process.start_s),
+        ];
+        for (name, value) in values {
+            if let Some(value) = value {
+                scrape.gauge(name, &[], value);
+            }
+        }
+
+        let mut families = scrape.families();
+        families.push(histogram_text(&latencies));
+        families.push(quantile_text(&recent));
+        if let Some(cpu_s) = process.cpu_s {
+            // The recorder's counters are whole numbers.
+            families
+                .push(format!("{}process_cpu_seconds_total {cpu_s}\n", head("process_cpu_seconds_total")));
+        }
+        // The first line of a family names it.
+        families.sort();
+        families.concat()
+    }
+}
+
+fn limits(config: &Config) -> Vec<(&'static str, f64)> {
+    let Config { kafka, limits, outbox, session, .. } = config;
+    vec![
+        ("tickgate_limit_memory_bytes", ceiling::sum(&ceiling::memory_ceiling(config)) as f64),
+        ("tickgate_limit_sessions", limits.sessions_max as f64),
+        ("tickgate_limit_subscriptions", limits.subscriptions_max as f64),
+        ("tickgate_limit_symbols", kafka.symbols_max as f64),
+        ("tickgate_limit_unseen_symbols", limits.unseen_symbols_max as f64),
+        ("tickgate_limit_outbox_bytes", outbox.bytes_max as f64),
+        ("tickgate_limit_outbox_entries", outbox.entries_max as f64),
+        ("tickgate_limit_outbox_age_seconds", outbox.age_max_ms as f64 / 1e3),
+        ("tickgate_limit_outbox_stall_seconds", outbox.stall_timeout_ms as f64 / 1e3),
+        ("tickgate_limit_inbox_batches", session.inbox_batches as f64),
+    ]
+}
+
+fn shards(scrape: &Scrape, board: &Board) {
+    let mut imbalance = 0i64;
+    let mut queue_age_max_ms = 0;
+    for shard in 0..board.shard_count() {
+        let ShardTotals {
+            offered,
+            sent,
+            conflated,
+            dropped,
+            held,
+            queued_bytes,
+            queue_age_max_ms: age_ms,
+            sessions,
+            sessions_opened,
+            sessions_closed,
+            refused,
+            subscriptions,
+            writes,
+            written_bytes,
+            write_stalls,
+            requests,
+            request_errors,
+            gaps,
+            gap_events,
+            slow_notices,
+            batches,
+        } = board.shard(shard).clone();
+        let number = shard.to_string();
+        let of_shard = [("shard", number.as_str())];
+
+        scrape.counter("tickgate_events_offered_total", &[], offered);
+        scrape.counter("tickgate_events_sent_total", &[], sent);
+        scrape.counter("tickgate_events_conflated_total", &[], conflated);
+        for reason in DropReason::ALL {
+            let labels = [("reason", reason.label())];
+            scrape.counter("tickgate_events_dropped_total", &labels, dropped[*reason as usize]);
+        }
+        scrape.add("tickgate_events_held", held as f64);
+        let gone = sent + conflated + dropped.iter().sum::<u64>() + held;
+        imbalance = imbalance.saturating_add(offered.wrapping_sub(gone).cast_signed());
+
+        scrape.gauge("tickgate_sessions_open", &of_shard, sessions as f64);
+        scrape.counter("tickgate_sessions_opened_total", &[], sessions_opened);
+        for reason in CloseReason::ALL {
+            let labels = [("reason", reason.label())];
+            scrape.counter("tickgate_sessions_closed_total", &labels, sessions_closed[*reason as usize]);
+        }
+        for reason in RefuseReason::ALL {
+            let labels = [("reason", reason.label())];
+            scrape.counter("tickgate_connections_refused_total", &labels, refused[*reason as usize]);
+        }
+        scrape.add("tickgate_subscriptions_held", subscriptions as f64);
+        scrape.counter("tickgate_requests_read_total", &[], requests);
+        scrape.counter("tickgate_requests_failed_total", &[], request_errors);
+        scrape.counter("tickgate_slow_notices_total", &[], slow_notices);
+        for (cause, count) in GapCause::ALL.into_iter().zip(gaps) {
+            scrape.counter("tickgate_gaps_announced_total", &[("cause", cause.name())], count);
+        }
+        scrape.counter("tickgate_gaps_events_total", &[], gap_events);
+
+        scrape.add("tickgate_outbox_queued_bytes", queued_bytes as f64);
+        queue_age_max_ms = queue_age_max_ms.max(age_ms);
+        scrape.counter("tickgate_socket_writes_total", &[], writes);
+        scrape.counter("tickgate_socket_written_bytes_total", &[], written_bytes);
+        scrape.counter("tickgate_socket_stalls_total", &[], write_stalls);
+        scrape.counter("tickgate_shard_batches_total", &of_shard, batches);
+    }
+    scrape.gauge("tickgate_books_imbalance_events", &[], imbalance as f64);
+    scrape.gauge("tickgate_outbox_age_max_seconds", &[], queue_age_max_ms as f64 / 1e3);
+}
+
+fn feed(scrape: &Scrape, board: &Board) {
+    let feed = board.feed().clone();
+    let draining = board.draining.load(Ordering::Relaxed);
+    scrape.gauge("tickgate_gateway_ready", &[], flag(feed.ready && !draining));
+    scrape.gauge("tickgate_gateway_draining", &[], flag(draining));
+    for (name, value) in [
+        ("tickgate_feed_records_total", feed.records),
+        ("tickgate_feed_record_bytes_total", feed.record_bytes),
+        ("tickgate_feed_dead_letters_total", feed.dead_lettered),
+        ("tickgate_feed_symbols_refused_total", feed.symbols_refused),
+        ("tickgate_feed_events_encoded_total", feed.encoded),
+        ("tickgate_feed_inbox_full_total", feed.inbox_full),
+        ("tickgate_feed_overload_events_total", feed.overload_events),
+        ("tickgate_feed_lost_offsets_total", feed.lost_offsets),
+        ("tickgate_feed_topics_recreated_total", feed.topics_recreated),
+        ("tickgate_feed_partitions_added_total", feed.partitions_added),
+        ("tickgate_feed_broker_errors_total", feed.broker_errors),
+        ("tickgate_feed_clock_ahead_total", feed.clock_ahead),
+    ] {
+        scrape.counter(name, &[], value);
+    }
+    for (channel, count) in Channel::ALL.into_iter().zip(feed.ticks) {
+        scrape.counter("tickgate_feed_ticks_total", &[("channel", channel.name())], count);
+    }
+    for (reason, count) in RecordError::LABELS.into_iter().zip(feed.bad_records) {
+        scrape.counter("tickgate_feed_bad_records_total", &[("reason", reason)], count);
+    }
+    scrape.gauge("tickgate_feed_symbols_known", &[], feed.symbols as f64);
+    scrape.gauge("tickgate_feed_books_kept", &[], feed.books as f64);
+    for status in &feed.feeds {
+        let of_feed = ("feed", status.name.as_str());
+        for state in FEED_STATES {
+            scrape.gauge(
+                "tickgate_feed_state",
+                &[of_feed, ("state", state.name())],
+                flag(status.state == state),
+            );
+        }
+        scrape.gauge("tickgate_feed_lag_records", &[of_feed], status.lag_records as f64);
+        if let Some(event_ns) = status.event_ns {
+            scrape.gauge("tickgate_feed_event_timestamp_seconds", &[of_feed], event_ns as f64 / 1e9);
+        }
+    }
+    for partition in &feed.partitions {
+        let number = partition.partition.to_string();
+        let labels = [("feed", partition.feed.as_str()), ("partition", number.as_str())];
+        let lag = partition.high_watermark.saturating_sub(partition.next_offset);
+        scrape.gauge("tickgate_partition_lag_records", &labels, lag as f64);
+        scrape.gauge("tickgate_partition_next_offset", &labels, partition.next_offset as f64);
+        scrape.gauge("tickgate_partition_caught_up", &labels, flag(partition.caught_up));
+    }
+}
+
+fn flag(flag: bool) -> f64 {
+    f64::from(u8::from(flag))
+}
+
+/// The recorder of one scrape.
+struct Scrape {
+    recorder: PrometheusRecorder,
+}
+
+impl Scrape {
+    fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        for metric in catalog::CATALOG {
+            match metric.kind {
+                Kind::Counter => recorder.describe_counter(metric.name.into(), None, metric.help.into()),
+                Kind::Gauge => recorder.describe_gauge(metric.name.into(), None, metric.help.into()),
+                Kind::Histogram => {}
+            }
+        }
+        Self { recorder }
+    }
+
+    /// Adds to a counter: shards without a label of their own add up.
+    fn counter(&self, name: &'static str, labels: &[(&'static str, &str)], count: u64) {
+        self.recorder.register_counter(&key(name, Kind::Counter, labels), &METADATA).increment(count);
+    }
+
+    fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+        self.recorder.register_gauge(&key(name, Kind::Gauge, labels), &METADATA).set(value);
+    }
+
+    /// Adds to a gauge without labels: shards add up.
+    fn add(&self, name: &'static str, value: f64) {
+        self.recorder.register_gauge(&key(name, Kind::Gauge, &[]), &METADATA).increment(value);
+    }
+
+    /// The text of each family: help, type and series, the latter sorted.
+    fn families(&self) -> Vec<String> {
+        let text = self.recorder.handle().render();
+        let family = |text: &str| {
+            let mut lines: Vec<&str> = text.lines().collect();
+            let series = lines.iter().take_while(|line| line.starts_with('#')).count();
+            lines[series..].sort_unstable();
+            lines.iter().flat_map(|line| [*line, "\n"]).collect()
+        };
+        text.split("\n\n").filter(|text| !text.trim().is_empty()).map(family).collect()
+    }
+}
+
+static METADATA: metrics::Metadata<'static> = metrics::Metadata::new(module_path!(), Level::INFO, None);
+
+fn key(name: &'static str, kind: Kind, labels: &[(&'static str, &str)]) -> Key {
+    debug_assert!(
+        catalog::find(name).is_some_and(|metric| metric.kind == kind
+            && metric.labels.iter().copied().eq(labels.iter().map(|(name, _)| *name))),
+        "{name} with these labels is not in the catalog"
+    );
+    Key::from_parts(
+        name,
+        labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect::<Vec<_>>(),
+    )
+}
+
+/// The lines that introduce a family.
+fn head(name: &str) -> String {
+    let metric = catalog::find(name).expect("only names of the catalog are written");
+    format!("# HELP {name} {}\n# TYPE {name} {}\n", metric.help, metric.kind.name())
+}
+
+fn histogram_text(latencies: &StageHistograms) -> String {
+    let name = "tickgate_latency_seconds";
+    let mut text = head(name);
+    for stage in Stage::ALL {
+        let label = stage.label();
+        for (edge_ns, count) in EDGES_NS.iter().zip(latencies.cumulative(stage, &EDGES_NS)) {
+            let edge_s = *edge_ns as f64 / 1e9;
+            let _ = writeln!(text, "{name}_bucket{{stage=\"{label}\",le=\"{edge_s}\"}} {count}");
+        }
+        let count = latencies.count(stage);
+        let sum_s = latencies.sum_ns(stage) as f64 / 1e9;
+        let _ = writeln!(text, "{name}_bucket{{stage=\"{label}\",le=\"+Inf\"}} {count}");
+        let _ = writeln!(text, "{name}_sum{{stage=\"{label}\"}} {sum_s}");
+        let _ = writeln!(text, "{name}_count{{stage=\"{label}\"}} {count}");
+    }
+    text
+}
+
+/// A stage without values in the window has no quantiles: 0 would look like a good one.
+fn quantile_text(recent: &StageHistograms) -> String {
+    let name = "tickgate_latency_quantile_seconds";
+    let mut text = head(name);
+    for stage in Stage::ALL {
+        let label = stage.label();
+        for (quantile, shown) in QUANTILES {
+            if let Some(ns) = recent.quantile_ns(stage, quantile) {
+                let value_s = ns as f64 / 1e9;
+                let _ = writeln!(text, "{name}{{stage=\"{label}\",quantile=\"{shown}\"}} {value_s}");
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

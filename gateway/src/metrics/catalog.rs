@@ -1,0 +1,160 @@
+//! Every metric there is. A scrape shows these names and no others; a test holds both to it.
+//!
+//! Names are `tickgate_<noun>_<what>[_<unit>][_total]` in base units (seconds, bytes); `process_*` are the names that
+//! every Prometheus client library gives a process. Label values come from closed enums, from the configuration, or
+//! are numbers that Kafka or the number of shards bounds: never symbols, clients or addresses.
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows while the process lives.
+    Counter,
+    /// A value of now.
+    Gauge,
+    /// Cumulative buckets with `_bucket`, `_sum` and `_count`.
+    Histogram,
+}
+
+impl Kind {
+    /// Its name in a `TYPE` line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// What a value of one means: `seconds`, `bytes`, or what is counted.
+    pub unit: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// One sentence for a person.
+    pub help: &'static str,
+}
+
+const fn counter(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Counter, unit, labels, help }
+}
+
+const fn gauge(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Gauge, unit, labels, help }
+}
+
+/// The metric of a name.
+pub fn find(name: &str) -> Option<&'static Metric> {
+    CATALOG.iter().find(|metric| metric.name == name)
+}
+
+/// Every metric.
+#[rustfmt::skip]
+pub const CATALOG: &[Metric] = &[
+    // The books: offered = sent + conflated + dropped + held.
+    counter("tickgate_events_offered_total", "events", &[], "Events offered to the queues of sessions."),
+    counter("tickgate_events_sent_total", "events", &[], "Events wholly handed to a socket."),
+    counter("tickgate_events_conflated_total", "events", &[], "Events replaced by a newer state of their symbol."),
+    counter("tickgate_events_dropped_total", "events", &["reason"], "Events neither sent nor conflated."),
+    gauge("tickgate_events_held", "events", &[], "Events queued or half written."),
+    gauge("tickgate_books_imbalance_events", "events", &[], "Offered minus sent, conflated, dropped and held: 0 unless the gateway lost count."),
+
+    // Sessions.
+    gauge("tickgate_sessions_open", "sessions", &["shard"], "Open sessions."),
+    counter("tickgate_sessions_opened_total", "sessions", &[], "Sessions ever opened."),
+    counter("tickgate_sessions_closed_total", "sessions", &["reason"], "Sessions closed."),
+    counter("tickgate_connections_refused_total", "connections", &["reason"], "Connections refused before they became a session."),
+    gauge("tickgate_subscriptions_held", "subscriptions", &[], "Subscriptions of all sessions, symbols and patterns."),
+    counter("tickgate_requests_read_total", "requests", &[], "Requests read from clients."),
+    counter("tickgate_requests_failed_total", "requests", &[], "Requests answered with an error."),
+    counter("tickgate_slow_notices_total", "notices", &[], "Notices to clients that they read too slowly."),
+    counter("tickgate_gaps_announced_total", "gaps", &["cause"], "Gaps announced to clients."),
+    counter("tickgate_gaps_events_total", "events", &[], "Events that gaps of slow consumers counted."),
+
+    // Outboxes and sockets.
+    gauge("tickgate_outbox_queued_bytes", "bytes", &[], "Bytes queued over all sessions, shared events at full size."),
+    gauge("tickgate_outbox_age_max_seconds", "seconds", &[], "Age of the oldest event that a socket refuses."),
+    counter("tickgate_socket_writes_total", "writes", &[], "Writes to sockets of clients."),
+    counter("tickgate_socket_written_bytes_total", "bytes", &[], "Bytes written to sockets of clients."),
+    counter("tickgate_socket_stalls_total", "writes", &[], "Writes that a socket refused or took in part."),
+    counter("tickgate_shard_batches_total", "batches", &["shard"], "Batches taken from the feed."),
+
+    // The feed.
+    counter("tickgate_feed_records_total", "records", &[], "Kafka records read."),
+    counter("tickgate_feed_record_bytes_total", "bytes", &[], "Bytes of their values."),
+    counter("tickgate_feed_ticks_total", "ticks", &["channel"], "Ticks read from records."),
+    counter("tickgate_feed_bad_records_total", "records", &["reason"], "Unreadable records, or elements of records, skipped."),
+    counter("tickgate_feed_dead_letters_total", "records", &[], "Unreadable records copied to the dead-letter topic."),
+    counter("tickgate_feed_symbols_refused_total", "ticks", &[], "Ticks of new symbols over the limit of symbols."),
+    counter("tickgate_feed_events_encoded_total", "events", &[], "Events encoded, once each however many sessions get them."),
+    counter("tickgate_feed_inbox_full_total", "batches", &[], "Batches for which the inbox of a shard had no room."),
+    counter("tickgate_feed_overload_events_total", "events", &[], "Events conflated or announced as a gap because a shard was behind."),
+    counter("tickgate_feed_lost_offsets_total", "offsets", &[], "Offsets that were gone before they were read."),
+    counter("tickgate_feed_topics_recreated_total", "topics", &[], "Topics found re-created."),
+    counter("tickgate_feed_partitions_added_total", "partitions", &[], "Partitions found added."),
+    counter("tickgate_feed_broker_errors_total", "errors", &[], "Errors of brokers and of the way to them."),
+    counter("tickgate_feed_clock_ahead_total", "ticks", &[], "Ticks whose venue clock was ahead of the gateway's."),
+    gauge("tickgate_feed_symbols_known", "symbols", &[], "Symbols known."),
+    gauge("tickgate_feed_books_kept", "books", &[], "Order books kept."),
+    gauge("tickgate_feed_state", "flag", &["feed", "state"], "1 for the state that a feed is in, 0 for the others."),
+    gauge("tickgate_feed_lag_records", "records", &["feed"], "Records that a feed is behind the end of its topic."),
+    gauge("tickgate_feed_event_timestamp_seconds", "seconds", &["feed"], "Venue clock of the newest event of a feed, since the Unix epoch; absent before the first."),
+    gauge("tickgate_partition_lag_records", "records", &["feed", "partition"], "Records between the next to read and the high watermark as last heard."),
+    gauge("tickgate_partition_next_offset", "offset", &["feed", "partition"], "Offset of the next record to read."),
+    gauge("tickgate_partition_caught_up", "flag", &["feed", "partition"], "1 once a partition was caught up with its watermark."),
+
+    // Latency.
+    Metric {
+        name: "tickgate_latency_seconds",
+        kind: Kind::Histogram,
+        unit: "seconds",
+        labels: &["stage"],
+        help: "Time per event and stage of the way; buckets add up over gateways.",
+    },
+    gauge("tickgate_latency_quantile_seconds", "seconds", &["stage", "quantile"], "Quantiles over the last seconds, within 0.8 %; 1 is the maximum. Not to be averaged over gateways."),
+    gauge("tickgate_latency_window_seconds", "seconds", &[], "How many seconds the quantiles look back."),
+    counter("tickgate_latency_negative_total", "events", &["stage"], "Events that took less than no time: the clocks of the stage disagree. In no histogram."),
+    gauge("tickgate_latency_negative_max_seconds", "seconds", &["stage"], "The largest size of a negative time since the start."),
+    counter("tickgate_latency_over_range_total", "events", &["stage"], "Events that took longer than the histograms reach (68.7 s)."),
+
+    // The gateway itself.
+    gauge("tickgate_gateway_ready", "flag", &[], "1 when the gateway takes clients: every needed feed is caught up and it does not drain."),
+    gauge("tickgate_gateway_draining", "flag", &[], "1 once the gateway began to stop."),
+    gauge("tickgate_build_info", "flag", &["version"], "Always 1; the version is the label."),
+
+    // Limits, to be drawn beside what they limit.
+    gauge("tickgate_limit_memory_bytes", "bytes", &[], "The memory ceiling: the sum of all configured bounds."),
+    gauge("tickgate_limit_sessions", "sessions", &[], "limits.sessions_max."),
+    gauge("tickgate_limit_subscriptions", "subscriptions", &[], "limits.subscriptions_max, per session."),
+    gauge("tickgate_limit_symbols", "symbols", &[], "kafka.symbols_max."),
+    gauge("tickgate_limit_unseen_symbols", "symbols", &[], "limits.unseen_symbols_max."),
+    gauge("tickgate_limit_outbox_bytes", "bytes", &[], "outbox.bytes_max, per session."),
+    gauge("tickgate_limit_outbox_entries", "events", &[], "outbox.entries_max, per session."),
+    gauge("tickgate_limit_outbox_age_seconds", "seconds", &[], "outbox.age_max_ms."),
+    gauge("tickgate_limit_outbox_stall_seconds", "seconds", &[], "outbox.stall_timeout_ms."),
+    gauge("tickgate_limit_inbox_batches", "batches", &[], "session.inbox_batches, per shard."),
+
+    // The process, absent where there is no /proc.
+    counter("process_cpu_seconds_total", "seconds", &[], "Processor time used, of user and system."),
+    gauge("process_resident_memory_bytes", "bytes", &[], "Resident memory."),
+    gauge("process_open_fds", "files", &[], "Open file descriptors."),
+    gauge("process_max_fds", "files", &[], "The limit of open file descriptors."),
+    gauge("process_threads", "threads", &[], "Threads."),
+    gauge("process_start_time_seconds", "seconds", &[], "When the process started, since the Unix epoch."),
+];

@@ -1,0 +1,250 @@
+//! The admin listener over real sockets: every path, and what happens when shards or clients do not answer.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tickgate_gateway::admin::{Admin, AdminHandle, AdminLimits, AdminState};
+use tickgate_gateway::config::Config;
+use tickgate_gateway::config::load::Sources;
+use tickgate_gateway::stats::{Board, SessionInfo, SessionsRequest};
+use tokio::sync::mpsc;
+
+/// No read in these tests takes longer unless something hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Served {
+    admin: AdminHandle,
+    board: Arc<Board>,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Served {
+    fn start(config: Config, shards: Vec<mpsc::Sender<SessionsRequest>>, limits: AdminLimits) -> Self {
+        let board = Arc::new(Board::new(shards.len()));
+        let admin = Admin::bind(loopback()).expect("a free port").limits(limits);
+        let state = AdminState { config: Arc::new(config), board: board.clone(), shards };
+        Self { admin: admin.spawn(state).expect("a thread"), board }
+    }
+
+    fn plain() -> Self {
+        Self::start(Config::default(), Vec::new(), AdminLimits::default())
+    }
+
+    fn request(&self, method: &str, target: &str, headers: &str) -> Answer {
+        let mut socket = self.connect();
+        write!(socket, "{method} {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").expect("it takes a request");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).expect("an answer, then the end");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+    }
+
+    fn get(&self, target: &str) -> Answer {
+        self.request("GET", target, "")
+    }
+
+    fn connect(&self) -> TcpStream {
+        let socket = TcpStream::connect(self.admin.local_addr()).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        socket
+    }
+}
+
+fn loopback() -> SocketAddr {
+    "127.0.0.1:0".parse().expect("an address")
+}
+
+fn session(name: &str, shard: usize, queue_age_ms: u64) -> SessionInfo {
+    SessionInfo {
+        session: name.to_owned(),
+        peer: "127.0.0.1:5".to_owned(),
+        shard,
+        queue_age_ms,
+        queued_bytes: 10 * queue_age_ms,
+        held: 1,
+        subscriptions: 2,
+        offered: 6,
+        sent: 3,
+        conflated: 1,
+        dropped: 1,
+        open_s: 9,
+    }
+}
+
+/// A shard that answers every question with these sessions, as many as are asked for.
+fn answering_shard(sessions: Vec<SessionInfo>) -> mpsc::Sender<SessionsRequest> {
+    let (sender, mut receiver) = mpsc::channel::<SessionsRequest>(4);
+    std::thread::spawn(move || {
+        while let Some(request) = receiver.blocking_recv() {
+            let _ = request.reply.send(sessions.iter().take(request.top).cloned().collect());
+        }
+    });
+    sender
+}
+
+#[test]
+fn a_busy_port_is_a_clear_error() {
+    let taken = TcpListener::bind(loopback()).expect("a free port");
+    let address = taken.local_addr().expect("an address");
+    let error = Admin::bind(address).expect_err("it is taken");
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&format!("cannot serve admin on {address}")), "{error}");
+}
+
+#[test]
+fn the_index_names_every_path_and_others_are_refused() {
+    let served = Served::plain();
+    let index = served.get("/");
+    assert_eq!(index.status, 200);
+    for path in ["/metrics", "/healthz", "/readyz", "/config", "/sessions"] {
+        assert!(index.body.contains(path), "{path}");
+        let answer = served.request("POST", path, "Content-Length: 0\r\n");
+        assert_eq!(answer.status, 405, "{path}");
+        assert!(answer.head.contains("allow: get, head"), "{}", answer.head);
+        assert_eq!(answer.body, "{\"error\":\"method_not_allowed\",\"message\":\"only GET and HEAD\"}\n");
+        let head = served.request("HEAD", path, "");
+        assert_eq!((head.body.as_str(), head.status == 405), ("", false), "{path}");
+    }
+    let answer = served.get("/nothing?x=1");
+    assert_eq!(answer.status, 404);
+    assert_eq!(
+        answer.body,
+        "{\"error\":\"not_found\",\"message\":\"no such path: / lists those that exist\"}\n"
+    );
+    assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
+    served.admin.stop();
+}
+
+#[test]
+fn health_is_life_and_readiness_has_reasons() {
+    let served = Served::plain();
+    assert_eq!(served.get("/healthz").status, 200);
+    let answer = served.get("/readyz");
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (503, "{\"ready\":false,\"reasons\":[\"the feed has not started\"]}\n")
+    );
+    served.board.feed().not_ready_because = "ticks/3 is 12 records behind".to_owned();
+    assert!(served.get("/readyz").body.contains("ticks/3 is 12 records behind"));
+    served.board.feed().ready = true;
+    let answer = served.get("/readyz");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "{\"ready\":true,\"reasons\":[]}\n"));
+    served.board.draining.store(true, Ordering::Relaxed);
+    let answer = served.get("/readyz");
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (503, "{\"ready\":false,\"reasons\":[\"the gateway drains\"]}\n")
+    );
+    assert_eq!(served.get("/healthz").status, 200, "a draining gateway lives");
+}
+
+#[test]
+fn metrics_are_prometheus_text_of_now() {
+    let served = Served::plain();
+    served.board.feed().records = 41;
+    let answer = served.get("/metrics");
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
+    assert!(answer.body.contains("\ntickgate_feed_records_total 41\n"), "{}", answer.body);
+    served.board.feed().records = 42;
+    assert!(served.get("/metrics").body.contains("\ntickgate_feed_records_total 42\n"));
+}
+
+#[test]
+fn the_configuration_is_shown_without_secrets() {
+    let mut config = Config::default();
+    config.kafka.properties.insert("sasl.password".to_owned(), "hunter2".to_owned());
+    config.limits.sessions_max = 77;
+    let served = Served::start(config.clone(), Vec::new(), AdminLimits::default());
+    let toml = served.get("/config").body;
+    assert_eq!(Config::load(&Sources::new().text("shown", &toml)), Ok(config.masked()), "{toml}");
+    let json = served.request("GET", "/config", "Accept: application/json\r\n").body;
+    let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(value["limits"]["sessions_max"], 77);
+    assert!(!toml.contains("hunter2") && !json.contains("hunter2"));
+}
+
+#[test]
+fn sessions_of_all_shards_are_merged_and_a_silent_shard_is_named() {
+    let (full, _full) = mpsc::channel(1);
+    let (reply, _reply) = tokio::sync::oneshot::channel();
+    full.try_send(SessionsRequest { top: 1, reply }).expect("room for one");
+    let (silent, _silent) = mpsc::channel(4);
+    let (gone, _) = mpsc::channel(4);
+    let shards = vec![
+        answering_shard(vec![session("s-a", 0, 50), session("s-b", 0, 5)]),
+        full,
+        answering_shard(vec![session("s-c", 2, 900), session("s-d", 2, 50)]),
+        silent,
+        gone,
+    ];
+    let limits = AdminLimits { answer_timeout: Duration::from_millis(100), ..AdminLimits::default() };
+    let served = Served::start(Config::default(), shards, limits);
+
+    let answer = served.get("/sessions?top=3");
+    assert_eq!(answer.status, 200);
+    let value: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+    assert_eq!(value["shards_without_answer"], serde_json::json!([1, 3, 4]));
+    let names: Vec<_> =
+        value["sessions"].as_array().expect("a list").iter().map(|info| &info["session"]).collect();
+    assert_eq!(names, ["s-c", "s-a", "s-d"]);
+    assert_eq!(value["sessions"][0]["queue_age_ms"], 900);
+
+    let table = served.request("GET", "/sessions", "Accept: text/plain\r\n").body;
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 6, "{table}");
+    assert!(lines[0].starts_with("SESSION") && lines[1].starts_with("s-c"), "{table}");
+    assert_eq!(lines[5], "shards without an answer: [1, 3, 4]");
+
+    let answer = served.get("/sessions?top=many");
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.body, "{\"error\":\"bad_request\",\"message\":\"top must be 1 to 1000\"}\n");
+}
+
+#[test]
+fn a_silent_connection_is_closed_and_holds_nobody_up() {
+    let limits = AdminLimits {
+        connections_max: 1,
+        head_timeout: Duration::from_millis(100),
+        ..AdminLimits::default()
+    };
+    let served = Served::start(Config::default(), Vec::new(), limits);
+    let mut silent = served.connect();
+    silent.write_all(b"GET /healthz HT").expect("it takes a part");
+    // The only place is taken until the silent one's time is over.
+    assert_eq!(served.get("/healthz").status, 200);
+    let mut rest = Vec::new();
+    let end = silent.read_to_end(&mut rest);
+    assert!(end.is_ok() || end.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset));
+    assert!(!rest.starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
+fn an_oversize_head_is_refused() {
+    let served = Served::plain();
+    let mut socket = served.connect();
+    let _ = write!(socket, "GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(64 << 10));
+    let mut text = Vec::new();
+    // The answer may be lost to the reset that follows unread bytes.
+    let _ = socket.read_to_end(&mut text);
+    assert!(text.is_empty() || text.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&text));
+    assert_eq!(served.get("/healthz").status, 200);
+}
+
+#[test]
+fn stopping_leaves_nothing_behind() {
+    let served = Served::plain();
+    assert_eq!(served.get("/healthz").status, 200);
+    let idle = served.connect();
+    served.admin.stop();
+    assert_eq!(Arc::strong_count(&served.board), 1, "the thread and its connections are gone");
+    drop(idle);
+}
