@@ -53,3 +53,8 @@ pub use faults::Faults;
 pub use kafka_protocol::error::ResponseError as ErrorCode;
 /// A kind of request, for [`Faults::fail_next`] and [`Broker::requests`].
 pub use kafka_protocol::messages::ApiKey;
+
+/// The examples of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

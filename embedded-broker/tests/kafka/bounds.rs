@@ -16,14 +16,14 @@ fn old_records_go_by_bytes_and_readers_are_told() {
     let broker = Broker::start(config).unwrap();
     broker.create_topic("bounded", 1).unwrap();
     broker.create_topic_with_retention("tighter", 1, 4_000).unwrap();
-    let producer = TestProducer::new(&broker.bootstrap(), &[]);
+    let producer = TestProducer::new(&broker.bootstrap(), &[("batch.num.messages", "1")]);
     let consumer = consumer(&broker.bootstrap(), &[]);
     let value = "x".repeat(1_000);
     for topic in ["bounded", "tighter"] {
         for round in 0..100i64 {
-            producer.send(topic, 0, T0_MS + round, &value);
-            assert_eq!(producer.flush(), [Ok((0, round))]);
+            producer.send(topic, 0, *T0_MS + round, &value);
         }
+        assert!(producer.flush().iter().all(Result::is_ok));
         let (low, high) = consumer.fetch_watermarks(topic, 0, PATIENCE).unwrap();
         assert_eq!(high, 100);
         // Each batch is the value and some 70 bytes around it.
@@ -43,11 +43,11 @@ fn retention_can_be_set_by_a_client() {
     let topic = NewTopic::new("t", 1, TopicReplication::Fixed(1)).set("retention.bytes", "4000");
     let admin = admin(&kafka.bootstrap);
     block_on(admin.create_topics([&topic], &admin_options())).unwrap()[0].as_ref().unwrap();
-    let producer = TestProducer::new(&kafka.bootstrap, &[]);
+    let producer = TestProducer::new(&kafka.bootstrap, &[("batch.num.messages", "1")]);
     for _ in 0..10 {
-        producer.send("t", 0, T0_MS, &"x".repeat(1_000));
-        producer.flush();
+        producer.send("t", 0, *T0_MS, &"x".repeat(1_000));
     }
+    assert!(producer.flush().iter().all(Result::is_ok));
     assert_eq!(kafka.broker.unwrap().low_watermark("t", 0).unwrap(), 7);
 }
 
@@ -62,7 +62,7 @@ fn time_look_up_in_compressed_batches_is_never_too_late() {
     let consumer = consumer(&kafka.bootstrap, &[]);
     let find = |second: i64| {
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&topic, 0, Offset::Offset(T0_MS + second * 1000)).unwrap();
+        list.add_partition_offset(&topic, 0, Offset::Offset(*T0_MS + second * 1000)).unwrap();
         consumer.offsets_for_times(list, PATIENCE).unwrap().elements()[0].offset()
     };
     assert_eq!(find(0), Offset::Offset(0));
@@ -77,10 +77,10 @@ fn a_record_over_the_limit_is_refused() {
     let broker = Broker::start(config).unwrap();
     broker.create_topic("t", 1).unwrap();
     let producer = TestProducer::new(&broker.bootstrap(), &[]);
-    producer.send("t", 0, T0_MS, &vec![0u8; 10_000]);
+    producer.send("t", 0, *T0_MS, &vec![0u8; 10_000]);
     let refused = KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge);
     assert_eq!(producer.flush(), [Err(refused)]);
-    producer.send("t", 0, T0_MS, &vec![0u8; 9_000]);
+    producer.send("t", 0, *T0_MS, &vec![0u8; 9_000]);
     assert_eq!(producer.flush(), [Ok((0, 0))]);
 }
 

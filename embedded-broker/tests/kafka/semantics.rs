@@ -64,12 +64,12 @@ fn offsets_are_found_by_time(kafka: &Kafka) {
         found.elements()[0].offset()
     };
     assert_eq!(find(0), Offset::Offset(0));
-    assert_eq!(find(T0_MS), Offset::Offset(0));
-    assert_eq!(find(T0_MS + 17_000), Offset::Offset(17));
-    assert_eq!(find(T0_MS + 17_001), Offset::Offset(18));
-    assert_eq!(find(T0_MS + 50_000), Offset::Offset(50));
-    assert_eq!(find(T0_MS + 99_000), Offset::Offset(99));
-    assert_eq!(find(T0_MS + 99_001), Offset::End);
+    assert_eq!(find(*T0_MS), Offset::Offset(0));
+    assert_eq!(find(*T0_MS + 17_000), Offset::Offset(17));
+    assert_eq!(find(*T0_MS + 17_001), Offset::Offset(18));
+    assert_eq!(find(*T0_MS + 50_000), Offset::Offset(50));
+    assert_eq!(find(*T0_MS + 99_000), Offset::Offset(99));
+    assert_eq!(find(*T0_MS + 99_001), Offset::End);
 }
 
 fn offsets_outside_the_log_are_refused(kafka: &Kafka) {
@@ -104,7 +104,7 @@ fn compressed_batches_come_back(kafka: &Kafka) {
         for (message, index) in read(&consumer, 150).iter().zip(450..) {
             assert_eq!(message.offset(), index, "{codec}");
             assert_eq!(message.payload(), Some(format!("value {index}").as_bytes()), "{codec}");
-            assert_eq!(message.timestamp(), Timestamp::CreateTime(T0_MS + index * 1000), "{codec}");
+            assert_eq!(message.timestamp(), Timestamp::CreateTime(*T0_MS + index * 1000), "{codec}");
         }
     }
 }
@@ -118,10 +118,10 @@ fn keys_headers_and_timestamps_are_kept(kafka: &Kafka) {
         .insert(Header { key: "null", value: None::<&str> })
         .insert(Header { key: "reason", value: Some("twice") });
     let record =
-        BaseRecord::to(&topic).partition(0).timestamp(T0_MS).key("AAPL").payload(&[0u8, 255, 10][..]);
+        BaseRecord::to(&topic).partition(0).timestamp(*T0_MS).key("AAPL").payload(&[0u8, 255, 10][..]);
     producer.send_record(record.headers(headers));
     producer
-        .send_record(BaseRecord::<str, [u8]>::to(&topic).partition(0).timestamp(T0_MS - 5).key("tombstone"));
+        .send_record(BaseRecord::<str, [u8]>::to(&topic).partition(0).timestamp(*T0_MS - 5).key("tombstone"));
     assert!(producer.flush().iter().all(Result::is_ok));
 
     let consumer = consumer(&kafka.bootstrap, &[]);
@@ -129,13 +129,13 @@ fn keys_headers_and_timestamps_are_kept(kafka: &Kafka) {
     let records = read(&consumer, 2);
     assert_eq!(records[0].key(), Some(&b"AAPL"[..]));
     assert_eq!(records[0].payload(), Some(&[0u8, 255, 10][..]));
-    assert_eq!(records[0].timestamp(), Timestamp::CreateTime(T0_MS));
+    assert_eq!(records[0].timestamp(), Timestamp::CreateTime(*T0_MS));
     let headers: Vec<_> = records[0].headers().unwrap().iter().map(|h| (h.key, h.value)).collect();
     let expected: [(&str, Option<&[u8]>); 4] =
         [("reason", Some(b"not json")), ("empty", Some(b"")), ("null", None), ("reason", Some(b"twice"))];
     assert_eq!(headers, expected);
     assert_eq!((records[1].key(), records[1].payload()), (Some(&b"tombstone"[..]), None));
-    assert_eq!(records[1].timestamp(), Timestamp::CreateTime(T0_MS - 5));
+    assert_eq!(records[1].timestamp(), Timestamp::CreateTime(*T0_MS - 5));
 }
 
 fn a_waiting_fetch_wakes_at_once(kafka: &Kafka) {
@@ -172,7 +172,7 @@ fn partitions_are_independent(kafka: &Kafka) {
     let topic = kafka.topic(3);
     let producer = TestProducer::new(&kafka.bootstrap, &[]);
     for index in 0..300i64 {
-        producer.send(&topic, (index % 3) as i32, T0_MS, &index.to_string());
+        producer.send(&topic, (index % 3) as i32, *T0_MS, &index.to_string());
     }
     assert_eq!(producer.flush().len(), 300);
     let consumer = consumer(&kafka.bootstrap, &[]);

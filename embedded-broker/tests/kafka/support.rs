@@ -11,14 +11,17 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 use tickgate_broker::{Broker, BrokerConfig};
 
 /// The bound of every wait. Nothing here takes a tenth of it unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// 2024-01-01, in milliseconds since 1970: test records count from here.
-pub const T0_MS: i64 = 1_704_067_200_000;
+/// Test records count from here: an hour ago, in milliseconds since 1970. Much older ones a real Kafka would delete.
+pub static T0_MS: LazyLock<i64> = LazyLock::new(|| {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    now.as_millis() as i64 - 3_600_000
+});
 
 /// Defines each test twice, for both kinds of Kafka.
 macro_rules! on_each_kafka {
@@ -83,6 +86,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        // tidy: allow(sleep) because it only paces the polling; what ends the wait is the effect itself
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -216,7 +220,7 @@ impl TestProducer {
     #[track_caller]
     pub fn batch(&self, topic: &str, partition: i32, first: i64, count: i64) -> Vec<i64> {
         for index in first..first + count {
-            self.send(topic, partition, T0_MS + index * 1000, &format!("value {index}"));
+            self.send(topic, partition, *T0_MS + index * 1000, &format!("value {index}"));
         }
         self.flush().into_iter().map(|delivery| delivery.unwrap().1).collect()
     }
