@@ -45,7 +45,42 @@ pub enum Body<'a> {
     Status(Status<'a>),
 }
 
+impl Tick<'_> {
+    /// The tick with texts of its own.
+    pub fn into_owned(self) -> Tick<'static> {
+        Tick {
+            symbol: own(self.symbol),
+            event_ns: self.event_ns,
+            send_ns: self.send_ns,
+            body: self.body.into_owned(),
+        }
+    }
+}
+
+fn own(text: Cow<'_, str>) -> Cow<'static, str> {
+    Cow::Owned(text.into_owned())
+}
+
 impl Body<'_> {
+    /// The body with texts of its own.
+    pub fn into_owned(self) -> Body<'static> {
+        match self {
+            Self::Trade(trade) => Body::Trade(Trade {
+                price: trade.price,
+                size: trade.size,
+                side: trade.side,
+                trade_id: trade.trade_id.map(own),
+                venue: trade.venue.map(own),
+                conditions: trade.conditions.map(own),
+            }),
+            Self::Quote(quote) => Body::Quote(Quote { venue: quote.venue.map(own), ..quote }),
+            Self::Book(book) => Body::Book(book),
+            Self::Status(status) => {
+                Body::Status(Status { state: status.state, reason: status.reason.map(own) })
+            }
+        }
+    }
+
     /// The channel this body is sent on.
     pub fn channel(&self) -> crate::Channel {
         match self {
@@ -210,16 +245,12 @@ impl RecordDecoder {
         Self { scratch: Vec::new(), buffers: simd_json::Buffers::default(), record_bytes_max }
     }
 
-    /// Decodes one record value and hands every element to `sink`, in order.
+    /// Decodes one record value into its elements, in order.
     ///
     /// # Errors
-    /// A [`RecordError`] returned means that nothing of the record could be read; one given to `sink` concerns that
+    /// A [`RecordError`] returned means that nothing of the record could be read; one among the elements concerns that
     /// element alone.
-    pub fn decode(
-        &mut self,
-        value: &[u8],
-        mut sink: impl FnMut(Result<Tick<'_>, RecordError>),
-    ) -> Result<(), RecordError> {
+    pub fn ticks(&mut self, value: &[u8]) -> Result<Ticks<'_>, RecordError> {
         if value.len() > self.record_bytes_max {
             return Err(RecordError::Oversize { bytes: value.len(), max: self.record_bytes_max });
         }
@@ -232,22 +263,37 @@ impl RecordDecoder {
         self.scratch.clear();
         self.scratch.extend_from_slice(value);
         let not_json = |error: simd_json::Error| RecordError::NotJson(error.to_string());
+        let mut ticks = Ticks::new();
         if *first == b'[' {
             let raws: Vec<RawTick<'_>> =
                 simd_json::serde::from_slice_with_buffers(&mut self.scratch, &mut self.buffers)
                     .map_err(not_json)?;
-            for raw in raws {
-                sink(raw.check());
-            }
+            ticks.extend(raws.into_iter().map(RawTick::check));
         } else {
             let raw: RawTick<'_> =
                 simd_json::serde::from_slice_with_buffers(&mut self.scratch, &mut self.buffers)
                     .map_err(not_json)?;
-            sink(raw.check());
+            ticks.push(raw.check());
         }
+        Ok(ticks)
+    }
+
+    /// Hands every element of one record value to `sink`, in order.
+    ///
+    /// # Errors
+    /// As [`RecordDecoder::ticks`].
+    pub fn decode(
+        &mut self,
+        value: &[u8],
+        mut sink: impl FnMut(Result<Tick<'_>, RecordError>),
+    ) -> Result<(), RecordError> {
+        self.ticks(value)?.into_iter().for_each(&mut sink);
         Ok(())
     }
 }
+
+/// The elements of one record: nearly always one.
+pub type Ticks<'a> = smallvec::SmallVec<[Result<Tick<'a>, RecordError>; 1]>;
 
 /// Whether brackets nest deeper than [`NESTING_MAX`]: the parser skips unknown fields by recursion, so the depth of
 /// what a stranger wrote must be bounded before it runs. Short records cannot nest deep enough to matter.

@@ -2,31 +2,8 @@ use super::*;
 use proptest::prelude::*;
 
 fn decode(value: &str) -> Result<Vec<Result<Tick<'static>, RecordError>>, RecordError> {
-    let mut all = Vec::new();
-    RecordDecoder::new(1 << 20).decode(value.as_bytes(), |tick| all.push(tick.map(owned)))?;
-    Ok(all)
-}
-
-fn owned(tick: Tick<'_>) -> Tick<'static> {
-    let own = |c: Cow<'_, str>| Cow::Owned(c.into_owned());
-    Tick {
-        symbol: own(tick.symbol),
-        event_ns: tick.event_ns,
-        send_ns: tick.send_ns,
-        body: match tick.body {
-            Body::Trade(t) => Body::Trade(Trade {
-                price: t.price,
-                size: t.size,
-                side: t.side,
-                trade_id: t.trade_id.map(own),
-                venue: t.venue.map(own),
-                conditions: t.conditions.map(own),
-            }),
-            Body::Quote(q) => Body::Quote(Quote { venue: q.venue.map(own), ..q }),
-            Body::Book(b) => Body::Book(b),
-            Body::Status(s) => Body::Status(Status { state: s.state, reason: s.reason.map(own) }),
-        },
-    }
+    let mut decoder = RecordDecoder::new(1 << 20);
+    Ok(decoder.ticks(value.as_bytes())?.into_iter().map(|tick| tick.map(Tick::into_owned)).collect())
 }
 
 fn reason(value: &str) -> &'static str {
@@ -81,7 +58,7 @@ fn every_fault_has_its_reason() {
         assert!(expected == "ok" || RecordError::LABELS.contains(&expected));
     }
     let mut decoder = RecordDecoder::new(10);
-    assert_eq!(decoder.decode(TRADE.as_bytes(), |_| ()).unwrap_err().label(), "oversize");
+    assert_eq!(decoder.ticks(TRADE.as_bytes()).unwrap_err().label(), "oversize");
 }
 
 #[test]
@@ -152,11 +129,11 @@ proptest! {
 
     #[test]
     fn never_panics(value in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = RecordDecoder::new(1 << 20).decode(&value, |_| ());
+        let _ = RecordDecoder::new(1 << 20).ticks(&value);
     }
 
     #[test]
     fn never_panics_on_almost_json(value in r#"[\[\]{}",:a-z0-9.\\-]{0,120}"#) {
-        let _ = RecordDecoder::new(1 << 20).decode(value.as_bytes(), |_| ());
+        let _ = RecordDecoder::new(1 << 20).ticks(value.as_bytes());
     }
 }
