@@ -111,8 +111,8 @@ impl Event {
 pub enum Item {
     /// An event for every session that subscribed to its stream.
     Event(Arc<Event>),
-    /// Events that nobody will get: told to every session that subscribed to the channel.
-    Gap(Arc<Symbol>, Channel, Gap),
+    /// Events that nobody will get: told to every session that subscribed to the stream.
+    Gap(Arc<Symbol>, Stream, Gap),
     /// The answer to a session's request.
     Reply(Box<crate::feed::request::Reply>),
     /// Position of the last record read of every partition, for cursors.

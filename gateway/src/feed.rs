@@ -1,2 +1,398 @@
-//! The Kafka side (in progress).
+//! The Kafka side: reads every partition of the configured topics and hands each shard the events it asked for.
+//!
+//! One thread runs [`run`]: take what librdkafka has ready, decode and encode it in the [`engine`], push one batch to
+//! every shard that has something coming. It never waits for a shard, and requests from shards are answered in between.
+//! A second thread, the [`tracker`], asks the brokers what `assign()` does not tell.
+
+pub mod book;
+mod dead_letter;
+pub mod dispatch;
+pub mod engine;
+pub mod native;
+mod partitions;
 pub mod request;
+pub mod symbols;
+mod tracker;
+
+use crate::clock;
+use crate::config::Config;
+use crate::event::{Batch, Item};
+use crate::latency::{Recorder, Stage};
+use crate::stats::Board;
+use dead_letter::DeadLetters;
+use dispatch::Outlet;
+use engine::{Arrival, Engine, EngineConfig};
+use native::{RecordQueue, Waker};
+use partitions::Partitions;
+use rdkafka::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaRespErr;
+use request::Mailbox;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use tickgate_protocol::record::RecordDecoder;
+use tracker::{Change, Look, Tracker};
+
+/// Records taken at once.
+const RECORDS_PER_TAKE: usize = 1_000;
+/// Longest wait for a record, in milliseconds: what else is to be done is done in between.
+const WAIT_MS: u64 = 100;
+/// How often the positions and states go to the shards and the totals to the scoreboard, in milliseconds.
+const HOUSEKEEPING_MS: u64 = 250;
+/// Changes from the tracker that may wait: one look at a thousand partitions.
+const CHANGES: usize = 1_024;
+/// Unreadable records that are logged within ten seconds; further ones are only counted.
+const BAD_LOGS_PER_10_S: u32 = 10;
+
+/// What librdkafka tells beside records.
+struct Context {
+    broker_errors: Arc<AtomicU64>,
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // Informational: the client reconnects by itself.
+        self.broker_errors.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(%error, reason, "kafka");
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// A running feed.
+#[allow(missing_debug_implementations)]
+pub struct Feed {
+    waker: Arc<Waker<Context>>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What a feed is started with.
+#[allow(missing_debug_implementations)]
+pub struct Parts {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The scoreboard.
+    pub board: Arc<Board>,
+    /// What each shard asks.
+    pub mailboxes: Vec<Arc<Mailbox>>,
+    /// Where each shard takes its batches from.
+    pub inboxes: Vec<tokio::sync::mpsc::Sender<Batch>>,
+}
+
+/// A feed whose client exists but which does not read yet.
+#[allow(missing_debug_implementations)]
+pub struct Prepared {
+    consumer: Arc<BaseConsumer<Context>>,
+    queue: RecordQueue<Context>,
+    waker: Arc<Waker<Context>>,
+    broker_errors: Arc<AtomicU64>,
+}
+
+/// Creates the Kafka client; nothing is read yet.
+///
+/// # Errors
+/// When librdkafka refuses the configuration.
+pub fn prepare(config: &Config) -> KafkaResult<Prepared> {
+    let broker_errors = Arc::new(AtomicU64::new(0));
+    let context = Context { broker_errors: broker_errors.clone() };
+    let consumer: BaseConsumer<Context> = client_config(config).create_with_context(context)?;
+    let consumer = Arc::new(consumer);
+    let queue = RecordQueue::new(consumer.clone(), RECORDS_PER_TAKE)
+        .ok_or_else(|| KafkaError::ClientCreation("no memory for a queue".to_owned()))?;
+    let waker = Arc::new(queue.waker());
+    Ok(Prepared { consumer, queue, waker, broker_errors })
+}
+
+impl Prepared {
+    /// Wakes the feed to look into its mailboxes.
+    pub fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let waker = self.waker.clone();
+        Arc::new(move || waker.wake())
+    }
+
+    /// Starts reading.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the configuration, or a thread cannot be started.
+    pub fn start(self, parts: Parts) -> anyhow::Result<Feed> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (changes_in, changes) = mpsc::sync_channel(CHANGES);
+        let (looks, looks_out) = mpsc::sync_channel(CHANGES);
+        let config = parts.config.clone();
+        let asking: BaseConsumer = client_config(&config).create()?;
+        let wake = {
+            let waker = self.waker.clone();
+            Box::new(move || waker.wake())
+        };
+        let tracker = Tracker::new(asking, config.kafka.clone(), config.feeds.clone(), changes_in, wake);
+        let dead_letters = match config.kafka.dead_letter_topic.as_str() {
+            "" => None,
+            topic => Some(DeadLetters::new(producer_config(&config), topic)?),
+        };
+        let waker = self.waker.clone();
+        let reader = Reader::new(self, parts, changes, looks, stop.clone(), dead_letters);
+        let threads = vec![
+            std::thread::Builder::new().name("feed-tracker".to_owned()).spawn(move || tracker.run(looks_out))?,
+            std::thread::Builder::new().name("feed".to_owned()).spawn(move || reader.run())?,
+        ];
+        Ok(Feed { waker, stop, threads })
+    }
+}
+
+impl Feed {
+    /// Stops reading and waits for the threads.
+    pub fn stop(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.waker.wake();
+        // The reader's end closes the tracker's channel, so it goes first.
+        while let Some(thread) = self.threads.pop() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// librdkafka's settings for live reading; `kafka.properties` overrides any of them.
+fn client_config(config: &Config) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    for (name, value) in [
+        ("bootstrap.servers", config.kafka.brokers.as_str()),
+        ("client.id", "tickgate"),
+        // Required by the handle; with manual assignment no group is ever joined.
+        ("group.id", "tickgate"),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("allow.auto.create.topics", "false"),
+        // An offset that is gone is our business: what was lost must be announced.
+        ("auto.offset.reset", "error"),
+        // The default of a second costs fifty times the throughput once a queue was full.
+        ("fetch.queue.backoff.ms", "1"),
+        ("fetch.wait.max.ms", "100"),
+        ("queued.min.messages", "100000"),
+        ("queued.max.messages.kbytes", "32768"),
+        ("reconnect.backoff.ms", "50"),
+        ("reconnect.backoff.max.ms", "1000"),
+        ("topic.metadata.refresh.interval.ms", "10000"),
+        ("socket.keepalive.enable", "true"),
+    ] {
+        client.set(name, value);
+    }
+    for (name, value) in &config.kafka.properties {
+        client.set(name, value);
+    }
+    client
+}
+
+fn producer_config(config: &Config) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &config.kafka.brokers).set("client.id", "tickgate-dead-letters");
+    let is_shared = |name: &str| ["sasl.", "ssl.", "security.", "socket.", "enable.ssl"].iter().any(|p| name.starts_with(p));
+    for (name, value) in config.kafka.properties.iter().filter(|(name, _)| is_shared(name)) {
+        client.set(name, value);
+    }
+    client
+}
+
+/// The reading thread.
+struct Reader {
+    consumer: Arc<BaseConsumer<Context>>,
+    queue: RecordQueue<Context>,
+    broker_errors: Arc<AtomicU64>,
+    config: Arc<Config>,
+    board: Arc<Board>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    outlets: Vec<Outlet>,
+    changes: mpsc::Receiver<Change>,
+    looks: mpsc::SyncSender<Look>,
+    stop: Arc<AtomicBool>,
+    engine: Engine,
+    decoder: RecordDecoder,
+    partitions: Partitions,
+    recorder: Recorder,
+    dead_letters: Option<DeadLetters>,
+    feeds_json: Arc<str>,
+    housekept_ms: u64,
+    bad_logs: u32,
+    bad_logs_since_ms: u64,
+}
+
+impl Reader {
+    fn new(
+        prepared: Prepared,
+        parts: Parts,
+        changes: mpsc::Receiver<Change>,
+        looks: mpsc::SyncSender<Look>,
+        stop: Arc<AtomicBool>,
+        dead_letters: Option<DeadLetters>,
+    ) -> Self {
+        let Parts { config, board, mailboxes, inboxes } = parts;
+        let all_listed = config.feeds.iter().all(|feed| !feed.symbols.is_empty());
+        let allowed = all_listed
+            .then(|| config.feeds.iter().flat_map(|f| &f.symbols).map(|s| s.as_str().into()).collect());
+        let engine_config = EngineConfig {
+            record_bytes_max: config.kafka.record_bytes_max,
+            symbols_max: config.kafka.symbols_max,
+            book_levels_max: config.kafka.book_levels_max,
+            trades_kept: config.kafka.trades_kept,
+            unseen_symbols_max: config.limits.unseen_symbols_max,
+            allowed,
+        };
+        Self {
+            consumer: prepared.consumer,
+            queue: prepared.queue,
+            broker_errors: prepared.broker_errors,
+            engine: Engine::new(engine_config, inboxes.len()),
+            decoder: RecordDecoder::new(config.kafka.record_bytes_max),
+            partitions: Partitions::new(&config.feeds, clock::mono_ms()),
+            outlets: inboxes.into_iter().enumerate().map(|(i, inbox)| Outlet::new(i, inbox)).collect(),
+            recorder: Recorder::new(),
+            feeds_json: Arc::from(""),
+            housekept_ms: 0,
+            bad_logs: 0,
+            bad_logs_since_ms: 0,
+            config,
+            board,
+            mailboxes,
+            changes,
+            looks,
+            stop,
+            dead_letters,
+        }
+    }
+
+    fn run(mut self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            while let Ok(change) = self.changes.try_recv() {
+                self.change(change);
+            }
+            self.answer_requests();
+            let now_ms = clock::mono_ms();
+            let wait_ms = self.engine.next_due_ms().map_or(WAIT_MS, |due| due.saturating_sub(now_ms).min(WAIT_MS));
+            self.read(wait_ms);
+            let now_ms = clock::mono_ms();
+            self.engine.fire(now_ms);
+            if now_ms >= self.housekept_ms + HOUSEKEEPING_MS {
+                self.housekeeping(now_ms);
+            }
+            let decoded_ns = clock::wall_ns();
+            for outlet in &mut self.outlets {
+                outlet.send(&mut self.engine, decoded_ns);
+            }
+        }
+        self.publish();
+    }
+
+    /// Answers the requests of shards that have room for an answer.
+    fn answer_requests(&mut self) {
+        for (shard, mailbox) in self.mailboxes.iter().enumerate() {
+            while self.outlets[shard].has_room()
+                && let Some(request) = mailbox.pop()
+            {
+                self.engine.request(shard, request);
+                self.outlets[shard].send(&mut self.engine, clock::wall_ns());
+            }
+        }
+    }
+
+    fn read(&mut self, wait_ms: u64) {
+        let Self { queue, engine, decoder, partitions, recorder, dead_letters, looks, .. } = self;
+        let records = queue.take(wait_ms as i32);
+        if records.is_empty() {
+            return;
+        }
+        let ingest_ns = clock::wall_ns();
+        let now_ms = clock::mono_ms();
+        let mut bad_logs = self.bad_logs;
+        for record in records.iter() {
+            let Some((feed, partition)) = partitions.find(record.topic, record.partition) else { continue };
+            if let Some(error) = record.error {
+                match error {
+                    RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
+                    | RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => {
+                        // A full channel means that a look is on its way anyway.
+                        let partition_id = record.partition as u32;
+                        let _ = looks.try_send(Look { feed, partition: partition_id, next: partition.next });
+                    }
+                    _ => tracing::debug!(?error, topic = record.topic, partition = record.partition, "partition"),
+                }
+                continue;
+            }
+            let offset = u64::try_from(record.offset).unwrap_or(0);
+            let position = tickgate_protocol::Position {
+                epoch: partition.epoch,
+                partition: record.partition as u32,
+                offset,
+            };
+            partition.next = offset + 1;
+            let append_ns = record.timestamp_ms.max(0).saturating_mul(1_000_000);
+            if record.timestamp_ms > 0 {
+                recorder.record(Stage::AppendToIngest, ingest_ns - append_ns);
+            }
+            let arrival = Arrival { position, append_ns, ingest_ns, now_ms };
+            let mut dead_lettered = 0;
+            engine.record(decoder, &arrival, record.value, |error| {
+                bad_logs += 1;
+                if bad_logs <= BAD_LOGS_PER_10_S {
+                    tracing::warn!(
+                        %error, topic = record.topic, partition = record.partition, offset = record.offset,
+                        "unreadable record"
+                    );
+                }
+                if let Some(letters) = dead_letters {
+                    let sent = letters.send(error.label(), record.topic, record.partition, record.offset, record.value);
+                    dead_lettered += u64::from(sent);
+                }
+            });
+            engine.totals.dead_lettered += dead_lettered;
+            partitions.heard(feed, now_ms, engine.newest_event_ns());
+        }
+        self.bad_logs = bad_logs;
+        recorder.record_n(Stage::IngestToDecoded, clock::wall_ns() - ingest_ns, records.len() as u64);
+    }
+
+    fn change(&mut self, change: Change) {
+        let lost = self.partitions.change(&change, &self.consumer, &self.queue, &mut self.engine.totals);
+        if let Some(upto) = lost {
+            self.engine.lost(upto);
+        }
+    }
+
+    fn housekeeping(&mut self, now_ms: u64) {
+        self.housekept_ms = now_ms;
+        // Errors and statistics come out here, never records.
+        let _ = self.consumer.poll(std::time::Duration::ZERO);
+        if now_ms >= self.bad_logs_since_ms + 10_000 {
+            if self.bad_logs > BAD_LOGS_PER_10_S {
+                let unlogged = self.bad_logs - BAD_LOGS_PER_10_S;
+                tracing::warn!(unlogged, "more unreadable records in the last ten seconds");
+            }
+            self.bad_logs = 0;
+            self.bad_logs_since_ms = now_ms;
+        }
+        let positions: Arc<[tickgate_protocol::Position]> = self.partitions.positions().into();
+        self.engine.broadcast(|| Item::Positions(positions.clone()));
+        let feeds = self.partitions.feeds(now_ms);
+        let json = serde_json::to_string(&feeds).unwrap_or_default();
+        if *json != *self.feeds_json {
+            self.feeds_json = json.into();
+            let feeds_json = self.feeds_json.clone();
+            self.engine.broadcast(|| Item::Feeds(feeds_json.clone()));
+        }
+        self.engine.totals.feeds = feeds;
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        let totals = &mut self.engine.totals;
+        totals.broker_errors = self.broker_errors.load(Ordering::Relaxed);
+        totals.partitions = self.partitions.totals();
+        totals.not_ready_because = self.partitions.not_ready(&self.config.feeds).unwrap_or_default();
+        totals.ready = totals.not_ready_because.is_empty();
+        self.board.feed().clone_from(totals);
+        self.recorder.publish(&self.board, self.board.shard_count());
+    }
+}

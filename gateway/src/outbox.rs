@@ -350,9 +350,25 @@ impl Outbox {
         self.blocked_since_us.is_some()
     }
 
-    /// Counts the socket as refusing bytes from now on: a client's own rate limit does the same.
-    pub fn set_blocked(&mut self, now_us: u32) {
+    /// The client's own rate allows no more bytes: counts like a socket that refuses them, and conflates at once, so
+    /// that what is sent next is the newest state.
+    pub fn throttle(&mut self, now_us: u32) {
         self.blocked_since_us.get_or_insert(now_us);
+        if self.pressure.is_none() {
+            let without_bounds = Bounds {
+                bytes_max: usize::MAX,
+                entries_max: usize::MAX,
+                age_max_us: u32::MAX,
+                write_bytes_max: 0,
+                frame_bytes_max: 0,
+            };
+            let _ = self.relieve(now_us, &without_bounds);
+        }
+    }
+
+    /// Begins to hold the changes of a stream back until its snapshot comes, as a subscription falls back to it.
+    pub fn await_snapshot(&mut self, key: Key) {
+        self.pressure.get_or_insert_default().await_snapshot(key);
     }
 
     /// Microseconds since the socket last took anything; 0 while it takes everything.

@@ -1,2 +1,262 @@
-//! Shards (in progress).
+//! A shard: one thread that owns sessions, their subscription table and their sockets.
+//!
+//! The fan-out loop is [`Shard::pass`]: take what the feed has handed over, offer each event to its subscribers, then
+//! write once to every session that got something. Nothing in it waits: a socket that refuses bytes leaves them in its
+//! outbox, and its own task goes on when the socket is writable again.
+
+pub mod answer;
+pub mod commands;
+pub mod flush;
+pub mod lifecycle;
+pub mod run;
 pub mod table;
+pub mod timers;
+
+use crate::clock;
+use crate::config::Config;
+use crate::event::{Batch, Event, Item, Key, Stream};
+use crate::feed::request::{Mailbox, Request, SessionKey, Target};
+use crate::latency::{Recorder, Stage};
+use crate::outbox::{Bounds, Offer};
+use crate::session::{Life, Session};
+use crate::stats::{Board, ShardTotals};
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use smallvec::SmallVec;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use table::Table;
+use tickgate_protocol::event::Tail;
+use tickgate_protocol::Position;
+use timers::Timers;
+use tokio::sync::Notify;
+
+/// What a shard shares with the rest of the gateway.
+#[derive(Clone)]
+#[allow(missing_debug_implementations)]
+pub struct Shared {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The scoreboard.
+    pub board: Arc<Board>,
+    /// Sessions of all shards, those that are still shaking hands included.
+    pub sessions: Arc<AtomicUsize>,
+    /// Wakes the feed to look into the mailboxes.
+    pub wake_feed: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// One shard's state. Only its own thread touches it, in short turns that never wait.
+#[allow(missing_debug_implementations)]
+pub struct Shard {
+    id: usize,
+    shared: Shared,
+    mailbox: Arc<Mailbox>,
+    bounds: Bounds,
+    sessions: Slab<Session>,
+    generation: u32,
+    table: Table,
+    /// Sessions with something to write, in the order they got it.
+    touched: Vec<u32>,
+    /// Sessions whose socket refuses bytes.
+    blocked: Vec<SessionKey>,
+    /// Sessions that reached a bound in this pass.
+    overflowed: Vec<u32>,
+    /// Sessions that subscribed while updates from before their snapshot were still due to others.
+    joiners: FxHashMap<Key, SmallVec<[(SessionKey, Position); 2]>>,
+    /// Subscribes on their way to the feed, by what they ask for.
+    in_flight: FxHashMap<(Target, Stream), u32>,
+    timers: Timers,
+    timers_changed: Rc<Notify>,
+    /// What is written next; and what was read last. One of each for all sessions.
+    write_buffer: Vec<u8>,
+    read_buffer: Vec<u8>,
+    stamps: Vec<crate::session::Stamp>,
+    /// Next record to read of every partition.
+    positions: Arc<[Position]>,
+    cursor: Rc<str>,
+    feeds_json: Arc<str>,
+    totals: ShardTotals,
+    recorder: Recorder,
+    is_draining: bool,
+}
+
+impl Shard {
+    /// A shard without sessions.
+    pub fn new(id: usize, shared: Shared, mailbox: Arc<Mailbox>) -> Self {
+        let outbox = &shared.config.outbox;
+        let bounds = Bounds {
+            bytes_max: outbox.bytes_max,
+            entries_max: outbox.entries_max,
+            age_max_us: u32::try_from(outbox.age_max_ms * 1000).unwrap_or(u32::MAX / 2),
+            write_bytes_max: outbox.write_bytes_max,
+            frame_bytes_max: outbox.frame_bytes_max,
+        };
+        Self {
+            id,
+            shared,
+            mailbox,
+            bounds,
+            sessions: Slab::new(),
+            generation: 0,
+            table: Table::default(),
+            touched: Vec::new(),
+            blocked: Vec::new(),
+            overflowed: Vec::new(),
+            joiners: FxHashMap::default(),
+            in_flight: FxHashMap::default(),
+            timers: Timers::default(),
+            timers_changed: Rc::new(Notify::new()),
+            write_buffer: Vec::new(),
+            read_buffer: vec![0; 64 << 10],
+            stamps: Vec::new(),
+            positions: Arc::from([]),
+            cursor: Rc::from(tickgate_protocol::cursor::encode(&[])),
+            feeds_json: Arc::from("[]"),
+            totals: ShardTotals::default(),
+            recorder: Recorder::new(),
+            is_draining: false,
+        }
+    }
+
+    /// One pass of the fan-out: every batch that has arrived, then one write per touched session.
+    pub fn pass(&mut self, batches: &mut Vec<Batch>) {
+        let now_us = now_us();
+        let now_ns = clock::wall_ns();
+        for batch in batches.drain(..) {
+            self.totals.batches += 1;
+            let mut events = 0;
+            for item in batch.items {
+                match item {
+                    Item::Event(event) => {
+                        events += 1;
+                        self.deliver(&event, now_us);
+                    }
+                    Item::Gap(symbol, stream, gap) => self.announce(&symbol, stream, gap),
+                    Item::Reply(reply) => self.answer(*reply, now_us),
+                    Item::Positions(positions) => {
+                        self.cursor = Rc::from(tickgate_protocol::cursor::encode(&positions));
+                        self.positions = positions;
+                    }
+                    Item::Feeds(json) => self.feeds_json = json,
+                }
+            }
+            if events > 0 {
+                self.recorder.record_n(Stage::DecodedToOffered, now_ns - batch.decoded_ns, events);
+            }
+        }
+        self.end_overflowed();
+        self.flush_touched();
+    }
+
+    /// Offers an event to everyone who subscribed to it.
+    fn deliver(&mut self, event: &Arc<Event>, now_us: u32) {
+        self.table.meet(&event.symbol);
+        let joiners = if self.joiners.is_empty() { None } else { self.joiners.remove(&event.key()) };
+        let Self { table, sessions, touched, overflowed, bounds, .. } = self;
+        table.walk(event.symbol.id, event.stream, |target, subscriber| {
+            let Some(session) = sessions.get_mut(subscriber.session as usize) else { return };
+            let Some(sub) = session.subs.get(subscriber.sub) else { return };
+            let is_prefix = matches!(target, Target::Prefix(_));
+            if is_prefix && !session.subs.wins(subscriber.sub, event.stream.channel, target, &event.symbol.name) {
+                return;
+            }
+            let policy = sub.on_slow;
+            let tail = match joiners.as_ref().and_then(|j| j.iter().find(|(key, _)| *key == session.key)) {
+                // Its snapshot has this update already.
+                Some((_, joined)) if event.position.is_at_or_before(*joined) => return,
+                Some((_, joined)) => Some(Tail { prev: Some(*joined), ..event.tail }),
+                None => None,
+            };
+            if session.outbox.offer_with(event, tail, policy, now_us, bounds) == Offer::Overflow {
+                overflowed.push(subscriber.session);
+            }
+            if !session.is_touched {
+                session.is_touched = true;
+                touched.push(subscriber.session);
+            }
+        });
+    }
+
+    /// Tells everyone who subscribed to a symbol's stream that events are missing.
+    fn announce(
+        &mut self,
+        symbol: &Arc<crate::event::Symbol>,
+        stream: Stream,
+        gap: tickgate_protocol::event::Gap,
+    ) {
+        self.table.meet(symbol);
+        let Self { table, sessions, touched, .. } = self;
+        table.walk(symbol.id, stream, |target, subscriber| {
+            let Some(session) = sessions.get_mut(subscriber.session as usize) else { return };
+            if !session.subs.wins(subscriber.sub, stream.channel, target, &symbol.name) {
+                return;
+            }
+            session.outbox.announce(symbol, stream.channel, gap);
+            if !session.is_touched {
+                session.is_touched = true;
+                touched.push(subscriber.session);
+            }
+        });
+    }
+
+    /// Puts a session into the list of those to flush at the end of the turn.
+    fn touch(&mut self, slot: u32) {
+        if let Some(session) = self.sessions.get_mut(slot as usize)
+            && !session.is_touched
+        {
+            session.is_touched = true;
+            self.touched.push(slot);
+        }
+    }
+
+    /// The session of a key, if it still is the one that the key was made for.
+    fn session(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.sessions.get_mut(key.slot as usize).filter(|session| session.key == key)
+    }
+
+    fn open_session(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.session(key).filter(|session| session.life == Life::Open)
+    }
+
+    /// What the shard shares with the rest of the gateway.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Whether new connections are refused.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// Counts a connection that did not become a session.
+    pub fn refused(&mut self, reason: crate::stats::RefuseReason) {
+        self.totals.refused[reason as usize] += 1;
+    }
+
+    /// Asks the feed for something.
+    fn ask(&self, request: Request) {
+        self.mailbox.push(request);
+        (self.shared.wake_feed)();
+    }
+
+    /// What a session that was given everything but what it is still owed could resume from.
+    fn cursor_of(&self, slot: u32) -> Rc<str> {
+        let Some(session) = self.sessions.get(slot as usize) else { return self.cursor.clone() };
+        let mut positions: Option<Vec<Position>> = None;
+        session.outbox.owed_positions(|owed| {
+            let found = |p: &Position| p.epoch == owed.epoch && p.partition == owed.partition;
+            let at = self.positions.iter().position(found);
+            if let Some(at) = at.filter(|at| self.positions[*at].offset > owed.offset) {
+                let all = positions.get_or_insert_with(|| self.positions.to_vec());
+                all[at].offset = all[at].offset.min(owed.offset);
+            }
+        });
+        positions.map_or_else(|| self.cursor.clone(), |all| Rc::from(tickgate_protocol::cursor::encode(&all)))
+    }
+}
+
+/// Monotonic microseconds that wrap around every 71 minutes: only differences within the bounds of age are taken.
+pub fn now_us() -> u32 {
+    (clock::mono_ns() / 1000) as u32
+}

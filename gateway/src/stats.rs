@@ -167,6 +167,8 @@ pub struct FeedTotals {
     pub broker_errors: u64,
     /// Ticks whose venue clock was ahead of ours.
     pub clock_ahead: u64,
+    /// Book levels beyond `kafka.book_levels_max` that were taken out again.
+    pub book_levels_trimmed: u64,
     /// Gauge: known symbols.
     pub symbols: u64,
     /// Gauge: books kept.

@@ -84,12 +84,12 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         &[sessions, outbox.entries_max as u64, ENTRY_BYTES],
         format!("limits.sessions_max × outbox.entries_max × {ENTRY_BYTES}"),
     );
-    let half_written = outbox.write_bytes_max.max(kafka.record_bytes_max.min(outbox.bytes_max)) as u64;
+    // A write is filled until it is full, and its last event may be as large as a record.
+    let half_written = (outbox.write_bytes_max + kafka.record_bytes_max) as u64;
     term(
         "half-written bytes",
         &[sessions, half_written],
-        "limits.sessions_max × max(outbox.write_bytes_max, min(kafka.record_bytes_max, outbox.bytes_max))"
-            .to_owned(),
+        "limits.sessions_max × (outbox.write_bytes_max + kafka.record_bytes_max)".to_owned(),
     );
     let product = sessions.saturating_mul(outbox.bytes_max as u64);
     // One second more: a queue is looked at in passes, and conflation at the bound takes its turn.

@@ -106,8 +106,10 @@ impl Reply {
 }
 
 /// What the feed knows about one [`Want`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Answer {
+    /// What it answers.
+    pub want: Want,
     /// The symbol, if the want named one that was seen.
     pub symbol: Option<Arc<Symbol>>,
     /// Whether it named a symbol that no configured list allows.

@@ -91,6 +91,11 @@ impl Pressure {
         due
     }
 
+    pub(super) fn await_snapshot(&mut self, key: Key) {
+        let resync = Resync { after: None, merged: 0 };
+        self.resyncs.entry(key).or_insert(PendingResync { resync, asked: true });
+    }
+
     pub(super) fn answer_resync(&mut self, key: Key) -> Option<Resync> {
         self.resyncs.remove(&key).map(|pending| pending.resync)
     }

@@ -174,7 +174,7 @@ fn disconnect_overflows_by_bytes_and_by_age() {
     assert_eq!(outbox.offer(&feed.next(1, TRADES), OnSlow::Disconnect, 0, &BOUNDS), Offer::Queued);
     // A gateway that is late blames nobody: without a socket that refuses, there is no age.
     assert_eq!(outbox.check_age(5_000_000, &BOUNDS), Offer::Queued);
-    outbox.set_blocked(10);
+    outbox.throttle(10);
     assert_eq!(outbox.check_age(999_999, &BOUNDS), Offer::Queued);
     assert_eq!(outbox.check_age(1_000_000, &BOUNDS), Offer::Overflow);
 }
@@ -184,7 +184,7 @@ fn a_conflated_book_asks_for_one_snapshot_and_continues_from_it() {
     let (mut outbox, mut feed, mut client) = (Outbox::default(), Feed::default(), Client::default());
     let _ = outbox.offer(&feed.next(1, BOOK), OnSlow::Conflate, 0, &BOUNDS);
     assert!(flush(&mut outbox, &mut client, usize::MAX, 0));
-    outbox.set_blocked(0);
+    outbox.throttle(0);
     for _ in 0..100 {
         let _ = outbox.offer(&feed.next(1, BOOK), OnSlow::Conflate, 0, &BOUNDS);
     }

@@ -110,24 +110,6 @@ impl Table {
         }
     }
 
-    /// Calls `visit` for every subscriber of any stream of `symbol` on `channel`.
-    pub fn walk_channel(
-        &self,
-        symbol: u32,
-        channel: tickgate_protocol::Channel,
-        mut visit: impl FnMut(&Target, Stream, Subscriber),
-    ) {
-        let Some(row) = self.rows.get(symbol as usize) else { return };
-        for node in &row.nodes {
-            let node = &self.nodes[*node as usize];
-            for (stream, list) in node.lists.iter().filter(|(s, _)| s.channel == channel) {
-                for subscriber in &self.lists[*list as usize].subscribers {
-                    visit(&node.target, *stream, *subscriber);
-                }
-            }
-        }
-    }
-
     /// Takes note of a symbol, the first time that it is met. Cheap when it is known.
     #[inline]
     pub fn meet(&mut self, symbol: &Symbol) {
@@ -135,6 +117,17 @@ impl Table {
             return;
         }
         self.add_row(symbol);
+    }
+
+    /// The number of a symbol that was met.
+    pub fn symbol_id(&self, name: &str) -> Option<u32> {
+        self.names.get(name).copied()
+    }
+
+    /// Whether anybody subscribed to `target`'s `stream`.
+    pub fn holds(&self, target: &Target, stream: Stream) -> bool {
+        let node = self.by_target.get(target);
+        node.is_some_and(|node| self.nodes[*node as usize].lists.iter().any(|(s, _)| *s == stream))
     }
 
     /// How many subscribers there are.

@@ -1,0 +1,580 @@
+//! From records to events: decode, keep state, encode what somebody listens to.
+//!
+//! No Kafka, no sockets, no clock: records and requests go in with their times, items for each shard come out. Order
+//! is the order of the calls, which makes the whole of it testable against a model.
+
+use super::request::{Answer, Reply, Request, SessionKey, State, Target, Want};
+use super::symbols::{Kept, StreamState, SymbolState, encode};
+use crate::event::{Event, Item, Key, Stream, Symbol};
+use crate::stats::FeedTotals;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use tickgate_protocol::command::From;
+use tickgate_protocol::event::{Gap, GapCause, Meta, Tail};
+use tickgate_protocol::record::{self, Body, RecordDecoder, RecordError, Tick};
+use tickgate_protocol::{Channel, ConflateMs, Position};
+
+/// What the engine must know of the configuration.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// See `config::KafkaConfig`.
+    pub record_bytes_max: usize,
+    /// See `config::KafkaConfig`.
+    pub symbols_max: usize,
+    /// See `config::KafkaConfig`.
+    pub book_levels_max: usize,
+    /// See `config::KafkaConfig`.
+    pub trades_kept: usize,
+    /// See `config::LimitsConfig`.
+    pub unseen_symbols_max: usize,
+    /// The symbols that may be asked for; `None` for any.
+    pub allowed: Option<std::collections::HashSet<Box<str>>>,
+}
+
+/// Where a record stands and when it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Its position.
+    pub position: Position,
+    /// Its Kafka timestamp, nanoseconds since the Unix epoch.
+    pub append_ns: i64,
+    /// When the gateway took it, nanoseconds since the Unix epoch.
+    pub ingest_ns: i64,
+    /// When the gateway took it, monotonic milliseconds.
+    pub now_ms: u64,
+}
+
+/// A prefix that somebody listens to.
+#[derive(Debug)]
+struct Pattern {
+    target: Target,
+    stream: Stream,
+    shards: u64,
+}
+
+/// The feed's state.
+#[allow(missing_debug_implementations)]
+pub struct Engine {
+    config: EngineConfig,
+    symbols: Vec<SymbolState>,
+    ids: FxHashMap<Box<str>, u32>,
+    patterns: Vec<Pattern>,
+    /// Streams of symbols that no record has named yet, with the shards that listen.
+    unseen: FxHashMap<Box<str>, SmallVec<[(Stream, u64); 1]>>,
+    /// Conflated streams with something to send, by the time it is due.
+    due: BinaryHeap<Reverse<(u64, Key)>>,
+    /// What goes to each shard next, in order.
+    out: Vec<Vec<Item>>,
+    newest_event_ns: Option<i64>,
+    /// Totals; the feed adds what it knows of Kafka.
+    pub totals: FeedTotals,
+}
+
+impl Engine {
+    /// An engine without symbols, for `shards` shards (at most 64).
+    pub fn new(config: EngineConfig, shards: usize) -> Self {
+        Self {
+            config,
+            symbols: Vec::new(),
+            ids: FxHashMap::default(),
+            patterns: Vec::new(),
+            unseen: FxHashMap::default(),
+            due: BinaryHeap::new(),
+            out: (0..shards).map(|_| Vec::new()).collect(),
+            newest_event_ns: None,
+            totals: FeedTotals::default(),
+        }
+    }
+
+    /// Venue clock of the tick read last, nanoseconds since the Unix epoch.
+    pub fn newest_event_ns(&self) -> Option<i64> {
+        self.newest_event_ns
+    }
+
+    /// Takes what goes to a shard next.
+    pub fn take(&mut self, shard: usize) -> Vec<Item> {
+        std::mem::take(&mut self.out[shard])
+    }
+
+    /// Sends an item to every shard.
+    pub fn broadcast(&mut self, mut item: impl FnMut() -> Item) {
+        self.out.iter_mut().for_each(|out| out.push(item()));
+    }
+
+    /// Reads one record. What could not be read of it is counted and handed to `bad`.
+    pub fn record(
+        &mut self,
+        decoder: &mut RecordDecoder,
+        arrival: &Arrival,
+        value: &[u8],
+        mut bad: impl FnMut(&RecordError),
+    ) {
+        self.totals.records += 1;
+        self.totals.record_bytes += value.len() as u64;
+        let mut note = |totals: &mut FeedTotals, error: &RecordError| {
+            let at = RecordError::LABELS.iter().position(|label| *label == error.label());
+            totals.bad_records[at.unwrap_or(0)] += 1;
+            bad(error);
+        };
+        let ticks = match decoder.ticks(value) {
+            Ok(ticks) => ticks,
+            Err(error) => return note(&mut self.totals, &error),
+        };
+        if let [Ok(tick)] = ticks.as_slice() {
+            return self.apply(arrival, std::slice::from_ref(&tick));
+        }
+        let mut groups: Vec<(&str, Channel, Vec<&Tick<'_>>)> = Vec::new();
+        for tick in &ticks {
+            match tick {
+                Err(error) => note(&mut self.totals, error),
+                Ok(tick) => {
+                    let (symbol, channel) = (tick.symbol.as_ref(), tick.body.channel());
+                    match groups.iter_mut().find(|(s, c, _)| *s == symbol && *c == channel) {
+                        Some((.., group)) => group.push(tick),
+                        None => groups.push((symbol, channel, vec![tick])),
+                    }
+                }
+            }
+        }
+        for (.., group) in groups {
+            self.apply(arrival, &group);
+        }
+    }
+
+    /// Takes the ticks of one record, symbol and channel.
+    fn apply(&mut self, arrival: &Arrival, ticks: &[&Tick<'_>]) {
+        let Some(newest) = ticks.last() else { return };
+        let channel = newest.body.channel();
+        let Some(id) = self.meet(&newest.symbol) else {
+            self.totals.symbols_refused += ticks.len() as u64;
+            return;
+        };
+        self.totals.ticks[channel as usize] += ticks.len() as u64;
+        let event_ns = newest.event_ns.unwrap_or(arrival.append_ns);
+        self.newest_event_ns = Some(event_ns);
+        self.totals.clock_ahead += u64::from(event_ns > arrival.ingest_ns);
+        let meta = Meta {
+            position: arrival.position,
+            event_ns,
+            ingest_ns: arrival.ingest_ns,
+            send_ns: newest.send_ns,
+        };
+        let prev = self.symbols[id as usize].last[channel as usize];
+        if prev.is_some_and(|prev| arrival.position.is_at_or_before(prev)) {
+            // A partition was read again from further back than needed.
+            return;
+        }
+        let is_broken = prev.is_some_and(|prev| {
+            (prev.epoch, prev.partition) != (arrival.position.epoch, arrival.position.partition)
+        });
+        if is_broken {
+            self.broke(id, channel, prev, arrival);
+        }
+        self.symbols[id as usize].last[channel as usize] = Some(arrival.position);
+        match channel {
+            Channel::Book => self.apply_book(id, arrival, &meta, prev, ticks),
+            _ => self.apply_plain(id, channel, arrival, &meta, prev, ticks),
+        }
+    }
+
+    /// The symbol's order cannot be followed from its last position to this one.
+    fn broke(&mut self, id: u32, channel: Channel, prev: Option<Position>, arrival: &Arrival) {
+        let is_recreated = prev.is_some_and(|prev| prev.epoch != arrival.position.epoch);
+        let cause = if is_recreated { GapCause::Upstream } else { GapCause::Repartitioned };
+        self.announce(id, channel, None, cause);
+        let state = &mut self.symbols[id as usize];
+        if is_recreated && channel == Channel::Book {
+            state.reset_book();
+        }
+        // The present state again, behind the gap.
+        for at in 0..state.streams.len() {
+            let stream = state.streams[at].stream;
+            if stream.channel == channel
+                && let Some(event) = state.snapshot(stream)
+            {
+                push(&mut self.out, state.streams[at].shards(), &event);
+            }
+        }
+    }
+
+    /// Tells everyone who listens to a symbol's channel that events are missing: those up to `upto`, or an unknown
+    /// number before the next.
+    fn announce(&mut self, id: u32, channel: Channel, upto: Option<Position>, cause: GapCause) {
+        let state = &mut self.symbols[id as usize];
+        for stream in state.streams.iter_mut().filter(|s| s.stream.channel == channel) {
+            let gap = Gap { after: stream.last, upto: upto.or(stream.last), count: None, cause };
+            stream.last = gap.upto;
+            for (shard, out) in self.out.iter_mut().enumerate() {
+                if stream.shards() >> shard & 1 == 1 {
+                    out.push(Item::Gap(state.symbol.clone(), stream.stream, gap));
+                }
+            }
+        }
+    }
+
+    fn apply_plain(
+        &mut self,
+        id: u32,
+        channel: Channel,
+        arrival: &Arrival,
+        meta: &Meta,
+        prev: Option<Position>,
+        ticks: &[&Tick<'_>],
+    ) {
+        let Self { symbols, out, due, totals, config, .. } = self;
+        let state = &mut symbols[id as usize];
+        for tick in ticks {
+            if let Body::Trade(trade) = &tick.body {
+                state.keep_trade(*meta, prev, trade, config.trades_kept);
+            }
+        }
+        if let (Some(tick), true) = (ticks.last(), channel.is_state()) {
+            let kept = Some(Kept { meta: *meta, prev, body: tick.body.clone().into_owned() });
+            match channel {
+                Channel::Quotes => state.quote = kept,
+                _ => state.status = kept,
+            }
+        }
+        for at in 0..state.streams.len() {
+            if state.streams[at].stream.channel != channel {
+                continue;
+            }
+            state.streams[at].snapshot = None;
+            let stream = state.streams[at].stream;
+            if stream.conflate == ConflateMs::NONE {
+                let tail = Tail { prev, ..Tail::default() };
+                let event = Arc::new(encode(&state.symbol, stream, ticks.iter().map(|t| &t.body), meta, tail));
+                state.streams[at].last = Some(meta.position);
+                totals.encoded += 1;
+                push(out, state.streams[at].shards(), &event);
+            } else {
+                hold(state, at, ticks.len() as u32, arrival.now_ms, due, out, totals);
+            }
+        }
+    }
+
+    fn apply_book(
+        &mut self,
+        id: u32,
+        arrival: &Arrival,
+        meta: &Meta,
+        prev: Option<Position>,
+        ticks: &[&Tick<'_>],
+    ) {
+        let Self { symbols, out, due, totals, config, .. } = self;
+        let state = &mut symbols[id as usize];
+        let (book, book_meta) = &mut **state.book.get_or_insert_with(|| Box::new((Default::default(), *meta)));
+        let was_built = book.is_built();
+        let mut touched = record::Book::default();
+        let mut applied: SmallVec<[Body<'_>; 1]> = SmallVec::new();
+        for tick in ticks {
+            let Body::Book(update) = &tick.body else { continue };
+            let mut update = update.clone();
+            let mut trimmed = record::Book::default();
+            let is_applied = book.apply(&update, config.book_levels_max, |is_bid, price| {
+                let side = if is_bid { &mut trimmed.bids } else { &mut trimmed.asks };
+                side.push((price, tickgate_protocol::Decimal::ZERO));
+            });
+            if is_applied {
+                totals.book_levels_trimmed += (trimmed.bids.len() + trimmed.asks.len()) as u64;
+                update.bids.append(&mut trimmed.bids);
+                update.asks.append(&mut trimmed.asks);
+                touched.snapshot |= update.snapshot;
+                touched.bids.extend_from_slice(&update.bids);
+                touched.asks.extend_from_slice(&update.asks);
+                applied.push(Body::Book(update));
+            }
+        }
+        if applied.is_empty() {
+            return;
+        }
+        *book_meta = *meta;
+        totals.books += u64::from(!was_built);
+        for at in 0..state.streams.len() {
+            let stream = state.streams[at].stream;
+            if stream.channel != Channel::Book {
+                continue;
+            }
+            state.streams[at].snapshot = None;
+            if stream.conflate != ConflateMs::NONE {
+                hold(state, at, ticks.len() as u32, arrival.now_ms, due, out, totals);
+                continue;
+            }
+            let Some((book, _)) = state.book.as_deref() else { continue };
+            let stream_state = &mut state.streams[at];
+            let event = match stream.depth.levels() {
+                // A record that replaces the book does so for everyone.
+                _ if touched.snapshot || !was_built => {
+                    stream_state.view = stream.depth.levels().map(|depth| super::book::View::new(book, depth));
+                    let tail = Tail { prev: stream_state.last, snapshot: true, ..Tail::default() };
+                    stream_state.last = Some(meta.position);
+                    state.book_event(stream, None, tail)
+                }
+                None => {
+                    let tail = Tail { prev, ..Tail::default() };
+                    stream_state.last = Some(meta.position);
+                    Some(encode(&state.symbol, stream, applied.iter(), meta, tail))
+                }
+                Some(depth) => {
+                    let view = stream_state.view.get_or_insert_default();
+                    view.advance(book, depth, &touched).map(|changes| {
+                        let tail = Tail { prev: stream_state.last.replace(meta.position), ..Tail::default() };
+                        let body = Body::Book(changes);
+                        encode(&state.symbol, stream, std::iter::once(&body), meta, tail)
+                    })
+                }
+            };
+            if let Some(event) = event {
+                totals.encoded += 1;
+                push(out, state.streams[at].shards(), &Arc::new(event));
+            }
+        }
+    }
+
+    /// Sends what conflation held back until now.
+    pub fn fire(&mut self, now_ms: u64) {
+        while let Some(Reverse((due_ms, (id, stream)))) = self.due.peek().copied() {
+            if due_ms > now_ms {
+                return;
+            }
+            self.due.pop();
+            let Some(state) = self.symbols.get_mut(id as usize) else { continue };
+            let Some(at) = state.streams.iter().position(|s| s.stream == stream) else { continue };
+            if state.streams[at].lane.waiting > 0 {
+                send_conflated(state, at, now_ms, &mut self.out, &mut self.totals);
+            }
+        }
+    }
+
+    /// When conflation next has something to send, monotonic milliseconds.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.due.peek().map(|Reverse((due_ms, _))| *due_ms)
+    }
+
+    /// The snapshot of a stream, for shards that are too slow to be given every change.
+    pub fn snapshot(&mut self, key: Key) -> Option<Arc<Event>> {
+        self.symbols.get_mut(key.0 as usize)?.snapshot(key.1)
+    }
+
+    /// Announces that what a partition held up to `upto` was gone before it was read.
+    pub fn lost(&mut self, upto: Position) {
+        for id in 0..self.symbols.len() as u32 {
+            for channel in Channel::ALL {
+                let last = &mut self.symbols[id as usize].last[channel as usize];
+                if !last.is_some_and(|p| (p.epoch, p.partition) == (upto.epoch, upto.partition)) {
+                    continue;
+                }
+                *last = Some(upto);
+                self.announce(id, channel, Some(upto), GapCause::Upstream);
+                let state = &mut self.symbols[id as usize];
+                state.streams.iter_mut().filter(|s| s.stream.channel == channel).for_each(|s| s.snapshot = None);
+                if channel == Channel::Book {
+                    // Changes to it were lost: nothing to show until the next snapshot record.
+                    state.reset_book();
+                }
+            }
+        }
+    }
+
+    /// Handles a request of a shard; its answer is the next item that goes there.
+    pub fn request(&mut self, shard: usize, request: Request) {
+        let bit = 1u64 << shard;
+        match request {
+            Request::Subscribe(session, wants) => self.subscribe(shard, bit, session, wants),
+            Request::Drop(target, stream) => self.drop_interest(bit, &target, stream),
+            Request::Resync(session, key) => {
+                let snapshot = self.snapshot(key);
+                self.out[shard].push(Item::Reply(Box::new(Reply::Resynced(session, key, snapshot))));
+            }
+        }
+    }
+
+    fn subscribe(&mut self, shard: usize, bit: u64, session: SessionKey, wants: Vec<Want>) {
+        let answers = wants.into_iter().map(|want| self.answer(bit, want)).collect();
+        self.out[shard].push(Item::Reply(Box::new(Reply::Subscribed(session, answers))));
+    }
+
+    fn answer(&mut self, bit: u64, want: Want) -> Answer {
+        let mut answer = Answer {
+            want: want.clone(),
+            symbol: None,
+            refused: false,
+            no_room: false,
+            building: false,
+            aged_out: false,
+            states: Vec::new(),
+        };
+        match &want.target {
+            Target::Symbol(name) => {
+                if self.config.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&**name)) {
+                    answer.refused = true;
+                } else if let Some(id) = self.ids.get(&**name).copied() {
+                    self.symbols[id as usize].stream(want.stream).exact |= bit;
+                    answer.symbol = Some(self.symbols[id as usize].symbol.clone());
+                    answer.building =
+                        want.stream.channel == Channel::Book && self.symbols[id as usize].is_building();
+                    self.state(id, &want, &mut answer);
+                } else if self.unseen.contains_key(&**name) || self.unseen.len() < self.config.unseen_symbols_max {
+                    let streams = self.unseen.entry(name.as_ref().into()).or_default();
+                    match streams.iter_mut().find(|(stream, _)| *stream == want.stream) {
+                        Some((_, shards)) => *shards |= bit,
+                        None => streams.push((want.stream, bit)),
+                    }
+                    answer.aged_out = want.resumes || want.from.is_some();
+                } else {
+                    answer.no_room = true;
+                }
+            }
+            Target::Prefix(_) => {
+                let found = |p: &&mut Pattern| p.target == want.target && p.stream == want.stream;
+                match self.patterns.iter_mut().find(found) {
+                    Some(pattern) => pattern.shards |= bit,
+                    None => {
+                        let (target, stream) = (want.target.clone(), want.stream);
+                        self.patterns.push(Pattern { target, stream, shards: bit });
+                    }
+                }
+                for id in 0..self.symbols.len() as u32 {
+                    if want.target.matches(&self.symbols[id as usize].symbol.name) {
+                        self.symbols[id as usize].stream(want.stream).prefix |= bit;
+                        self.state(id, &want, &mut answer);
+                    }
+                }
+            }
+        }
+        answer
+    }
+
+    /// Adds the present state of one symbol to an answer.
+    fn state(&mut self, id: u32, want: &Want, answer: &mut Answer) {
+        let state = &mut self.symbols[id as usize];
+        let channel = want.stream.channel;
+        let events = match channel {
+            Channel::Trades => state.last_trades(want.trades as usize),
+            _ => state.snapshot(want.stream).into_iter().collect(),
+        };
+        let last = state.stream(want.stream).last;
+        let gap = match want.from {
+            // It has seen the newest there is.
+            Some(From::Seq(seq)) if Some(seq) == last => None,
+            Some(From::Seq(seq)) => Some(Some(seq)),
+            Some(From::TimeNs(_)) => Some(None),
+            None => want.resumes.then_some(None),
+        };
+        answer.aged_out |= gap.is_some();
+        let gap = gap.filter(|_| last.is_some()).map(|after| {
+            Gap { after, upto: last, count: None, cause: GapCause::Retention }
+        });
+        let pending = state.stream(want.stream).lane.waiting > 0;
+        if events.is_empty() && gap.is_none() {
+            return;
+        }
+        answer.states.push(State { symbol: state.symbol.clone(), gap, events, pending });
+    }
+
+    fn drop_interest(&mut self, bit: u64, target: &Target, stream: Stream) {
+        match target {
+            Target::Symbol(name) => {
+                if let Some(id) = self.ids.get(&**name) {
+                    let state = &mut self.symbols[*id as usize];
+                    state.stream(stream).exact &= !bit;
+                    state.sweep();
+                } else if let Some(streams) = self.unseen.get_mut(&**name) {
+                    streams.iter_mut().filter(|(s, _)| *s == stream).for_each(|(_, shards)| *shards &= !bit);
+                    streams.retain(|(_, shards)| *shards != 0);
+                    if streams.is_empty() {
+                        self.unseen.remove(&**name);
+                    }
+                }
+            }
+            Target::Prefix(_) => {
+                let dropped = |p: &&mut Pattern| p.target == *target && p.stream == stream;
+                self.patterns.iter_mut().filter(dropped).for_each(|p| p.shards &= !bit);
+                self.patterns.retain(|p| p.shards != 0);
+                for state in &mut self.symbols {
+                    if target.matches(&state.symbol.name) {
+                        let matching = self.patterns.iter().filter(|p| p.stream == stream);
+                        let prefix = matching.filter(|p| p.target.matches(&state.symbol.name));
+                        state.stream(stream).prefix = prefix.fold(0, |shards, p| shards | p.shards);
+                        state.sweep();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The number of a symbol, given out when it is first met; `None` when there is no room for another.
+    fn meet(&mut self, name: &str) -> Option<u32> {
+        if let Some(id) = self.ids.get(name) {
+            return Some(*id);
+        }
+        if self.symbols.len() >= self.config.symbols_max {
+            return None;
+        }
+        let id = self.symbols.len() as u32;
+        let mut state = SymbolState::new(Symbol::new(id, name));
+        for (stream, shards) in self.unseen.remove(name).unwrap_or_default() {
+            state.stream(stream).exact = shards;
+        }
+        for pattern in self.patterns.iter().filter(|p| p.target.matches(name)) {
+            state.stream(pattern.stream).prefix |= pattern.shards;
+        }
+        self.symbols.push(state);
+        self.ids.insert(name.into(), id);
+        self.totals.symbols += 1;
+        Some(id)
+    }
+}
+
+/// Keeps an update of a conflated stream until its interval ends; the first after a pause goes at once.
+fn hold(
+    state: &mut SymbolState,
+    at: usize,
+    updates: u32,
+    now_ms: u64,
+    due: &mut BinaryHeap<Reverse<(u64, Key)>>,
+    out: &mut [Vec<Item>],
+    totals: &mut FeedTotals,
+) {
+    let key = (state.symbol.id, state.streams[at].stream);
+    let interval_ms = u64::from(key.1.conflate.get());
+    let lane = &mut state.streams[at].lane;
+    lane.waiting = lane.waiting.saturating_add(updates);
+    match lane.fired_ms {
+        Some(fired_ms) if now_ms < fired_ms + interval_ms => {
+            if lane.waiting == updates {
+                due.push(Reverse((fired_ms + interval_ms, key)));
+            }
+        }
+        _ => send_conflated(state, at, now_ms, out, totals),
+    }
+}
+
+fn send_conflated(
+    state: &mut SymbolState,
+    at: usize,
+    now_ms: u64,
+    out: &mut [Vec<Item>],
+    totals: &mut FeedTotals,
+) {
+    let StreamState { stream, last, lane, .. } = &mut state.streams[at];
+    let (stream, prev, merged) = (*stream, *last, lane.waiting);
+    lane.fired_ms = Some(now_ms);
+    lane.waiting = 0;
+    let Some(event) = state.conflated(stream, prev, merged) else { return };
+    state.streams[at].last = Some(event.position);
+    totals.encoded += 1;
+    push(out, state.streams[at].shards(), &Arc::new(event));
+}
+
+/// Adds an event to what goes to each of `shards`.
+fn push(out: &mut [Vec<Item>], shards: u64, event: &Arc<Event>) {
+    for (shard, out) in out.iter_mut().enumerate() {
+        if shards >> shard & 1 == 1 {
+            out.push(Item::Event(event.clone()));
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Accepting connections: hyper reads the request, fastwebsockets answers the handshake, and then the bare socket goes
+//! to a task of its own.
+
+use crate::shard::Shard;
+use crate::shard::run;
+use crate::stats::RefuseReason;
+use fastwebsockets::upgrade;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tickgate_protocol::control::{STREAM_PATH, SUBPROTOCOL_JSON};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Connections beyond `limits.sessions_max` that are still answered with 503; further ones are dropped unread.
+const REFUSALS_AT_ONCE: usize = 256;
+/// What to wait after `accept` failed, as it does when descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// After how many seconds a refused client may come again.
+const RETRY_AFTER_S: &str = "5";
+
+/// Binds one listener per shard to the same address; port 0 is chosen once for all.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn bind(address: SocketAddr, count: usize) -> std::io::Result<Vec<std::net::TcpListener>> {
+    let mut listeners: Vec<std::net::TcpListener> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let address = match listeners.first() {
+            Some(first) => first.local_addr()?,
+            None => address,
+        };
+        let socket = socket2::Socket::new(
+            socket2::Domain::for_address(address),
+            socket2::Type::STREAM,
+            Some(socket2::Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        // Alone, a shard needs no sharing, and a second gateway on the same port is told so.
+        socket.set_reuse_port(count > 1)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(4096)?;
+        listeners.push(socket.into());
+    }
+    Ok(listeners)
+}
+
+/// Gives back the place of a connection that never became a session.
+struct Place {
+    sessions: Arc<AtomicUsize>,
+    is_session: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.is_session {
+            self.sessions.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Accepts connections for a shard.
+pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>) {
+    let (sessions, sessions_max) = {
+        let shard = shard.borrow();
+        (shard.shared().sessions.clone(), shard.shared().config.limits.sessions_max)
+    };
+    loop {
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let before = sessions.fetch_add(1, Ordering::Relaxed);
+        let place = Place { sessions: sessions.clone(), is_session: false };
+        if before >= sessions_max + REFUSALS_AT_ONCE {
+            shard.borrow_mut().refused(RefuseReason::SessionsMax);
+            continue;
+        }
+        let is_full = before >= sessions_max;
+        tokio::task::spawn_local(serve(socket, peer, shard.clone(), place, is_full));
+    }
+}
+
+async fn serve(socket: TcpStream, peer: SocketAddr, shard: Rc<RefCell<Shard>>, place: Place, is_full: bool) {
+    let config = shard.borrow().shared().config.clone();
+    if let Err(error) = set_options(&socket, &config.outbox) {
+        tracing::debug!(%error, "socket options");
+    }
+    let place = Rc::new(RefCell::new(Some(place)));
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = answer(request, peer, &shard, &place, is_full);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(config.limits.head_timeout_ms))
+        .max_buf_size(config.limits.head_bytes_max.max(8192))
+        .max_headers(64)
+        .keep_alive(false);
+    let connection = builder.serve_connection(TokioIo::new(socket), service).with_upgrades();
+    if let Err(error) = connection.await {
+        tracing::debug!(%peer, %error, "connection refused");
+        shard.borrow_mut().refused(RefuseReason::Head);
+    }
+}
+
+fn set_options(socket: &TcpStream, outbox: &crate::config::OutboxConfig) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(socket);
+    socket.set_tcp_notsent_lowat(outbox.notsent_lowat_bytes)?;
+    if outbox.send_buffer_bytes > 0 {
+        socket.set_send_buffer_size(outbox.send_buffer_bytes)?;
+    }
+    // A peer that vanished is found within a minute even when nothing is sent to it.
+    let keepalive =
+        socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(Duration::from_millis(outbox.stall_timeout_ms)))
+}
+
+fn answer(
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+    shard: &Rc<RefCell<Shard>>,
+    place: &Rc<RefCell<Option<Place>>>,
+    is_full: bool,
+) -> Response<Full<Bytes>> {
+    let allowed_origins = shard.borrow().shared().config.session.allowed_origins.clone();
+    let refusal = if shard.borrow().is_draining() {
+        Some((RefuseReason::Draining, Refusal::unavailable("draining")))
+    } else if is_full {
+        Some((RefuseReason::SessionsMax, Refusal::unavailable("too many sessions")))
+    } else {
+        check(&request, &allowed_origins).err()
+    };
+    if let Some((reason, refusal)) = refusal {
+        shard.borrow_mut().refused(reason);
+        return refusal.response();
+    }
+    let offers = offers_json(request.headers());
+    let (response, upgraded) = match upgrade::upgrade(&mut request) {
+        Ok(upgraded) => upgraded,
+        Err(_) => {
+            shard.borrow_mut().refused(RefuseReason::BadRequest);
+            return Refusal::bad("not a WebSocket handshake").response();
+        }
+    };
+    let place = place.borrow_mut().take();
+    let shard = shard.clone();
+    tokio::task::spawn_local(async move {
+        let Ok(websocket) = upgraded.await else { return };
+        // Frames from strangers are read by our own decoder: only the bare socket is wanted.
+        let io = websocket.into_inner().into_inner();
+        let Ok(parts) = io.downcast::<TokioIo<TcpStream>>() else { return };
+        let early = parts.read_buf.to_vec();
+        let socket = parts.io.into_inner();
+        if let Some(mut place) = place {
+            // From here on the session's end gives the place back.
+            place.is_session = true;
+        }
+        // A fresh task: this one would keep hyper's memory for as long as the session lives.
+        tokio::task::spawn_local(run::session(shard, socket, peer, early));
+    });
+    let mut response = response.map(|_| Full::default());
+    if offers {
+        response
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL_JSON));
+    }
+    response
+}
+
+/// An answer that is no upgrade.
+struct Refusal {
+    status: StatusCode,
+    message: &'static str,
+}
+
+impl Refusal {
+    fn bad(message: &'static str) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, message }
+    }
+
+    fn unavailable(message: &'static str) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, message }
+    }
+
+    fn response(self) -> Response<Full<Bytes>> {
+        let body = format!("{{\"error\":\"{}\"}}\n", self.message);
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        }
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        }
+        response
+    }
+}
+
+/// Everything that RFC 6455 4.2.1 asks of a client's opening handshake.
+fn check(request: &Request<Incoming>, allowed_origins: &[String]) -> Result<(), (RefuseReason, Refusal)> {
+    let refuse = |status, message| Err((RefuseReason::BadRequest, Refusal { status, message }));
+    let headers = request.headers();
+    if request.uri().path() != STREAM_PATH {
+        return refuse(StatusCode::NOT_FOUND, "the stream is at /v1/stream");
+    }
+    if request.method() != Method::GET {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "GET only");
+    }
+    if request.version() != Version::HTTP_11 {
+        return refuse(StatusCode::BAD_REQUEST, "HTTP/1.1 only");
+    }
+    if !has_token(headers, &header::UPGRADE, "websocket") {
+        return refuse(StatusCode::UPGRADE_REQUIRED, "a WebSocket endpoint: send `Upgrade: websocket`");
+    }
+    if !has_token(headers, &header::CONNECTION, "upgrade") {
+        return refuse(StatusCode::BAD_REQUEST, "`Connection` must name `Upgrade`");
+    }
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|v| v.as_bytes() != b"13") {
+        return refuse(StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 only");
+    }
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    if !matches!((keys.next(), keys.next()), (Some(key), None) if is_key(key.as_bytes())) {
+        return refuse(StatusCode::BAD_REQUEST, "`Sec-WebSocket-Key` must be 16 bytes in base64");
+    }
+    if headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING) {
+        return refuse(StatusCode::BAD_REQUEST, "a handshake has no body");
+    }
+    let asks_protocol = headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
+    if asks_protocol && !offers_json(headers) {
+        return refuse(StatusCode::BAD_REQUEST, "the only subprotocol is tickgate.v1.json");
+    }
+    if let Some(origin) = headers.get(header::ORIGIN)
+        && !allowed_origins.is_empty()
+        && !allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
+    {
+        let refusal = Refusal { status: StatusCode::FORBIDDEN, message: "this origin may not connect" };
+        return Err((RefuseReason::Origin, refusal));
+    }
+    Ok(())
+}
+
+fn tokens<'a>(headers: &'a HeaderMap, name: &'a header::HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .map(|token| token.trim_ascii())
+}
+
+fn has_token(headers: &HeaderMap, name: &header::HeaderName, wanted: &str) -> bool {
+    tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted.as_bytes()))
+}
+
+fn offers_json(headers: &HeaderMap) -> bool {
+    tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|token| token == SUBPROTOCOL_JSON.as_bytes())
+}
+
+/// 16 bytes in base64: 22 characters and two paddings.
+fn is_key(key: &[u8]) -> bool {
+    let is_digit = |b: &u8| b.is_ascii_alphanumeric() || *b == b'+' || *b == b'/';
+    key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(is_digit)
+}

@@ -1,0 +1,152 @@
+//! One connected client: its socket, its outbox, its subscriptions and what it may do.
+
+pub mod subs;
+pub mod throttle;
+
+use crate::clock;
+use crate::feed::request::{SessionKey, Target, Want};
+use crate::outbox::{Books, Outbox};
+use crate::stats::{CloseReason, SessionInfo};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Waker;
+use subs::Subs;
+use throttle::Bucket;
+use tickgate_protocol::command::{Id, SubscribeOptions};
+use tickgate_protocol::control::AckResult;
+use tickgate_protocol::frame::Decoder;
+use tokio::net::TcpStream;
+
+/// What a written event is measured by.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    /// When it was offered, in wrapping microseconds.
+    pub at_us: u32,
+    /// When it arrived, nanoseconds since the Unix epoch.
+    pub ingest_ns: i64,
+    /// The venue's time, nanoseconds since the Unix epoch.
+    pub event_ns: i64,
+    /// The producer's intended time, nanoseconds since the Unix epoch.
+    pub send_ns: Option<i64>,
+}
+
+/// A subscribe request that waits for the feed's answer. Nothing else of the session is handled meanwhile.
+#[derive(Debug)]
+pub struct PendingSubscribe {
+    /// The request's `id`.
+    pub id: Option<Id>,
+    /// The results so far, in the order asked.
+    pub results: Vec<AckResult>,
+    /// For each want: its place in `results`, what it names and its options.
+    pub wants: Vec<(usize, Target, SubscribeOptions)>,
+}
+
+/// Where a session is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It reads and writes.
+    Open,
+    /// A close was asked for; what it reads is thrown away.
+    Closing(CloseReason),
+    /// It is over: the task ends and the slot is freed.
+    Over(CloseReason),
+}
+
+/// One connected client.
+#[derive(Debug)]
+pub struct Session {
+    /// Its key on this shard.
+    pub key: SessionKey,
+    /// Its name in `hello`.
+    pub name: Box<str>,
+    /// The address of its peer.
+    pub peer: SocketAddr,
+    /// Its socket.
+    pub socket: Rc<TcpStream>,
+    /// Reads its frames.
+    pub decoder: Decoder,
+    /// Its queue.
+    pub outbox: Outbox,
+    /// Its subscriptions.
+    pub subs: Subs,
+    /// Its task, to be woken when there is something to wait for or to do.
+    pub task: Option<Waker>,
+    /// Whether it is in the shard's list of sessions to flush.
+    pub is_touched: bool,
+    /// Whether it is in the shard's list of blocked sessions.
+    pub is_listed_blocked: bool,
+    /// Where it is in its life.
+    pub life: Life,
+    /// Interval of its heartbeats in milliseconds; 0 is none.
+    pub heartbeat_ms: u64,
+    /// How many heartbeat timers were started: only the last one counts.
+    pub heartbeat_run: u32,
+    /// Bytes per second that the client asked for at most.
+    pub bytes: Option<Bucket>,
+    /// Whether that rate holds its writes back.
+    pub is_throttled: bool,
+    /// Requests per second.
+    pub requests: Bucket,
+    /// A subscribe that waits for the feed.
+    pub pending: Option<Box<PendingSubscribe>>,
+    /// Requests that came behind it; bounded by the bucket of requests.
+    pub deferred: VecDeque<Box<str>>,
+    /// Stamps of events in frames that the socket has not wholly taken; at most one write's worth.
+    pub unsent: Vec<Stamp>,
+    /// What of its books the shard's totals already have.
+    pub accounted: Books,
+    /// Gap counts that the shard's totals already have.
+    pub accounted_gaps: ([u64; 5], u64),
+    /// When it opened, monotonic milliseconds.
+    pub opened_ms: u64,
+}
+
+impl Session {
+    /// Whether the session may read more from its socket now.
+    pub fn may_read(&self) -> bool {
+        match self.life {
+            // Answers that the client does not read hold its next requests back.
+            Life::Open => self.pending.is_none() && self.outbox.control_bytes() < 256 << 10,
+            Life::Closing(_) => true,
+            Life::Over(_) => false,
+        }
+    }
+
+    /// Wakes the session's task.
+    pub fn wake(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    /// What `/sessions` tells.
+    pub fn info(&self, shard: usize, now_us: u32) -> SessionInfo {
+        let books = self.outbox.books();
+        SessionInfo {
+            session: self.name.to_string(),
+            peer: self.peer.to_string(),
+            shard,
+            queue_age_ms: u64::from(self.outbox.delay_us(now_us) / 1000),
+            queued_bytes: self.outbox.queued_bytes() as u64,
+            held: books.held,
+            subscriptions: self.subs.len() as u64,
+            offered: books.offered,
+            sent: books.sent,
+            conflated: books.conflated,
+            dropped: books.dropped.iter().sum(),
+            open_s: (clock::mono_ms() - self.opened_ms) / 1000,
+        }
+    }
+}
+
+/// The want of a subscription, for the feed.
+pub fn want(target: &Target, channel: tickgate_protocol::Channel, options: &SubscribeOptions, resumes: bool) -> Want {
+    Want {
+        target: target.clone(),
+        stream: crate::event::Stream { channel, depth: options.depth, conflate: options.conflate },
+        trades: options.snapshot,
+        from: options.from,
+        resumes,
+    }
+}

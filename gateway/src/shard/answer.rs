@@ -1,0 +1,192 @@
+//! The feed's answers: where a subscription begins.
+
+use super::Shard;
+use crate::event::Stream;
+use crate::feed::request::{Answer, Reply, Request, SessionKey, Target};
+use crate::outbox::Offer;
+use crate::session::PendingSubscribe;
+use crate::session::subs::Sub;
+use crate::shard::table::Subscriber;
+use tickgate_protocol::command::SubscribeOptions;
+use tickgate_protocol::control::{AckResult, Control};
+use tickgate_protocol::{Channel, Code, OnSlow};
+
+impl Shard {
+    /// Takes an answer of the feed, at its place among the events.
+    pub(super) fn answer(&mut self, reply: Reply, now_us: u32) {
+        match reply {
+            Reply::Subscribed(key, answers) => self.subscribed(key, answers, now_us),
+            Reply::Resynced(key, stream, event) => {
+                let bounds = self.bounds;
+                let Some(session) = self.open_session(key) else { return };
+                let Some(event) = event else { return session.outbox.forget(stream) };
+                let best = session.subs.best(event.stream.channel, &event.symbol.name);
+                let Some(policy) = best.filter(|sub| sub.stream == event.stream).map(|sub| sub.on_slow) else {
+                    return session.outbox.forget(stream);
+                };
+                if session.outbox.resync(&event, policy, now_us, &bounds) == Offer::Overflow {
+                    self.overflowed.push(key.slot);
+                }
+                self.touch(key.slot);
+            }
+        }
+    }
+
+    fn subscribed(&mut self, key: SessionKey, answers: Vec<Answer>, now_us: u32) {
+        let pending = self.open_session(key).and_then(|session| session.pending.take());
+        for answer in &answers {
+            self.landed(&answer.want.target, answer.want.stream, pending.is_none() || answer.refused);
+        }
+        let Some(pending) = pending else { return };
+        let PendingSubscribe { id, mut results, wants } = *pending;
+        let mut begun: Vec<(Channel, Target, SubscribeOptions, Answer)> = Vec::with_capacity(wants.len());
+        for ((at, target, options), answer) in wants.into_iter().zip(answers) {
+            let Some(channel) = Channel::parse(&results[at].channel) else { continue };
+            let (name, symbol) = (results[at].channel.clone(), results[at].symbol.clone());
+            results[at] = if answer.refused {
+                AckResult::refused(&name, &symbol, Code::UnknownSymbol, "not in the list of symbols")
+            } else if answer.no_room {
+                let message = "too many symbols are asked for that no record has named yet";
+                AckResult::refused(&name, &symbol, Code::SubscriptionLimit, message)
+            } else {
+                self.begin(key, channel, &target, &options);
+                let is_exact = matches!(target, Target::Symbol(_));
+                AckResult {
+                    instrument: answer.symbol.as_ref().map(|s| s.id),
+                    seen: (is_exact && answer.symbol.is_none()).then_some(false),
+                    state: answer.building.then(|| "building".to_owned()),
+                    ..AckResult::ok(&name, &symbol)
+                }
+            };
+            if results[at].ok {
+                begun.push((channel, target, options, answer));
+            }
+        }
+        let ok = results.iter().all(|r| r.ok);
+        let aged_out = begun.iter().any(|(.., answer)| answer.aged_out);
+        self.tell(key, &Control::Ack { id: id.clone(), ok, results });
+        if aged_out {
+            let message = "what was missed cannot be replayed: a gap and the present state follow";
+            self.tell(key, &Control::error(id, Code::ReplayAgedOut, message, false));
+        }
+        for (channel, target, options, answer) in begun {
+            self.offer_states(key, channel, &target, &options, answer, now_us);
+        }
+        self.touch(key.slot);
+        self.resume_requests(key);
+    }
+
+    /// Enters a subscription into the table, in the place of the one it changes.
+    fn begin(&mut self, key: SessionKey, channel: Channel, target: &Target, options: &SubscribeOptions) {
+        let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
+        let Some(session) = self.open_session(key) else { return };
+        let changed = session.subs.remove(channel, target);
+        let slot = session.subs.reserve();
+        // Entered before the old one leaves, so that a list that both stand in is never empty in between.
+        let place = self.table.insert(target, stream, Subscriber { session: key.slot, sub: slot });
+        let sub = Sub { target: target.clone(), stream, on_slow: options.on_slow, place };
+        if let Some(session) = self.session(key) {
+            session.subs.fill(slot, sub);
+        }
+        self.totals.subscriptions += 1;
+        if let Some(sub) = changed {
+            self.leave(key, &sub);
+        }
+    }
+
+    fn offer_states(
+        &mut self,
+        key: SessionKey,
+        channel: Channel,
+        target: &Target,
+        options: &SubscribeOptions,
+        answer: Answer,
+        now_us: u32,
+    ) {
+        let bounds = self.bounds;
+        let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
+        let mut joined = Vec::new();
+        let mut is_over = false;
+        for state in answer.states {
+            self.table.meet(&state.symbol);
+            let Some(session) = self.open_session(key) else { return };
+            let is_meant = session.subs.best(channel, &state.symbol.name).is_some_and(|sub| sub.target == *target);
+            if !is_meant {
+                continue;
+            }
+            if let Some(gap) = state.gap {
+                session.outbox.announce(&state.symbol, channel, gap);
+            }
+            // A snapshot is never what ends a session: it is as large as what was asked for.
+            let policy = if options.on_slow == OnSlow::Disconnect && channel.is_state() {
+                OnSlow::Conflate
+            } else {
+                options.on_slow
+            };
+            for event in &state.events {
+                is_over |= session.outbox.offer(event, policy, now_us, &bounds) == Offer::Overflow;
+            }
+            if state.pending
+                && let Some(last) = state.events.last()
+            {
+                joined.push(((state.symbol.id, stream), last.position));
+            }
+        }
+        for (stream, position) in joined {
+            self.joiners.entry(stream).or_default().push((key, position));
+        }
+        if is_over {
+            self.overflowed.push(key.slot);
+        }
+    }
+
+    /// Takes a subscription from a session; says whether it was held.
+    pub(super) fn drop_sub(&mut self, key: SessionKey, channel: Channel, target: &Target) -> bool {
+        let Some(sub) = self.session(key).and_then(|session| session.subs.remove(channel, target)) else {
+            return false;
+        };
+        self.leave(key, &sub);
+        true
+    }
+
+    /// Takes a subscription out of the table.
+    pub(super) fn leave(&mut self, key: SessionKey, sub: &Sub) {
+        if let Target::Symbol(name) = &sub.target
+            && let Some(id) = self.table.symbol_id(name)
+            && let Some(session) = self.session(key)
+        {
+            session.outbox.forget((id, sub.stream));
+        }
+        let removed = self.table.remove(sub.place);
+        if let Some(moved) = removed.moved
+            && let Some(session) = self.sessions.get_mut(moved.session as usize)
+        {
+            session.subs.moved(moved.sub, sub.place);
+        }
+        if let Some((target, stream)) = removed.emptied
+            && !self.in_flight.contains_key(&(target.clone(), stream))
+        {
+            self.ask(Request::Drop(target, stream));
+        }
+        self.totals.subscriptions -= 1;
+    }
+
+    /// A subscribe is on its way: until its answer, the feed must go on sending what it asks for.
+    pub(super) fn took_off(&mut self, target: &Target, stream: Stream) {
+        *self.in_flight.entry((target.clone(), stream)).or_default() += 1;
+    }
+
+    /// Its answer came; `is_void` when nobody will enter the table for it.
+    fn landed(&mut self, target: &Target, stream: Stream, is_void: bool) {
+        let key = (target.clone(), stream);
+        if let Some(count) = self.in_flight.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.in_flight.remove(&key);
+                if is_void && !self.table.holds(target, stream) {
+                    self.ask(Request::Drop(key.0, stream));
+                }
+            }
+        }
+    }
+}

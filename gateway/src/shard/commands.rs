@@ -1,0 +1,344 @@
+//! What clients ask for.
+
+use super::{Shard, now_us, timers::Due};
+use crate::clock;
+use crate::event::Stream;
+use crate::feed::request::{Request as Ask, SessionKey, Target};
+use crate::session::throttle::Bucket;
+use crate::session::{Life, PendingSubscribe, want};
+use crate::stats::CloseReason;
+use std::collections::VecDeque;
+use tickgate_protocol::command::{Command, Id, Request, Subscription, is_symbol_or_pattern};
+use tickgate_protocol::control::{AckResult, Control, ListEntry};
+use tickgate_protocol::frame::{Message, Violation};
+use tickgate_protocol::{Code, ConflateMs, Depth};
+
+/// Shortest interval of heartbeats that a client may ask for, in milliseconds.
+const HEARTBEAT_MS_MIN: u64 = 100;
+/// Longest interval of heartbeats, in milliseconds.
+const HEARTBEAT_MS_MAX: u64 = 60_000;
+/// Smallest rate that a client may ask for, in bytes per second: one event must fit.
+const BYTES_PER_S_MIN: u64 = 1_024;
+/// Seconds' worth of requests over its rate before a session ends.
+const REQUEST_DEBT_S: f64 = 5.0;
+
+impl Shard {
+    /// Takes bytes that a client sent.
+    pub(super) fn on_bytes(&mut self, key: SessionKey, bytes: &mut [u8]) {
+        let message_bytes_max = self.shared.config.limits.message_bytes_max;
+        let Some(session) = self.session(key) else { return };
+        if session.life != Life::Open {
+            return;
+        }
+        let mut decoder = std::mem::take(&mut session.decoder);
+        let result = decoder.feed(bytes, message_bytes_max, |message| self.on_message(key, message));
+        if let Some(session) = self.session(key) {
+            session.decoder = decoder;
+        }
+        if let Err(violation) = result {
+            self.on_violation(key, violation);
+        }
+    }
+
+    fn on_violation(&mut self, key: SessionKey, violation: Violation) {
+        let reason = match violation {
+            Violation::TooBig => CloseReason::TooBig,
+            _ => CloseReason::Protocol,
+        };
+        self.close_session(key, violation.close_code(), &violation.to_string(), None, reason);
+    }
+
+    fn on_message(&mut self, key: SessionKey, message: Message<'_>) {
+        let Some(session) = self.open_session(key) else { return };
+        match message {
+            Message::Text(text) if session.pending.is_some() => {
+                if self.admit(key) {
+                    let Some(session) = self.open_session(key) else { return };
+                    session.deferred.push_back(text.into());
+                }
+            }
+            Message::Text(text) => {
+                if self.admit(key) {
+                    self.on_request(key, text);
+                }
+            }
+            Message::Binary(_) => {
+                let error = Control::error(None, Code::BadRequest, "requests are JSON text, not binary", false);
+                self.totals.request_errors += 1;
+                self.tell(key, &error);
+            }
+            Message::Ping(payload) => {
+                session.outbox.pong(payload);
+                self.touch(key.slot);
+            }
+            Message::Pong(_) => {}
+            Message::Close(code) => {
+                // RFC 6455 5.5.1: the same code back.
+                self.close_session(key, code.unwrap_or(1000), "", None, CloseReason::Client);
+            }
+        }
+    }
+
+    /// Whether a request is within the session's rate; answers it if not.
+    fn admit(&mut self, key: SessionKey) -> bool {
+        self.totals.requests += 1;
+        let Some(session) = self.open_session(key) else { return false };
+        let tokens = session.requests.tokens(clock::mono_ms());
+        session.requests.take(1.0);
+        if tokens >= 1.0 {
+            return true;
+        }
+        let retry_after_ms = Some(session.requests.wait_ms());
+        let per_s = session.requests.per_s();
+        let is_fatal = tokens < -REQUEST_DEBT_S * per_s;
+        let message = format!("at most {per_s} requests per second");
+        let error = Control::Error {
+            id: None,
+            code: Code::RateLimited,
+            number: Code::RateLimited.number(),
+            message,
+            fatal: is_fatal,
+            retry_after_ms,
+            cursor: None,
+        };
+        self.totals.request_errors += 1;
+        if is_fatal {
+            let words = Some(error.to_json().into_bytes());
+            let (number, name) = (Code::RateLimited.number(), Code::RateLimited.name());
+            self.close_session(key, number, name, words, CloseReason::RateLimited);
+        } else {
+            self.tell(key, &error);
+        }
+        false
+    }
+
+    fn on_request(&mut self, key: SessionKey, text: &str) {
+        match Request::parse(text) {
+            Err(bad) => {
+                self.totals.request_errors += 1;
+                self.tell(key, &Control::error(bad.id, Code::BadRequest, bad.message, false));
+            }
+            Ok(Request { id, command }) => match command {
+                Command::Subscribe { subscriptions, cursor } => self.subscribe(key, id, subscriptions, cursor.as_deref()),
+                Command::Unsubscribe { subscriptions } => self.unsubscribe(key, id, &subscriptions),
+                Command::Set { heartbeat_ms, max_bytes_per_s } => self.set(key, id, heartbeat_ms, max_bytes_per_s),
+                Command::List => self.list(key, id),
+                Command::Ping => self.tell(key, &Control::Pong { id, now_ns: clock::wall_ns() }),
+                Command::Auth { .. } => self.tell(key, &Control::Ack { id, ok: true, results: Vec::new() }),
+            },
+        }
+    }
+
+    /// Handles what came behind a subscribe that is now answered.
+    pub(super) fn resume_requests(&mut self, key: SessionKey) {
+        while let Some(session) = self.open_session(key)
+            && session.pending.is_none()
+            && let Some(text) = session.deferred.pop_front()
+        {
+            self.on_request(key, &text);
+        }
+        if let Some(session) = self.session(key) {
+            if session.deferred.is_empty() {
+                session.deferred = VecDeque::new();
+            }
+            session.wake();
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        key: SessionKey,
+        id: Option<Id>,
+        subscriptions: Vec<Subscription>,
+        cursor: Option<&str>,
+    ) {
+        if cursor.is_some_and(|text| tickgate_protocol::cursor::decode(text).is_err()) {
+            self.totals.request_errors += 1;
+            let message = "`cursor` is not a cursor of this gateway: subscribe without it";
+            self.tell(key, &Control::error(id, Code::BadRequest, message, false));
+            return;
+        }
+        let subscriptions_max = self.shared.config.limits.subscriptions_max;
+        let Some(session) = self.open_session(key) else { return };
+        let mut pending = PendingSubscribe { id, results: Vec::new(), wants: Vec::new() };
+        let mut new = 0;
+        for subscription in subscriptions {
+            let channel_name = &subscription.channel_name;
+            for symbol in &subscription.symbols {
+                let refused = |code, message: &str| AckResult::refused(channel_name, symbol, code, message);
+                let result = match &subscription.options {
+                    Err(fault) => refused(fault.code, &fault.message),
+                    Ok(_) if !is_symbol_or_pattern(symbol) => refused(
+                        Code::BadRequest,
+                        "a symbol has 1 to 64 bytes and no control characters; a pattern ends in its only `*`",
+                    ),
+                    Ok((channel, options)) => {
+                        let target = Target::parse(symbol);
+                        let stream = Stream { channel: *channel, depth: options.depth, conflate: options.conflate };
+                        let held = session.subs.find(*channel, &target);
+                        let resumes = cursor.is_some();
+                        if held.is_some_and(|held| held.is_same(stream, options)) && !resumes {
+                            AckResult::ok(channel_name, symbol)
+                        } else if held.is_none() && session.subs.len() + new >= subscriptions_max {
+                            let message = format!("a session holds at most {subscriptions_max} subscriptions");
+                            refused(Code::SubscriptionLimit, &message)
+                        } else {
+                            new += usize::from(held.is_none());
+                            pending.wants.push((pending.results.len(), target, *options));
+                            AckResult::ok(channel_name, symbol)
+                        }
+                    }
+                };
+                pending.results.push(result);
+            }
+        }
+        if pending.wants.is_empty() {
+            let ok = pending.results.iter().all(|r| r.ok);
+            self.totals.request_errors += u64::from(!ok);
+            let ack = Control::Ack { id: pending.id, ok, results: pending.results };
+            return self.tell(key, &ack);
+        }
+        let channel_of = |at: usize| tickgate_protocol::Channel::parse(&pending.results[at].channel);
+        let wants = pending.wants.iter().filter_map(|(at, target, options)| {
+            channel_of(*at).map(|channel| want(target, channel, options, cursor.is_some()))
+        });
+        let wants: Vec<_> = wants.collect();
+        session.pending = Some(Box::new(pending));
+        for want in &wants {
+            self.took_off(&want.target, want.stream);
+        }
+        self.ask(Ask::Subscribe(key, wants));
+    }
+
+    fn unsubscribe(&mut self, key: SessionKey, id: Option<Id>, subscriptions: &[Subscription]) {
+        let mut results = Vec::new();
+        let mut ended = Vec::new();
+        for subscription in subscriptions {
+            for symbol in &subscription.symbols {
+                let channel_name = &subscription.channel_name;
+                let channel = tickgate_protocol::Channel::parse(channel_name);
+                let target = Target::parse(symbol);
+                let held = channel.filter(|channel| self.drop_sub(key, *channel, &target));
+                ended.extend(held.map(|channel| (channel, target)));
+                results.push(match (channel, held) {
+                    (None, _) => AckResult::refused(channel_name, symbol, Code::UnknownChannel, "no such channel"),
+                    (_, None) => AckResult::refused(channel_name, symbol, Code::BadRequest, "not subscribed"),
+                    _ => AckResult::ok(channel_name, symbol),
+                });
+            }
+        }
+        let ok = results.iter().all(|r| r.ok);
+        self.tell(key, &Control::Ack { id, ok, results });
+        for (channel, target) in ended {
+            self.fall_back(key, channel, &target);
+        }
+    }
+
+    /// A symbol whose own subscription ended may still match a pattern, with other options: its state comes anew.
+    fn fall_back(&mut self, key: SessionKey, channel: tickgate_protocol::Channel, target: &Target) {
+        let Target::Symbol(name) = target else { return };
+        let Some(symbol) = self.table.symbol_id(name) else { return };
+        let Some(session) = self.open_session(key) else { return };
+        let Some(stream) = session.subs.best(channel, name).map(|sub| sub.stream) else { return };
+        if channel.is_state() {
+            session.outbox.await_snapshot((symbol, stream));
+            self.ask(Ask::Resync(key, (symbol, stream)));
+        }
+    }
+
+    fn set(&mut self, key: SessionKey, id: Option<Id>, heartbeat_ms: Option<u64>, max_bytes_per_s: Option<u64>) {
+        let heartbeat_fits = |ms: &u64| *ms == 0 || (HEARTBEAT_MS_MIN..=HEARTBEAT_MS_MAX).contains(ms);
+        let rate_fits = |bytes: &u64| *bytes == 0 || *bytes >= BYTES_PER_S_MIN;
+        let fault = if !heartbeat_ms.as_ref().is_none_or(heartbeat_fits) {
+            Some(format!("`heartbeat_ms` must be 0 or from {HEARTBEAT_MS_MIN} to {HEARTBEAT_MS_MAX}"))
+        } else if !max_bytes_per_s.as_ref().is_none_or(rate_fits) {
+            Some(format!("`max_bytes_per_s` must be 0 or at least {BYTES_PER_S_MIN}"))
+        } else {
+            None
+        };
+        if let Some(message) = fault {
+            self.totals.request_errors += 1;
+            return self.tell(key, &Control::error(id, Code::BadRequest, message, false));
+        }
+        let now_ms = clock::mono_ms();
+        let Some(session) = self.open_session(key) else { return };
+        if let Some(bytes) = max_bytes_per_s {
+            session.bytes = (bytes > 0).then(|| Bucket::new(bytes as f64, now_ms));
+            session.is_throttled = false;
+        }
+        if let Some(ms) = heartbeat_ms {
+            session.heartbeat_ms = ms;
+            session.heartbeat_run += 1;
+            let run = session.heartbeat_run;
+            if ms > 0 {
+                self.timers.set(now_ms + ms, key, Due::Heartbeat(run));
+                self.timers_changed.notify_one();
+            }
+        }
+        self.tell(key, &Control::Ack { id, ok: true, results: Vec::new() });
+    }
+
+    fn list(&mut self, key: SessionKey, id: Option<Id>) {
+        let Some(session) = self.open_session(key) else { return };
+        let entries = session.subs.iter().map(|sub| ListEntry {
+            channel: sub.stream.channel,
+            symbol: sub.target.text(),
+            on_slow: sub.on_slow,
+            conflate_ms: if sub.stream.conflate == ConflateMs::NONE { 0 } else { sub.stream.conflate.get() },
+            depth: (sub.stream.channel == tickgate_protocol::Channel::Book || sub.stream.depth != Depth::ALL)
+                .then(|| sub.stream.depth.get()),
+        });
+        let subscriptions = entries.collect();
+        self.tell(key, &Control::List { id, subscriptions });
+    }
+
+    /// Queues a control message, in order with the events.
+    pub(super) fn tell(&mut self, key: SessionKey, control: &Control) {
+        if let Some(session) = self.open_session(key) {
+            session.outbox.control(control.to_json().into_bytes());
+            self.touch(key.slot);
+        }
+    }
+
+    /// The peer hung up.
+    pub(super) fn on_end_of_stream(&mut self, key: SessionKey) {
+        let reason = match self.session(key).map(|s| s.life) {
+            Some(Life::Closing(reason)) => reason,
+            _ => CloseReason::Client,
+        };
+        self.end_session(key, reason);
+    }
+
+    /// The socket failed.
+    pub(super) fn on_read_error(&mut self, key: SessionKey, error: &std::io::Error) {
+        tracing::debug!(%error, "read failed");
+        let reason = match self.session(key).map(|s| s.life) {
+            Some(Life::Closing(reason)) => reason,
+            _ => CloseReason::Io,
+        };
+        self.end_session(key, reason);
+    }
+
+    /// Ends a session that broke its promise to read, with what it needs to resume.
+    pub(super) fn end_slow(&mut self, key: SessionKey) {
+        let cursor = self.cursor_of(key.slot);
+        let Some(session) = self.open_session(key) else { return };
+        let delay_ms = session.outbox.delay_us(now_us()) / 1000;
+        let error = Control::Error {
+            id: None,
+            code: Code::SlowConsumer,
+            number: Code::SlowConsumer.number(),
+            message: format!(
+                "{} bytes and {delay_ms} ms behind: read faster, or subscribe with `on_slow`, `conflate_ms` or fewer symbols",
+                session.outbox.queued_bytes(),
+            ),
+            fatal: true,
+            retry_after_ms: None,
+            cursor: Some(cursor.to_string()),
+        };
+        let words = Some(error.to_json().into_bytes());
+        let (number, name) = (Code::SlowConsumer.number(), Code::SlowConsumer.name());
+        self.close_session(key, number, name, words, CloseReason::SlowConsumer);
+    }
+}
+

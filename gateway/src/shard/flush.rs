@@ -1,0 +1,227 @@
+//! Writing to sockets: once per touched session and pass, everything that is due.
+
+use super::{Shard, now_us};
+use crate::clock;
+use crate::feed::request::{Request, SessionKey};
+use crate::latency::Stage;
+use crate::outbox::{Books, Offer};
+use crate::session::{Life, Stamp};
+use crate::stats::CloseReason;
+use std::io::ErrorKind;
+use tickgate_protocol::control::Control;
+
+/// Writes to one session in one turn: what is left then waits for the next, so that nobody starves the others.
+const WRITES_PER_TURN: usize = 16;
+
+impl Shard {
+    /// Writes to every session that got something in this pass.
+    pub(super) fn flush_touched(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for slot in touched.drain(..) {
+            if let Some(session) = self.sessions.get_mut(slot as usize) {
+                session.is_touched = false;
+                self.flush_session(slot, false);
+            }
+        }
+        // A flush can end a session and touch nobody else, so the list is still empty.
+        debug_assert!(self.touched.is_empty());
+        self.touched = touched;
+    }
+
+    /// Writes what a session's socket takes, unless it refused bytes and is not known to be `writable` again.
+    pub(super) fn flush_session(&mut self, slot: u32, writable: bool) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let mut failed = None;
+        let was_waiting = session.outbox.is_blocked() && !writable;
+        if (writable || !session.outbox.is_blocked()) && !session.is_throttled {
+            for _ in 0..WRITES_PER_TURN {
+                if !session.outbox.has_work() {
+                    break;
+                }
+                let mut bounds = self.bounds;
+                if let Some(bucket) = &mut session.bytes {
+                    let now_ms = clock::mono_ms();
+                    let tokens = bucket.tokens(now_ms);
+                    if tokens < 1.0 {
+                        let due_ms = now_ms + bucket.wait_ms().max(1);
+                        session.is_throttled = true;
+                        session.outbox.throttle(now_us());
+                        self.timers.set(due_ms, session.key, super::timers::Due::Throttle);
+                        self.timers_changed.notify_one();
+                        break;
+                    }
+                    bounds.write_bytes_max = bounds.write_bytes_max.min(tokens as usize);
+                }
+                let buffer = &mut self.write_buffer;
+                let stamps = &mut self.stamps;
+                buffer.clear();
+                stamps.clear();
+                session.outbox.fill(buffer, &bounds, |(event, at_us)| {
+                    let (ingest_ns, event_ns, send_ns) = (event.ingest_ns, event.event_ns, event.send_ns);
+                    // What a snapshot says is as old as the symbol is quiet: its age is no latency.
+                    if !event.tail.snapshot {
+                        stamps.push(Stamp { at_us, ingest_ns, event_ns, send_ns });
+                    }
+                });
+                let taken = match session.socket.try_write(buffer) {
+                    Ok(taken) => taken,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                };
+                self.totals.writes += 1;
+                self.totals.written_bytes += taken as u64;
+                if let Some(bucket) = &mut session.bytes {
+                    bucket.take(taken as f64);
+                }
+                session.outbox.wrote(buffer, taken, now_us());
+                if taken < buffer.len() {
+                    session.unsent.extend_from_slice(stamps);
+                    self.totals.write_stalls += 1;
+                    break;
+                }
+                if !session.unsent.is_empty() {
+                    stamps.append(&mut session.unsent);
+                    session.unsent = Vec::new();
+                }
+                record(&mut self.recorder, stamps);
+            }
+        }
+        let key = session.key;
+        if let Some(error) = failed {
+            tracing::debug!(session = %session.name, %error, "write failed");
+            self.end_session(key, CloseReason::Io);
+            return;
+        }
+        self.after_flush(key, was_waiting);
+    }
+
+    /// What follows from the state of an outbox after a write. A task that `was_waiting` for its socket still is.
+    fn after_flush(&mut self, key: SessionKey, was_waiting: bool) {
+        let bounds = self.bounds;
+        let Some(session) = self.session(key) else { return };
+        if session.outbox.is_closed() {
+            return self.close_written(key);
+        }
+        let resyncs = session.outbox.due_resyncs(&bounds);
+        let is_blocked = session.outbox.is_blocked();
+        if !was_waiting && (is_blocked || session.outbox.has_work()) {
+            session.wake();
+        }
+        let must_list = is_blocked && !std::mem::replace(&mut session.is_listed_blocked, is_blocked);
+        let half_bytes = session.outbox.queued_bytes() > bounds.bytes_max / 2;
+        if half_bytes {
+            self.tell_slow(key);
+        }
+        if must_list {
+            self.blocked.push(key);
+            self.timers_changed.notify_one();
+        }
+        for resync in resyncs {
+            self.ask(Request::Resync(key, resync));
+        }
+        self.account(key.slot);
+    }
+
+    /// Tells a client once per slow spell that a bound is near.
+    pub(super) fn tell_slow(&mut self, key: SessionKey) {
+        let limit_bytes = self.bounds.bytes_max as u64;
+        let Some(session) = self.open_session(key) else { return };
+        if !session.outbox.tell_slow_once() {
+            return;
+        }
+        let slow = Control::Slow {
+            delay_ms: u64::from(session.outbox.delay_us(now_us()) / 1000),
+            queued_bytes: session.outbox.queued_bytes() as u64,
+            limit_bytes,
+            action: session.outbox.severest(),
+        };
+        session.outbox.control_first(slow.to_json().into_bytes());
+        self.totals.slow_notices += 1;
+    }
+
+    /// Acts on the age of what blocked sockets refuse.
+    pub(super) fn check_blocked(&mut self) {
+        let now = now_us();
+        let bounds = self.bounds;
+        let stall_us = self.shared.config.outbox.stall_timeout_ms.saturating_mul(1000);
+        let mut blocked = std::mem::take(&mut self.blocked);
+        let mut oldest_us = 0;
+        blocked.retain(|key| {
+            let Some(session) = self.session(*key) else { return false };
+            if !session.outbox.is_blocked() {
+                session.is_listed_blocked = false;
+                return false;
+            }
+            let delay_us = session.outbox.delay_us(now);
+            oldest_us = oldest_us.max(delay_us);
+            if u64::from(session.outbox.blocked_us(now)) >= stall_us {
+                self.end_session(*key, CloseReason::Stalled);
+                return false;
+            }
+            if session.life == Life::Open && session.outbox.check_age(now, &bounds) == Offer::Overflow {
+                self.end_slow(*key);
+                return self.session(*key).is_some();
+            }
+            if delay_us >= bounds.age_max_us / 2 {
+                self.tell_slow(*key);
+            }
+            self.account(key.slot);
+            true
+        });
+        blocked.append(&mut self.blocked);
+        self.blocked = blocked;
+        self.totals.queue_age_max_ms = u64::from(oldest_us / 1000);
+    }
+
+    /// Brings the shard's totals up to a session's books.
+    pub(super) fn account(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let books = *session.outbox.books();
+        debug_assert_eq!(books.imbalance(), 0, "the books of an outbox close");
+        let before: Books = std::mem::replace(&mut session.accounted, books);
+        let totals = &mut self.totals;
+        totals.offered += books.offered - before.offered;
+        totals.sent += books.sent - before.sent;
+        totals.conflated += books.conflated - before.conflated;
+        for (total, (now, then)) in totals.dropped.iter_mut().zip(books.dropped.iter().zip(before.dropped)) {
+            *total += now - then;
+        }
+        totals.held = totals.held + books.held - before.held;
+        let (gaps, gap_events) = session.outbox.gaps();
+        let gaps = (*gaps, gap_events);
+        let before = std::mem::replace(&mut session.accounted_gaps, gaps);
+        for (total, (now, then)) in totals.gaps.iter_mut().zip(gaps.0.iter().zip(before.0)) {
+            *total += now - then;
+        }
+        totals.gap_events += gaps.1 - before.1;
+    }
+
+    /// Ends the sessions that reached a bound under `on_slow: disconnect`.
+    pub(super) fn end_overflowed(&mut self) {
+        for slot in std::mem::take(&mut self.overflowed) {
+            if let Some(key) = self.sessions.get(slot as usize).map(|s| s.key) {
+                self.end_slow(key);
+            }
+        }
+    }
+}
+
+/// Records how long written events took.
+fn record(recorder: &mut crate::latency::Recorder, stamps: &[Stamp]) {
+    if stamps.is_empty() {
+        return;
+    }
+    let now_ns = clock::wall_ns();
+    let now = now_us();
+    for stamp in stamps {
+        recorder.record_n(Stage::OfferedToWritten, i64::from(now.wrapping_sub(stamp.at_us)) * 1000, 1);
+        recorder.record_n(Stage::IngestToWritten, now_ns - stamp.ingest_ns, 1);
+        recorder.record_n(Stage::EventToWritten, now_ns.saturating_sub(stamp.event_ns), 1);
+        if let Some(send_ns) = stamp.send_ns {
+            recorder.record_n(Stage::SendToWritten, now_ns.saturating_sub(send_ns), 1);
+        }
+    }
+}

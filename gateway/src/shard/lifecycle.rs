@@ -1,0 +1,281 @@
+//! How sessions begin and end, and what happens to them as time passes.
+
+use super::timers::Due;
+use super::{Shard, now_us};
+use crate::clock;
+use crate::feed::request::SessionKey;
+use crate::outbox::{Books, Outbox};
+use crate::session::subs::Subs;
+use crate::session::throttle::Bucket;
+use crate::session::{Life, Session};
+use crate::stats::{CloseReason, SessionInfo};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use tickgate_protocol::code::CLOSE_RESTART;
+use tickgate_protocol::control::{Control, Limits, PROTOCOL, write_heartbeat};
+use tickgate_protocol::frame::Decoder;
+use tokio::net::TcpStream;
+
+/// Time for a peer to answer a close frame, in milliseconds: then the socket is dropped.
+const CLOSE_ANSWER_MS: u64 = 1_000;
+/// How often blocked sockets are looked at, in milliseconds.
+const BLOCKED_CHECK_MS: u64 = 50;
+/// How often the totals go to the scoreboard, in milliseconds.
+const PUBLISH_MS: u64 = 250;
+
+impl Shard {
+    /// Opens a session and greets it.
+    pub(super) fn open(&mut self, socket: Rc<TcpStream>, peer: SocketAddr) -> SessionKey {
+        let config = self.shared.config.clone();
+        let now_ms = clock::mono_ms();
+        let entry = self.sessions.vacant_entry();
+        let key = SessionKey { slot: entry.key() as u32, generation: self.generation };
+        self.generation = self.generation.wrapping_add(1);
+        let name: Box<str> = format!("s-{:x}-{:x}", self.id, key.generation).into();
+        let mut outbox = Outbox::default();
+        let hello = Control::Hello {
+            protocol: PROTOCOL,
+            session: name.to_string(),
+            now_ns: clock::wall_ns(),
+            heartbeat_ms: config.session.heartbeat_ms,
+            auth: "none".to_owned(),
+            limits: Limits {
+                subscriptions: config.limits.subscriptions_max as u64,
+                requests_per_s: u64::from(config.limits.requests_per_s),
+                message_bytes: config.limits.message_bytes_max as u64,
+                replay_s: None,
+            },
+        };
+        outbox.control(hello.to_json().into_bytes());
+        tracing::debug!(session = %name, %peer, "opened");
+        entry.insert(Session {
+            key,
+            name,
+            peer,
+            socket,
+            decoder: Decoder::default(),
+            outbox,
+            subs: Subs::default(),
+            task: None,
+            is_touched: false,
+            is_listed_blocked: false,
+            life: Life::Open,
+            heartbeat_ms: config.session.heartbeat_ms,
+            heartbeat_run: 0,
+            bytes: None,
+            is_throttled: false,
+            requests: Bucket::new(f64::from(config.limits.requests_per_s), now_ms),
+            pending: None,
+            deferred: VecDeque::new(),
+            unsent: Vec::new(),
+            accounted: Books::default(),
+            accounted_gaps: Default::default(),
+            opened_ms: now_ms,
+        });
+        if config.session.heartbeat_ms > 0 {
+            self.set_timer(now_ms + config.session.heartbeat_ms, key, Due::Heartbeat(0));
+        }
+        self.totals.sessions += 1;
+        self.totals.sessions_opened += 1;
+        if self.is_draining {
+            self.set_timer(now_ms, key, Due::Drain);
+        }
+        self.touch(key.slot);
+        key
+    }
+
+    fn set_timer(&mut self, due_ms: u64, key: SessionKey, due: Due) {
+        if self.timers.set(due_ms, key, due) {
+            self.timers_changed.notify_one();
+        }
+    }
+
+    /// Begins to end a session with a close frame, which overtakes what is queued.
+    pub(super) fn close_session(
+        &mut self,
+        key: SessionKey,
+        code: u16,
+        text: &str,
+        last_words: Option<Vec<u8>>,
+        reason: CloseReason,
+    ) {
+        let now_ms = clock::mono_ms();
+        let Some(session) = self.open_session(key) else { return };
+        session.life = Life::Closing(reason);
+        session.outbox.close(code, text, last_words);
+        self.leave_all(key);
+        self.set_timer(now_ms + CLOSE_ANSWER_MS, key, Due::CloseDeadline);
+        self.touch(key.slot);
+    }
+
+    /// The close frame is out: nothing more is written, and the peer has a moment to answer.
+    pub(super) fn close_written(&mut self, key: SessionKey) {
+        let due_ms = clock::mono_ms() + CLOSE_ANSWER_MS;
+        let Some(session) = self.session(key) else { return };
+        if session.life == Life::Open {
+            session.life = Life::Closing(CloseReason::Drain);
+        }
+        let reason = match session.life {
+            Life::Closing(reason) | Life::Over(reason) => reason,
+            Life::Open => CloseReason::Drain,
+        };
+        if reason == CloseReason::Client {
+            // The peer's close came first: RFC 6455 7.1.1 lets the server drop the connection at once.
+            return self.end_session(key, reason);
+        }
+        // A reset would take back what the peer has not read yet, so say that no more comes and wait for its end.
+        let _ = socket2::SockRef::from(&*session.socket).shutdown(std::net::Shutdown::Write);
+        session.wake();
+        self.leave_all(key);
+        self.set_timer(due_ms, key, Due::CloseDeadline);
+    }
+
+    /// Takes every subscription of a session out of the table.
+    fn leave_all(&mut self, key: SessionKey) {
+        let Some(session) = self.session(key) else { return };
+        let subs = std::mem::take(&mut session.subs);
+        for sub in subs.iter() {
+            self.leave(key, sub);
+        }
+    }
+
+    /// Ends a session now. Its task notices and drops the socket.
+    pub(super) fn end_session(&mut self, key: SessionKey, reason: CloseReason) {
+        self.leave_all(key);
+        let Some(session) = self.session(key) else { return };
+        let reason = match session.life {
+            Life::Closing(first) => first,
+            _ => reason,
+        };
+        session.life = Life::Over(reason);
+        let held = session.outbox.abandon();
+        session.wake();
+        tracing::debug!(session = %session.name, reason = reason.label(), held, "closed");
+        self.account(key.slot);
+        self.sessions.remove(key.slot as usize);
+        self.totals.sessions -= 1;
+        self.totals.sessions_closed[reason as usize] += 1;
+        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Does what is due and says when to come again, in monotonic milliseconds.
+    pub(super) fn on_time(&mut self, published_ms: &mut u64) -> u64 {
+        let now_ms = clock::mono_ms();
+        while let Some((key, due)) = self.timers.pop(now_ms) {
+            match due {
+                Due::Heartbeat(run) => self.heartbeat(key, run, now_ms),
+                Due::Throttle => {
+                    if let Some(session) = self.session(key) {
+                        session.is_throttled = false;
+                        self.flush_session(key.slot, true);
+                    }
+                }
+                Due::CloseDeadline => self.end_session(key, CloseReason::Io),
+                Due::Drain => self.drain_session(key, now_ms),
+            }
+        }
+        if !self.blocked.is_empty() {
+            self.check_blocked();
+        }
+        self.end_overflowed();
+        self.flush_touched();
+        if now_ms >= *published_ms + PUBLISH_MS {
+            self.publish();
+            *published_ms = now_ms;
+        }
+        let mut next_ms = *published_ms + PUBLISH_MS;
+        if let Some(due_ms) = self.timers.next_ms() {
+            next_ms = next_ms.min(due_ms);
+        }
+        if !self.blocked.is_empty() {
+            next_ms = next_ms.min(now_ms + BLOCKED_CHECK_MS);
+        }
+        next_ms
+    }
+
+    fn heartbeat(&mut self, key: SessionKey, run: u32, now_ms: u64) {
+        let Some(session) = self.open_session(key).filter(|s| s.heartbeat_run == run && s.heartbeat_ms > 0) else {
+            return;
+        };
+        let due_ms = now_ms + session.heartbeat_ms;
+        // One that is still queued says all that another would.
+        let is_waiting = session.outbox.is_blocked() && session.outbox.control_bytes() > 0;
+        self.set_timer(due_ms, key, Due::Heartbeat(run));
+        if is_waiting {
+            return;
+        }
+        let cursor = self.cursor_of(key.slot);
+        let feeds = self.feeds_json.clone();
+        let Some(session) = self.open_session(key) else { return };
+        let queued_bytes = session.outbox.queued_bytes() as u64;
+        let delay_ms = u64::from(session.outbox.delay_us(now_us()) / 1000);
+        let mut json = Vec::with_capacity(128 + cursor.len() + feeds.len());
+        write_heartbeat(&mut json, clock::wall_ns(), &cursor, queued_bytes, delay_ms, &feeds);
+        session.outbox.control(json);
+        self.touch(key.slot);
+    }
+
+    /// Copies the totals to the scoreboard.
+    pub(super) fn publish(&mut self) {
+        self.totals.queued_bytes = self.blocked.iter().filter_map(|key| self.sessions.get(key.slot as usize)).fold(
+            0,
+            |sum, session| sum + session.outbox.queued_bytes() as u64,
+        );
+        if self.blocked.is_empty() {
+            self.totals.queue_age_max_ms = 0;
+        }
+        self.shared.board.shard(self.id).clone_from(&self.totals);
+        self.recorder.publish(&self.shared.board, self.id);
+    }
+
+    /// Begins to drain: sessions are told at once and closed one after the other over the configured time.
+    pub(super) fn drain(&mut self) {
+        self.is_draining = true;
+        let now_ms = clock::mono_ms();
+        let spread_ms = self.shared.config.drain.spread_ms;
+        let keys: Vec<SessionKey> = self.sessions.iter().map(|(_, session)| session.key).collect();
+        let count = keys.len() as u64;
+        for (i, key) in keys.into_iter().enumerate() {
+            let close_in_ms = spread_ms * (i as u64 + 1) / count;
+            let cursor = self.cursor_of(key.slot).to_string();
+            self.tell(key, &Control::Goaway { reason: "drain".to_owned(), close_in_ms, cursor });
+            self.set_timer(now_ms + close_in_ms, key, Due::Drain);
+        }
+        self.flush_touched();
+    }
+
+    fn drain_session(&mut self, key: SessionKey, now_ms: u64) {
+        let grace_ms = self.shared.config.drain.grace_ms;
+        let Some(session) = self.open_session(key) else { return };
+        session.outbox.close_orderly(CLOSE_RESTART, "drain");
+        self.leave_all(key);
+        self.set_timer(now_ms + grace_ms, key, Due::CloseDeadline);
+        self.touch(key.slot);
+    }
+
+    /// Whether every session is gone.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Ends what is left, at the end of a drain.
+    pub(super) fn cut(&mut self) -> usize {
+        let keys: Vec<SessionKey> = self.sessions.iter().map(|(_, session)| session.key).collect();
+        for key in &keys {
+            self.end_session(*key, CloseReason::Drain);
+        }
+        keys.len()
+    }
+
+    /// The slowest sessions, by the age of their queues.
+    pub(super) fn top_sessions(&self, top: usize) -> Vec<SessionInfo> {
+        let now = now_us();
+        let mut all: Vec<SessionInfo> =
+            self.sessions.iter().map(|(_, session)| session.info(self.id, now)).collect();
+        all.sort_by_key(|info| std::cmp::Reverse((info.queue_age_ms, info.queued_bytes)));
+        all.truncate(top);
+        all
+    }
+}

@@ -1,0 +1,174 @@
+//! The tasks of a shard: fan-out, time, and one per session. All on one thread, none holds the shard over a wait.
+
+use super::{Shard, Shared};
+use crate::clock;
+use crate::event::Batch;
+use crate::feed::request::{Mailbox, SessionKey};
+use crate::listener;
+use crate::session::Life;
+use crate::stats::SessionsRequest;
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// Batches taken in one pass: all that a full inbox holds.
+const BATCHES_PER_PASS: usize = 1_024;
+
+/// What a shard is started with.
+#[allow(missing_debug_implementations)]
+pub struct Parts {
+    /// Its number.
+    pub id: usize,
+    /// What it shares.
+    pub shared: Shared,
+    /// What it asks of the feed.
+    pub mailbox: Arc<Mailbox>,
+    /// What the feed hands to it.
+    pub inbox: mpsc::Receiver<Batch>,
+    /// Its listening socket.
+    pub listener: std::net::TcpListener,
+    /// What the admin thread asks.
+    pub admin: mpsc::Receiver<SessionsRequest>,
+    /// Fires, or is dropped, when the gateway stops.
+    pub stop: oneshot::Receiver<()>,
+}
+
+/// Runs a shard on the calling thread until it is told to stop and is drained. Returns how many sessions were cut.
+///
+/// # Errors
+/// When the runtime or the listener cannot be set up.
+pub fn run(parts: Parts) -> std::io::Result<usize> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, serve(parts))
+}
+
+async fn serve(parts: Parts) -> std::io::Result<usize> {
+    let Parts { id, shared, mailbox, inbox, listener, admin, stop } = parts;
+    let drain = shared.config.drain.clone();
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let shard = Rc::new(RefCell::new(Shard::new(id, shared, mailbox)));
+    let fan_out = tokio::task::spawn_local(fan_out(shard.clone(), inbox));
+    let time = tokio::task::spawn_local(time(shard.clone()));
+    let introspection = tokio::task::spawn_local(introspection(shard.clone(), admin));
+    let accept = tokio::task::spawn_local(listener::accept(listener, shard.clone()));
+    let _ = stop.await;
+    shard.borrow_mut().drain();
+    let deadline = tokio::time::Instant::now() + Duration::from_millis(drain.spread_ms + drain.grace_ms);
+    while !shard.borrow().is_empty() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    accept.abort();
+    let cut = shard.borrow_mut().cut();
+    for task in [fan_out, time, introspection] {
+        task.abort();
+    }
+    shard.borrow_mut().publish();
+    Ok(cut)
+}
+
+/// Takes what the feed hands over and fans it out.
+async fn fan_out(shard: Rc<RefCell<Shard>>, mut inbox: mpsc::Receiver<Batch>) {
+    let mut batches = Vec::with_capacity(BATCHES_PER_PASS);
+    while inbox.recv_many(&mut batches, BATCHES_PER_PASS).await > 0 {
+        shard.borrow_mut().pass(&mut batches);
+        // Sessions get their turn between passes, whatever the feed brings.
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn time(shard: Rc<RefCell<Shard>>) {
+    let changed = shard.borrow().timers_changed.clone();
+    let mut published_ms = 0;
+    loop {
+        let next_ms = shard.borrow_mut().on_time(&mut published_ms);
+        let wait = Duration::from_millis(next_ms.saturating_sub(clock::mono_ms()).max(1));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = changed.notified() => {}
+        }
+    }
+}
+
+async fn introspection(shard: Rc<RefCell<Shard>>, mut requests: mpsc::Receiver<SessionsRequest>) {
+    while let Some(request) = requests.recv().await {
+        let _ = request.reply.send(shard.borrow().top_sessions(request.top));
+    }
+}
+
+/// One client, from the end of its handshake to the end of its socket. `early` is what it sent behind its request.
+pub async fn session(shard: Rc<RefCell<Shard>>, socket: TcpStream, peer: SocketAddr, mut early: Vec<u8>) {
+    let socket = Rc::new(socket);
+    let key = {
+        let mut shard = shard.borrow_mut();
+        let key = shard.open(socket.clone(), peer);
+        shard.on_bytes(key, &mut early);
+        shard.flush_touched();
+        key
+    };
+    drop(early);
+    std::future::poll_fn(|cx| shard.borrow_mut().poll_session(key, &socket, cx)).await;
+}
+
+impl Shard {
+    /// Reads and writes as far as the socket goes, and leaves a waker for more. Safe to abandon at any point.
+    fn poll_session(&mut self, key: SessionKey, socket: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(session) = self.session(key) else { return Poll::Ready(()) };
+            if matches!(session.life, Life::Over(_)) {
+                return Poll::Ready(());
+            }
+            session.task = Some(cx.waker().clone());
+            let mut is_waiting = true;
+            if !session.is_throttled && session.outbox.has_work() {
+                match socket.poll_write_ready(cx) {
+                    Poll::Ready(Ok(())) => {
+                        self.flush_session(key.slot, true);
+                        is_waiting = false;
+                    }
+                    Poll::Ready(Err(error)) => {
+                        self.on_read_error(key, &error);
+                        return Poll::Ready(());
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            let Some(session) = self.session(key) else { return Poll::Ready(()) };
+            if session.may_read() {
+                match socket.poll_read_ready(cx) {
+                    Poll::Ready(Ok(())) => {
+                        is_waiting = false;
+                        self.read(key, socket);
+                    }
+                    Poll::Ready(Err(error)) => {
+                        self.on_read_error(key, &error);
+                        return Poll::Ready(());
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            self.flush_touched();
+            if is_waiting {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn read(&mut self, key: SessionKey, socket: &TcpStream) {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        match socket.try_read(&mut buffer) {
+            Ok(0) => self.on_end_of_stream(key),
+            Ok(n) => self.on_bytes(key, &mut buffer[..n]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => self.on_read_error(key, &error),
+        }
+        self.read_buffer = buffer;
+    }
+}
