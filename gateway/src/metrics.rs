@@ -228,6 +228,7 @@ fn feed(scrape: &Scrape, board: &Board) {
         ("tickgate_feed_partitions_added_total", feed.partitions_added),
         ("tickgate_feed_broker_errors_total", feed.broker_errors),
         ("tickgate_feed_clock_ahead_total", feed.clock_ahead),
+        ("tickgate_feed_book_levels_trimmed_total", feed.book_levels_trimmed),
     ] {
         scrape.counter(name, &[], value);
     }

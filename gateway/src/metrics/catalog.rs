@@ -110,6 +110,7 @@ pub const CATALOG: &[Metric] = &[
     counter("tickgate_feed_partitions_added_total", "partitions", &[], "Partitions found added."),
     counter("tickgate_feed_broker_errors_total", "errors", &[], "Errors of brokers and of the way to them."),
     counter("tickgate_feed_clock_ahead_total", "ticks", &[], "Ticks whose venue clock was ahead of the gateway's."),
+    counter("tickgate_feed_book_levels_trimmed_total", "levels", &[], "Book levels beyond kafka.book_levels_max that were taken out again."),
     gauge("tickgate_feed_symbols_known", "symbols", &[], "Symbols known."),
     gauge("tickgate_feed_books_kept", "books", &[], "Order books kept."),
     gauge("tickgate_feed_state", "flag", &["feed", "state"], "1 for the state that a feed is in, 0 for the others."),
