@@ -15,7 +15,7 @@ use tickgate_sim::replay::{Between, Format};
 #[command(version, max_term_width = 110, after_long_help = EXIT_CODES)]
 pub(crate) struct Args {
     /// What to log to standard error, such as `info` or `tickgate_sim=debug`
-    #[arg(long, global = true, default_value = "warn", value_name = "FILTER")]
+    #[arg(long, global = true, default_value = "warn,librdkafka=off", value_name = "FILTER")]
     pub(crate) log: String,
     #[command(subcommand)]
     pub(crate) command: Command,

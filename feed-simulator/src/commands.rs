@@ -18,6 +18,13 @@ use tickgate_sim::replay::{self, Options, ReplayError};
 use tickgate_sim::stats::{PeakCounter, Peaks};
 use tickgate_sim::text::{grouped, millis};
 
+/// A line for standard output. That nobody reads it any more is no error.
+macro_rules! say {
+    ($($text:tt)*) => {
+        let _ = writeln!(io::stdout(), $($text)*);
+    };
+}
+
 const EXIT_FAILED: u8 = 1;
 const EXIT_UNAVAILABLE: u8 = 69;
 const EXIT_OUTPUT: u8 = 74;
@@ -130,7 +137,7 @@ fn send(
         ended.store(true, Ordering::Relaxed);
         report
     })?;
-    println!("{report}");
+    say!("{report}");
     if let Some(path) = &kafka.report {
         let failed = |error: io::Error| Failure::new(EXIT_OUTPUT, format!("{}: {error}", path.display()));
         let file = File::create(path).map_err(failed)?;
@@ -188,7 +195,7 @@ fn write(model: Model, path: &Path, duration: Duration) -> io::Result<u8> {
 fn print_skipped(source: &replay::Replay) {
     for (path, skipped) in source.skipped() {
         for (kind, count) in skipped.counts() {
-            println!("skipped    {} × {kind} in {}", grouped(count), path.display());
+            say!("skipped    {} × {kind} in {}", grouped(count), path.display());
         }
     }
 }
@@ -203,7 +210,7 @@ fn model_stats(args: &Stats, preset: Preset) -> Result<u8, Failure> {
     };
     let started = Instant::now();
     let peaks = measure(preset, conditions, args.seed).map_err(|error| Failure::new(EXIT_USAGE, error))?;
-    println!(
+    say!(
         "{} (seed {}): {} symbols, {} ticks in {:.0} simulated s, {:.1}/s; took {:.2} s",
         preset.name(),
         args.seed,
@@ -215,18 +222,18 @@ fn model_stats(args: &Stats, preset: Preset) -> Result<u8, Failure> {
     );
     print_peaks("model", &peaks);
     let Some((name, real)) = usual.real else {
-        println!("  nothing real to compare with\n");
+        say!("  nothing real to compare with\n");
         return Ok(0);
     };
-    println!("  {:<8}{:>12.1}x{:>12.1}x{:>12.1}x   {name}", "real", real[0], real[1], real[2]);
+    say!("  {:<8}{:>12.1}x{:>12.1}x{:>12.1}x   {name}", "real", real[0], real[1], real[2]);
     if conditions != usual {
-        println!("  not compared: these are not the conditions of the recording\n");
+        say!("  not compared: these are not the conditions of the recording\n");
         return Ok(0);
     }
     let ratios = peaks.ratios();
     let close: Vec<bool> = ratios.iter().zip(real).map(|(ratio, real)| is_close(*ratio, real)).collect();
     let verdict = |ok: &bool| if *ok { "ok" } else { "FAR" };
-    println!(
+    say!(
         "  {:<8}{:>13}{:>13}{:>13}   {}\n",
         "",
         verdict(&close[0]),
@@ -255,7 +262,7 @@ fn file_stats(title: &str, files: &[impl AsRef<Path>], reading: &Reading) -> Res
         }
     }
     let (messages, all) = (messages.peaks(), all.peaks_over(messages.peaks().span_s));
-    println!(
+    say!(
         "{title}: {} rows or messages, {} ticks in {:.1} s",
         grouped(messages.events),
         grouped(all.events),
@@ -264,16 +271,16 @@ fn file_stats(title: &str, files: &[impl AsRef<Path>], reading: &Reading) -> Res
     print_peaks("rows", &messages);
     print_peaks("ticks", &all);
     print_skipped(&source);
-    println!();
+    say!();
     Ok(())
 }
 
 fn print_peaks(name: &str, peaks: &Peaks) {
     let ratios = peaks.ratios();
     if name != "ticks" {
-        println!("  {:<8}{:>13}{:>13}{:>13}   mean", "", "1 s", "100 ms", "10 ms");
+        say!("  {:<8}{:>13}{:>13}{:>13}   mean", "", "1 s", "100 ms", "10 ms");
     }
-    println!(
+    say!(
         "  {:<8}{:>13}{:>13}{:>13}   {:.1}/s",
         name,
         grouped(peaks.peaks[0]),
@@ -281,5 +288,5 @@ fn print_peaks(name: &str, peaks: &Peaks) {
         grouped(peaks.peaks[2]),
         peaks.mean_per_s()
     );
-    println!("  {:<8}{:>12.1}x{:>12.1}x{:>12.1}x   peak to mean", "", ratios[0], ratios[1], ratios[2]);
+    say!("  {:<8}{:>12.1}x{:>12.1}x{:>12.1}x   peak to mean", "", ratios[0], ratios[1], ratios[2]);
 }

@@ -1,6 +1,6 @@
 //! Models of markets: seeded, endless, the same for the same seed whatever the clock does.
 //!
-//! [`hawkes`](self) decides when something is printed for which symbol; a market turns each print into a tick; a calendar adds
+//! Arrivals (a Hawkes process) decide when something is printed for which symbol; a market turns each print into a tick; a calendar adds
 //! what happens by the clock (book snapshots, auctions, the end of halts). All three have their own stream of the seed.
 
 mod calendar;
@@ -137,7 +137,7 @@ pub struct Model {
 #[derive(Debug)]
 enum Source {
     Hawkes(Box<Arrivals>),
-    Even(Even),
+    Even(Box<Even>),
 }
 
 impl Iterator for Source {
@@ -169,7 +169,7 @@ impl Model {
         let arrivals_rng = hawkes::rng(seed, 1);
         let mut source = match preset.arrivals() {
             Some(spec) => Source::Hawkes(Box::new(Arrivals::new(spec, symbols, rate_per_s, arrivals_rng))),
-            None => Source::Even(Even::new(symbols, rate_per_s, arrivals_rng)),
+            None => Source::Even(Box::new(Even::new(symbols, rate_per_s, arrivals_rng))),
         };
         let mut calendar = Calendar::default();
         for symbol in 0..symbols as u32 {

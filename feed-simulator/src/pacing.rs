@@ -52,7 +52,7 @@ impl Schedule {
     /// When an offset is due, in nanoseconds after the start; `None` when everything is due at once.
     pub fn due_ns(&self, offset_ns: u64) -> Option<u64> {
         match self.speed {
-            Speed::Times(times) if times == 1.0 => Some(offset_ns),
+            Speed::Times(1.0) => Some(offset_ns),
             Speed::Times(times) => Some((offset_ns as f64 / times) as u64),
             Speed::Max => None,
         }

@@ -18,12 +18,16 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest sleep before the stop flag is looked at again.
 const STOP_CHECK: Duration = Duration::from_millis(50);
 /// Pause before a record is offered again to a full queue.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
+/// Lateness beyond an hour counts as an hour.
+const LATENESS_MAX_NS: u64 = 3_600_000_000_000;
+/// Pause between two warnings about the same broken connection.
+const WARN_EVERY: Duration = Duration::from_secs(5);
 /// How far behind its schedule a run may end to send what was due before `duration`.
 const CATCH_UP_NS: u64 = 500_000_000;
 
@@ -159,6 +163,7 @@ type Outbox = ThreadedProducer<Deliveries>;
 struct Deliveries {
     progress: Arc<Progress>,
     last_error: Arc<Mutex<Option<String>>>,
+    warned: Mutex<Option<Instant>>,
 }
 
 impl Deliveries {
@@ -169,7 +174,11 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka client");
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            *warned = Some(Instant::now());
+            tracing::warn!(%error, reason, "Kafka connection");
+        }
         self.remember(reason.to_owned());
     }
 }
@@ -201,7 +210,11 @@ pub fn produce(
     stop: &AtomicBool,
 ) -> Result<Report, ProduceError> {
     let last_error = Arc::new(Mutex::new(None));
-    let context = Deliveries { progress: Arc::clone(progress), last_error: Arc::clone(&last_error) };
+    let context = Deliveries {
+        progress: Arc::clone(progress),
+        last_error: Arc::clone(&last_error),
+        warned: Mutex::default(),
+    };
     let client = config.client();
     let outbox = ThreadedProducer::from_config_and_context(&client, context)
         .map_err(|error| ProduceError::Config(error.to_string()))?;
@@ -213,7 +226,7 @@ pub fn produce(
         progress,
         stop,
         schedule: Schedule::starting_now(config.speed),
-        lateness: Histogram::new(3).expect("3 significant digits are possible"),
+        lateness: Histogram::new_with_bounds(1, LATENESS_MAX_NS, 3).expect("bounds and digits are valid"),
         value: Vec::with_capacity(1024),
         end_ns: config.duration.map_or(u64::MAX, |duration| duration.as_nanos() as u64),
         sent_ns: 0,

@@ -1,6 +1,6 @@
 //! Recorded files as a stream of ticks, with the time between them as it was recorded.
 //!
-//! Each format has its reader; all are streams, so a file's size does not matter. [`merge`](self) puts several files in the order of
+//! Each format has its reader; all are streams, so a file's size does not matter. merging puts several files in the order of
 //! their times. What a reader leaves out is counted by kind ([`Replay::skipped`]); what it cannot read is an error with file and
 //! line.
 
@@ -17,11 +17,10 @@ use crate::TimedTick;
 use lean::{Kind, Lean};
 use lines::Lines;
 use merge::Merge;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use tickgate_protocol::record::{Body, Quote, Status, Tick, Trade};
+use tickgate_protocol::record::Tick;
 
 pub use lines::LINE_BYTES_MAX;
 
@@ -172,6 +171,12 @@ impl Skipped {
 
     fn add(&mut self, kind: &'static str) {
         *self.counts.entry(kind).or_insert(0) += 1;
+    }
+
+    /// Counts a message that is left out as a whole, as the result of decoding it.
+    fn skip(&mut self, kind: &'static str) -> Result<(), String> {
+        self.add(kind);
+        Ok(())
     }
 
     fn plus(&self, other: &Self) -> Self {
@@ -336,34 +341,5 @@ fn guess(path: &Path, first: &[u8]) -> Option<Format> {
                 }),
             }
         }
-    }
-}
-
-/// The same tick, holding its texts itself.
-fn owned(tick: Tick<'_>) -> Tick<'static> {
-    let text = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
-    Tick {
-        symbol: Cow::Owned(tick.symbol.into_owned()),
-        event_ns: tick.event_ns,
-        send_ns: tick.send_ns,
-        body: match tick.body {
-            Body::Trade(trade) => Body::Trade(Trade {
-                price: trade.price,
-                size: trade.size,
-                side: trade.side,
-                trade_id: text(trade.trade_id),
-                venue: text(trade.venue),
-                conditions: text(trade.conditions),
-            }),
-            Body::Quote(quote) => Body::Quote(Quote {
-                bid_price: quote.bid_price,
-                bid_size: quote.bid_size,
-                ask_price: quote.ask_price,
-                ask_size: quote.ask_size,
-                venue: text(quote.venue),
-            }),
-            Body::Book(book) => Body::Book(book),
-            Body::Status(status) => Body::Status(Status { state: status.state, reason: text(status.reason) }),
-        },
     }
 }

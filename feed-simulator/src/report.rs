@@ -98,6 +98,9 @@ impl fmt::Display for Report {
             write!(f, " (last: {error})")?;
         }
         writeln!(f, ", {} waits for a full queue", grouped(self.queue_full))?;
+        if self.speed == Speed::Max {
+            return write!(f, "lateness   none: nothing has a schedule at this speed");
+        }
         write!(
             f,
             "lateness   p99 {}, worst {} (actual minus intended send time)",

@@ -139,8 +139,8 @@ fn changes(old: &Levels, new: &Levels, step: i64) -> Vec<Change> {
     let moved = (old.best - new.best).abs();
     let mut changes = Vec::new();
     // Where the windows do not even touch, the gap between them holds nothing: skip it.
-    let windows = if moved > depth { vec![0..depth, moved..moved + depth] } else { vec![0..moved + depth] };
-    for distance in windows.into_iter().flatten() {
+    let second = if moved > depth { moved..moved + depth } else { depth..moved + depth };
+    for distance in (0..depth).chain(second) {
         let price = best + step * distance;
         let (before, after) = (at(old, price), at(new, price));
         if before != after {

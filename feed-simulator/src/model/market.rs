@@ -132,10 +132,11 @@ impl Market {
         if instrument.state == TradingState::Trading && draw::chance(spec.halts, rng) {
             return self.status(print.symbol, TradingState::Halted, Some("volatility pause"));
         }
-        if !aggressive && draw::chance(spec.book, rng) {
-            if let Some(book) = instrument.diff(rng) {
-                return Body::Book(book);
-            }
+        if !aggressive
+            && draw::chance(spec.book, rng)
+            && let Some(book) = instrument.diff(rng)
+        {
+            return Body::Book(book);
         }
         Body::Quote(instrument.quote(spec, rng))
     }

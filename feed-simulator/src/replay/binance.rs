@@ -182,8 +182,8 @@ impl Decoder {
                 asks: value(event.a).ok_or_else(|| missing("levels in a"))?,
                 snapshot: false,
             }),
-            "kline" => return Ok(self.skipped.add("kline")),
-            _ => return Ok(self.skipped.add("other stream")),
+            "kline" => return self.skipped.skip("kline"),
+            _ => return self.skipped.skip("other stream"),
         };
         if !tickgate_protocol::is_symbol(event.s) {
             return Err("a symbol in s".to_owned());

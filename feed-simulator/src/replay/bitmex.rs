@@ -95,7 +95,7 @@ impl Decoder {
     ) -> Result<(), String> {
         let message: Message<'_> = parse(json, "a message of BitMEX")?;
         let (Some(table), Some(action), Some(data)) = (message.table, message.action, message.data) else {
-            return Ok(self.skipped.add("welcome or acknowledgement"));
+            return self.skipped.skip("welcome or acknowledgement");
         };
         match (table, action) {
             ("orderBookL2" | "orderBookL2_25", _) => self.levels(action, data.get(), time_ns, ticks),
@@ -113,7 +113,7 @@ impl Decoder {
                 Ok(())
             }
             // The partial repeats the last trade before the capture.
-            ("trade", "partial") => Ok(self.skipped.add("trade before the capture")),
+            ("trade", "partial") => self.skipped.skip("trade before the capture"),
             ("trade", _) => {
                 for row in parse::<Vec<TradeRow<'_>>>(data.get(), "rows of trades")? {
                     let body = Body::Trade(Trade {
@@ -128,7 +128,7 @@ impl Decoder {
                 }
                 Ok(())
             }
-            _ => Ok(self.skipped.add("other table")),
+            _ => self.skipped.skip("other table"),
         }
     }
 
@@ -166,7 +166,9 @@ impl Decoder {
             if levels.len() > LEVELS_MAX {
                 return Err(format!("at most {LEVELS_MAX} levels of one symbol"));
             }
-            ticks.push(tick(symbol, time_ns, Body::Book(book))?);
+            if book.snapshot || !book.bids.is_empty() || !book.asks.is_empty() {
+                ticks.push(tick(symbol, time_ns, Body::Book(book))?);
+            }
         }
         Ok(())
     }

@@ -192,8 +192,8 @@ impl Decode for Lean {
                 time_ms
             }
             Row::Quote { time_ms, bid: (0, _), ask, exchange } => {
-                match self.bid.take().filter(|bid| bid.time_ms == time_ms) {
-                    Some(bid) => {
+                match self.bid.take() {
+                    Some(bid) if bid.time_ms == time_ms => {
                         let body = Body::Quote(Quote {
                             bid_price: dollars(bid.price),
                             bid_size: units(bid.size),
@@ -203,7 +203,10 @@ impl Decode for Lean {
                         });
                         ticks.push(self.tick(self.time_ns(time_ms), body));
                     }
-                    None => self.skipped.add("half a quote pair"),
+                    held => {
+                        held.iter().for_each(|_| self.skipped.add("half a quote pair"));
+                        self.skipped.add("half a quote pair");
+                    }
                 }
                 time_ms
             }

@@ -1,7 +1,7 @@
 //! Our own records, one JSON object (or array) a line, as Kafka holds them. `event_ns` is the time.
 
 use super::lines::Lines;
-use super::{Decode, ReplayError, Skipped, Stamp, owned};
+use super::{Decode, ReplayError, Skipped, Stamp};
 use tickgate_protocol::record::{RecordDecoder, Tick};
 
 /// Reads one file.
@@ -23,14 +23,10 @@ impl Decode for Ndjson {
         if !self.lines.advance()? {
             return Ok(None);
         }
-        let mut failed = None;
         let before = ticks.len();
-        let decoded = self.decoder.decode(self.lines.line(), |tick| match tick {
-            Ok(tick) => ticks.push(owned(tick)),
-            Err(error) => failed = failed.take().or(Some(error)),
-        });
-        if let Some(error) = decoded.err().or(failed) {
-            return Err(self.lines.expected(format!("one record of JSON: {error}")));
+        let bad = |error| self.lines.expected(format!("one record of JSON: {error}"));
+        for tick in self.decoder.ticks(self.lines.line()).map_err(bad)? {
+            ticks.push(tick.map_err(bad)?.into_owned());
         }
         match ticks.get(before).map(|tick| tick.event_ns) {
             Some(Some(time_ns)) => Ok(Some(Stamp { time_ns })),
