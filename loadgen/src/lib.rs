@@ -1,1 +1,39 @@
-//! Open-loop load generator and watcher for Tickgate
+//! Load generator and watcher for Tickgate, and the Rust client they are made of.
+//!
+//! From the wire up:
+//!
+//! 1. [`transport`] opens one WebSocket and gives its two halves, a [`transport::Reader`] and a [`transport::Writer`];
+//! 2. [`scan`] reads a data frame without parsing it, [`verify`] holds a session to the protocol's promises and
+//!    counts into a [`tally::Tally`], [`latency`] measures from the time an event was meant to be sent;
+//! 3. [`persona`] and [`plan`] say who connects and what they ask for, [`subscriber`] is one of them, [`fleet`] runs
+//!    all of them over threads, [`report`] is what comes out, [`asserts`] judges it;
+//! 4. [`client`] is the convenient client for tests and tools, [`book`] rebuilds an order book from its events,
+//!    [`watch`] prints events for a person.
+//!
+//! [`discover`] finds out which symbols there are, [`gateway_process`] what the gateway costs, [`machine`] where it ran.
+#![deny(missing_docs, rustdoc::broken_intra_doc_links)]
+
+pub mod asserts;
+pub mod book;
+pub mod client;
+pub mod clock;
+pub mod discover;
+pub mod fleet;
+pub mod gateway_process;
+pub mod latency;
+pub mod live;
+pub mod machine;
+pub mod persona;
+pub mod plan;
+pub mod report;
+pub mod scan;
+pub mod subscriber;
+pub mod tally;
+pub mod transport;
+pub mod verify;
+pub mod watch;
+
+pub use client::{Client, ClientOptions, Incoming};
+pub use live::LiveStats;
+pub use plan::Plan;
+pub use report::Report;

@@ -1,0 +1,156 @@
+use super::*;
+use crate::gateway_process::Spent;
+
+/// A report with round figures.
+pub(crate) fn sample() -> Report {
+    let mut latencies = Latencies::default();
+    // 50 of 2 ms, 48 of 3 ms, one each of 4 and 8 ms; `all` has one of 16 ms more.
+    for (count, ms) in [(50, 2), (48, 3), (1, 4), (1, 8)] {
+        (0..count).for_each(|_| latencies.record_ns(ms * 1_000_000));
+    }
+    let exact = |mut q: Quantiles, max_ns: u64| {
+        // The histogram rounds to three digits; tests of figures want them round.
+        (q.p50_ns, q.p99_ns, q.p99_9_ns, q.max_ns) = (2_000_000, 4_000_000, 8_000_000, max_ns);
+        q
+    };
+    let healthy = exact(latencies.quantiles(), 8_000_000);
+    let all = exact(latencies.quantiles(), 16_000_000);
+    let tally = |events: u64, gaps: u64| Tally {
+        events,
+        gaps,
+        messages: events / 2,
+        bytes: events * 100,
+        errors: BTreeMap::from([("rate_limited".to_owned(), gaps)]),
+        ..Tally::default()
+    };
+    let (mut sum, stalled) = (tally(1_000, 1), tally(500, 2));
+    let by_persona = [("healthy".to_owned(), sum.clone()), ("stalled".to_owned(), stalled.clone())];
+    sum.add(&stalled);
+    let verification = by_persona.into_iter().chain([("all".to_owned(), sum)]).collect();
+    let sessions = Sessions { planned: 10, established: 10, subscribed: 10, open: 10, ..Sessions::default() };
+    let mut report = Report {
+        schema: SCHEMA,
+        tool: "tickgate-load 0".to_owned(),
+        command: vec!["tickgate-load".to_owned()],
+        started: "2013-10-07T13:00:00.000Z".to_owned(),
+        ended: "2013-10-07T13:00:30.000Z".to_owned(),
+        interrupted: false,
+        machine: Machine::default(),
+        plan: Plan::new("ws://127.0.0.1:9000/v1/stream"),
+        symbols: 20,
+        sessions,
+        connect: Quantiles::default(),
+        measured: Measured::between(&Tally::default(), &tally(1_000, 0), 20.0),
+        latency: BTreeMap::from([("healthy".to_owned(), healthy), ("all".to_owned(), all)]),
+        verification,
+        generator: Generator {
+            threads: 1,
+            cpu_s: 8.0,
+            cpu_percent: 40.0,
+            rss_max_bytes: 16 << 20,
+            lag: Quantiles { count: 9, max_ns: 3_000_000, ..Quantiles::default() },
+        },
+        gateway: Some(Spent {
+            pid: 1,
+            in_process: false,
+            cpu_s: 16.0,
+            cpu_percent: 80.0,
+            rss_max_bytes: 32 << 20,
+            threads: 4,
+        }),
+        asserts: Vec::new(),
+        failures: Vec::new(),
+        passed: false,
+        distributions: BTreeMap::from([(Persona::Healthy, latencies)]),
+    };
+    report.judge();
+    report
+}
+
+/// Whoever reads reports relies on these names; a change needs another `schema`.
+#[test]
+fn the_schema_is_kept() {
+    let json = serde_json::to_value(sample()).unwrap();
+    let keys =
+        |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    assert_eq!(json["schema"], 1);
+    assert_eq!(
+        keys(&json).join(" "),
+        "asserts command connect ended failures gateway generator interrupted latency machine measured passed plan \
+         schema sessions started symbols tool verification"
+    );
+    assert_eq!(
+        keys(&json["latency"]["healthy"]).join(" "),
+        "beyond_1h count max_ns mean_ns min_ns negative p50_ns p90_ns p99_99_ns p99_9_ns p99_ns unstamped"
+    );
+    assert_eq!(
+        keys(&json["measured"]).join(" "),
+        "bytes bytes_per_s events events_per_message events_per_s messages messages_per_s seconds"
+    );
+    assert_eq!(
+        keys(&json["sessions"]).join(" "),
+        "closed_early closes_by_code cut_off established failed failed_by_reason open planned returns samples subscribed"
+    );
+    assert_eq!(keys(&json["machine"]).join(" "), "cores kernel memory_bytes model");
+    assert_eq!(keys(&json["gateway"]).join(" "), "cpu_percent cpu_s in_process pid rss_max_bytes threads");
+    assert_eq!(keys(&json["generator"]).join(" "), "cpu_percent cpu_s lag rss_max_bytes threads");
+    assert_eq!(keys(&json["verification"]).join(" "), "all healthy stalled");
+}
+
+#[test]
+fn each_failure_has_its_reason() {
+    assert!(sample().passed, "{:?}", sample().failures);
+    type Break = fn(&mut Report);
+    let all =
+        |report: &mut Report, change: fn(&mut Tally)| change(report.verification.get_mut("all").unwrap());
+    let cases: [(&str, Break); 9] = [
+        ("1 unannounced losses", |r| r.verification.get_mut("all").unwrap().unannounced = 1),
+        ("2 gaps that do not begin where the last event ended", |r| {
+            r.verification.get_mut("all").unwrap().gaps_misfit = 2;
+        }),
+        ("1 events without an acknowledged subscription", |r| {
+            r.verification.get_mut("all").unwrap().unasked = 1;
+        }),
+        ("1 messages that cannot be read", |r| r.verification.get_mut("all").unwrap().unreadable = 1),
+        ("4 sessions closed that should have lasted", |r| r.sessions.closed_early = 4),
+        ("1 connections that could not be opened", |r| (r.sessions.established, r.sessions.failed) = (9, 1)),
+        ("2 connections without a session by the end", |r| r.sessions.established = 8),
+        ("the generator itself was 2.00s late, at most 500ms is trusted", |r| {
+            r.generator.lag.max_ns = 2_000_000_000;
+        }),
+        ("3 refused subscriptions", |r| {
+            r.verification.get_mut("all").unwrap().refused.insert("unknown_symbol".to_owned(), 3);
+        }),
+    ];
+    for (reason, change) in cases {
+        let mut report = sample();
+        change(&mut report);
+        report.judge();
+        assert_eq!((report.passed, report.failures), (false, vec![reason.to_owned()]));
+    }
+    // Duplicates are discarded by the client's rule, announced gaps are the policy at work: neither fails a run.
+    let mut report = sample();
+    all(&mut report, |tally| (tally.duplicates, tally.gap_events) = (5, 5));
+    report.judge();
+    assert!(report.passed);
+}
+
+#[test]
+fn the_summary_tells_what_matters() {
+    let summary = sample().summary();
+    for part in [
+        "10 planned, 10 established",
+        "p99.9",
+        "4.00ms",
+        "gateway (pid 1): 80% of a core, 32.0 MiB",
+        "PASSED",
+    ] {
+        assert!(summary.contains(part), "{part} is missing in\n{summary}");
+    }
+}
+
+#[test]
+fn speaks_to_people() {
+    assert_eq!([850.0, 12_340.0, 4_560_000.0].map(rate), ["850", "12.3k", "4.56M"]);
+    assert_eq!([850.0, 2048.0, 3e7].map(bytes), ["850 B", "2.0 KiB", "28.6 MiB"]);
+}

@@ -1,0 +1,447 @@
+//! One WebSocket connection: the handshake by hyper, the frames by fastwebsockets, its two halves apart.
+//!
+//! The halves are apart because fastwebsockets cannot read and write at the same time, and because its `read_frame`
+//! must not be dropped before it is done: it forgets the bytes it took. So the reader never writes (pings are handed
+//! out, not answered inside the read), and whoever waits for a frame and a timer keeps the read future alive.
+
+use bytes::{Buf, Bytes};
+use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::header::{CONNECTION, HOST, RETRY_AFTER, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL};
+use hyper::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tickgate_protocol::control::{STREAM_PATH, SUBPROTOCOL_JSON};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+/// Largest message that is read, in bytes; the gateway sends at most 256 KiB unless one record needs more.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Where to connect: a `ws://host:port/path` URL, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    host: String,
+    port: u16,
+    path: String,
+}
+
+/// A text that is no URL of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{url}`: {reason}; expected ws://HOST:PORT{STREAM_PATH}")]
+pub struct BadUrl {
+    url: String,
+    reason: &'static str,
+}
+
+impl Target {
+    /// Takes `url` apart. The scheme may be left out, a missing path is [`STREAM_PATH`].
+    ///
+    /// # Errors
+    /// [`BadUrl`] when the scheme is not `ws` or there is no host.
+    pub fn parse(url: &str) -> Result<Self, BadUrl> {
+        let bad = |reason| BadUrl { url: url.to_owned(), reason };
+        let full = if url.contains("://") { url.to_owned() } else { format!("ws://{url}") };
+        let uri: Uri = full.parse().map_err(|_| bad("not a URL"))?;
+        match uri.scheme_str() {
+            Some("ws") => {}
+            Some("wss") => return Err(bad("TLS is not supported yet")),
+            _ => return Err(bad("the scheme must be ws")),
+        }
+        let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| bad("the host is missing"))?;
+        let path = match uri.path_and_query().map(|p| p.as_str()) {
+            None | Some("" | "/") => STREAM_PATH,
+            Some(path) => path,
+        };
+        Ok(Self {
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: uri.port_u16().unwrap_or(80),
+            path: path.to_owned(),
+        })
+    }
+
+    /// The address to connect to.
+    ///
+    /// # Errors
+    /// When the host has no address.
+    pub async fn resolve(&self) -> io::Result<SocketAddr> {
+        let mut addresses = lookup_host((self.host.as_str(), self.port)).await?;
+        addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))
+    }
+
+    fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// How to connect.
+#[derive(Debug, Clone)]
+pub struct TransportOptions {
+    /// Local address to connect from; a loopback target takes any 127.x.x.x, each with its own range of ports.
+    pub local: Option<IpAddr>,
+    /// Size of the kernel's receive buffer in bytes; without one the kernel grows it to megabytes.
+    pub recv_buffer_bytes: Option<usize>,
+    /// Longest time from connecting to the end of the handshake.
+    pub handshake_timeout: Duration,
+    /// Read no faster than this many bytes per second.
+    pub read_bytes_per_s: Option<u64>,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        Self {
+            local: None,
+            recv_buffer_bytes: None,
+            handshake_timeout: Duration::from_secs(10),
+            read_bytes_per_s: None,
+        }
+    }
+}
+
+/// Why a connection could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum ConnectError {
+    #[error("cannot connect to {address}")]
+    Io { address: SocketAddr, source: io::Error },
+    #[error("no handshake within {0:?}")]
+    Timeout(Duration),
+    #[error("the handshake failed")]
+    Http(#[from] hyper::Error),
+    #[error("refused with HTTP {status}{}: {body}", retry_after.as_ref().map(|s| format!(" (retry after {s} s)")).unwrap_or_default())]
+    Refused { status: u16, retry_after: Option<String>, body: String },
+    #[error("not a WebSocket answer: {0}")]
+    NotWebSocket(&'static str),
+}
+
+impl ConnectError {
+    /// A short name for counting.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Io { source, .. } => source.kind().to_string().replace(' ', "_"),
+            Self::Timeout(_) => "timeout".to_owned(),
+            Self::Http(_) => "handshake".to_owned(),
+            Self::Refused { status, .. } => format!("http_{status}"),
+            Self::NotWebSocket(_) => "not_websocket".to_owned(),
+        }
+    }
+}
+
+/// Connects to `address`, shakes hands and gives the two halves.
+///
+/// # Errors
+/// [`ConnectError`], by what went wrong first.
+pub async fn open(
+    target: &Target,
+    address: SocketAddr,
+    options: &TransportOptions,
+) -> Result<(Reader, Writer), ConnectError> {
+    // Boxed: the handshake's state is large and short-lived, the task that waits for it is small and many.
+    let opening = Box::pin(async {
+        let stream =
+            connect(address, options).await.map_err(|source| ConnectError::Io { address, source })?;
+        handshake(target, stream).await
+    });
+    let (stream, early) = timeout(options.handshake_timeout, opening)
+        .await
+        .map_err(|_| ConnectError::Timeout(options.handshake_timeout))??;
+    let (read, write) = stream.into_split();
+    let pace = options.read_bytes_per_s.map(|bytes_per_s| Box::new(Pace::new(bytes_per_s)));
+    let mut socket = WebSocket::after_handshake(ReadSide { io: read, early, pace }, Role::Client);
+    socket.set_auto_pong(false);
+    socket.set_auto_close(false);
+    socket.set_max_message_size(MESSAGE_BYTES_MAX);
+    Ok((
+        Reader { frames: FragmentCollector::new(socket) },
+        Writer { io: write, pending: Vec::new(), sent: 0 },
+    ))
+}
+
+async fn connect(address: SocketAddr, options: &TransportOptions) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(bytes) = options.recv_buffer_bytes {
+        // Before connecting: the window is announced in the handshake.
+        socket.set_recv_buffer_size(u32::try_from(bytes).unwrap_or(u32::MAX))?;
+    }
+    if let Some(local) = options.local {
+        socket.bind(SocketAddr::new(local, 0))?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn handshake(target: &Target, stream: TcpStream) -> Result<(TcpStream, Bytes), ConnectError> {
+    let request = Request::get(&target.path)
+        .header(HOST, target.authority())
+        .header(UPGRADE, "websocket")
+        .header(CONNECTION, "Upgrade")
+        .header(SEC_WEBSOCKET_KEY, fastwebsockets::handshake::generate_key())
+        .header(SEC_WEBSOCKET_VERSION, "13")
+        .header(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL_JSON)
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| ConnectError::NotWebSocket("the URL's path cannot be asked for"))?;
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(16 << 10)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    let exchange = async move {
+        let response = sender.send_request(request).await?;
+        accepted(response).await
+    };
+    let (exchanged, driven) = tokio::join!(exchange, connection.with_upgrades());
+    let upgraded = exchanged?;
+    driven?;
+    let parts = upgraded
+        .downcast::<TokioIo<TcpStream>>()
+        .map_err(|_| ConnectError::NotWebSocket("the connection is not the one that was opened"))?;
+    // An empty `read_buf` still pins hyper's buffer, so only what is in it is kept.
+    let early =
+        if parts.read_buf.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(&parts.read_buf) };
+    Ok((parts.io.into_inner(), early))
+}
+
+async fn accepted(
+    mut response: hyper::Response<hyper::body::Incoming>,
+) -> Result<hyper::upgrade::Upgraded, ConnectError> {
+    let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let (status, retry_after) = (response.status().as_u16(), header(RETRY_AFTER));
+        let body = Limited::new(response.into_body(), 4096).collect().await;
+        let body = body.map(|b| String::from_utf8_lossy(&b.to_bytes()).trim().to_owned()).unwrap_or_default();
+        return Err(ConnectError::Refused { status, retry_after, body });
+    }
+    if !header(UPGRADE).is_some_and(|v| v.eq_ignore_ascii_case("websocket")) {
+        return Err(ConnectError::NotWebSocket("`Upgrade: websocket` is missing"));
+    }
+    if header(SEC_WEBSOCKET_PROTOCOL).is_some_and(|v| v != SUBPROTOCOL_JSON) {
+        return Err(ConnectError::NotWebSocket("another subprotocol was chosen than the one offered"));
+    }
+    Ok(hyper::upgrade::on(&mut response).await?)
+}
+
+/// What a [`Reader`] gives.
+#[derive(Debug)]
+pub enum Message {
+    /// A whole text message.
+    Text(Text),
+    /// A ping, to be answered by [`Writer::pong`].
+    Ping(Vec<u8>),
+    /// A close frame: the last message.
+    Close {
+        /// Its code, if it has one.
+        code: Option<u16>,
+        /// Its text.
+        reason: String,
+    },
+    /// A pong or a binary message, neither of which was asked for.
+    Other,
+}
+
+/// The text of a message, checked to be UTF-8.
+pub struct Text(Payload<'static>);
+
+impl Text {
+    /// The text as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("the reader checks text messages")
+    }
+}
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The reading half. It never writes.
+pub struct Reader {
+    frames: FragmentCollector<ReadSide>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// The next message.
+    ///
+    /// **Not** cancel-safe: a future dropped before it is ready takes bytes with it, and the reader must not be used
+    /// again. Keep the future while waiting for other things.
+    ///
+    /// # Errors
+    /// When the connection ended without a close frame or the peer broke the WebSocket protocol.
+    pub async fn message(&mut self) -> Result<Message, WebSocketError> {
+        let frame: Frame<'static> = self.frames.read_frame().await?;
+        Ok(match frame.opcode {
+            // A text in fragments is put together by the collector without a check of the whole.
+            OpCode::Text if frame.is_utf8() => Message::Text(Text(frame.payload)),
+            OpCode::Text => return Err(WebSocketError::InvalidUTF8),
+            OpCode::Ping => Message::Ping(frame.payload.to_vec()),
+            OpCode::Close => {
+                let code = frame.payload.first_chunk::<2>().map(|raw| u16::from_be_bytes(*raw));
+                let reason = String::from_utf8_lossy(frame.payload.get(2..).unwrap_or_default()).into_owned();
+                Message::Close { code, reason }
+            }
+            OpCode::Pong | OpCode::Binary | OpCode::Continuation => Message::Other,
+        })
+    }
+}
+
+/// The writing half. What is pushed goes out with [`Writer::flush`].
+#[derive(Debug)]
+pub struct Writer {
+    io: OwnedWriteHalf,
+    pending: Vec<u8>,
+    sent: usize,
+}
+
+impl Writer {
+    /// Queues a text message.
+    pub fn text(&mut self, text: &str) {
+        self.push(Frame::text(Payload::Owned(text.as_bytes().to_vec())));
+    }
+
+    /// Queues the answer to a ping.
+    pub fn pong(&mut self, payload: Vec<u8>) {
+        self.push(Frame::pong(Payload::Owned(payload)));
+    }
+
+    /// Queues a close frame: nothing may follow it.
+    pub fn close(&mut self, code: u16, reason: &str) {
+        self.push(Frame::close(code, reason.as_bytes()));
+    }
+
+    fn push(&mut self, mut frame: Frame<'_>) {
+        frame.mask();
+        let mut scratch = Vec::new();
+        let bytes = frame.write(&mut scratch);
+        self.pending.extend_from_slice(bytes);
+    }
+
+    /// Sends what is queued. Cancel-safe: what is not sent yet stays queued.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        while self.sent < self.pending.len() {
+            let n = self.io.write(&self.pending[self.sent..]).await?;
+            if n == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.sent += n;
+        }
+        // A session that sends nothing holds no buffer.
+        self.pending = Vec::new();
+        self.sent = 0;
+        Ok(())
+    }
+}
+
+/// The read half of the socket: first what came with the handshake, then the socket, no faster than the pace.
+struct ReadSide {
+    io: OwnedReadHalf,
+    early: Bytes,
+    pace: Option<Box<Pace>>,
+}
+
+impl AsyncRead for ReadSide {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.early.is_empty() {
+            let n = this.early.len().min(buf.remaining());
+            buf.put_slice(&this.early[..n]);
+            this.early.advance(n);
+            return Poll::Ready(Ok(()));
+        }
+        let Some(pace) = &mut this.pace else { return Pin::new(&mut this.io).poll_read(cx, buf) };
+        let allowed = ready!(pace.poll_allowance(cx)).min(buf.remaining());
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(allowed));
+        ready!(Pin::new(&mut this.io).poll_read(cx, &mut part))?;
+        let n = part.filled().len();
+        pace.allowance_bytes -= n;
+        buf.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ReadSide {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, "the reading half does not write")))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Bytes per second, handed out in slices of 50 ms; what is not used is not saved up.
+struct Pace {
+    bytes_per_slice: usize,
+    allowance_bytes: usize,
+    refill: Pin<Box<Sleep>>,
+}
+
+impl Pace {
+    const SLICE: Duration = Duration::from_millis(50);
+
+    fn new(bytes_per_s: u64) -> Self {
+        let bytes_per_slice = usize::try_from(bytes_per_s / 20).unwrap_or(usize::MAX).max(1);
+        let refill = Box::pin(sleep_until(Instant::now() + Self::SLICE));
+        Self { bytes_per_slice, allowance_bytes: bytes_per_slice, refill }
+    }
+
+    fn poll_allowance(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        if self.allowance_bytes == 0 {
+            ready!(self.refill.as_mut().poll(cx));
+            self.allowance_bytes = self.bytes_per_slice;
+            self.refill.as_mut().reset(Instant::now() + Self::SLICE);
+        }
+        Poll::Ready(self.allowance_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let target = |url| Target::parse(url).map(|t| (t.authority(), t.path)).map_err(|e| e.reason);
+        let ok = |authority: &str, path: &str| Ok((authority.to_owned(), path.to_owned()));
+        assert_eq!(target("ws://localhost:9000/v1/stream"), ok("localhost:9000", "/v1/stream"));
+        assert_eq!(target("127.0.0.1:9000"), ok("127.0.0.1:9000", "/v1/stream"));
+        assert_eq!(target("ws://[::1]:9000/"), ok("[::1]:9000", "/v1/stream"));
+        assert_eq!(target("ws://gateway/other?x=1"), ok("gateway:80", "/other?x=1"));
+        assert_eq!(target("wss://gateway"), Err("TLS is not supported yet"));
+        assert_eq!(target("http://gateway"), Err("the scheme must be ws"));
+        assert!(target("").is_err());
+    }
+}
