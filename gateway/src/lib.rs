@@ -1,15 +1,26 @@
-//! The Tickgate gateway.
+//! The Tickgate gateway: market data from Kafka topics to WebSocket clients.
+//!
+//! The way of one tick: [`feed`] takes a record from Kafka and decodes it, its [`feed::engine`] keeps the symbol's state
+//! and encodes the event once, [`feed::dispatch`] pushes it to each [`shard`] with an interested session; there
+//! [`shard::Shard::pass`] finds the subscribers in the [`shard::table`], offers the event to each [`outbox`], and writes
+//! once to every touched session. A command goes the other way: socket, [`session`], shard, and if it needs state the
+//! feed, whose answer comes back in order with the events.
+//!
+//! [`server`] composes it, [`listener`] turns connections into sessions, [`admin`] shows what [`stats`] and [`latency`]
+//! count. [`clock`] reads the clocks, [`config`] the environment, [`metrics`] names what is measured: each alone.
 #![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod latency;
-pub mod metrics;
-pub mod stats;
 pub mod event;
 pub mod feed;
-pub mod outbox;
-pub mod shard;
+pub mod latency;
 pub mod listener;
+pub mod metrics;
+pub mod outbox;
+pub mod server;
 pub mod session;
+pub mod shard;
+pub mod stats;

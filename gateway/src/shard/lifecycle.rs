@@ -260,13 +260,14 @@ impl Shard {
         self.sessions.is_empty()
     }
 
-    /// Ends what is left, at the end of a drain.
+    /// Ends what is left, at the end of a drain. Returns how many never got their close frame.
     pub(super) fn cut(&mut self) -> usize {
-        let keys: Vec<SessionKey> = self.sessions.iter().map(|(_, session)| session.key).collect();
-        for key in &keys {
+        let left: Vec<(SessionKey, bool)> =
+            self.sessions.iter().map(|(_, session)| (session.key, session.outbox.is_closed())).collect();
+        for (key, _) in &left {
             self.end_session(*key, CloseReason::Drain);
         }
-        keys.len()
+        left.iter().filter(|(_, is_closed)| !is_closed).count()
     }
 
     /// The slowest sessions, by the age of their queues.

@@ -1,0 +1,105 @@
+//! `tickgate`: the gateway, and a demo of it.
+
+mod demo;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use tickgate_gateway::cli::{Cli, Command, RunArgs};
+use tickgate_gateway::config::load::log_filter;
+use tickgate_gateway::config::{ConfigErrors, ceiling};
+use tickgate_gateway::server;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+fn main() -> ExitCode {
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err((text, code)) => {
+            let _ = text.print();
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        Command::Run(args) => run(&args),
+        Command::Demo(args) => {
+            start_logs("warn");
+            demo::run(&args).map(|()| ExitCode::SUCCESS)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("tickgate: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let config = match args.load() {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Ok(ExitCode::from(ConfigErrors::EXIT_CODE));
+        }
+    };
+    if args.print_config {
+        print!("{}", config.masked().to_toml());
+        return Ok(ExitCode::SUCCESS);
+    }
+    start_logs("info");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = runtime.block_on(async { Signals::new() })?;
+    let terms = ceiling::memory_ceiling(&config);
+    let topics: Vec<&str> = config.feeds.iter().map(|feed| feed.topic.as_str()).collect();
+    tracing::info!(brokers = %config.kafka.brokers, ?topics, "reading");
+    tracing::info!(bytes = ceiling::sum(&terms), "memory ceiling:\n{}", ceiling::table(&terms));
+    let bound = server::bind(config)?;
+    let (listen, admin) = (bound.listen_addr(), bound.admin_addr());
+    let running = bound.start()?;
+    tracing::info!("clients: ws://{listen}/v1/stream   admin: http://{admin}/");
+    runtime.block_on(signals.next());
+    tracing::info!("stopping: a second signal exits at once");
+    let stopping = std::thread::spawn(move || running.stop());
+    runtime.block_on(async {
+        let stopped = tokio::task::spawn_blocking(move || stopping.join());
+        tokio::select! {
+            () = signals.next() => {
+                tracing::warn!("stopped at once");
+                std::process::exit(1);
+            }
+            stopped = stopped => {
+                let cut = stopped?.map_err(|_| anyhow::anyhow!("stopping panicked"))??;
+                tracing::info!(cut, "stopped");
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    })
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Logs to standard error: for people on a terminal, as JSON otherwise.
+fn start_logs(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_new(log_filter(default))
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        logs.with_target(false).init();
+    } else {
+        logs.json().init();
+    }
+}

@@ -1,0 +1,140 @@
+//! The composition root: binds everything, starts the threads, and stops them in order.
+
+use crate::admin::{Admin, AdminHandle, AdminState};
+use crate::config::Config;
+use crate::feed::request::Mailbox;
+use crate::feed::{self, Feed};
+use crate::listener;
+use crate::shard::{Shared, run};
+use crate::stats::Board;
+use anyhow::Context;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+
+/// Most shards: one bit each in the feed's sets of them.
+pub const SHARDS_MAX: usize = 64;
+/// Questions of the admin thread that a shard keeps waiting.
+const ADMIN_QUESTIONS: usize = 4;
+
+/// A gateway whose addresses are bound and which does not serve yet.
+#[allow(missing_debug_implementations)]
+pub struct Bound {
+    config: Arc<Config>,
+    listeners: Vec<std::net::TcpListener>,
+    admin: Admin,
+    listen: SocketAddr,
+}
+
+/// A serving gateway.
+#[allow(missing_debug_implementations)]
+pub struct Running {
+    board: Arc<Board>,
+    listen: SocketAddr,
+    shards: Vec<(oneshot::Sender<()>, JoinHandle<std::io::Result<usize>>)>,
+    feed: Feed,
+    admin: AdminHandle,
+}
+
+/// Binds the addresses of a gateway.
+///
+/// # Errors
+/// When an address is taken or may not be bound.
+pub fn bind(config: Config) -> anyhow::Result<Bound> {
+    let shards = config.shard_count().min(SHARDS_MAX);
+    let listeners = listener::bind(config.listen, shards)
+        .with_context(|| format!("cannot listen on {}: choose another with --listen", config.listen))?;
+    let listen = listeners[0].local_addr()?;
+    let admin = Admin::bind(config.admin)
+        .with_context(|| format!("cannot listen on {}: choose another with --admin", config.admin))?;
+    Ok(Bound { config: Arc::new(config), listeners, admin, listen })
+}
+
+impl Bound {
+    /// Where clients connect.
+    pub fn listen_addr(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where metrics and health are.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.local_addr()
+    }
+
+    /// Starts every thread.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the configuration or a thread cannot be started.
+    pub fn start(self) -> anyhow::Result<Running> {
+        let Self { config, listeners, admin, listen } = self;
+        let board = Arc::new(Board::new(listeners.len()));
+        let prepared = feed::prepare(&config).context("kafka")?;
+        let shared = Shared {
+            config: config.clone(),
+            board: board.clone(),
+            sessions: Arc::new(AtomicUsize::new(0)),
+            wake_feed: prepared.waker(),
+        };
+        let mut shards = Vec::new();
+        let (mut mailboxes, mut inboxes, mut questions) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, listener) in listeners.into_iter().enumerate() {
+            let mailbox = Arc::new(Mailbox::default());
+            let (inbox_in, inbox) = mpsc::channel(config.session.inbox_batches);
+            let (question, admin) = mpsc::channel(ADMIN_QUESTIONS);
+            let (stop, stopped) = oneshot::channel();
+            mailboxes.push(mailbox.clone());
+            inboxes.push(inbox_in);
+            questions.push(question);
+            let parts = run::Parts { id, shared: shared.clone(), mailbox, inbox, listener, admin, stop: stopped };
+            let thread =
+                std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || run::run(parts))?;
+            shards.push((stop, thread));
+        }
+        let feed = prepared.start(feed::Parts { config: config.clone(), board: board.clone(), mailboxes, inboxes })?;
+        let admin = admin.spawn(AdminState { config, board: board.clone(), shards: questions })?;
+        Ok(Running { board, listen, shards, feed, admin })
+    }
+}
+
+impl Running {
+    /// Where clients connect.
+    pub fn listen_addr(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where metrics and health are.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.local_addr()
+    }
+
+    /// The scoreboard.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// Drains and stops: readiness off, sessions told and closed over the configured time, then the feed, then the
+    /// admin listener. Returns how many sessions had to be cut.
+    ///
+    /// # Errors
+    /// When a shard had failed.
+    pub fn stop(self) -> anyhow::Result<usize> {
+        self.board.draining.store(true, Ordering::Relaxed);
+        let threads: Vec<_> = self
+            .shards
+            .into_iter()
+            .map(|(stop, thread)| {
+                let _ = stop.send(());
+                thread
+            })
+            .collect();
+        let mut cut = 0;
+        for thread in threads {
+            cut += thread.join().map_err(|_| anyhow::anyhow!("a shard panicked"))??;
+        }
+        self.feed.stop();
+        self.admin.stop();
+        Ok(cut)
+    }
+}
