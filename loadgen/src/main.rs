@@ -19,6 +19,7 @@ use tickgate_load::watch::{WatchError, WatchOptions, watch};
 use tickgate_load::{LiveStats, asserts};
 use tickgate_protocol::command::is_symbol_or_pattern;
 use tickgate_protocol::{Channel, Depth, OnSlow};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The run took place and failed: events lost, sessions lost, an assertion broken, the generator late.
 const EXIT_FAILED: u8 = 1;
@@ -28,6 +29,8 @@ const EXIT_USAGE: u8 = 64;
 const EXIT_UNAVAILABLE: u8 = 69;
 /// A file cannot be written.
 const EXIT_CANNOT_CREATE: u8 = 73;
+/// Stopped twice: what shells say of Ctrl-C.
+const EXIT_INTERRUPTED: i32 = 130;
 
 const AFTER_HELP: &str = "\
 Exit status: 0 passed; 1 failed (run: events lost without a gap, sessions lost, the generator late, an assertion \
@@ -291,7 +294,8 @@ async fn run(plan: Plan) -> Result<Report, FleetError> {
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let progress = progress::Progress::new(&plan);
     let mut running = Box::pin(fleet::run(plan, stopped, Arc::clone(&live)));
-    let mut signal = Box::pin(tokio::signal::ctrl_c());
+    let mut signals = Signals::new();
+    let mut is_stopping = false;
     let mut tick = tokio::time::interval(progress.interval());
     loop {
         tokio::select! {
@@ -299,15 +303,13 @@ async fn run(plan: Plan) -> Result<Report, FleetError> {
                 progress.finish();
                 return report;
             }
-            _ = &mut signal => {
-                // The second one ends the program the usual way.
+            () = signals.next() => {
+                if is_stopping {
+                    // Asked twice: at once, without a report.
+                    std::process::exit(EXIT_INTERRUPTED);
+                }
+                is_stopping = true;
                 stop.send_replace(true);
-                signal = Box::pin(tokio::signal::ctrl_c());
-                tokio::spawn(async {
-                    if tokio::signal::ctrl_c().await.is_ok() {
-                        std::process::exit(130);
-                    }
-                });
             }
             _ = tick.tick() => progress.show(&live.view()),
         }
@@ -381,10 +383,11 @@ fn watch_command(args: WatchArgs) -> Result<ExitCode, Failure> {
         return Err(failure(EXIT_USAGE)(anyhow::anyhow!("`{bad}` is neither a symbol nor a pattern")));
     }
     let ended = runtime()?.block_on(async {
+        let mut signals = Signals::new();
         let mut out = BufWriter::new(io::stdout().lock());
         tokio::select! {
             ended = watch(&options, &mut out) => ended,
-            _ = tokio::signal::ctrl_c() => Ok(()),
+            () = signals.next() => Ok(()),
         }
     });
     match ended {
@@ -397,6 +400,30 @@ fn watch_command(args: WatchArgs) -> Result<ExitCode, Failure> {
                 _ => EXIT_CANNOT_CREATE,
             };
             Err(Failure { exit, error: error.into() })
+        }
+    }
+}
+
+/// Requests to stop: Ctrl-C and SIGTERM, listened to from its making on.
+struct Signals([Option<Signal>; 2]);
+
+impl Signals {
+    fn new() -> Self {
+        // Where signals cannot be had, the program ends by them the usual way.
+        Self([SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok()))
+    }
+
+    async fn next(&mut self) {
+        async fn one(signal: &mut Option<Signal>) {
+            match signal {
+                Some(signal) => _ = signal.recv().await,
+                None => std::future::pending().await,
+            }
+        }
+        let [interrupt, terminate] = &mut self.0;
+        tokio::select! {
+            () = one(interrupt) => {}
+            () = one(terminate) => {}
         }
     }
 }

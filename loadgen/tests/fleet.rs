@@ -18,7 +18,7 @@ async fn run_until(plan: Plan, enough: impl Fn(&LiveView) -> bool) -> Report {
     let give_up = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
         tokio::select! {
-            report = &mut running => return report.unwrap(),
+            report = &mut running => return report.expect("the run takes place"),
             _ = look.tick() => {
                 let view = live.view();
                 if enough(&view) {

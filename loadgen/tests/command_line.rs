@@ -1,0 +1,150 @@
+//! The program itself: exit statuses, files, and what a shell sees.
+
+mod fake_gateway;
+
+use fake_gateway::{Fault, start, url};
+use std::net::SocketAddr;
+use std::process::{Command, Output, Stdio};
+
+fn load(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tickgate-load"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Runs the program beside a stand-in for the gateway.
+fn beside(fault: Fault, arguments: impl FnOnce(&str) -> Vec<String> + Send + 'static) -> Output {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let url = url(start(fault).await);
+        let arguments = arguments(&url);
+        let run = move || load(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).output().unwrap();
+        tokio::task::spawn_blocking(run).await.unwrap()
+    })
+}
+
+fn run_arguments(url: &str, more: &[&str]) -> Vec<String> {
+    let start = ["run", "--url", url, "-c", "5", "--for", "300ms", "--warmup", "0s", "--discover", "50ms"];
+    start.iter().chain(more).map(|s| (*s).to_owned()).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn a_run_leaves_a_report_and_percentiles() {
+    let folder = std::env::temp_dir().join(format!("tickgate-load-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let report = folder.join("report.json");
+    let path = report.display().to_string();
+    let output =
+        beside(Fault::None, move |url| run_arguments(url, &["--out", &path, "--assert", "unannounced==0"]));
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).contains("PASSED"), "{}", text(&output.stdout));
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    assert_eq!((&json["schema"], &json["passed"]), (&1.into(), &true.into()));
+    assert!(json["command"].as_array().unwrap().iter().any(|a| a == "--assert"));
+    let percentiles = std::fs::read_to_string(report.with_extension("hgrm")).unwrap();
+    assert!(percentiles.contains("Percentile") && percentiles.contains("#[Max"), "{percentiles}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_failed_run_says_why_and_exits_1() {
+    let output = beside(Fault::Loses, |url| run_arguments(url, &[]));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("unannounced losses"), "{}", text(&output.stdout));
+    let output = beside(Fault::None, |url| run_arguments(url, &["--assert", "p99<1ns"]));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("assertion failed: p99<1ns is "), "{}", text(&output.stdout));
+}
+
+#[test]
+fn usage_errors_exit_64() {
+    for (arguments, message) in [
+        (vec!["run"], "--url"),
+        (vec!["fly"], "unrecognized subcommand"),
+        (vec!["run", "--url", "wss://x"], "TLS is not supported yet"),
+        (vec!["run", "--url", "x", "--assert", "p99<5"], "a time needs a unit"),
+        (vec!["run", "--url", "x", "--personas", "lazy=1%"], "no such persona"),
+        (
+            vec!["run", "--url", "x", "--connections", "0", "--depth", "3"],
+            "at least one connection; the depth",
+        ),
+        (vec!["run", "--url", "x", "--symbols-file", "/no/such/file"], "cannot read /no/such/file"),
+        (vec!["watch", "--url", "x", "--symbols", "A*B"], "neither a symbol nor a pattern"),
+        (vec!["watch", "--url", "x", "--symbols", "A", "--channels", "bars"], "there are trades"),
+    ] {
+        let output = load(&arguments).output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(message), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn an_unreachable_gateway_exits_69() {
+    let nobody = nobody().to_string();
+    for arguments in [
+        vec!["run", "--url", &nobody, "--for", "10ms"],
+        vec!["run", "--url", &nobody, "--for", "10ms", "--warmup", "0s", "--symbols", "A", "-c", "2"],
+        vec!["watch", "--url", &nobody, "--symbols", "A", "--once"],
+    ] {
+        let output = load(&arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(69), "{arguments:?}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("cannot connect to"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn help_is_a_manual() {
+    let output = load(&["run", "--help"]).output().unwrap();
+    let help = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0));
+    for part in ["PHASES", "PERSONAS", "FIGURES TO ASSERT", "EXAMPLES", "--symbols-per-client"] {
+        assert!(help.contains(part), "{part} is missing in\n{help}");
+    }
+}
+
+/// `watch … | head`: the reader goes away, and that is no error.
+#[test]
+fn a_pipe_that_closes_is_a_quiet_end() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = runtime.block_on(async { url(start(Fault::None).await) });
+    let mut child = load(&["watch", "--url", &url, "--symbols", "*"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+}
+
+#[test]
+fn an_interrupt_ends_with_the_report_of_what_was_measured() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = runtime.block_on(async { url(start(Fault::None).await) });
+    let arguments = ["run", "--url", &url, "-c", "2", "--for", "1h", "--warmup", "0s", "--symbols", "S01"];
+    let mut child = load(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The first progress line says that the program is up and listens to signals.
+    let mut lines = io_lines(child.stderr.take().unwrap());
+    assert!(lines.next().unwrap().contains("sessions"), "a progress line");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let summary = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{summary}");
+    assert!(summary.contains("PASSED (stopped before its time)"), "{summary}");
+}
+
+fn io_lines(stderr: std::process::ChildStderr) -> impl Iterator<Item = String> {
+    use std::io::BufRead as _;
+    std::io::BufReader::new(stderr).lines().map_while(Result::ok)
+}
