@@ -87,12 +87,18 @@ impl Bound {
             mailboxes.push(mailbox.clone());
             inboxes.push(inbox_in);
             questions.push(question);
-            let parts = run::Parts { id, shared: shared.clone(), mailbox, inbox, listener, admin, stop: stopped };
+            let parts =
+                run::Parts { id, shared: shared.clone(), mailbox, inbox, listener, admin, stop: stopped };
             let thread =
                 std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || run::run(parts))?;
             shards.push((stop, thread));
         }
-        let feed = prepared.start(feed::Parts { config: config.clone(), board: board.clone(), mailboxes, inboxes })?;
+        let feed = prepared.start(feed::Parts {
+            config: config.clone(),
+            board: board.clone(),
+            mailboxes,
+            inboxes,
+        })?;
         let admin = admin.spawn(AdminState { config, board: board.clone(), shards: questions })?;
         Ok(Running { board, listen, shards, feed, admin })
     }
