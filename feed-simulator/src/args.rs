@@ -163,8 +163,9 @@ pub(crate) struct Kafka {
     /// How long records are collected before a batch is sent
     #[arg(long, default_value_t = 1, value_name = "MS")]
     pub(crate) linger_ms: u32,
-    /// How many brokers have to confirm a record
-    #[arg(long, default_value = "1", value_parser = ["0", "1", "all"])]
+    /// How many brokers have to confirm a record; with `all`, records keep their order and are never doubled even when
+    /// connections break
+    #[arg(long, default_value = "all", value_parser = ["0", "1", "all"])]
     pub(crate) acks: String,
     /// How long to wait for a broker at the start
     #[arg(long, default_value = "10s", value_parser = duration, value_name = "TIME")]

@@ -50,7 +50,8 @@ pub struct ProducerConfig {
     pub event_clock: EventClock,
     /// How long librdkafka collects records before it sends a batch, in milliseconds.
     pub linger_ms: u32,
-    /// `acks` of the producer: `0`, `1` or `all`.
+    /// `acks` of the producer: `0`, `1` or `all`. With `all` the producer is idempotent: what is sent again after a broken
+    /// connection is neither doubled nor out of order.
     pub acks: String,
     /// How long to wait for a broker at the start.
     pub connect_timeout: Duration,
@@ -61,7 +62,7 @@ pub struct ProducerConfig {
 }
 
 impl ProducerConfig {
-    /// Real time, 4 partitions created when missing, 1 ms of linger, no end.
+    /// Real time, 4 partitions created when missing, 1 ms of linger, idempotent, no end.
     pub fn new(brokers: impl Into<String>, topic: impl Into<String>) -> Self {
         Self {
             brokers: brokers.into(),
@@ -72,7 +73,7 @@ impl ProducerConfig {
             duration: None,
             event_clock: EventClock::Recorded,
             linger_ms: 1,
-            acks: "1".to_owned(),
+            acks: "all".to_owned(),
             connect_timeout: Duration::from_secs(10),
             flush_timeout: Duration::from_secs(15),
             properties: Vec::new(),
@@ -86,6 +87,7 @@ impl ProducerConfig {
             .set("client.id", "tickgate-sim")
             .set("linger.ms", self.linger_ms.to_string())
             .set("acks", &self.acks)
+            .set("enable.idempotence", if self.acks == "all" { "true" } else { "false" })
             // What may be in flight: enough for a second of a fierce burst, and a bound on memory.
             .set("queue.buffering.max.messages", "200000")
             .set("queue.buffering.max.kbytes", "65536")

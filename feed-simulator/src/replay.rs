@@ -1,7 +1,7 @@
 //! Recorded files as a stream of ticks, with the time between them as it was recorded.
 //!
-//! Each format has its reader; all are streams, so a file's size does not matter. merging puts several files in the order of
-//! their times. What a reader leaves out is counted by kind ([`Replay::skipped`]); what it cannot read is an error with file and
+//! Each format has its reader; all are streams, so a file's size does not matter. Several files are merged
+//! by their times. What a reader leaves out is counted by kind ([`Replay::skipped`]); what it cannot read is an error with file and
 //! line.
 
 mod binance;

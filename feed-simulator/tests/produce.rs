@@ -268,3 +268,26 @@ fn a_source_that_fails_ends_the_run_after_delivering_what_it_gave() {
     assert!(matches!(&error, ProduceError::Source(_)), "{error}");
     assert_eq!(broker.high_watermark(&config.topic, 0).unwrap(), 20);
 }
+
+/// Connections that break in the middle make librdkafka send again; with `acks=all` that neither doubles nor reorders records.
+#[test]
+fn broken_connections_cost_neither_order_nor_records() {
+    let broker = embedded();
+    let mut config = ProducerConfig::new(broker.bootstrap(), topic());
+    config.speed = Speed::Max;
+    config.partitions = 1;
+    config.properties = vec![("retry.backoff.ms".into(), "10".into()), ("linger.ms".into(), "0".into())];
+    let count = 4_000;
+    let mut given = 0;
+    let source = model(Preset::CryptoPerp, 5, 1_000.0).take(count).inspect(|_| {
+        given += 1;
+        if given % 1_000 == 500 {
+            broker.faults().drop_connections().unwrap();
+        }
+    });
+    let report = send(source, &config).unwrap();
+    assert_eq!((report.delivered, report.delivery_errors), (4_000, 0), "{report}");
+    assert_eq!(broker.high_watermark(&config.topic, 0).unwrap(), 4_000);
+    let got = consume(&config, 4_000).into_iter().map(|(_, _, value)| without_send_time(&value));
+    assert!(got.eq(model(Preset::CryptoPerp, 5, 1_000.0).take(count).map(|timed| timed.tick)));
+}

@@ -63,7 +63,7 @@ pub(crate) const ARRIVALS: ArrivalSpec = ArrivalSpec {
     cross: 0.1,
     batch: Batch { exponent: 1.2, prints_max: 400, gap_ns: 12_000.0 },
     modulation: ModulationSpec { sigma: 0.3, time_s: 60.0, shared: 0.5, session: None },
-    burst: BurstSpec { every_s: 60.0, share: 0.15, decay_s: 0.08 },
+    burst: BurstSpec { every_s: 60.0, share: 0.15, decay_s: 0.08, market: 0.3 },
 };
 
 pub(crate) const MARKET: MarketSpec = MarketSpec {

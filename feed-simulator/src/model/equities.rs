@@ -119,15 +119,15 @@ const KNOWN: &[(&str, f64)] = &[
 
 pub(crate) const ARRIVALS: ArrivalSpec = ArrivalSpec {
     kernels: [
-        Kernel { delay_s: 0.005, children: 0.3 },
-        Kernel { delay_s: 0.1, children: 0.3 },
+        Kernel { delay_s: 0.005, children: 0.22 },
+        Kernel { delay_s: 0.1, children: 0.38 },
         Kernel { delay_s: 4.0, children: 0.2 },
     ],
     mark_power: 0.4,
     cross: 0.15,
-    batch: Batch { exponent: 1.2, prints_max: 400, gap_ns: 12_000.0 },
+    batch: Batch { exponent: 1.2, prints_max: 400, gap_ns: 15_000.0 },
     modulation: ModulationSpec { sigma: 0.4, time_s: 300.0, shared: 0.4, session: None },
-    burst: BurstSpec { every_s: 30.0, share: 0.05, decay_s: 0.08 },
+    burst: BurstSpec { every_s: 30.0, share: 0.05, decay_s: 0.08, market: 0.5 },
 };
 
 pub(crate) const MARKET: MarketSpec = MarketSpec {

@@ -51,7 +51,7 @@ pub(crate) const ARRIVALS: ArrivalSpec = ArrivalSpec {
     cross: 0.15,
     batch: Batch { exponent: 1.2, prints_max: 400, gap_ns: 12_000.0 },
     modulation: ModulationSpec { sigma: 0.2, time_s: 300.0, shared: 0.5, session: Some(SESSION) },
-    burst: BurstSpec { every_s: 30.0, share: 0.03, decay_s: 0.08 },
+    burst: BurstSpec { every_s: 30.0, share: 0.03, decay_s: 0.08, market: 0.5 },
 };
 
 pub(crate) const MARKET: MarketSpec = MarketSpec {

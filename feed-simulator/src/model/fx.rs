@@ -61,7 +61,7 @@ pub(crate) const ARRIVALS: ArrivalSpec = ArrivalSpec {
     cross: 0.1,
     batch: Batch { exponent: 1.2, prints_max: 1, gap_ns: 0.0 },
     modulation: ModulationSpec { sigma: 0.9, time_s: 1_800.0, shared: 0.5, session: None },
-    burst: BurstSpec { every_s: 1_800.0, share: 0.1, decay_s: 0.8 },
+    burst: BurstSpec { every_s: 1_800.0, share: 0.1, decay_s: 0.8, market: 0.1 },
 };
 
 pub(crate) const MARKET: MarketSpec = MarketSpec {

@@ -29,7 +29,7 @@ pub(crate) struct Kernel {
     pub(crate) children: f64,
 }
 
-/// Bursts that hit all symbols of a group at once: news.
+/// Bursts that hit all symbols of a group, or of the market, at once: news.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BurstSpec {
     /// Mean time between two bursts of one group in seconds.
@@ -38,6 +38,8 @@ pub(crate) struct BurstSpec {
     pub(crate) share: f64,
     /// Decay time of a burst in seconds.
     pub(crate) decay_s: f64,
+    /// Share of a group's bursts that hit all other groups at the same time.
+    pub(crate) market: f64,
 }
 
 /// Everything that decides when orders come.
@@ -177,15 +179,29 @@ impl Arrivals {
 
     fn draw_burst(&mut self) {
         self.burst_ns = if self.burst_immigrants > 0.0 {
-            let every_s = self.spec.burst.every_s / self.group_sums.len() as f64;
-            self.now_ns + exponential_ns(every_s, &mut self.rng)
+            self.now_ns + exponential_ns(self.spec.burst.every_s / self.bursts(), &mut self.rng)
         } else {
             u64::MAX
         };
     }
 
+    /// Bursts of any kind for one burst of a group.
+    fn bursts(&self) -> f64 {
+        let market = self.spec.burst.market;
+        (1.0 - market) * self.group_sums.len() as f64 + market
+    }
+
     fn burst(&mut self) {
-        let group = self.rng.random_range(0..self.group_sums.len());
+        let groups = self.group_sums.len();
+        if self.rng.random::<f64>() * self.bursts() < self.spec.burst.market {
+            (0..groups).for_each(|group| self.burst_of(group));
+        } else {
+            let group = self.rng.random_range(0..groups);
+            self.burst_of(group);
+        }
+    }
+
+    fn burst_of(&mut self, group: usize) {
         let mean = self.burst_immigrants * self.popularity.group_weights()[group];
         for _ in 0..poisson(mean, &mut self.rng) {
             let at_ns = self.now_ns + exponential_ns(self.spec.burst.decay_s, &mut self.rng);
