@@ -21,10 +21,13 @@ use std::ffi::CString;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 struct Queue<C: ConsumerContext + 'static> {
     queue: NonNull<native::rd_kafka_queue_t>,
     consumer: Arc<BaseConsumer<C>>,
+    /// Set by a waker: the look without a wait that comes before each wait would swallow librdkafka's own sign.
+    is_woken: AtomicBool,
 }
 
 // SAFETY: librdkafka's queues are locked inside; the consumer is Send and Sync by itself.
@@ -56,6 +59,7 @@ pub struct Waker<C: ConsumerContext + 'static>(Arc<Queue<C>>);
 impl<C: ConsumerContext + 'static> Waker<C> {
     /// Ends the wait.
     pub fn wake(&self) {
+        self.0.is_woken.store(true, Ordering::Release);
         // SAFETY: the queue is alive as long as the reference count is held.
         unsafe { native::rd_kafka_queue_yield(self.0.queue.as_ptr()) }
     }
@@ -136,7 +140,8 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
     pub fn new(consumer: Arc<BaseConsumer<C>>, batch: usize) -> Option<Self> {
         // SAFETY: the client pointer is valid while `consumer` lives.
         let queue = NonNull::new(unsafe { native::rd_kafka_queue_new(consumer.client().native_ptr()) })?;
-        Some(Self { queue: Arc::new(Queue { queue, consumer }), messages: vec![ptr::null_mut(); batch] })
+        let queue = Arc::new(Queue { queue, consumer, is_woken: AtomicBool::new(false) });
+        Some(Self { queue, messages: vec![ptr::null_mut(); batch] })
     }
 
     /// What ends a wait.
@@ -151,7 +156,8 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
         // reference.
         unsafe {
             let client = self.queue.consumer.client().native_ptr();
-            let Some(from) = NonNull::new(native::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition))
+            let Some(from) =
+                NonNull::new(native::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition))
             else {
                 return false;
             };
@@ -164,7 +170,7 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
     /// Takes what has arrived, or waits up to `timeout_ms` for one record.
     pub fn take(&mut self, timeout_ms: i32) -> Records<'_> {
         let mut taken = self.take_now(0, self.messages.len());
-        if taken == 0 && timeout_ms > 0 {
+        if taken == 0 && timeout_ms > 0 && !self.queue.is_woken.swap(false, Ordering::Acquire) {
             // The batch call waits for as many as it may return, so wait for one alone.
             taken = self.take_now(timeout_ms, 1);
         }
@@ -186,7 +192,11 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
 }
 
 /// The broker's id of a topic as 128 bits; `None` when the topic does not exist or the broker does not tell in time.
-pub fn topic_id<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str, timeout_ms: i32) -> Option<u128> {
+pub fn topic_id<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    timeout_ms: i32,
+) -> Option<u128> {
     let topic = CString::new(topic).ok()?;
     let mut names = [topic.as_ptr()];
     // SAFETY: every object created here is destroyed here, results are read before their event is destroyed, and the
@@ -226,7 +236,9 @@ unsafe fn described_id(event: *mut native::rd_kafka_event_t) -> Option<u128> {
             return None;
         }
         let error = native::rd_kafka_TopicDescription_error(*topics);
-        if !error.is_null() && native::rd_kafka_error_code(error) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        if !error.is_null()
+            && native::rd_kafka_error_code(error) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
             return None;
         }
         let id = native::rd_kafka_TopicDescription_topic_id(*topics);
