@@ -254,7 +254,8 @@ fn file_stats(title: &str, files: &[impl AsRef<Path>], reading: &Reading) -> Res
     let mut ticks = Vec::new();
     let mut start_ns = None;
     while let Some(stamp) = source.next_message(&mut ticks)? {
-        let offset_ns = u64::try_from(stamp.time_ns - *start_ns.get_or_insert(stamp.time_ns)).unwrap_or(0);
+        let offset_ns =
+            u64::try_from(stamp.time_ns.saturating_sub(*start_ns.get_or_insert(stamp.time_ns))).unwrap_or(0);
         messages.add(offset_ns, 1);
         if !ticks.is_empty() {
             all.add(offset_ns, ticks.len() as u64);

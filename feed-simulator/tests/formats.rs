@@ -302,3 +302,12 @@ mod garbage {
         }
     }
 }
+
+#[test]
+fn absurd_times_are_survived() {
+    let folder = Folder::new();
+    let quote = "{\"stream\":\"x\",\"data\":{\"e\":\"bookTicker\",\"E\":9223372036854775807,\"s\":\"X\",\"b\":\"1\",\"B\":\"1\",\"a\":\"2\",\"A\":\"1\"}}";
+    let path =
+        folder.file("capture.txt", format!("-9223372036854775808 {quote}\n9223372036854775807 {quote}\n"));
+    assert_eq!(read(&path, Format::Binance).len(), 2);
+}

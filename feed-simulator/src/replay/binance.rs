@@ -134,7 +134,7 @@ impl Decoder {
         match line {
             Line { data: Some(event), .. } => self.event(&event, ticks),
             Line { last_update_id: Some(id), bids: Some(bids), asks: Some(asks), .. } => {
-                let event_ns = line.transaction_ms.or(line.event_ms).map(|ms| ms * NS_PER_MS);
+                let event_ns = line.transaction_ms.or(line.event_ms).map(|ms| ms.saturating_mul(NS_PER_MS));
                 self.snapshot(id, Book { bids, asks, snapshot: true }, event_ns, ticks)
             }
             _ => Err("`data` of a stream, or a snapshot with lastUpdateId, bids and asks".to_owned()),
@@ -188,7 +188,7 @@ impl Decoder {
         if !tickgate_protocol::is_symbol(event.s) {
             return Err("a symbol in s".to_owned());
         }
-        let event_ns = event.transaction_ms.unwrap_or(event.event_ms) * NS_PER_MS;
+        let event_ns = event.transaction_ms.unwrap_or(event.event_ms).saturating_mul(NS_PER_MS);
         let tick =
             Tick { symbol: Cow::Owned(event.s.to_owned()), event_ns: Some(event_ns), send_ns: None, body };
         if matches!(tick.body, Body::Book(_)) {
