@@ -257,7 +257,9 @@ impl Report {
             )?;
         }
         let latency = self.latency_of("all");
-        if latency.count == 0 {
+        if measured.events == 0 {
+            writeln!(out, "nothing was measured: no event came")?;
+        } else if latency.count == 0 {
             writeln!(out, "nothing was measured: {} events carried no send_ns", latency.unstamped)?;
         }
         if latency.negative + latency.beyond_1h > 0 {

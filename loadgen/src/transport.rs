@@ -14,6 +14,8 @@ use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tickgate_protocol::control::{STREAM_PATH, SUBPROTOCOL_JSON};
@@ -159,14 +161,10 @@ pub async fn open(
         .map_err(|_| ConnectError::Timeout(options.handshake_timeout))??;
     let (read, write) = stream.into_split();
     let pace = options.read_bytes_per_s.map(|bytes_per_s| Box::new(Pace::new(bytes_per_s)));
-    let mut socket = WebSocket::after_handshake(ReadSide { io: read, early, pace }, Role::Client);
-    socket.set_auto_pong(false);
-    socket.set_auto_close(false);
-    socket.set_max_message_size(MESSAGE_BYTES_MAX);
-    Ok((
-        Reader { frames: FragmentCollector::new(socket) },
-        Writer { io: write, pending: Vec::new(), sent: 0 },
-    ))
+    let taken = Arc::new(AtomicU64::new(0));
+    let side = ReadSide { io: read, early, pace, taken: Arc::clone(&taken) };
+    let reader = Reader { frames: Some(collector(side)), taken, given_bytes: 0, largest_bytes: 0 };
+    Ok((reader, Writer { io: write, pending: Vec::new(), sent: 0 }))
 }
 
 async fn connect(address: SocketAddr, options: &TransportOptions) -> io::Result<TcpStream> {
@@ -271,9 +269,24 @@ impl std::fmt::Debug for Text {
     }
 }
 
+fn collector(side: ReadSide) -> FragmentCollector<ReadSide> {
+    let mut socket = WebSocket::after_handshake(side, Role::Client);
+    socket.set_auto_pong(false);
+    socket.set_auto_close(false);
+    socket.set_max_message_size(MESSAGE_BYTES_MAX);
+    FragmentCollector::new(socket)
+}
+
 /// The reading half. It never writes.
 pub struct Reader {
-    frames: FragmentCollector<ReadSide>,
+    /// Always there, but for the moment in which its buffer is exchanged.
+    frames: Option<FragmentCollector<ReadSide>>,
+    /// Bytes that were read from the socket.
+    taken: Arc<AtomicU64>,
+    /// Bytes of the frames handed out, at least.
+    given_bytes: u64,
+    /// The largest message since the buffer was new.
+    largest_bytes: usize,
 }
 
 impl std::fmt::Debug for Reader {
@@ -291,7 +304,9 @@ impl Reader {
     /// # Errors
     /// When the connection ended without a close frame or the peer broke the WebSocket protocol.
     pub async fn message(&mut self) -> Result<Message, WebSocketError> {
-        let frame: Frame<'static> = self.frames.read_frame().await?;
+        let frames = self.frames.as_mut().ok_or(WebSocketError::ConnectionClosed)?;
+        let frame: Frame<'static> = frames.read_frame().await?;
+        self.account(frame.payload.len());
         Ok(match frame.opcode {
             // A text in fragments is put together by the collector without a check of the whole.
             OpCode::Text if frame.is_utf8() => Message::Text(Text(frame.payload)),
@@ -304,6 +319,29 @@ impl Reader {
             }
             OpCode::Pong | OpCode::Binary | OpCode::Continuation => Message::Other,
         })
+    }
+}
+
+impl Reader {
+    /// fastwebsockets keeps a buffer as large as the largest frame it ever read. With thousands of connections a burst
+    /// of large frames would stay in memory for good, so a buffer that has grown is exchanged for a new one as soon as
+    /// frames are small again and nothing waits in it.
+    fn account(&mut self, payload_bytes: usize) {
+        const GROWN_BYTES: usize = 64 << 10;
+        const SMALL_BYTES: usize = 16 << 10;
+        let header_bytes = match payload_bytes {
+            0..=125 => 2,
+            126..=0xffff => 4,
+            _ => 10,
+        };
+        // A message in fragments had more headers than counted here: then the sums never meet again, and the buffer stays.
+        self.given_bytes += (header_bytes + payload_bytes) as u64;
+        self.largest_bytes = self.largest_bytes.max(payload_bytes);
+        let is_empty = self.taken.load(Relaxed) == self.given_bytes;
+        if self.largest_bytes >= GROWN_BYTES && payload_bytes <= SMALL_BYTES && is_empty {
+            self.frames = self.frames.take().map(|frames| collector(frames.into_inner()));
+            self.largest_bytes = 0;
+        }
     }
 }
 
@@ -362,6 +400,8 @@ struct ReadSide {
     io: OwnedReadHalf,
     early: Bytes,
     pace: Option<Box<Pace>>,
+    /// Bytes handed to the frame reader so far.
+    taken: Arc<AtomicU64>,
 }
 
 impl AsyncRead for ReadSide {
@@ -370,17 +410,25 @@ impl AsyncRead for ReadSide {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if !this.early.is_empty() {
-            let n = this.early.len().min(buf.remaining());
-            buf.put_slice(&this.early[..n]);
-            this.early.advance(n);
+        let before = buf.filled().len();
+        ready!(self.poll_more(cx, buf))?;
+        self.taken.fetch_add((buf.filled().len() - before) as u64, Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl ReadSide {
+    fn poll_more(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let n = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early[..n]);
+            self.early.advance(n);
             return Poll::Ready(Ok(()));
         }
-        let Some(pace) = &mut this.pace else { return Pin::new(&mut this.io).poll_read(cx, buf) };
+        let Some(pace) = &mut self.pace else { return Pin::new(&mut self.io).poll_read(cx, buf) };
         let allowed = ready!(pace.poll_allowance(cx)).min(buf.remaining());
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(allowed));
-        ready!(Pin::new(&mut this.io).poll_read(cx, &mut part))?;
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut part))?;
         let n = part.filled().len();
         pace.allowance_bytes -= n;
         buf.advance(n);
@@ -431,6 +479,41 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Large frames, small frames, frames that share a read: whatever the buffer does, every message arrives whole.
+    #[tokio::test]
+    async fn messages_survive_the_exchange_of_the_buffer() {
+        use tickgate_protocol::frame::{Opcode, write_header};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, server) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let ((read, _write), mut server) = (client.unwrap().into_split(), server.unwrap().0);
+        let taken = Arc::new(AtomicU64::new(0));
+        let side = ReadSide { io: read, early: Bytes::new(), pace: None, taken: Arc::clone(&taken) };
+        let mut reader = Reader { frames: Some(collector(side)), taken, given_bytes: 0, largest_bytes: 0 };
+        for (sizes, is_exchanged) in [
+            (&[10, 70_000, 10][..], true),
+            (&[200_000, 65_535, 126, 125], true),
+            (&[70_000, 20_000], false),
+            (&[0, 0], true),
+        ] {
+            let mut bytes = Vec::new();
+            for (number, size) in sizes.iter().enumerate() {
+                write_header(&mut bytes, Opcode::Text, *size);
+                bytes.extend(std::iter::repeat_n(b'a' + number as u8, *size));
+            }
+            // Read while it is written: it is more than the socket holds.
+            let send = async { server.write_all(&bytes).await.unwrap() };
+            let receive = async {
+                for (number, size) in sizes.iter().enumerate() {
+                    let Ok(Message::Text(text)) = reader.message().await else { panic!("a text") };
+                    assert_eq!(text.as_bytes(), vec![b'a' + number as u8; *size]);
+                }
+            };
+            tokio::join!(send, receive);
+            assert_eq!(reader.largest_bytes < 64 << 10, is_exchanged, "after {sizes:?}");
+        }
+    }
 
     #[test]
     fn urls() {

@@ -1,5 +1,7 @@
 //! The convenient client and `watch`, against a stand-in for the gateway.
 
+#![allow(clippy::unwrap_used, reason = "a panic in a helper of a test is the report")]
+
 mod fake_gateway;
 
 use fake_gateway::{Fault, start, url};

@@ -1,5 +1,7 @@
 //! The program itself: exit statuses, files, and what a shell sees.
 
+#![allow(clippy::unwrap_used, reason = "a panic in a helper of a test is the report")]
+
 mod fake_gateway;
 
 use fake_gateway::{Fault, start, url};

@@ -1,5 +1,7 @@
 //! Whole runs against a stand-in for the gateway: what the report says of a good gateway and of bad ones.
 
+#![allow(clippy::unwrap_used, reason = "a panic in a helper of a test is the report")]
+
 mod fake_gateway;
 
 use fake_gateway::{Fault, start, url};
