@@ -1,1 +1,1 @@
-//! Benchmarks of the hot path
+//! Benchmarks of the hot path: see `benches/` beside this crate's manifest, and its README.

@@ -1,8 +1,7 @@
 //! The parts of librdkafka that its safe wrapper does not reach: one queue for the records of all partitions, drained
 //! in batches, and the ids of topics.
 //!
-//! Half the CPU of polling record by record (measured: `benches/README.md`), since a record is not wrapped, boxed and
-//! checked one at a time.
+//! Cheaper than polling record by record, since a record is not wrapped, boxed and checked one at a time.
 //!
 //! # Safety
 //! - A [`RecordQueue`] owns its native queue and holds the consumer that the queue belongs to, so the queue is
@@ -191,7 +190,8 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
     }
 }
 
-/// The broker's id of a topic as 128 bits; `None` when the topic does not exist or the broker does not tell in time.
+/// The broker's id of a topic as 128 bits, zero from a broker that gives none; `None` when the topic does not exist or
+/// no answer comes in time.
 pub fn topic_id<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
@@ -247,6 +247,6 @@ unsafe fn described_id(event: *mut native::rd_kafka_event_t) -> Option<u128> {
         }
         let high = native::rd_kafka_Uuid_most_significant_bits(id) as u64;
         let low = native::rd_kafka_Uuid_least_significant_bits(id) as u64;
-        Some((u128::from(high) << 64 | u128::from(low)).max(1))
+        Some(u128::from(high) << 64 | u128::from(low))
     }
 }
