@@ -16,7 +16,8 @@
 //! ```
 
 use crate::clock::now_ns;
-use crate::transport::{BadUrl, ConnectError, Message, Reader, Target, Text, TransportOptions, open};
+use crate::target::{BadUrl, Target};
+use crate::transport::{ConnectError, Message, Reader, Text, TransportOptions, open};
 use fastwebsockets::WebSocketError;
 use serde_json::{Value, json};
 use std::collections::VecDeque;

@@ -12,7 +12,7 @@ use crate::persona::Persona;
 use crate::plan::{ClientPlan, Plan, Popularity};
 use crate::report::{Generator, Measured, Report, SCHEMA};
 use crate::subscriber::{self, Shared};
-use crate::transport::{BadUrl, Target};
+use crate::target::{BadUrl, Target};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

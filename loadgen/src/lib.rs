@@ -10,7 +10,7 @@
 //! 4. [`client`] is the convenient client for tests and tools, [`book`] rebuilds an order book from its events,
 //!    [`watch`] prints events for a person.
 //!
-//! [`discover`] finds out which symbols there are, [`gateway_process`] what the gateway costs, [`machine`] where it ran.
+//! [`target`] is where a gateway is, [`discover`] finds out which symbols there are, [`gateway_process`] what the gateway costs, [`machine`] where it ran.
 #![deny(missing_docs, rustdoc::broken_intra_doc_links)]
 
 pub mod asserts;
@@ -29,6 +29,7 @@ pub mod report;
 pub mod scan;
 pub mod subscriber;
 pub mod tally;
+pub mod target;
 pub mod transport;
 pub mod verify;
 pub mod watch;

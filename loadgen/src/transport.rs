@@ -4,12 +4,13 @@
 //! must not be dropped before it is done: it forgets the bytes it took. So the reader never writes (pings are handed
 //! out, not answered inside the read), and whoever waits for a frame and a timer keeps the read future alive.
 
+use crate::target::Target;
 use bytes::{Buf, Bytes};
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{CONNECTION, HOST, RETRY_AFTER, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL};
 use hyper::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,74 +19,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tickgate_protocol::control::{STREAM_PATH, SUBPROTOCOL_JSON};
+use tickgate_protocol::control::SUBPROTOCOL_JSON;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 /// Largest message that is read, in bytes; the gateway sends at most 256 KiB unless one record needs more.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
-
-/// Where to connect: a `ws://host:port/path` URL, taken apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    host: String,
-    port: u16,
-    path: String,
-}
-
-/// A text that is no URL of a stream.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{url}`: {reason}; expected ws://HOST:PORT{STREAM_PATH}")]
-pub struct BadUrl {
-    url: String,
-    reason: &'static str,
-}
-
-impl Target {
-    /// Takes `url` apart. The scheme may be left out, a missing path is [`STREAM_PATH`].
-    ///
-    /// # Errors
-    /// [`BadUrl`] when the scheme is not `ws` or there is no host.
-    pub fn parse(url: &str) -> Result<Self, BadUrl> {
-        let bad = |reason| BadUrl { url: url.to_owned(), reason };
-        let full = if url.contains("://") { url.to_owned() } else { format!("ws://{url}") };
-        let uri: Uri = full.parse().map_err(|_| bad("not a URL"))?;
-        match uri.scheme_str() {
-            Some("ws") => {}
-            Some("wss") => return Err(bad("TLS is not supported yet")),
-            _ => return Err(bad("the scheme must be ws")),
-        }
-        let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| bad("the host is missing"))?;
-        let path = match uri.path_and_query().map(|p| p.as_str()) {
-            None | Some("" | "/") => STREAM_PATH,
-            Some(path) => path,
-        };
-        Ok(Self {
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port: uri.port_u16().unwrap_or(80),
-            path: path.to_owned(),
-        })
-    }
-
-    /// The address to connect to.
-    ///
-    /// # Errors
-    /// When the host has no address.
-    pub async fn resolve(&self) -> io::Result<SocketAddr> {
-        let mut addresses = lookup_host((self.host.as_str(), self.port)).await?;
-        addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))
-    }
-
-    fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-}
 
 /// How to connect.
 #[derive(Debug, Clone)]
@@ -182,7 +123,7 @@ async fn connect(address: SocketAddr, options: &TransportOptions) -> io::Result<
 }
 
 async fn handshake(target: &Target, stream: TcpStream) -> Result<(TcpStream, Bytes), ConnectError> {
-    let request = Request::get(&target.path)
+    let request = Request::get(target.path())
         .header(HOST, target.authority())
         .header(UPGRADE, "websocket")
         .header(CONNECTION, "Upgrade")
@@ -513,18 +454,5 @@ mod tests {
             tokio::join!(send, receive);
             assert_eq!(reader.largest_bytes < 64 << 10, is_exchanged, "after {sizes:?}");
         }
-    }
-
-    #[test]
-    fn urls() {
-        let target = |url| Target::parse(url).map(|t| (t.authority(), t.path)).map_err(|e| e.reason);
-        let ok = |authority: &str, path: &str| Ok((authority.to_owned(), path.to_owned()));
-        assert_eq!(target("ws://localhost:9000/v1/stream"), ok("localhost:9000", "/v1/stream"));
-        assert_eq!(target("127.0.0.1:9000"), ok("127.0.0.1:9000", "/v1/stream"));
-        assert_eq!(target("ws://[::1]:9000/"), ok("[::1]:9000", "/v1/stream"));
-        assert_eq!(target("ws://gateway/other?x=1"), ok("gateway:80", "/other?x=1"));
-        assert_eq!(target("wss://gateway"), Err("TLS is not supported yet"));
-        assert_eq!(target("http://gateway"), Err("the scheme must be ws"));
-        assert!(target("").is_err());
     }
 }

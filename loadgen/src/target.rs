@@ -1,0 +1,91 @@
+//! Where a gateway is: the parts of its URL.
+
+use hyper::Uri;
+use std::io;
+use std::net::SocketAddr;
+use tickgate_protocol::control::STREAM_PATH;
+use tokio::net::lookup_host;
+
+/// Where to connect: a `ws://host:port/path` URL, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    host: String,
+    port: u16,
+    path: String,
+}
+
+/// A text that is no URL of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{url}`: {reason}; expected ws://HOST:PORT{STREAM_PATH}")]
+pub struct BadUrl {
+    url: String,
+    reason: &'static str,
+}
+
+impl Target {
+    /// Takes `url` apart. The scheme may be left out, a missing path is [`STREAM_PATH`].
+    ///
+    /// # Errors
+    /// [`BadUrl`] when the scheme is not `ws` or there is no host.
+    pub fn parse(url: &str) -> Result<Self, BadUrl> {
+        let bad = |reason| BadUrl { url: url.to_owned(), reason };
+        let full = if url.contains("://") { url.to_owned() } else { format!("ws://{url}") };
+        let uri: Uri = full.parse().map_err(|_| bad("not a URL"))?;
+        match uri.scheme_str() {
+            Some("ws") => {}
+            Some("wss") => return Err(bad("TLS is not supported yet")),
+            _ => return Err(bad("the scheme must be ws")),
+        }
+        let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| bad("the host is missing"))?;
+        let path = match uri.path_and_query().map(|p| p.as_str()) {
+            None | Some("" | "/") => STREAM_PATH,
+            Some(path) => path,
+        };
+        Ok(Self {
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: uri.port_u16().unwrap_or(80),
+            path: path.to_owned(),
+        })
+    }
+
+    /// The address to connect to.
+    ///
+    /// # Errors
+    /// When the host has no address.
+    pub async fn resolve(&self) -> io::Result<SocketAddr> {
+        let mut addresses = lookup_host((self.host.as_str(), self.port)).await?;
+        addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))
+    }
+
+    /// Path and query.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Host and port, as in a `Host` header.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let target = |url| Target::parse(url).map(|t| (t.authority(), t.path)).map_err(|e| e.reason);
+        let ok = |authority: &str, path: &str| Ok((authority.to_owned(), path.to_owned()));
+        assert_eq!(target("ws://localhost:9000/v1/stream"), ok("localhost:9000", "/v1/stream"));
+        assert_eq!(target("127.0.0.1:9000"), ok("127.0.0.1:9000", "/v1/stream"));
+        assert_eq!(target("ws://[::1]:9000/"), ok("[::1]:9000", "/v1/stream"));
+        assert_eq!(target("ws://gateway/other?x=1"), ok("gateway:80", "/other?x=1"));
+        assert_eq!(target("wss://gateway"), Err("TLS is not supported yet"));
+        assert_eq!(target("http://gateway"), Err("the scheme must be ws"));
+        assert!(target("").is_err());
+    }
+}
