@@ -65,7 +65,7 @@ VERIFICATION
 EXAMPLES
   tickgate-load run --url ws://127.0.0.1:9000/v1/stream --connections 1000 --for 30s --assert 'p99<5ms'
   tickgate-load run --url ws://127.0.0.1:9000/v1/stream --connections 200 --personas stalled=5,slow=5@50000 \\
-      --on-slow skip --assert 'unannounced==0' --assert 'stalled.gaps>0' --out report.json";
+      --on-slow skip --assert 'unannounced==0' --assert 'stalled.gaps>0' --report report.json";
 
 const WATCH_HELP: &str = "\
 One row per event: its venue time, channel, symbol, price and size (quotes and books as bid | ask), the latency since
@@ -172,7 +172,7 @@ struct RunArgs {
 
     /// JSON report; its percentiles go to .hgrm files beside it
     #[arg(long, short = 'o', value_name = "FILE", help_heading = "Report")]
-    out: Option<PathBuf>,
+    report: Option<PathBuf>,
     /// What must hold, like 'p99<5ms' or 'stalled.gaps>0'; may be repeated
     #[arg(long = "assert", value_name = "FIGURE<BOUND", help_heading = "Report")]
     asserts: Vec<Assert>,
@@ -361,7 +361,7 @@ fn plan(args: RunArgs) -> anyhow::Result<(Plan, Option<PathBuf>, Vec<Assert>)> {
         lag_max_ms: ms(args.lag_max),
     };
     plan.check().map_err(|faults| anyhow::anyhow!(faults.join("; ")))?;
-    Ok((plan, args.out, args.asserts))
+    Ok((plan, args.report, args.asserts))
 }
 
 fn watch_command(args: WatchArgs) -> Result<ExitCode, Failure> {

@@ -46,7 +46,7 @@ fn a_run_leaves_a_report_and_percentiles() {
     let report = folder.join("report.json");
     let path = report.display().to_string();
     let output =
-        beside(Fault::None, move |url| run_arguments(url, &["--out", &path, "--assert", "unannounced==0"]));
+        beside(Fault::None, move |url| run_arguments(url, &["--report", &path, "--assert", "unannounced==0"]));
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
     assert!(text(&output.stdout).contains("PASSED"), "{}", text(&output.stdout));
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
