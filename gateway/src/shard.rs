@@ -8,6 +8,7 @@ pub mod answer;
 pub mod commands;
 pub mod flush;
 pub mod lifecycle;
+pub mod memory;
 pub mod run;
 pub mod table;
 pub mod timers;
@@ -17,7 +18,7 @@ use crate::config::Config;
 use crate::event::{Batch, Event, Item, Key, Stream};
 use crate::feed::request::{Mailbox, Request, SessionKey, Target};
 use crate::latency::{Recorder, Stage};
-use crate::outbox::{Bounds, Offer};
+use crate::outbox::{Bounds, Offer, Spares};
 use crate::session::{Life, Session};
 use crate::stats::{Board, ShardTotals};
 use rustc_hash::FxHashMap;
@@ -26,9 +27,10 @@ use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use memory::Memory;
 use table::Table;
-use tickgate_protocol::event::Tail;
 use tickgate_protocol::Position;
+use tickgate_protocol::event::Tail;
 use timers::Timers;
 use tokio::sync::Notify;
 
@@ -42,6 +44,8 @@ pub struct Shared {
     pub board: Arc<Board>,
     /// Sessions of all shards, those that are still shaking hands included.
     pub sessions: Arc<AtomicUsize>,
+    /// Subscriptions of all shards, those that wait for their answer included.
+    pub subscriptions: Arc<AtomicUsize>,
     /// Wakes the feed to look into the mailboxes.
     pub wake_feed: Arc<dyn Fn() + Send + Sync>,
 }
@@ -53,6 +57,9 @@ pub struct Shard {
     shared: Shared,
     mailbox: Arc<Mailbox>,
     bounds: Bounds,
+    memory: Memory,
+    /// Queues of sessions that are quiet.
+    spares: Spares,
     sessions: Slab<Session>,
     generation: u32,
     table: Table,
@@ -62,9 +69,10 @@ pub struct Shard {
     blocked: Vec<SessionKey>,
     /// Sessions that reached a bound in this pass.
     overflowed: Vec<u32>,
-    /// Sessions that subscribed while updates from before their snapshot were still due to others.
+    /// Sessions that subscribed while updates from before their snapshot were still due to others: an entry goes with
+    /// the next update of its stream, or with its subscription.
     joiners: FxHashMap<Key, SmallVec<[(SessionKey, Position); 2]>>,
-    /// Subscribes on their way to the feed, by what they ask for.
+    /// Subscribes on their way to the feed, by what they ask for; counted in what their requests hold.
     in_flight: FxHashMap<(Target, Stream), u32>,
     timers: Timers,
     timers_changed: Rc<Notify>,
@@ -72,8 +80,8 @@ pub struct Shard {
     write_buffer: Vec<u8>,
     read_buffer: Vec<u8>,
     stamps: Vec<crate::session::Stamp>,
-    /// Next record to read of every partition.
-    positions: Arc<[Position]>,
+    /// Last record read of every partition that has any.
+    positions: Vec<Position>,
     cursor: Rc<str>,
     feeds_json: Arc<str>,
     totals: ShardTotals,
@@ -94,6 +102,8 @@ impl Shard {
         };
         Self {
             id,
+            memory: Memory::new(&shared.config),
+            spares: Spares::default(),
             shared,
             mailbox,
             bounds,
@@ -110,8 +120,8 @@ impl Shard {
             write_buffer: Vec::new(),
             read_buffer: vec![0; 64 << 10],
             stamps: Vec::new(),
-            positions: Arc::from([]),
-            cursor: Rc::from(tickgate_protocol::cursor::encode(&[])),
+            positions: Vec::new(),
+            cursor: cursor(&[]),
             feeds_json: Arc::from("[]"),
             totals: ShardTotals::default(),
             recorder: Recorder::new(),
@@ -134,11 +144,15 @@ impl Shard {
                     }
                     Item::Gap(symbol, stream, gap) => self.announce(&symbol, stream, gap),
                     Item::Reply(reply) => self.answer(*reply, now_us),
-                    Item::Positions(positions) => {
-                        self.cursor = Rc::from(tickgate_protocol::cursor::encode(&positions));
-                        self.positions = positions;
+                    Item::Positions(next) => {
+                        self.positions = next.iter().filter_map(|next| before(*next)).collect();
+                        self.cursor = Rc::from(tickgate_protocol::cursor::encode(&self.positions));
                     }
                     Item::Feeds(json) => self.feeds_json = json,
+                }
+                if self.memory.queued_entries >= memory::QUEUED_ENTRIES_MAX {
+                    self.end_overflowed();
+                    self.flush_touched();
                 }
             }
             if events > 0 {
@@ -153,12 +167,14 @@ impl Shard {
     fn deliver(&mut self, event: &Arc<Event>, now_us: u32) {
         self.table.meet(&event.symbol);
         let joiners = if self.joiners.is_empty() { None } else { self.joiners.remove(&event.key()) };
-        let Self { table, sessions, touched, overflowed, bounds, .. } = self;
+        let Self { table, sessions, touched, overflowed, bounds, memory, spares, .. } = self;
         table.walk(event.symbol.id, event.stream, |target, subscriber| {
             let Some(session) = sessions.get_mut(subscriber.session as usize) else { return };
             let Some(sub) = session.subs.get(subscriber.sub) else { return };
             let is_prefix = matches!(target, Target::Prefix(_));
-            if is_prefix && !session.subs.wins(subscriber.sub, event.stream.channel, target, &event.symbol.name) {
+            if is_prefix
+                && !session.subs.wins(subscriber.sub, event.stream.channel, target, &event.symbol.name)
+            {
                 return;
             }
             let policy = sub.on_slow;
@@ -168,12 +184,14 @@ impl Shard {
                 Some((_, joined)) => Some(Tail { prev: Some(*joined), ..event.tail }),
                 None => None,
             };
-            if session.outbox.offer_with(event, tail, policy, now_us, bounds) == Offer::Overflow {
-                overflowed.push(subscriber.session);
-            }
             if !session.is_touched {
                 session.is_touched = true;
+                session.outbox.lend(spares);
                 touched.push(subscriber.session);
+            }
+            memory.queued_entries += 1;
+            if session.outbox.offer_with(event, tail, policy, now_us, bounds) == Offer::Overflow {
+                overflowed.push(subscriber.session);
             }
         });
     }
@@ -186,12 +204,13 @@ impl Shard {
         gap: tickgate_protocol::event::Gap,
     ) {
         self.table.meet(symbol);
-        let Self { table, sessions, touched, .. } = self;
+        let Self { table, sessions, touched, memory, .. } = self;
         table.walk(symbol.id, stream, |target, subscriber| {
             let Some(session) = sessions.get_mut(subscriber.session as usize) else { return };
             if !session.subs.wins(subscriber.sub, stream.channel, target, &symbol.name) {
                 return;
             }
+            memory.queued_entries += 1;
             session.outbox.announce(symbol, stream.channel, gap);
             if !session.is_touched {
                 session.is_touched = true;
@@ -245,15 +264,30 @@ impl Shard {
         let Some(session) = self.sessions.get(slot as usize) else { return self.cursor.clone() };
         let mut positions: Option<Vec<Position>> = None;
         session.outbox.owed_positions(|owed| {
-            let found = |p: &Position| p.epoch == owed.epoch && p.partition == owed.partition;
-            let at = self.positions.iter().position(found);
-            if let Some(at) = at.filter(|at| self.positions[*at].offset > owed.offset) {
-                let all = positions.get_or_insert_with(|| self.positions.to_vec());
-                all[at].offset = all[at].offset.min(owed.offset);
+            let all = positions.as_ref().unwrap_or(&self.positions);
+            let Some(at) = all.iter().position(|read| owed.is_at_or_before(*read)) else { return };
+            let all = positions.get_or_insert_with(|| self.positions.clone());
+            match before(owed) {
+                Some(given) => all[at] = given,
+                None => {
+                    all.remove(at);
+                }
             }
         });
-        positions.map_or_else(|| self.cursor.clone(), |all| Rc::from(tickgate_protocol::cursor::encode(&all)))
+        positions.map_or_else(|| self.cursor.clone(), |all| cursor(&all))
     }
+}
+
+/// The position before `next`; a cursor does not name a partition of which nothing was read.
+fn before(next: Position) -> Option<Position> {
+    next.offset.checked_sub(1).map(|offset| Position { offset, ..next })
+}
+
+/// The cursor of a client that was given everything before these positions, the next to read of each partition: a
+/// cursor names the last position given, and a partition of which nothing was given is not in it.
+fn cursor(next: &[Position]) -> Rc<str> {
+    let given = next.iter().filter(|p| p.offset > 0).map(|p| Position { offset: p.offset - 1, ..*p });
+    Rc::from(tickgate_protocol::cursor::encode(&given.collect::<Vec<_>>()))
 }
 
 /// Monotonic microseconds that wrap around every 71 minutes: only differences within the bounds of age are taken.
