@@ -121,7 +121,7 @@ impl Shard {
             read_buffer: vec![0; 64 << 10],
             stamps: Vec::new(),
             positions: Vec::new(),
-            cursor: cursor(&[]),
+            cursor: Rc::from(tickgate_protocol::cursor::encode(&[])),
             feeds_json: Arc::from("[]"),
             totals: ShardTotals::default(),
             recorder: Recorder::new(),
@@ -274,20 +274,13 @@ impl Shard {
                 }
             }
         });
-        positions.map_or_else(|| self.cursor.clone(), |all| cursor(&all))
+        positions.map_or_else(|| self.cursor.clone(), |all| Rc::from(tickgate_protocol::cursor::encode(&all)))
     }
 }
 
 /// The position before `next`; a cursor does not name a partition of which nothing was read.
 fn before(next: Position) -> Option<Position> {
     next.offset.checked_sub(1).map(|offset| Position { offset, ..next })
-}
-
-/// The cursor of a client that was given everything before these positions, the next to read of each partition: a
-/// cursor names the last position given, and a partition of which nothing was given is not in it.
-fn cursor(next: &[Position]) -> Rc<str> {
-    let given = next.iter().filter(|p| p.offset > 0).map(|p| Position { offset: p.offset - 1, ..*p });
-    Rc::from(tickgate_protocol::cursor::encode(&given.collect::<Vec<_>>()))
 }
 
 /// Monotonic microseconds that wrap around every 71 minutes: only differences within the bounds of age are taken.
