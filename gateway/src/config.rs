@@ -56,6 +56,10 @@ pub struct KafkaConfig {
     /// Price levels a side that are kept per book; the worst are dropped beyond it. The deepest real book seen has
     /// 9,352 levels in all.
     pub book_levels_max: usize,
+    /// Price levels that are kept over all books; at it no book grows.
+    pub book_levels_total_max: usize,
+    /// Bytes of encoded snapshots that are kept until the next update of what they show.
+    pub snapshots_bytes_max: usize,
     /// Last trades kept per symbol for `snapshot:N`.
     pub trades_kept: usize,
     /// How far to read back at start, in records per partition, so that snapshots exist at once.
@@ -90,10 +94,18 @@ pub struct LimitsConfig {
     pub sessions_max: usize,
     /// Subscriptions (symbols and patterns) per session.
     pub subscriptions_max: usize,
+    /// Subscriptions over all sessions.
+    pub subscriptions_total_max: usize,
+    /// Streams that somebody listens to: a symbol's channel in one depth and one interval of conflation.
+    pub streams_max: usize,
     /// Requests per second and session, with a burst of as many.
     pub requests_per_s: u32,
     /// Bytes of one message from a client.
     pub message_bytes_max: usize,
+    /// Bytes of requests that are half read or wait for their answer, over all sessions.
+    pub reading_bytes_total_max: usize,
+    /// Connections at once that have not finished their handshake.
+    pub handshakes_max: usize,
     /// Bytes of the HTTP request head.
     pub head_bytes_max: usize,
     /// Time for the HTTP request head, in milliseconds.
@@ -107,6 +119,8 @@ pub struct LimitsConfig {
 pub struct OutboxConfig {
     /// Bytes queued before `on_slow` acts; shared events count at full size.
     pub bytes_max: usize,
+    /// Bytes that slow sessions hold over all sessions, shared events at full size, before the largest ones end.
+    pub total_bytes_max: usize,
     /// Age of the oldest queued event before `on_slow` acts, in milliseconds of a socket that refuses bytes.
     pub age_max_ms: u64,
     /// Events queued before `on_slow` acts: an entry costs memory however small its event is.
@@ -130,6 +144,8 @@ pub struct SessionConfig {
     pub heartbeat_ms: u64,
     /// Batches from the feed that a shard may be behind before the feed conflates for it.
     pub inbox_batches: usize,
+    /// Bytes of events that a shard may be behind before the feed conflates for it.
+    pub inbox_bytes_max: usize,
     /// Origins that browsers may connect from; empty allows every origin.
     pub allowed_origins: Vec<String>,
 }
@@ -165,8 +181,10 @@ impl Default for KafkaConfig {
             brokers: "127.0.0.1:9092".to_owned(),
             properties: BTreeMap::new(),
             record_bytes_max: 1 << 20,
-            symbols_max: 100_000,
+            symbols_max: 20_000,
             book_levels_max: 20_000,
+            book_levels_total_max: 1_000_000,
+            snapshots_bytes_max: 32 << 20,
             trades_kept: 10,
             warm_up_records: 0,
             warm_up_s: 0,
@@ -194,11 +212,15 @@ impl Default for LimitsConfig {
         Self {
             sessions_max: 10_000,
             subscriptions_max: 5_000,
+            subscriptions_total_max: 500_000,
+            streams_max: 100_000,
             requests_per_s: 20,
             message_bytes_max: 256 << 10,
+            reading_bytes_total_max: 64 << 20,
+            handshakes_max: 2_048,
             head_bytes_max: 16 << 10,
             head_timeout_ms: 5_000,
-            unseen_symbols_max: 50_000,
+            unseen_symbols_max: 10_000,
         }
     }
 }
@@ -207,6 +229,7 @@ impl Default for OutboxConfig {
     fn default() -> Self {
         Self {
             bytes_max: 1 << 20,
+            total_bytes_max: 256 << 20,
             age_max_ms: 5_000,
             entries_max: 8_192,
             write_bytes_max: 64 << 10,
@@ -220,7 +243,12 @@ impl Default for OutboxConfig {
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { heartbeat_ms: 5_000, inbox_batches: 256, allowed_origins: Vec::new() }
+        Self {
+            heartbeat_ms: 5_000,
+            inbox_batches: 256,
+            inbox_bytes_max: 32 << 20,
+            allowed_origins: Vec::new(),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! An event as it travels from the feed to the sockets: encoded once, shared by reference count.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tickgate_protocol::event::{Gap, Tail};
 use tickgate_protocol::{Channel, ConflateMs, Depth, Position};
 
@@ -84,6 +85,12 @@ impl Event {
         (self.symbol.id, self.stream)
     }
 
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        // Two counts of references.
+        size_of::<Self>() + 2 * size_of::<usize>() + self.text.len()
+    }
+
     /// The newest event alone, without its tail.
     pub fn head(&self) -> &[u8] {
         &self.text[self.newest.0 as usize..self.newest.1 as usize]
@@ -115,7 +122,7 @@ pub enum Item {
     Gap(Arc<Symbol>, Stream, Gap),
     /// The answer to a session's request.
     Reply(Box<crate::feed::request::Reply>),
-    /// Position of the last record read of every partition, for cursors.
+    /// Position of the next record to read of every partition, or of what conflation holds back, for cursors.
     Positions(Arc<[Position]>),
     /// The state of every feed, as the JSON that heartbeats carry.
     Feeds(Arc<str>),
@@ -128,4 +135,54 @@ pub struct Batch {
     pub items: Vec<Item>,
     /// Gateway clock when the last of them was decoded, nanoseconds since the Unix epoch.
     pub decoded_ns: i64,
+    /// Its part of `session.inbox_bytes_max`, given back when the batch was handled.
+    pub held: Held,
+}
+
+impl Item {
+    /// Bytes of memory, shared events at full size.
+    pub fn bytes(&self) -> usize {
+        use crate::feed::request::{Answer, Reply, State};
+        let more = match self {
+            Self::Event(event) => event.bytes(),
+            Self::Gap(..) => 0,
+            Self::Reply(reply) => match &**reply {
+                Reply::Subscribed(_, answers) => answers
+                    .iter()
+                    .map(|answer| {
+                        let states = answer.states.iter().map(|state| {
+                            let events = state.events.iter().map(|event| event.bytes() + size_of::<Arc<Event>>());
+                            size_of::<State>() + events.sum::<usize>()
+                        });
+                        size_of::<Answer>() + states.sum::<usize>()
+                    })
+                    .sum(),
+                Reply::Resynced(.., snapshot) => snapshot.as_ref().map_or(0, |(event, _)| event.bytes()),
+            },
+            Self::Positions(positions) => size_of_val::<[Position]>(positions),
+            Self::Feeds(json) => json.len(),
+        };
+        size_of::<Self>() + more
+    }
+}
+
+/// Bytes of a bound that are taken for as long as this lives.
+#[derive(Debug, Default)]
+pub struct Held {
+    held: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Takes `bytes` of what `held` counts.
+    pub fn new(held: &Arc<AtomicUsize>, bytes: usize) -> Self {
+        held.fetch_add(bytes, Ordering::Relaxed);
+        Self { held: held.clone(), bytes }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }

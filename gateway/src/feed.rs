@@ -37,6 +37,8 @@ use std::thread::JoinHandle;
 use tickgate_protocol::record::RecordDecoder;
 use tracker::{Change, Look, Tracker};
 
+/// Bytes of events after which a batch goes out before all records taken are read: records can be large.
+const BATCH_BYTES: u64 = 4 << 20;
 /// Records taken at once.
 const RECORDS_PER_TAKE: usize = 1_000;
 /// Longest wait for a record, in milliseconds: what else is to be done is done in between.
@@ -137,7 +139,9 @@ impl Prepared {
         let waker = self.waker.clone();
         let reader = Reader::new(self, parts, changes, looks, stop.clone(), dead_letters);
         let threads = vec![
-            std::thread::Builder::new().name("feed-tracker".to_owned()).spawn(move || tracker.run(looks_out))?,
+            std::thread::Builder::new()
+                .name("feed-tracker".to_owned())
+                .spawn(move || tracker.run(looks_out))?,
             std::thread::Builder::new().name("feed".to_owned()).spawn(move || reader.run())?,
         ];
         Ok(Feed { waker, stop, threads })
@@ -169,6 +173,8 @@ fn client_config(config: &Config) -> ClientConfig {
         ("allow.auto.create.topics", "false"),
         // An offset that is gone is our business: what was lost must be announced.
         ("auto.offset.reset", "error"),
+        // Whether everything was read cannot be told by records alone.
+        ("enable.partition.eof", "true"),
         // The default of a second costs fifty times the throughput once a queue was full.
         ("fetch.queue.backoff.ms", "1"),
         ("fetch.wait.max.ms", "100"),
@@ -190,7 +196,9 @@ fn client_config(config: &Config) -> ClientConfig {
 fn producer_config(config: &Config) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &config.kafka.brokers).set("client.id", "tickgate-dead-letters");
-    let is_shared = |name: &str| ["sasl.", "ssl.", "security.", "socket.", "enable.ssl"].iter().any(|p| name.starts_with(p));
+    let is_shared = |name: &str| {
+        ["sasl.", "ssl.", "security.", "socket.", "enable.ssl"].iter().any(|p| name.starts_with(p))
+    };
     for (name, value) in config.kafka.properties.iter().filter(|(name, _)| is_shared(name)) {
         client.set(name, value);
     }
@@ -237,6 +245,10 @@ impl Reader {
             record_bytes_max: config.kafka.record_bytes_max,
             symbols_max: config.kafka.symbols_max,
             book_levels_max: config.kafka.book_levels_max,
+            book_levels_total_max: config.kafka.book_levels_total_max,
+            snapshots_bytes_max: config.kafka.snapshots_bytes_max,
+            streams_max: config.limits.streams_max,
+            answer_bytes_max: config.session.inbox_bytes_max,
             trades_kept: config.kafka.trades_kept,
             unseen_symbols_max: config.limits.unseen_symbols_max,
             allowed,
@@ -248,7 +260,11 @@ impl Reader {
             engine: Engine::new(engine_config, inboxes.len()),
             decoder: RecordDecoder::new(config.kafka.record_bytes_max),
             partitions: Partitions::new(&config.feeds, clock::mono_ms()),
-            outlets: inboxes.into_iter().enumerate().map(|(i, inbox)| Outlet::new(i, inbox)).collect(),
+            outlets: inboxes
+                .into_iter()
+                .enumerate()
+                .map(|(shard, inbox)| Outlet::new(shard, inbox, config.session.inbox_bytes_max))
+                .collect(),
             recorder: Recorder::new(),
             feeds_json: Arc::from(""),
             housekept_ms: 0,
@@ -271,7 +287,8 @@ impl Reader {
             }
             self.answer_requests();
             let now_ms = clock::mono_ms();
-            let wait_ms = self.engine.next_due_ms().map_or(WAIT_MS, |due| due.saturating_sub(now_ms).min(WAIT_MS));
+            let wait_ms =
+                self.engine.next_due_ms().map_or(WAIT_MS, |due| due.saturating_sub(now_ms).min(WAIT_MS));
             self.read(wait_ms);
             let now_ms = clock::mono_ms();
             self.engine.fire(now_ms);
@@ -282,6 +299,9 @@ impl Reader {
             for outlet in &mut self.outlets {
                 outlet.send(&mut self.engine, decoded_ns);
             }
+        }
+        if let Some(letters) = &self.dead_letters {
+            letters.flush();
         }
         self.publish();
     }
@@ -299,7 +319,7 @@ impl Reader {
     }
 
     fn read(&mut self, wait_ms: u64) {
-        let Self { queue, engine, decoder, partitions, recorder, dead_letters, looks, .. } = self;
+        let Self { queue, engine, decoder, partitions, recorder, dead_letters, looks, outlets, .. } = self;
         let records = queue.take(wait_ms as i32);
         if records.is_empty() {
             return;
@@ -307,17 +327,29 @@ impl Reader {
         let ingest_ns = clock::wall_ns();
         let now_ms = clock::mono_ms();
         let mut bad_logs = self.bad_logs;
+        let mut sent_bytes = engine.totals.encoded_bytes;
         for record in records.iter() {
             let Some((feed, partition)) = partitions.find(record.topic, record.partition) else { continue };
             if let Some(error) = record.error {
                 match error {
                     RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
                     | RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => {
-                        // A full channel means that a look is on its way anyway.
-                        let partition_id = record.partition as u32;
-                        let _ = looks.try_send(Look { feed, partition: partition_id, next: partition.next });
+                        // librdkafka leaves the partition alone from here on.
+                        partition.is_out_of_range = true;
+                        let look = Look { feed, partition: record.partition as u32, next: partition.next };
+                        // Repeated by the housekeeping until it is answered.
+                        let _ = looks.try_send(look);
                     }
-                    _ => tracing::debug!(?error, topic = record.topic, partition = record.partition, "partition"),
+                    RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                        // What stands at the end may be no record: a transaction's end, or what compaction left out.
+                        partition.next = partition.next.max(u64::try_from(record.offset).unwrap_or(0));
+                    }
+                    _ => tracing::debug!(
+                        ?error,
+                        topic = record.topic,
+                        partition = record.partition,
+                        "partition"
+                    ),
                 }
                 continue;
             }
@@ -328,12 +360,15 @@ impl Reader {
                 offset,
             };
             partition.next = offset + 1;
-            let append_ns = record.timestamp_ms.max(0).saturating_mul(1_000_000);
+            // Records without a timestamp (Kafka before 0.10) were appended when they were read, as far as we know.
+            let mut append_ns = ingest_ns;
             if record.timestamp_ms > 0 {
-                recorder.record(Stage::AppendToIngest, ingest_ns - append_ns);
+                append_ns = record.timestamp_ms.saturating_mul(1_000_000);
+                recorder.record(Stage::AppendToIngest, ingest_ns.saturating_sub(append_ns));
             }
             let arrival = Arrival { position, append_ns, ingest_ns, now_ms };
-            let mut dead_lettered = 0;
+            let ticks = engine.totals.ticks;
+            let mut reason = None;
             engine.record(decoder, &arrival, record.value, |error| {
                 bad_logs += 1;
                 if bad_logs <= BAD_LOGS_PER_10_S {
@@ -342,13 +377,18 @@ impl Reader {
                         "unreadable record"
                     );
                 }
-                if let Some(letters) = dead_letters {
-                    let sent = letters.send(error.label(), record.topic, record.partition, record.offset, record.value);
-                    dead_lettered += u64::from(sent);
-                }
+                reason.get_or_insert(error.label());
             });
-            engine.totals.dead_lettered += dead_lettered;
-            partitions.heard(feed, now_ms, engine.newest_event_ns());
+            if let (Some(letters), Some(reason)) = (&dead_letters, reason) {
+                letters.send(reason, &record);
+            }
+            let event_ns = engine.newest_event_ns().filter(|_| engine.totals.ticks != ticks);
+            partitions.heard(feed, now_ms, event_ns);
+            if engine.totals.encoded_bytes > sent_bytes + BATCH_BYTES {
+                sent_bytes = engine.totals.encoded_bytes;
+                let decoded_ns = clock::wall_ns();
+                outlets.iter_mut().for_each(|outlet| outlet.send(engine, decoded_ns));
+            }
         }
         self.bad_logs = bad_logs;
         recorder.record_n(Stage::IngestToDecoded, clock::wall_ns() - ingest_ns, records.len() as u64);
@@ -373,7 +413,14 @@ impl Reader {
             self.bad_logs = 0;
             self.bad_logs_since_ms = now_ms;
         }
-        let positions: Arc<[tickgate_protocol::Position]> = self.partitions.positions().into();
+        for look in self.partitions.looks() {
+            if self.looks.try_send(look).is_err() {
+                break;
+            }
+        }
+        let mut positions = self.partitions.positions();
+        self.engine.hold_back(&mut positions);
+        let positions: Arc<[tickgate_protocol::Position]> = positions.into();
         self.engine.broadcast(|| Item::Positions(positions.clone()));
         let feeds = self.partitions.feeds(now_ms);
         let json = serde_json::to_string(&feeds).unwrap_or_default();
@@ -388,6 +435,9 @@ impl Reader {
 
     fn publish(&mut self) {
         let totals = &mut self.engine.totals;
+        if let Some(letters) = &self.dead_letters {
+            (totals.dead_lettered, totals.dead_letters_lost) = letters.totals();
+        }
         totals.broker_errors = self.broker_errors.load(Ordering::Relaxed);
         totals.partitions = self.partitions.totals();
         totals.not_ready_because = self.partitions.not_ready(&self.config.feeds).unwrap_or_default();

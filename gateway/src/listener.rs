@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tickgate_protocol::control::{STREAM_PATH, SUBPROTOCOL_JSON};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 /// Connections beyond `limits.sessions_max` that are still answered with 503; further ones are dropped unread.
 const REFUSALS_AT_ONCE: usize = 256;
@@ -34,26 +35,33 @@ const RETRY_AFTER_S: &str = "5";
 /// # Errors
 /// When the address cannot be bound.
 pub fn bind(address: SocketAddr, count: usize) -> std::io::Result<Vec<std::net::TcpListener>> {
+    if address.port() != 0 {
+        // Sockets that share a port let a second gateway share it too, and take half of the first one's clients. One
+        // that does not share finds out whether somebody is there.
+        socket(address, false)?;
+    }
     let mut listeners: Vec<std::net::TcpListener> = Vec::with_capacity(count);
     for _ in 0..count {
         let address = match listeners.first() {
             Some(first) => first.local_addr()?,
             None => address,
         };
-        let socket = socket2::Socket::new(
-            socket2::Domain::for_address(address),
-            socket2::Type::STREAM,
-            Some(socket2::Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        // Alone, a shard needs no sharing, and a second gateway on the same port is told so.
-        socket.set_reuse_port(count > 1)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
+        let socket = socket(address, count > 1)?;
         socket.listen(4096)?;
         listeners.push(socket.into());
     }
     Ok(listeners)
+}
+
+/// A bound socket that does not listen yet.
+fn socket(address: SocketAddr, shares_port: bool) -> std::io::Result<socket2::Socket> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shares_port)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 /// Gives back the place of a connection that never became a session.
@@ -72,11 +80,15 @@ impl Drop for Place {
 
 /// Accepts connections for a shard.
 pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>) {
-    let (sessions, sessions_max) = {
+    let (sessions, sessions_max, handshakes) = {
         let shard = shard.borrow();
-        (shard.shared().sessions.clone(), shard.shared().config.limits.sessions_max)
+        let config = &shard.shared().config;
+        let handshakes = (config.limits.handshakes_max / config.shard_count()).max(1);
+        (shard.shared().sessions.clone(), config.limits.sessions_max, Arc::new(Semaphore::new(handshakes)))
     };
     loop {
+        // What is half shaken holds a request's head: whoever comes then waits in the kernel's queue.
+        let Ok(handshake) = handshakes.clone().acquire_owned().await else { return };
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -92,7 +104,11 @@ pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>) {
             continue;
         }
         let is_full = before >= sessions_max;
-        tokio::task::spawn_local(serve(socket, peer, shard.clone(), place, is_full));
+        let serve = serve(socket, peer, shard.clone(), place, is_full);
+        tokio::task::spawn_local(async move {
+            serve.await;
+            drop(handshake);
+        });
     }
 }
 
@@ -128,8 +144,9 @@ fn set_options(socket: &TcpStream, outbox: &crate::config::OutboxConfig) -> std:
         socket.set_send_buffer_size(outbox.send_buffer_bytes)?;
     }
     // A peer that vanished is found within a minute even when nothing is sent to it.
-    let keepalive =
-        socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10));
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(Duration::from_millis(outbox.stall_timeout_ms)))
 }

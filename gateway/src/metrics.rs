@@ -129,13 +129,19 @@ fn limits(config: &Config) -> Vec<(&'static str, f64)> {
         ("tickgate_limit_memory_bytes", ceiling::sum(&ceiling::memory_ceiling(config)) as f64),
         ("tickgate_limit_sessions", limits.sessions_max as f64),
         ("tickgate_limit_subscriptions", limits.subscriptions_max as f64),
+        ("tickgate_limit_subscriptions_all", limits.subscriptions_total_max as f64),
+        ("tickgate_limit_streams", limits.streams_max as f64),
+        ("tickgate_limit_reading_bytes", limits.reading_bytes_total_max as f64),
+        ("tickgate_limit_book_levels", kafka.book_levels_total_max as f64),
         ("tickgate_limit_symbols", kafka.symbols_max as f64),
         ("tickgate_limit_unseen_symbols", limits.unseen_symbols_max as f64),
         ("tickgate_limit_outbox_bytes", outbox.bytes_max as f64),
+        ("tickgate_limit_outbox_all_bytes", outbox.total_bytes_max as f64),
         ("tickgate_limit_outbox_entries", outbox.entries_max as f64),
         ("tickgate_limit_outbox_age_seconds", outbox.age_max_ms as f64 / 1e3),
         ("tickgate_limit_outbox_stall_seconds", outbox.stall_timeout_ms as f64 / 1e3),
         ("tickgate_limit_inbox_batches", session.inbox_batches as f64),
+        ("tickgate_limit_inbox_bytes", session.inbox_bytes_max as f64),
     ]
 }
 
@@ -150,10 +156,13 @@ fn shards(scrape: &Scrape, board: &Board) {
             dropped,
             held,
             queued_bytes,
+            slow_bytes,
+            reading_bytes,
             queue_age_max_ms: age_ms,
             sessions,
             sessions_opened,
             sessions_closed,
+            pressure_closes,
             refused,
             subscriptions,
             writes,
@@ -200,6 +209,9 @@ fn shards(scrape: &Scrape, board: &Board) {
         scrape.counter("tickgate_gaps_events_total", &[], gap_events);
 
         scrape.add("tickgate_outbox_queued_bytes", queued_bytes as f64);
+        scrape.add("tickgate_outbox_held_bytes", slow_bytes as f64);
+        scrape.add("tickgate_requests_reading_bytes", reading_bytes as f64);
+        scrape.counter("tickgate_sessions_pressure_closed_total", &[], pressure_closes);
         queue_age_max_ms = queue_age_max_ms.max(age_ms);
         scrape.counter("tickgate_socket_writes_total", &[], writes);
         scrape.counter("tickgate_socket_written_bytes_total", &[], written_bytes);
@@ -219,8 +231,10 @@ fn feed(scrape: &Scrape, board: &Board) {
         ("tickgate_feed_records_total", feed.records),
         ("tickgate_feed_record_bytes_total", feed.record_bytes),
         ("tickgate_feed_dead_letters_total", feed.dead_lettered),
+        ("tickgate_feed_dead_letters_lost_total", feed.dead_letters_lost),
         ("tickgate_feed_symbols_refused_total", feed.symbols_refused),
         ("tickgate_feed_events_encoded_total", feed.encoded),
+        ("tickgate_feed_encoded_bytes_total", feed.encoded_bytes),
         ("tickgate_feed_inbox_full_total", feed.inbox_full),
         ("tickgate_feed_overload_events_total", feed.overload_events),
         ("tickgate_feed_lost_offsets_total", feed.lost_offsets),
@@ -240,6 +254,7 @@ fn feed(scrape: &Scrape, board: &Board) {
     }
     scrape.gauge("tickgate_feed_symbols_known", &[], feed.symbols as f64);
     scrape.gauge("tickgate_feed_books_kept", &[], feed.books as f64);
+    scrape.gauge("tickgate_feed_book_levels_kept", &[], feed.book_levels as f64);
     for status in &feed.feeds {
         let of_feed = ("feed", status.name.as_str());
         for state in FEED_STATES {

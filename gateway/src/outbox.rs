@@ -8,16 +8,18 @@
 
 mod compact;
 mod entry;
+mod spares;
 
-use crate::event::{Event, Key};
+use crate::event::{Event, Key, Stream};
 use crate::stats::DropReason;
 use compact::Pressure;
 pub use entry::Entry;
+pub use spares::Spares;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tickgate_protocol::event::{Gap, GapCause, Tail};
 use tickgate_protocol::frame::{self, Opcode};
-use tickgate_protocol::{Channel, OnSlow, Position};
+use tickgate_protocol::{OnSlow, Position};
 
 /// Where an outbox begins to act; see `config::OutboxConfig`.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +76,8 @@ impl Books {
 pub struct Resync {
     /// Last position that this client was sent.
     pub after: Option<Position>,
+    /// First position that the snapshot stands for, where known.
+    pub first: Option<Position>,
     /// Updates that the snapshot stands for, so far.
     pub merged: u32,
 }
@@ -154,25 +158,43 @@ impl Outbox {
 
     /// Acts on the bounds as time passes: to be called now and then while [`Outbox::is_blocked`].
     pub fn check_age(&mut self, now_us: u32, bounds: &Bounds) -> Offer {
-        if self.delay_us(now_us) < bounds.age_max_us { Offer::Queued } else { self.relieve(now_us, bounds) }
+        let over = self.queued_bytes > bounds.bytes_max || self.queue.len() > bounds.entries_max;
+        if over || self.delay_us(now_us) >= bounds.age_max_us {
+            self.relieve(now_us, bounds)
+        } else {
+            Offer::Queued
+        }
     }
 
     /// Queues a gap that the feed found, in order with the events.
-    pub fn announce(&mut self, symbol: &Arc<crate::event::Symbol>, channel: Channel, gap: Gap) {
+    pub fn announce(&mut self, symbol: &Arc<crate::event::Symbol>, stream: Stream, mut gap: Gap) {
         self.gaps[gap.cause as usize] += 1;
-        self.push(Entry::gap(symbol.clone(), channel, gap));
+        if let Some(pressure) = &mut self.pressure {
+            gap = pressure.announced((symbol.id, stream), gap);
+        }
+        self.push(Entry::gap(symbol.clone(), stream.channel, gap));
     }
 
     /// Queues a control message, in order with the events.
     pub fn control(&mut self, json: Vec<u8>) {
         self.control_bytes += json.len();
-        self.push(Entry::Control(json.into_boxed_slice()));
+        self.push(Entry::Control { json: json.into_boxed_slice(), is_fence: false });
+    }
+
+    /// Queues the answer to a request that changes what the session gets. Events behind it never take a place before
+    /// it: its client is told first, and then given the state.
+    pub fn acknowledge(&mut self, json: Vec<u8>) {
+        self.control_bytes += json.len();
+        self.push(Entry::Control { json: json.into_boxed_slice(), is_fence: true });
+        if let Some(pressure) = &mut self.pressure {
+            pressure.fence();
+        }
     }
 
     /// Queues a control message before everything that is not yet begun.
     pub fn control_first(&mut self, json: Vec<u8>) {
         self.control_bytes += json.len();
-        let entry = Entry::Control(json.into_boxed_slice());
+        let entry = Entry::Control { json: json.into_boxed_slice(), is_fence: false };
         self.queued_bytes += entry.bytes();
         self.queue.push_front(entry);
         if let Some(pressure) = &mut self.pressure {
@@ -191,13 +213,15 @@ impl Outbox {
         if self.close.as_ref().is_none_or(|close| close.orderly) && !self.close_written {
             let last_words = last_words.map(Vec::into_boxed_slice);
             self.close = Some(Box::new(Close { code, reason: reason.into(), last_words, orderly: false }));
+            self.give_up_queue();
         }
     }
 
     /// Ends with a close frame behind everything queued.
     pub fn close_orderly(&mut self, code: u16, reason: &str) {
         if self.close.is_none() && !self.close_written {
-            self.close = Some(Box::new(Close { code, reason: reason.into(), last_words: None, orderly: true }));
+            self.close =
+                Some(Box::new(Close { code, reason: reason.into(), last_words: None, orderly: true }));
         }
     }
 
@@ -223,7 +247,7 @@ impl Outbox {
                     Some(close) => self.fill_close(out, &close),
                     None => break,
                 },
-                Some(Entry::Control(_)) => self.fill_control(out),
+                Some(Entry::Control { .. }) => self.fill_control(out),
                 Some(_) => self.fill_data(out, bounds, &mut written),
             }
         }
@@ -239,11 +263,10 @@ impl Outbox {
     }
 
     fn fill_control(&mut self, out: &mut Vec<u8>) {
-        if let Some(entry @ Entry::Control(_)) = self.pop() {
-            let Entry::Control(json) = &entry else { return };
+        if let Some(Entry::Control { json, .. }) = self.pop() {
             self.control_bytes -= json.len();
             frame::write_header(out, Opcode::Text, json.len());
-            out.extend_from_slice(json);
+            out.extend_from_slice(&json);
         }
     }
 
@@ -253,7 +276,7 @@ impl Outbox {
         let mut payload_bytes = 2;
         let mut entries = 0;
         for entry in &self.queue {
-            if matches!(entry, Entry::Control(_)) {
+            if matches!(entry, Entry::Control { .. }) {
                 break;
             }
             let with_comma = entry.wire_bytes() + usize::from(entries > 0);
@@ -300,11 +323,35 @@ impl Outbox {
         }
         if self.queue.is_empty() {
             self.slow_told = false;
-            self.queue = VecDeque::new();
             if self.pressure.as_ref().is_some_and(|p| p.is_idle()) {
                 self.pressure = None;
             }
         }
+    }
+
+    /// Takes a queue from `spares` if it has none, so that what is offered next allocates none.
+    pub fn lend(&mut self, spares: &mut Spares) {
+        if self.queue.capacity() == 0 {
+            self.queue = spares.take();
+        }
+    }
+
+    /// Gives an empty queue to `spares`: a quiet session holds no buffers.
+    pub fn give_back(&mut self, spares: &mut Spares) {
+        if self.queue.is_empty() && self.queue.capacity() > 0 {
+            spares.keep(std::mem::take(&mut self.queue));
+        }
+    }
+
+    /// Nothing queued will be sent: frees it at once, however long the peer takes for the close.
+    fn give_up_queue(&mut self) {
+        let gone = self.queue.iter().map(Entry::count).sum::<u64>();
+        self.books.held -= gone;
+        self.books.dropped[DropReason::Closed as usize] += gone;
+        self.queue = VecDeque::new();
+        self.queued_bytes = 0;
+        self.control_bytes = 0;
+        self.pressure = None;
     }
 
     /// Gives up everything still held, as the session ends; returns how many events that were.
@@ -332,7 +379,8 @@ impl Outbox {
     /// Whether there is anything to write.
     pub fn has_work(&self) -> bool {
         self.has_unsent()
-            || (!self.close_written && (!self.queue.is_empty() || self.pong.is_some() || self.close.is_some()))
+            || (!self.close_written
+                && (!self.queue.is_empty() || self.pong.is_some() || self.close.is_some()))
     }
 
     /// Whether a frame was begun that the socket has not wholly taken.
@@ -380,12 +428,29 @@ impl Outbox {
     pub fn delay_us(&self, now_us: u32) -> u32 {
         let Some(since) = self.blocked_since_us else { return 0 };
         let oldest = self.queue.iter().find_map(Entry::offered_us);
-        oldest.map_or(0, |at| now_us.wrapping_sub(at)).max(if self.has_unsent() { now_us.wrapping_sub(since) } else { 0 })
+        oldest.map_or(0, |at| now_us.wrapping_sub(at)).max(if self.has_unsent() {
+            now_us.wrapping_sub(since)
+        } else {
+            0
+        })
     }
 
     /// Bytes held, shared events at full size.
     pub fn queued_bytes(&self) -> usize {
         self.queued_bytes + self.unsent.len() - self.unsent_at
+    }
+
+    /// Bytes of memory held, shared events at full size: what a slow client costs at the most.
+    pub fn held_bytes(&self) -> usize {
+        let tails = if self.pressure.is_some() { self.queue.len() * size_of::<Tail>() } else { 0 };
+        let pressure = self.pressure.as_ref().map_or(0, |pressure| pressure.held_bytes());
+        let words = self.close.as_ref().and_then(|close| close.last_words.as_ref()).map_or(0, |json| json.len());
+        self.queued_bytes
+            + self.queue.capacity() * size_of::<Entry>()
+            + tails
+            + pressure
+            + self.unsent.capacity()
+            + words
     }
 
     /// Bytes of control messages queued.
@@ -422,11 +487,11 @@ impl Outbox {
             match entry {
                 Entry::Event { event, .. } => still_owed(event.position),
                 Entry::Gap(gap) => gap.gap.after.map(behind).into_iter().for_each(&mut still_owed),
-                Entry::Control(_) => {}
+                Entry::Control { .. } => {}
             }
         }
         for (_, resync) in self.pressure.iter().flat_map(|p| p.resyncs()) {
-            resync.after.map(behind).into_iter().for_each(&mut still_owed);
+            resync.after.map(behind).or(resync.first).into_iter().for_each(&mut still_owed);
         }
     }
 

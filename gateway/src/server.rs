@@ -75,6 +75,7 @@ impl Bound {
             config: config.clone(),
             board: board.clone(),
             sessions: Arc::new(AtomicUsize::new(0)),
+            subscriptions: Arc::new(AtomicUsize::new(0)),
             wake_feed: prepared.waker(),
         };
         let mut shards = Vec::new();

@@ -6,6 +6,8 @@ pub mod throttle;
 use crate::clock;
 use crate::feed::request::{SessionKey, Target, Want};
 use crate::outbox::{Books, Outbox};
+use crate::shard::memory::Reservation;
+use crate::shard::timers::Armed;
 use crate::stats::{CloseReason, SessionInfo};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -40,6 +42,8 @@ pub struct PendingSubscribe {
     pub results: Vec<AckResult>,
     /// For each want: its place in `results`, what it names and its options.
     pub wants: Vec<(usize, Target, SubscribeOptions)>,
+    /// Its places among all subscriptions.
+    pub reservation: Reservation,
 }
 
 /// Where a session is in its life.
@@ -80,8 +84,8 @@ pub struct Session {
     pub life: Life,
     /// Interval of its heartbeats in milliseconds; 0 is none.
     pub heartbeat_ms: u64,
-    /// How many heartbeat timers were started: only the last one counts.
-    pub heartbeat_run: u32,
+    /// Its timers.
+    pub timers: Armed,
     /// Bytes per second that the client asked for at most.
     pub bytes: Option<Bucket>,
     /// Whether that rate holds its writes back.
@@ -90,10 +94,14 @@ pub struct Session {
     pub requests: Bucket,
     /// A subscribe that waits for the feed.
     pub pending: Option<Box<PendingSubscribe>>,
-    /// Requests that came behind it; bounded by the bucket of requests.
+    /// Requests that came behind it in the same read; counted in `limits.reading_bytes_total_max`.
     pub deferred: VecDeque<Box<str>>,
     /// Stamps of events in frames that the socket has not wholly taken; at most one write's worth.
     pub unsent: Vec<Stamp>,
+    /// What of its outbox the shard's sum already has, in bytes.
+    pub slow_bytes: usize,
+    /// What of its requests the shard's sum already has, in bytes.
+    pub reading_bytes: usize,
     /// What of its books the shard's totals already have.
     pub accounted: Books,
     /// Gap counts that the shard's totals already have.
@@ -141,7 +149,12 @@ impl Session {
 }
 
 /// The want of a subscription, for the feed.
-pub fn want(target: &Target, channel: tickgate_protocol::Channel, options: &SubscribeOptions, resumes: bool) -> Want {
+pub fn want(
+    target: &Target,
+    channel: tickgate_protocol::Channel,
+    options: &SubscribeOptions,
+    resumes: bool,
+) -> Want {
     Want {
         target: target.clone(),
         stream: crate::event::Stream { channel, depth: options.depth, conflate: options.conflate },

@@ -30,7 +30,7 @@ use std::sync::atomic::AtomicUsize;
 use memory::Memory;
 use table::Table;
 use tickgate_protocol::Position;
-use tickgate_protocol::event::Tail;
+use tickgate_protocol::event::{Gap, Tail};
 use timers::Timers;
 use tokio::sync::Notify;
 
@@ -201,9 +201,10 @@ impl Shard {
         &mut self,
         symbol: &Arc<crate::event::Symbol>,
         stream: Stream,
-        gap: tickgate_protocol::event::Gap,
+        gap: Gap,
     ) {
         self.table.meet(symbol);
+        let joiners = self.joiners.remove(&(symbol.id, stream));
         let Self { table, sessions, touched, memory, .. } = self;
         table.walk(symbol.id, stream, |target, subscriber| {
             let Some(session) = sessions.get_mut(subscriber.session as usize) else { return };
@@ -211,7 +212,10 @@ impl Shard {
                 return;
             }
             memory.queued_entries += 1;
-            session.outbox.announce(symbol, stream.channel, gap);
+            // Those who joined stand at their snapshot.
+            let joined = joiners.as_ref().and_then(|j| j.iter().find(|(key, _)| *key == session.key));
+            let gap = Gap { after: joined.map_or(gap.after, |(_, position)| Some(*position)), ..gap };
+            session.outbox.announce(symbol, stream, gap);
             if !session.is_touched {
                 session.is_touched = true;
                 touched.push(subscriber.session);

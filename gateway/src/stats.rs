@@ -51,6 +51,8 @@ labelled! {
         SlowConsumer = "slow_consumer",
         /// The socket took nothing for `outbox.stall_timeout_ms`.
         Stalled = "stalled",
+        /// `limits.reading_bytes_total_max` is reached.
+        ReadingFull = "reading_full",
         /// The gateway drains.
         Drain = "drain",
         /// The socket failed.
@@ -89,6 +91,10 @@ pub struct ShardTotals {
     pub held: u64,
     /// Gauge: bytes queued over all sessions, shared events at full size.
     pub queued_bytes: u64,
+    /// Gauge: bytes that outboxes hold after their flush: queues, entries, and what was begun to be written.
+    pub slow_bytes: u64,
+    /// Gauge: bytes of requests that are half read or wait for their answer.
+    pub reading_bytes: u64,
     /// Gauge: age in milliseconds of the oldest event that a socket refuses.
     pub queue_age_max_ms: u64,
     /// Gauge: open sessions.
@@ -97,6 +103,8 @@ pub struct ShardTotals {
     pub sessions_opened: u64,
     /// Sessions closed, by [`CloseReason`].
     pub sessions_closed: [u64; CloseReason::COUNT],
+    /// Slow sessions ended because all of them together held `outbox.total_bytes_max`.
+    pub pressure_closes: u64,
     /// Connections refused, by [`RefuseReason`].
     pub refused: [u64; RefuseReason::COUNT],
     /// Gauge: subscriptions held.
@@ -151,8 +159,12 @@ pub struct FeedTotals {
     pub symbols_refused: u64,
     /// Unreadable records copied to the dead-letter topic.
     pub dead_lettered: u64,
+    /// Copies for the dead-letter topic that there was no room for or that it did not take.
+    pub dead_letters_lost: u64,
     /// Events encoded.
     pub encoded: u64,
+    /// Bytes of their texts.
+    pub encoded_bytes: u64,
     /// Batches that a shard's inbox had no room for.
     pub inbox_full: u64,
     /// Events conflated or announced as a gap because a shard was behind.
@@ -167,8 +179,10 @@ pub struct FeedTotals {
     pub broker_errors: u64,
     /// Ticks whose venue clock was ahead of ours.
     pub clock_ahead: u64,
-    /// Book levels beyond `kafka.book_levels_max` that were taken out again.
+    /// Book levels beyond `kafka.book_levels_max` or `kafka.book_levels_total_max` that were taken out again.
     pub book_levels_trimmed: u64,
+    /// Gauge: levels of all books.
+    pub book_levels: u64,
     /// Gauge: known symbols.
     pub symbols: u64,
     /// Gauge: books kept.

@@ -320,6 +320,7 @@ proptest! {
         let mut config = Config::default();
         config.limits.sessions_max = sessions_max;
         config.outbox.bytes_max = bytes_max;
+        config.outbox.total_bytes_max = 256 << 30;
         config.outbox.age_max_ms = age_max_ms;
         config.kafka.properties = values;
         config.feeds = vec![FeedConfig { name, symbols, optional, ..FeedConfig::for_topic("t") }];

@@ -164,7 +164,7 @@ impl Request {
     /// [`BadRequest`] with a message for the client when the text is not a request.
     pub fn parse(text: &str) -> Result<Self, BadRequest> {
         let raw: RawRequest = serde_json::from_str(text)
-            .map_err(|error| BadRequest { id: id_of(text), message: format!("not a request: {error}") })?;
+            .map_err(|error| BadRequest { id: Self::id_of(text), message: format!("not a request: {error}") })?;
         let id = match raw.id.as_ref().map(read_id) {
             None => None,
             Some(Some(id)) => Some(id),
@@ -178,15 +178,15 @@ impl Request {
             Err(message) => Err(BadRequest { id, message }),
         }
     }
-}
 
-/// The `id` of a message whose other fields have the wrong types.
-fn id_of(text: &str) -> Option<Id> {
-    #[derive(Deserialize)]
-    struct OnlyId {
-        id: Option<serde_json::Value>,
+    /// The `id` of a message of which nothing else is wanted, or whose other fields make no sense.
+    pub fn id_of(text: &str) -> Option<Id> {
+        #[derive(Deserialize)]
+        struct OnlyId {
+            id: Option<serde_json::Value>,
+        }
+        serde_json::from_str::<OnlyId>(text).ok()?.id.as_ref().and_then(read_id)
     }
-    serde_json::from_str::<OnlyId>(text).ok()?.id.as_ref().and_then(read_id)
 }
 
 fn read_id(value: &serde_json::Value) -> Option<Id> {

@@ -1,41 +1,76 @@
 //! The memory ceiling: what every configured bound adds up to when all of them are reached at once.
 //!
-//! Events are shared by reference count, so `sessions_max` queues of `outbox.bytes_max` do not cost their product:
-//! what lives is every distinct event that some queue still refers to. That is at most what the feed thread can
-//! encode while the oldest may wait, and at most the product; the smaller one counts. What each session holds alone,
-//! such as the entries that refer to events and what is half read or half written, is counted for each.
+//! Each term is enforced where the thing lives: a sum is kept there and what would take it over its bound is refused,
+//! folded or ended. Sizes of structures are those of the real ones; what an allocation or a table costs beside them is
+//! rounded up. Events are shared by reference count but counted for each queue that holds them, so that the true sum is
+//! lower.
 //!
 //! Kernel memory (socket buffers, some 5 KB a side and connection when idle) is not the process's and is not here.
 
 use super::Config;
+use crate::event::{Event, Key, Symbol};
+use crate::feed::dispatch::FOLDED_BYTES;
+use crate::feed::engine::PATTERNS_MAX;
+use crate::feed::symbols::{Kept, StreamState, SymbolState};
 use crate::latency::{LatencyWindow, StageHistograms};
+use crate::outbox::{Entry, Spares};
+use crate::session::Session;
+use crate::session::subs::Sub;
+use crate::shard::memory::QUEUED_ENTRIES_MAX;
+use crate::shard::table::{self, LIST_BYTES, ROW_BYTES, Subscriber};
+use crate::shard::timers::Due;
+use std::sync::Arc;
+use tickgate_protocol::record::Level;
+use tickgate_protocol::{Depth, SYMBOL_BYTES_MAX};
 
 /// Code, allocator, threads, and librdkafka's and the runtime's own structures.
 const BASE_BYTES: u64 = 64 << 20;
-/// A session without what its bounds count: its struct, its slot, the runtime's handle of its socket.
-const SESSION_BYTES: u64 = 2_048;
-/// A subscription in the tables of session and shard, with its symbol.
-const SUBSCRIPTION_BYTES: u64 = 160;
-/// One entry of an outbox with its share of the tables that find it, by slack of a doubling vector.
-const ENTRY_BYTES: u64 = 96;
-/// A known symbol without trades: its name, interning, last quote and status, positions, subscription list.
-const SYMBOL_BYTES: u64 = 2_048;
-/// A trade kept for snapshots, encoded.
-const TRADE_BYTES: u64 = 384;
-/// A price level of a book in its map, with the texts of price and size.
+/// What an allocation costs beside what it holds.
+const ALLOCATION_BYTES: usize = 16;
+/// The task of a session, the runtime's handle of its socket, its names.
+const TASK_BYTES: usize = 1_536;
+/// One timer in its ordered set, at the least filled.
+const TIMER_BYTES: usize = 64;
+/// A hash table keeps up to as many places free as taken, and a byte of control each.
+const TABLE_SLACK: usize = 2;
+/// A price level in its map when nodes are least filled: 11 places of 32 bytes, 5 of them taken, and the inner nodes.
 const LEVEL_BYTES: u64 = 96;
-/// Bytes of shared events that the one feed thread can encode in a second at the very most.
-const ENCODE_BYTES_PER_S: u64 = 256 << 20;
-/// Records of one batch from librdkafka.
-const BATCH_RECORDS: u64 = 1_000;
-/// An encoded event in a batch with its reference counts; the few that are larger take the room of many smaller.
-const EVENT_BYTES: u64 = 512;
+/// A JSON event of ordinary size.
+const TEXT_BYTES: usize = 320;
+/// How many times larger than its record the JSON of its events can be.
+const EXPANSION: u64 = 4;
+/// What decoding a record needs beside it, per byte: the parser's tape, and ticks.
+const DECODING: u64 = 16;
+/// What hyper holds beside the head of a request.
+const HANDSHAKE_BYTES: u64 = 8 << 10;
+/// Bytes that leave the feed in one batch, over which an inbox may go.
+const BATCH_BYTES: u64 = 4 << 20;
 /// librdkafka's consumer queue, unless `queued.max.messages.kbytes` is set.
 const KAFKA_QUEUE_KBYTES: u64 = 32_768;
 /// One fetch response in flight, over which the queue may go, unless `fetch.max.bytes` is set.
 const KAFKA_FETCH_BYTES: u64 = 50 << 20;
-/// The producer's queue of dead letters, unless `queue.buffering.max.kbytes` is set.
-const DEAD_LETTER_KBYTES: u64 = 16_384;
+/// The producer's queue of dead letters.
+const DEAD_LETTER_BYTES: u64 = 8 << 20;
+
+/// A session with nothing to read or write: its struct in the slab, its task, its timers.
+const SESSION_BYTES: usize = size_of::<Session>() + TASK_BYTES + Due::COUNT * TIMER_BYTES;
+/// A subscription in its session and in a list of the shard's table that it has for itself.
+const SUBSCRIPTION_BYTES: usize =
+    TABLE_SLACK * (size_of::<Option<Sub>>() + size_of::<(Arc<str>, u32)>() + size_of::<Subscriber>()) + LIST_BYTES;
+/// A symbol or prefix that is named, at the feed.
+const TARGET_BYTES: usize = 2 * 48 + SYMBOL_BYTES_MAX + ALLOCATION_BYTES;
+/// A known symbol without trades: its state, its names, its share of the tables.
+const SYMBOL_BYTES: usize = size_of::<SymbolState>()
+    + size_of::<Symbol>()
+    + 4 * (SYMBOL_BYTES_MAX + ALLOCATION_BYTES)
+    + TABLE_SLACK * 32
+    + 3 * SYMBOL_BYTES_MAX;
+/// A trade kept for snapshots, with its texts.
+const TRADE_BYTES: usize = size_of::<Kept>() + 3 * (32 + ALLOCATION_BYTES);
+/// A stream that somebody listens to, with its place among those due.
+const STREAM_BYTES: usize = size_of::<StreamState>() + 2 * size_of::<(u64, Key)>();
+/// A symbol that is waited for, in its table.
+const UNSEEN_BYTES: usize = TABLE_SLACK * (SYMBOL_BYTES_MAX + ALLOCATION_BYTES + 64);
 
 /// One term of the ceiling.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +88,6 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
     let Config { kafka, limits, outbox, session, .. } = config;
     let shards = config.shard_count() as u64;
     let sessions = limits.sessions_max as u64;
-    let symbols = (kafka.symbols_max + limits.unseen_symbols_max) as u64;
     let mut terms = Vec::new();
     let mut term = |name, factors: &[u64], formula: String| {
         let bytes = factors.iter().fold(1u64, |product, factor| product.saturating_mul(*factor));
@@ -67,75 +101,124 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         &[histograms, StageHistograms::memory_bytes() as u64],
         format!("{histograms} sets: two a hot thread, the window, what a scrape adds up"),
     );
-    term("sessions", &[sessions, SESSION_BYTES], format!("limits.sessions_max × {SESSION_BYTES}"));
+
+    term("sessions", &[sessions, SESSION_BYTES as u64], format!("limits.sessions_max × {SESSION_BYTES}"));
+    term(
+        "handshakes",
+        &[limits.handshakes_max as u64, limits.head_bytes_max.max(8 << 10) as u64 + HANDSHAKE_BYTES],
+        format!("limits.handshakes_max × (limits.head_bytes_max + {HANDSHAKE_BYTES})"),
+    );
     term(
         "subscriptions",
-        &[sessions, limits.subscriptions_max as u64, SUBSCRIPTION_BYTES],
-        format!("limits.sessions_max × limits.subscriptions_max × {SUBSCRIPTION_BYTES}"),
+        &[limits.subscriptions_total_max as u64, SUBSCRIPTION_BYTES as u64],
+        format!("limits.subscriptions_total_max × {SUBSCRIPTION_BYTES}"),
     );
-    let half_read = limits.message_bytes_max.max(limits.head_bytes_max) as u64;
+    let named = (kafka.symbols_max + limits.unseen_symbols_max + PATTERNS_MAX) as u64;
     term(
-        "half-read messages",
-        &[sessions, half_read],
-        "limits.sessions_max × max(limits.message_bytes_max, limits.head_bytes_max)".to_owned(),
-    );
-    term(
-        "outbox entries",
-        &[sessions, outbox.entries_max as u64, ENTRY_BYTES],
-        format!("limits.sessions_max × outbox.entries_max × {ENTRY_BYTES}"),
-    );
-    // A write is filled until it is full, and its last event may be as large as a record.
-    let half_written = (outbox.write_bytes_max + kafka.record_bytes_max) as u64;
-    term(
-        "half-written bytes",
-        &[sessions, half_written],
-        "limits.sessions_max × (outbox.write_bytes_max + kafka.record_bytes_max)".to_owned(),
-    );
-    let product = sessions.saturating_mul(outbox.bytes_max as u64);
-    // One second more: a queue is looked at in passes, and conflation at the bound takes its turn.
-    let by_age = ENCODE_BYTES_PER_S.saturating_mul(outbox.age_max_ms + 1_000) / 1_000;
-    term(
-        "queued events",
-        &[product.min(by_age)],
+        "targets",
+        &[named, shards.saturating_mul(table::TARGET_BYTES as u64).saturating_add(TARGET_BYTES as u64)],
         format!(
-            "min(limits.sessions_max × outbox.bytes_max, (outbox.age_max_ms + 1 s) × {} MiB/s)",
-            ENCODE_BYTES_PER_S >> 20
+            "(kafka.symbols_max + limits.unseen_symbols_max + {PATTERNS_MAX}) × (shards × {} + {TARGET_BYTES})",
+            table::TARGET_BYTES
         ),
     );
     term(
-        "inbox events",
-        &[session.inbox_batches as u64, BATCH_RECORDS, EVENT_BYTES],
-        format!("session.inbox_batches × {BATCH_RECORDS} × {EVENT_BYTES}, shared by the shards"),
+        "requests",
+        &[limits.reading_bytes_total_max as u64],
+        "limits.reading_bytes_total_max: half read, or waiting for their answer".to_owned(),
+    );
+
+    term(
+        "slow sessions",
+        &[outbox.total_bytes_max as u64],
+        "outbox.total_bytes_max: queued events and entries, and half-written bytes".to_owned(),
+    );
+    let entry = 2 * size_of::<Entry>();
+    term(
+        "entries of a pass",
+        &[shards, QUEUED_ENTRIES_MAX as u64 + sessions, entry as u64],
+        format!("shards × ({QUEUED_ENTRIES_MAX} + limits.sessions_max) × {entry}"),
     );
     term(
-        "inbox references",
-        &[shards, session.inbox_batches as u64, BATCH_RECORDS, 16],
-        format!("shards × session.inbox_batches × {BATCH_RECORDS} × 16"),
+        "spare queues",
+        &[shards, Spares::BYTES_MAX as u64],
+        format!("shards × {} MiB", Spares::BYTES_MAX.div_ceil(1 << 20)),
     );
+    let largest = EXPANSION.saturating_mul(kafka.record_bytes_max as u64);
+    term(
+        "write buffers",
+        &[shards, (outbox.write_bytes_max as u64).saturating_add(largest)],
+        format!("shards × (outbox.write_bytes_max + {EXPANSION} × kafka.record_bytes_max)"),
+    );
+
+    term(
+        "inboxes",
+        &[shards, (session.inbox_bytes_max as u64).saturating_add(BATCH_BYTES).saturating_add(largest)],
+        format!(
+            "shards × (session.inbox_bytes_max + {} MiB + {EXPANSION} × kafka.record_bytes_max)",
+            BATCH_BYTES >> 20
+        ),
+    );
+    let folded = FOLDED_BYTES * TABLE_SLACK;
+    let event = size_of::<Event>() + ALLOCATION_BYTES + TEXT_BYTES;
+    term(
+        "backlogs",
+        &[limits.streams_max as u64, shards.saturating_mul(folded as u64).saturating_add(event as u64)],
+        format!("limits.streams_max × (shards × {folded} + {event})"),
+    );
+
+    let symbol = SYMBOL_BYTES + kafka.trades_kept * TRADE_BYTES;
     term(
         "symbols",
-        &[symbols, SYMBOL_BYTES + kafka.trades_kept as u64 * TRADE_BYTES],
+        &[kafka.symbols_max as u64, shards.saturating_mul(ROW_BYTES as u64).saturating_add(symbol as u64)],
         format!(
-            "(kafka.symbols_max + limits.unseen_symbols_max) × ({SYMBOL_BYTES} + kafka.trades_kept × {TRADE_BYTES})"
+            "kafka.symbols_max × (shards × {ROW_BYTES} + {SYMBOL_BYTES} + kafka.trades_kept × {TRADE_BYTES})"
         ),
+    );
+    term(
+        "unseen symbols",
+        &[limits.unseen_symbols_max as u64, UNSEEN_BYTES as u64],
+        format!("limits.unseen_symbols_max × {UNSEEN_BYTES}"),
+    );
+    term(
+        "streams",
+        &[limits.streams_max as u64, STREAM_BYTES as u64],
+        format!("limits.streams_max × {STREAM_BYTES}"),
     );
     term(
         "books",
-        &[kafka.symbols_max as u64, 2, kafka.book_levels_max as u64, LEVEL_BYTES],
-        format!("kafka.symbols_max × 2 × kafka.book_levels_max × {LEVEL_BYTES}"),
+        &[kafka.book_levels_total_max as u64, LEVEL_BYTES],
+        format!("kafka.book_levels_total_max × {LEVEL_BYTES}"),
+    );
+    term("views of books", &[views_bytes(config)], "tops of all books in every depth, levels spread evenly".to_owned());
+    term("snapshots", &[kafka.snapshots_bytes_max as u64], "kafka.snapshots_bytes_max".to_owned());
+
+    term(
+        "decoding",
+        &[kafka.record_bytes_max as u64, DECODING],
+        format!("kafka.record_bytes_max × {DECODING}"),
     );
     let queue_kbytes = property(config, "queued.max.messages.kbytes", KAFKA_QUEUE_KBYTES);
     let fetch_bytes = property(config, "fetch.max.bytes", KAFKA_FETCH_BYTES);
     term(
         "Kafka consumer",
-        &[queue_kbytes.saturating_mul(1_024).saturating_add(fetch_bytes)],
-        "queued.max.messages.kbytes × 1024 + fetch.max.bytes, of librdkafka".to_owned(),
+        &[queue_kbytes.saturating_mul(2 * 1_024).saturating_add(fetch_bytes)],
+        "2 × queued.max.messages.kbytes × 1024 + fetch.max.bytes, of librdkafka".to_owned(),
     );
     if !kafka.dead_letter_topic.is_empty() {
-        let kbytes = property(config, "queue.buffering.max.kbytes", DEAD_LETTER_KBYTES);
-        term("dead letters", &[kbytes, 1_024], "queue.buffering.max.kbytes × 1024, of librdkafka".to_owned());
+        term("dead letters", &[DEAD_LETTER_BYTES], "what waits for the broker, by librdkafka".to_owned());
     }
     terms
+}
+
+/// What the views of all books hold when clients follow every depth of each. A side of `n` levels has `min(depth, n)`
+/// in each view; that is most in all when the levels are spread evenly over as many books as there can be.
+fn views_bytes(config: &Config) -> u64 {
+    let (symbols, levels) = (config.kafka.symbols_max as u64, config.kafka.book_levels_total_max as u64);
+    let a_side = levels.div_ceil(2 * symbols.max(1));
+    let seen: u64 = Depth::ALLOWED.iter().map(|depth| u64::from(*depth).min(a_side)).sum();
+    let most_books = symbols.min(levels);
+    most_books.saturating_mul(2 * seen).saturating_mul(size_of::<Level>() as u64)
 }
 
 /// The sum of all terms, in bytes.
@@ -185,16 +268,26 @@ mod tests {
         let base = Config { shards: 1, ..Config::default() };
         let before = sum(&memory_ceiling(&base));
         type Change = fn(&mut Config);
-        let changes: [(&str, Change); 11] = [
+        let changes: [(&str, Change); 19] = [
             ("shards", |c| c.shards = 2),
             ("sessions_max", |c| c.limits.sessions_max *= 2),
-            ("subscriptions_max", |c| c.limits.subscriptions_max *= 2),
-            ("message_bytes_max", |c| c.limits.message_bytes_max *= 2),
-            ("entries_max", |c| c.outbox.entries_max *= 2),
-            ("age_max_ms", |c| c.outbox.age_max_ms *= 2),
-            ("inbox_batches", |c| c.session.inbox_batches *= 2),
+            ("handshakes_max", |c| c.limits.handshakes_max *= 2),
+            ("head_bytes_max", |c| c.limits.head_bytes_max *= 2),
+            ("subscriptions_total_max", |c| c.limits.subscriptions_total_max *= 2),
+            ("streams_max", |c| c.limits.streams_max *= 2),
+            ("unseen_symbols_max", |c| c.limits.unseen_symbols_max *= 2),
+            ("reading_bytes_total_max", |c| c.limits.reading_bytes_total_max *= 2),
+            ("total_bytes_max", |c| c.outbox.total_bytes_max *= 2),
+            ("write_bytes_max", |c| c.outbox.write_bytes_max *= 2),
+            ("inbox_bytes_max", |c| c.session.inbox_bytes_max *= 2),
             ("symbols_max", |c| c.kafka.symbols_max *= 2),
-            ("book_levels_max", |c| c.kafka.book_levels_max *= 2),
+            ("trades_kept", |c| c.kafka.trades_kept *= 2),
+            ("book_levels_total_max", |c| c.kafka.book_levels_total_max *= 2),
+            ("snapshots_bytes_max", |c| c.kafka.snapshots_bytes_max *= 2),
+            ("record_bytes_max", |c| c.kafka.record_bytes_max *= 2),
+            ("fetch.max.bytes", |c| {
+                c.kafka.properties.insert("fetch.max.bytes".to_owned(), "100000000".to_owned());
+            }),
             ("dead_letter_topic", |c| c.kafka.dead_letter_topic = "dead".to_owned()),
             ("queued.max.messages.kbytes", |c| {
                 c.kafka.properties.insert("queued.max.messages.kbytes".to_owned(), "65536".to_owned());
@@ -217,18 +310,19 @@ mod tests {
     }
 
     #[test]
-    fn shared_events_cost_the_smaller_of_age_and_product() {
-        let term = |config: &Config| {
-            let terms = memory_ceiling(config);
-            terms
-                .into_iter()
-                .find(|term| term.name == "queued events")
-                .expect("the term is always there")
-                .bytes
-        };
+    fn the_default_is_modest() {
+        let terms = memory_ceiling(&Config { shards: 2, ..Config::default() });
+        assert!(sum(&terms) < 1_300 << 20, "{}", table(&terms));
+    }
+
+    #[test]
+    fn views_are_largest_with_levels_spread_evenly() {
         let mut config = Config::default();
-        assert_eq!(term(&config), 6 * ENCODE_BYTES_PER_S);
-        config.limits.sessions_max = 10;
-        assert_eq!(term(&config), 10 << 20);
+        config.kafka.symbols_max = 2;
+        config.kafka.book_levels_total_max = 40;
+        // Ten a side of both books: 1 + 5 + 10 + 10 + 10 + 10 levels in the six depths.
+        assert_eq!(views_bytes(&config), 2 * 2 * 46 * size_of::<Level>() as u64);
+        config.kafka.book_levels_total_max = 4_000_000;
+        assert_eq!(views_bytes(&config), 2 * 2 * 186 * size_of::<Level>() as u64);
     }
 }

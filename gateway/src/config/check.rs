@@ -19,6 +19,16 @@ const RESERVED_PROPERTIES: [(&str, &str); 5] = [
     ("enable.auto.offset.store", "the gateway stores nothing"),
 ];
 
+/// How one number bounds another.
+#[derive(Clone, Copy)]
+enum Relation {
+    AtMost,
+    /// A larger number of 0 bounds nothing.
+    AtMostUnlessZero,
+    /// The larger number is divided by the shards.
+    AtMostShare,
+}
+
 impl Config {
     /// Checks bounds and relations, however the configuration was made. [`Config::load`] has done so already.
     ///
@@ -68,24 +78,54 @@ pub(super) fn relations(
         };
         (number, unit.show(number))
     };
-    for (small, large, zero_is_free, why) in [
+    let shards = config.shard_count() as u64;
+    for (small, large, kind, why) in [
         (
             "outbox.write_bytes_max",
             "outbox.bytes_max",
-            false,
+            Relation::AtMost,
             "one write cannot take more than the queue holds",
         ),
-        ("outbox.frame_bytes_max", "outbox.bytes_max", false, "a frame is built from what the queue holds"),
+        (
+            "outbox.frame_bytes_max",
+            "outbox.bytes_max",
+            Relation::AtMost,
+            "a frame is built from what the queue holds",
+        ),
+        (
+            "outbox.bytes_max",
+            "outbox.total_bytes_max",
+            Relation::AtMostShare,
+            "one session could never fill its queue",
+        ),
+        (
+            "limits.message_bytes_max",
+            "limits.reading_bytes_total_max",
+            Relation::AtMostShare,
+            "one message of that size could never be read",
+        ),
+        (
+            "limits.subscriptions_max",
+            "limits.subscriptions_total_max",
+            Relation::AtMost,
+            "one session could never hold so many",
+        ),
+        (
+            "kafka.book_levels_max",
+            "kafka.book_levels_total_max",
+            Relation::AtMost,
+            "one book could never grow so deep",
+        ),
         (
             "outbox.age_max_ms",
             "outbox.stall_timeout_ms",
-            false,
+            Relation::AtMost,
             "`on_slow` would never act before the session ends",
         ),
         (
             "outbox.notsent_lowat_bytes",
             "outbox.send_buffer_bytes",
-            true,
+            Relation::AtMostUnlessZero,
             "the kernel would count the socket as full only after its buffer is",
         ),
     ] {
@@ -93,7 +133,14 @@ pub(super) fn relations(
             continue;
         }
         let ((small_number, small_shown), (large_number, large_shown)) = (show(small), show(large));
-        if small_number > large_number && !(zero_is_free && large_number == 0) {
+        let (is_wrong, each) = match kind {
+            Relation::AtMost => (small_number > large_number, String::new()),
+            Relation::AtMostUnlessZero => (small_number > large_number && large_number > 0, String::new()),
+            Relation::AtMostShare => {
+                (small_number > large_number / shards, format!(" on each of {shards} shards"))
+            }
+        };
+        if is_wrong {
             // Blame the one that was set: the other may be a default.
             let key = if origins.contains_key(small) || !origins.contains_key(large) { small } else { large };
             let set_at = |path: &str| match origins.get(path) {
@@ -103,7 +150,7 @@ pub(super) fn relations(
             say(
                 key,
                 format!(
-                    "{small} ({small_shown}{}) must not exceed {large} ({large_shown}{}): {why}",
+                    "{small} ({small_shown}{}){each} must not exceed {large} ({large_shown}{}): {why}",
                     set_at(small),
                     set_at(large)
                 ),

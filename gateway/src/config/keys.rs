@@ -131,7 +131,7 @@ pub(super) static KEYS: &[Key<Config>] = &[
         10_000_000,
         None,
         "Distinct symbols that are tracked; ticks of further ones are counted and dropped. Bounds the state tables: \
-         every listed US stock and ten times as many fit the default.",
+         every listed US stock fits the default twice.",
         kafka.symbols_max
     ),
     number!(
@@ -143,6 +143,26 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "Price levels a side that are kept per book; the worst are dropped beyond it. The deepest real book seen has \
          9,352 levels in all.",
         kafka.book_levels_max
+    ),
+    number!(
+        "kafka.book_levels_total_max",
+        Unit::Count("levels"),
+        1,
+        1_000_000_000,
+        None,
+        "Price levels that are kept over all books; at it no book grows: the worst levels of the one that would are \
+         dropped. A million is every one of 20,000 books with 25 a side, or a hundred of the deepest seen.",
+        kafka.book_levels_total_max
+    ),
+    number!(
+        "kafka.snapshots_bytes_max",
+        Unit::Bytes,
+        KIB,
+        16 * GIB,
+        Some("keeps none"),
+        "Encoded snapshots that are kept until what they show changes, so that many who subscribe at once cost one \
+         encoding. At it a snapshot is encoded for each.",
+        kafka.snapshots_bytes_max
     ),
     number!(
         "kafka.trades_kept",
@@ -220,6 +240,27 @@ pub(super) static KEYS: &[Key<Config>] = &[
         limits.subscriptions_max
     ),
     number!(
+        "limits.subscriptions_total_max",
+        Unit::Count("subscriptions"),
+        1,
+        100_000_000,
+        None,
+        "Subscriptions over all sessions; further ones are refused with `subscription_limit`. Fifty for each of 10,000 \
+         sessions: screens hold more, but whoever wants everything holds one pattern.",
+        limits.subscriptions_total_max
+    ),
+    number!(
+        "limits.streams_max",
+        Unit::Count("streams"),
+        1,
+        100_000_000,
+        None,
+        "Streams that somebody listens to: a symbol's channel in one depth and one interval of conflation. A \
+         subscription that needs more is refused with `subscription_limit`. One pattern needs a stream of every \
+         symbol: five kinds of patterns over 20,000 symbols fit the default.",
+        limits.streams_max
+    ),
+    number!(
         "limits.requests_per_s",
         Unit::Count("requests"),
         1,
@@ -238,6 +279,26 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "Bytes of one message from a client; over it the connection closes with 1009. 256 KiB holds a subscribe of \
          5,000 symbols of ordinary length.",
         limits.message_bytes_max
+    ),
+    number!(
+        "limits.reading_bytes_total_max",
+        Unit::Bytes,
+        64 * KIB,
+        16 * GIB,
+        None,
+        "Requests that are half read or wait for their answer, over all sessions; a session that would go over it \
+         closes with 1013. Requests come whole and are answered at once: only a flood gets there.",
+        limits.reading_bytes_total_max
+    ),
+    number!(
+        "limits.handshakes_max",
+        Unit::Count("connections"),
+        1,
+        1_000_000,
+        None,
+        "Connections at once that have not finished their handshake; others wait in the kernel's queue. A handshake \
+         takes less than a millisecond unless the client dawdles.",
+        limits.handshakes_max
     ),
     number!(
         "limits.head_bytes_max",
@@ -277,6 +338,17 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "Bytes queued before `on_slow` acts; events shared with other sessions count at full size. 1 MiB is some \
          6,000 ticks: a hiccup of a good client passes, a slow one is found within seconds.",
         outbox.bytes_max
+    ),
+    number!(
+        "outbox.total_bytes_max",
+        Unit::Bytes,
+        64 * KIB,
+        256 * GIB,
+        None,
+        "What slow sessions hold together, events shared between them counted for each: over it the largest end with \
+         `slow_consumer` until a quarter is free. 256 queues at their own bound fit the default; a client that keeps \
+         up holds nothing.",
+        outbox.total_bytes_max
     ),
     number!(
         "outbox.age_max_ms",
@@ -367,6 +439,16 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "Batches from the feed that a shard may be behind before the feed conflates for it. Enough for a pause of \
          a busy machine, too few to hide that a shard cannot keep up.",
         session.inbox_batches
+    ),
+    number!(
+        "session.inbox_bytes_max",
+        Unit::Bytes,
+        MIB,
+        16 * GIB,
+        None,
+        "Bytes of events that a shard may be behind before the feed conflates for it, and most bytes of snapshots that \
+         answer one request. A hundred thousand ticks of ordinary size.",
+        session.inbox_bytes_max
     ),
     other!(
         "session.allowed_origins",

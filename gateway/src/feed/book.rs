@@ -29,7 +29,12 @@ impl Book {
 
     /// Applies a record; `false` if it builds on nothing. Levels beyond `levels_max` a side, the worst, are taken out
     /// again and handed to `trimmed`.
-    pub fn apply(&mut self, update: &record::Book, levels_max: usize, mut trimmed: impl FnMut(bool, Decimal)) -> bool {
+    pub fn apply(
+        &mut self,
+        update: &record::Book,
+        levels_max: usize,
+        mut trimmed: impl FnMut(bool, Decimal),
+    ) -> bool {
         if update.snapshot {
             self.bids.clear();
             self.asks.clear();
@@ -60,6 +65,18 @@ impl Book {
         true
     }
 
+    /// Takes the worst levels out until `levels_max` are left of both sides together, the deeper side first, and hands
+    /// them to `trimmed`.
+    pub fn trim(&mut self, levels_max: usize, mut trimmed: impl FnMut(bool, Decimal)) {
+        while self.bids.len() + self.asks.len() > levels_max {
+            let is_bid = self.bids.len() >= self.asks.len();
+            let worst = if is_bid { self.bids.pop_first() } else { self.asks.pop_last() };
+            if let Some((price, _)) = worst {
+                trimmed(is_bid, price);
+            }
+        }
+    }
+
     /// The best `depth` levels of each side, or all.
     pub fn top(&self, depth: Option<usize>) -> (Side, Side) {
         let depth = depth.unwrap_or(usize::MAX);
@@ -71,6 +88,16 @@ impl Book {
     /// How many levels there are, bids and asks.
     pub fn levels(&self) -> (usize, usize) {
         (self.bids.len(), self.asks.len())
+    }
+
+    /// How many levels there are in all.
+    pub fn len(&self) -> usize {
+        self.bids.len() + self.asks.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -154,8 +181,11 @@ mod tests {
 
     fn update() -> impl Strategy<Value = record::Book> {
         let side = || proptest::collection::vec(level(), 0..6);
-        (side(), side(), proptest::bool::weighted(0.05))
-            .prop_map(|(bids, asks, snapshot)| record::Book { bids, asks, snapshot })
+        (side(), side(), proptest::bool::weighted(0.05)).prop_map(|(bids, asks, snapshot)| record::Book {
+            bids,
+            asks,
+            snapshot,
+        })
     }
 
     fn apply_to_top(top: &mut BTreeMap<Decimal, Decimal>, levels: &[Level]) {

@@ -5,9 +5,11 @@
 //! gateway's own lateness is never blamed on a client.
 
 use super::engine::Engine;
-use crate::event::{Batch, Event, Item, Key, Symbol};
+use crate::event::{Batch, Event, Held, Item, Key, Symbol};
 use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tickgate_protocol::event::{Gap, GapCause, Tail};
 use tickgate_protocol::{Channel, Position};
 use tokio::sync::mpsc;
@@ -17,54 +19,71 @@ use tokio::sync::mpsc;
 pub struct Outlet {
     shard: usize,
     inbox: mpsc::Sender<Batch>,
+    /// Bytes of the batches in the inbox and of those being handled.
+    inbox_bytes: Arc<AtomicUsize>,
+    inbox_bytes_max: usize,
     backlog: Backlog,
 }
 
-/// What a shard that is behind still has to be told; at most one entry per stream.
+/// What a shard that is behind still has to be told; at most one entry per stream, of which there are at most
+/// `limits.streams_max`.
 #[derive(Debug, Default)]
 struct Backlog {
-    order: Vec<Key>,
+    order: VecDeque<Key>,
     entries: FxHashMap<Key, Folded>,
     positions: Option<Item>,
     feeds: Option<Item>,
 }
 
+/// What an entry costs beside its event.
+pub const FOLDED_BYTES: usize = size_of::<Folded>() + 2 * size_of::<Key>();
+
 #[derive(Debug)]
 struct Folded {
     symbol: Arc<Symbol>,
+    /// What is missing before the newest state.
     gap: Option<Gap>,
     newest: Option<Arc<Event>>,
     prev: Option<Position>,
     merged: u32,
+    /// Whether a snapshot is among them.
+    snapshot: bool,
+    /// What is missing behind it.
+    gap_behind: Option<Gap>,
 }
 
 impl Outlet {
     /// The way to the shard that takes from `inbox`'s other end.
-    pub fn new(shard: usize, inbox: mpsc::Sender<Batch>) -> Self {
-        Self { shard, inbox, backlog: Backlog::default() }
+    pub fn new(shard: usize, inbox: mpsc::Sender<Batch>, inbox_bytes_max: usize) -> Self {
+        Self { shard, inbox, inbox_bytes: Arc::default(), inbox_bytes_max, backlog: Backlog::default() }
+    }
+
+    fn is_full(&self) -> bool {
+        self.inbox.capacity() == 0 || self.inbox_bytes.load(Ordering::Relaxed) >= self.inbox_bytes_max
     }
 
     /// Whether the next batch will be taken as it is: only then may requests of the shard be answered.
     pub fn has_room(&self) -> bool {
-        self.backlog.is_empty() && self.inbox.capacity() > 0
+        self.backlog.is_empty() && !self.is_full()
     }
 
     /// Hands over what the engine has for the shard, or folds it.
     pub fn send(&mut self, engine: &mut Engine, decoded_ns: i64) {
         let mut items = engine.take(self.shard);
-        if !self.backlog.is_empty() || (!items.is_empty() && self.inbox.capacity() == 0) {
+        if !self.backlog.is_empty() || (!items.is_empty() && self.is_full()) {
             engine.totals.inbox_full += u64::from(self.backlog.is_empty());
             for item in items.drain(..) {
                 engine.totals.overload_events += self.backlog.fold(item);
             }
-            if self.inbox.capacity() == 0 {
+            if self.is_full() {
                 return;
             }
-            items = self.backlog.unfold(engine);
+            items = self.backlog.unfold(engine, self.inbox_bytes_max);
         }
         if !items.is_empty() {
+            let held = Held::new(&self.inbox_bytes, items.iter().map(Item::bytes).sum());
             // There is room, and nobody else sends: this fails only when the shard is gone.
-            let _ = self.inbox.try_send(Batch { items, decoded_ns });
+            let _ = self.inbox.try_send(Batch { items, decoded_ns, held });
         }
     }
 }
@@ -104,33 +123,44 @@ impl Backlog {
 
     fn entry(&mut self, key: Key, symbol: &Arc<Symbol>) -> &mut Folded {
         self.entries.entry(key).or_insert_with(|| {
-            self.order.push(key);
-            Folded { symbol: symbol.clone(), gap: None, newest: None, prev: None, merged: 0 }
+            self.order.push_back(key);
+            Folded { symbol: symbol.clone(), gap: None, newest: None, prev: None, merged: 0, snapshot: false, gap_behind: None }
         })
     }
 
-    fn unfold(&mut self, engine: &mut Engine) -> Vec<Item> {
-        let mut items = Vec::with_capacity(self.order.len() + 2);
-        for key in std::mem::take(&mut self.order) {
+    /// What is to be told, up to about `bytes_max`; the rest waits for more room.
+    fn unfold(&mut self, engine: &mut Engine, bytes_max: usize) -> Vec<Item> {
+        let mut items = Vec::new();
+        let mut bytes = 0;
+        while bytes < bytes_max
+            && let Some(key) = self.order.pop_front()
+        {
             let Some(folded) = self.entries.remove(&key) else { continue };
             if let Some(gap) = folded.gap {
-                items.push(Item::Gap(folded.symbol, key.1, gap));
+                items.push(Item::Gap(folded.symbol.clone(), key.1, gap));
             }
-            let tail = Tail { prev: folded.prev, merged: folded.merged, ..Tail::default() };
+            let prev = folded.prev;
+            let tail = Tail { prev, merged: folded.merged, snapshot: folded.snapshot, replay: false };
             let event = match folded.newest {
                 // A book's changes were given up: everybody on this shard starts over from its present state.
-                Some(_) if key.1.channel == Channel::Book => {
+                Some(_) if key.1.channel == Channel::Book && !key.1.is_replaceable() => {
                     let snapshot = engine.snapshot(key);
                     snapshot.map(|event| Arc::new(event.with_tail(Tail { snapshot: true, ..tail })))
                 }
-                Some(event) if event.tail.prev == folded.prev && event.count == folded.merged => Some(event),
-                Some(event) => Some(Arc::new(event.with_tail(Tail { snapshot: event.tail.snapshot, ..tail }))),
+                Some(event) if event.tail.prev == prev && event.count == folded.merged => Some(event),
+                Some(event) => Some(Arc::new(event.with_tail(tail))),
                 None => None,
             };
+            bytes += event.as_ref().map_or(0, |event| event.bytes()) + size_of::<Item>();
             items.extend(event.map(Item::Event));
+            items.extend(folded.gap_behind.map(|gap| Item::Gap(folded.symbol, key.1, gap)));
         }
-        items.extend(self.positions.take());
-        items.extend(self.feeds.take());
+        if self.order.is_empty() {
+            // A cursor passes nothing that is still to be told.
+            items.extend(self.positions.take());
+            items.extend(self.feeds.take());
+            *self = Self::default();
+        }
         items
     }
 }
@@ -140,24 +170,33 @@ impl Folded {
         if event.stream.channel == Channel::Trades {
             let count = u64::from(event.count);
             let after = event.tail.prev;
-            let gap = self.gap.get_or_insert(Gap {
-                after,
-                upto: after,
-                count: Some(0),
-                cause: GapCause::Overload,
-            });
+            let gap =
+                self.gap.get_or_insert(Gap { after, upto: after, count: Some(0), cause: GapCause::Overload });
             gap.upto = Some(event.position);
             gap.count = gap.count.map(|c| c + count);
             return;
         }
+        if let Some(behind) = self.gap_behind.take() {
+            // The state between the gaps is replaced: they are one.
+            let after = self.gap.map_or(self.prev, |gap| gap.after);
+            self.gap = Some(Gap { after, count: None, ..behind });
+            self.merged = 0;
+        }
         if self.merged == 0 {
-            self.prev = event.tail.prev;
+            // What stands behind a gap follows from its end.
+            self.prev = self.gap.and_then(|gap| gap.upto).or(event.tail.prev);
         }
         self.merged = self.merged.saturating_add(event.tail.merged.max(event.count));
+        self.snapshot |= event.tail.snapshot;
         self.newest = Some(event);
     }
 
     fn gap(&mut self, gap: Gap) {
+        if self.newest.as_ref().is_some_and(|event| event.stream.is_replaceable()) {
+            let after = self.gap_behind.map_or(gap.after, |earlier| earlier.after);
+            self.gap_behind = Some(Gap { after, ..gap });
+            return;
+        }
         let after = match (&self.gap, self.merged) {
             (Some(earlier), _) => earlier.after,
             (None, 0) => gap.after,
@@ -166,5 +205,6 @@ impl Folded {
         self.gap = Some(Gap { after, count: None, ..gap });
         self.newest = None;
         self.merged = 0;
+        self.snapshot = false;
     }
 }

@@ -4,7 +4,7 @@
 //! is the order of the calls, which makes the whole of it testable against a model.
 
 use super::request::{Answer, Reply, Request, SessionKey, State, Target, Want};
-use super::symbols::{Kept, StreamState, SymbolState, encode};
+use super::symbols::{Cache, Kept, StreamState, SymbolState, encode};
 use crate::event::{Event, Item, Key, Stream, Symbol};
 use crate::stats::FeedTotals;
 use rustc_hash::FxHashMap;
@@ -27,6 +27,14 @@ pub struct EngineConfig {
     /// See `config::KafkaConfig`.
     pub book_levels_max: usize,
     /// See `config::KafkaConfig`.
+    pub book_levels_total_max: usize,
+    /// See `config::KafkaConfig`.
+    pub snapshots_bytes_max: usize,
+    /// See `config::LimitsConfig`.
+    pub streams_max: usize,
+    /// Bytes of states that answer one request.
+    pub answer_bytes_max: usize,
+    /// See `config::KafkaConfig`.
     pub trades_kept: usize,
     /// See `config::LimitsConfig`.
     pub unseen_symbols_max: usize,
@@ -47,6 +55,14 @@ pub struct Arrival {
     pub now_ms: u64,
 }
 
+/// Why a subscription that needs a stream too many is refused.
+const STREAMS_FULL: &str = "the gateway is full: it sends as many streams as it may";
+/// Patterns in all, each with its options: every new symbol is held against all of them.
+pub const PATTERNS_MAX: usize = 10_000;
+const PATTERNS_FULL: &str = "the gateway is full: it holds as many different patterns as it may";
+/// Bytes that conflation sends at once; what is due beyond them goes with the next look.
+const FIRE_BYTES: u64 = 4 << 20;
+
 /// A prefix that somebody listens to.
 #[derive(Debug)]
 struct Pattern {
@@ -66,6 +82,11 @@ pub struct Engine {
     unseen: FxHashMap<Box<str>, SmallVec<[(Stream, u64); 1]>>,
     /// Conflated streams with something to send, by the time it is due.
     due: BinaryHeap<Reverse<(u64, Key)>>,
+    /// Levels of all books.
+    levels: usize,
+    /// Streams of all symbols.
+    streams: usize,
+    cache: Cache,
     /// What goes to each shard next, in order.
     out: Vec<Vec<Item>>,
     newest_event_ns: Option<i64>,
@@ -77,6 +98,9 @@ impl Engine {
     /// An engine without symbols, for `shards` shards (at most 64).
     pub fn new(config: EngineConfig, shards: usize) -> Self {
         Self {
+            cache: Cache::new(config.snapshots_bytes_max),
+            levels: 0,
+            streams: 0,
             config,
             symbols: Vec::new(),
             ids: FxHashMap::default(),
@@ -187,14 +211,17 @@ impl Engine {
         self.announce(id, channel, None, cause);
         let state = &mut self.symbols[id as usize];
         if is_recreated && channel == Channel::Book {
+            self.levels -= state.levels();
             state.reset_book();
         }
         // The present state again, behind the gap.
         for at in 0..state.streams.len() {
             let stream = state.streams[at].stream;
             if stream.channel == channel
-                && let Some(event) = state.snapshot(stream)
+                && let Some(event) = state.snapshot(stream, &self.cache)
             {
+                let prev = state.streams[at].last;
+                let event = Arc::new(event.with_tail(Tail { prev, ..event.tail }));
                 push(&mut self.out, state.streams[at].shards(), &event);
             }
         }
@@ -204,6 +231,14 @@ impl Engine {
     /// number before the next.
     fn announce(&mut self, id: u32, channel: Channel, upto: Option<Position>, cause: GapCause) {
         let state = &mut self.symbols[id as usize];
+        for at in 0..state.streams.len() {
+            // What conflation holds back is from before the gap.
+            let StreamState { stream, lane, .. } = &state.streams[at];
+            if stream.channel == channel && lane.waiting > 0 {
+                let fired_ms = lane.fired_ms.unwrap_or(0);
+                send_conflated(state, at, fired_ms, &mut self.out, &mut self.totals);
+            }
+        }
         for stream in state.streams.iter_mut().filter(|s| s.stream.channel == channel) {
             let gap = Gap { after: stream.last, upto: upto.or(stream.last), count: None, cause };
             stream.last = gap.upto;
@@ -246,12 +281,14 @@ impl Engine {
             let stream = state.streams[at].stream;
             if stream.conflate == ConflateMs::NONE {
                 let tail = Tail { prev, ..Tail::default() };
-                let event = Arc::new(encode(&state.symbol, stream, ticks.iter().map(|t| &t.body), meta, tail));
+                let event =
+                    Arc::new(encode(&state.symbol, stream, ticks.iter().map(|t| &t.body), meta, tail));
                 state.streams[at].last = Some(meta.position);
                 totals.encoded += 1;
+                totals.encoded_bytes += event.text.len() as u64;
                 push(out, state.streams[at].shards(), &event);
             } else {
-                hold(state, at, ticks.len() as u32, arrival.now_ms, due, out, totals);
+                hold(state, at, ticks.len() as u32, arrival, due, out, totals);
             }
         }
     }
@@ -264,9 +301,13 @@ impl Engine {
         prev: Option<Position>,
         ticks: &[&Tick<'_>],
     ) {
-        let Self { symbols, out, due, totals, config, .. } = self;
+        let Self { symbols, out, due, totals, config, levels, .. } = self;
         let state = &mut symbols[id as usize];
-        let (book, book_meta) = &mut **state.book.get_or_insert_with(|| Box::new((Default::default(), *meta)));
+        let before = state.levels();
+        // What the other books leave.
+        let levels_max = config.book_levels_total_max.saturating_sub(*levels - before);
+        let (book, book_meta) =
+            &mut **state.book.get_or_insert_with(|| Box::new((Default::default(), *meta)));
         let was_built = book.is_built();
         let mut touched = record::Book::default();
         let mut applied: SmallVec<[Body<'_>; 1]> = SmallVec::new();
@@ -274,10 +315,12 @@ impl Engine {
             let Body::Book(update) = &tick.body else { continue };
             let mut update = update.clone();
             let mut trimmed = record::Book::default();
-            let is_applied = book.apply(&update, config.book_levels_max, |is_bid, price| {
+            let mut trim = |is_bid, price| {
                 let side = if is_bid { &mut trimmed.bids } else { &mut trimmed.asks };
                 side.push((price, tickgate_protocol::Decimal::ZERO));
-            });
+            };
+            let is_applied = book.apply(&update, config.book_levels_max, &mut trim);
+            book.trim(levels_max, &mut trim);
             if is_applied {
                 totals.book_levels_trimmed += (trimmed.bids.len() + trimmed.asks.len()) as u64;
                 update.bids.append(&mut trimmed.bids);
@@ -288,6 +331,8 @@ impl Engine {
                 applied.push(Body::Book(update));
             }
         }
+        *levels = *levels - before + book.len();
+        totals.book_levels = *levels as u64;
         if applied.is_empty() {
             return;
         }
@@ -300,7 +345,7 @@ impl Engine {
             }
             state.streams[at].snapshot = None;
             if stream.conflate != ConflateMs::NONE {
-                hold(state, at, ticks.len() as u32, arrival.now_ms, due, out, totals);
+                hold(state, at, ticks.len() as u32, arrival, due, out, totals);
                 continue;
             }
             let Some((book, _)) = state.book.as_deref() else { continue };
@@ -308,7 +353,8 @@ impl Engine {
             let event = match stream.depth.levels() {
                 // A record that replaces the book does so for everyone.
                 _ if touched.snapshot || !was_built => {
-                    stream_state.view = stream.depth.levels().map(|depth| super::book::View::new(book, depth));
+                    stream_state.view =
+                        stream.depth.levels().map(|depth| super::book::View::new(book, depth));
                     let tail = Tail { prev: stream_state.last, snapshot: true, ..Tail::default() };
                     stream_state.last = Some(meta.position);
                     state.book_event(stream, None, tail)
@@ -329,6 +375,7 @@ impl Engine {
             };
             if let Some(event) = event {
                 totals.encoded += 1;
+                totals.encoded_bytes += event.text.len() as u64;
                 push(out, state.streams[at].shards(), &Arc::new(event));
             }
         }
@@ -336,14 +383,18 @@ impl Engine {
 
     /// Sends what conflation held back until now.
     pub fn fire(&mut self, now_ms: u64) {
+        let before = self.totals.encoded_bytes;
         while let Some(Reverse((due_ms, (id, stream)))) = self.due.peek().copied() {
-            if due_ms > now_ms {
+            if due_ms > now_ms || self.totals.encoded_bytes > before + FIRE_BYTES {
                 return;
             }
             self.due.pop();
             let Some(state) = self.symbols.get_mut(id as usize) else { continue };
             let Some(at) = state.streams.iter().position(|s| s.stream == stream) else { continue };
-            if state.streams[at].lane.waiting > 0 {
+            // A stream that was left and asked for again has this entry of its former life, and one of its own.
+            let lane = state.streams[at].lane;
+            let is_due = lane.fired_ms.is_none_or(|ms| ms + u64::from(stream.conflate.get()) <= now_ms);
+            if lane.waiting > 0 && is_due {
                 send_conflated(state, at, now_ms, &mut self.out, &mut self.totals);
             }
         }
@@ -356,23 +407,53 @@ impl Engine {
 
     /// The snapshot of a stream, for shards that are too slow to be given every change.
     pub fn snapshot(&mut self, key: Key) -> Option<Arc<Event>> {
-        self.symbols.get_mut(key.0 as usize)?.snapshot(key.1)
+        self.symbols.get_mut(key.0 as usize)?.snapshot(key.1, &self.cache)
+    }
+
+    /// Lowers `positions`, the next to read of every partition, to what conflation still holds back: a cursor must not
+    /// pass it.
+    pub fn hold_back(&self, positions: &mut [Position]) {
+        for Reverse((_, (id, stream))) in &self.due {
+            let state = self.symbols.get(*id as usize);
+            let lane = state.and_then(|state| state.streams.iter().find(|s| s.stream == *stream)).map(|s| s.lane);
+            if let Some(first) = lane.filter(|lane| lane.waiting > 0).and_then(|lane| lane.first)
+                && let Some(next) = positions.iter_mut().find(|next| first.is_at_or_before(**next))
+            {
+                *next = first;
+            }
+        }
+    }
+
+    /// Whether conflation holds an update of a stream back.
+    fn is_waiting(&self, (id, stream): Key) -> bool {
+        let state = self.symbols.get(id as usize);
+        let lane = state.and_then(|state| state.streams.iter().find(|s| s.stream == stream)).map(|s| s.lane);
+        lane.is_some_and(|lane| lane.waiting > 0)
     }
 
     /// Announces that what a partition held up to `upto` was gone before it was read.
     pub fn lost(&mut self, upto: Position) {
         for id in 0..self.symbols.len() as u32 {
             for channel in Channel::ALL {
-                let last = &mut self.symbols[id as usize].last[channel as usize];
+                let last = self.symbols[id as usize].last[channel as usize];
                 if !last.is_some_and(|p| (p.epoch, p.partition) == (upto.epoch, upto.partition)) {
                     continue;
                 }
-                *last = Some(upto);
                 self.announce(id, channel, Some(upto), GapCause::Upstream);
                 let state = &mut self.symbols[id as usize];
-                state.streams.iter_mut().filter(|s| s.stream.channel == channel).for_each(|s| s.snapshot = None);
+                state.last[channel as usize] = Some(upto);
+                if channel == Channel::Trades {
+                    // Which were the last ones is not known any more.
+                    state.trades.clear();
+                }
+                state
+                    .streams
+                    .iter_mut()
+                    .filter(|s| s.stream.channel == channel)
+                    .for_each(|s| s.snapshot = None);
                 if channel == Channel::Book {
                     // Changes to it were lost: nothing to show until the next snapshot record.
+                    self.levels -= state.levels();
                     state.reset_book();
                 }
             }
@@ -386,22 +467,24 @@ impl Engine {
             Request::Subscribe(session, wants) => self.subscribe(shard, bit, session, wants),
             Request::Drop(target, stream) => self.drop_interest(bit, &target, stream),
             Request::Resync(session, key) => {
-                let snapshot = self.snapshot(key);
+                let snapshot = self.snapshot(key).map(|event| (event, self.is_waiting(key)));
                 self.out[shard].push(Item::Reply(Box::new(Reply::Resynced(session, key, snapshot))));
             }
         }
     }
 
     fn subscribe(&mut self, shard: usize, bit: u64, session: SessionKey, wants: Vec<Want>) {
-        let answers = wants.into_iter().map(|want| self.answer(bit, want)).collect();
+        let mut bytes_left = self.config.answer_bytes_max;
+        let answers = wants.into_iter().map(|want| self.answer(bit, want, &mut bytes_left)).collect();
         self.out[shard].push(Item::Reply(Box::new(Reply::Subscribed(session, answers))));
     }
 
-    fn answer(&mut self, bit: u64, want: Want) -> Answer {
+    fn answer(&mut self, bit: u64, want: Want, bytes_left: &mut usize) -> Answer {
         let mut answer = Answer {
             want: want.clone(),
             symbol: None,
             refused: false,
+            full: None,
             no_room: false,
             building: false,
             aged_out: false,
@@ -412,23 +495,45 @@ impl Engine {
                 if self.config.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&**name)) {
                     answer.refused = true;
                 } else if let Some(id) = self.ids.get(&**name).copied() {
+                    if !self.symbols[id as usize].has(want.stream) {
+                        if self.streams >= self.config.streams_max {
+                            answer.full = Some(STREAMS_FULL);
+                            return answer;
+                        }
+                        self.streams += 1;
+                    }
                     self.symbols[id as usize].stream(want.stream).exact |= bit;
                     answer.symbol = Some(self.symbols[id as usize].symbol.clone());
                     answer.building =
                         want.stream.channel == Channel::Book && self.symbols[id as usize].is_building();
-                    self.state(id, &want, &mut answer);
-                } else if self.unseen.contains_key(&**name) || self.unseen.len() < self.config.unseen_symbols_max {
+                    self.state(id, &want, &mut answer, bytes_left);
+                } else if self.unseen.contains_key(&**name)
+                    || self.unseen.len() < self.config.unseen_symbols_max
+                {
                     let streams = self.unseen.entry(name.as_ref().into()).or_default();
                     match streams.iter_mut().find(|(stream, _)| *stream == want.stream) {
                         Some((_, shards)) => *shards |= bit,
                         None => streams.push((want.stream, bit)),
                     }
                     answer.aged_out = want.resumes || want.from.is_some();
+                    answer.building = want.stream.channel == Channel::Book;
                 } else {
                     answer.no_room = true;
                 }
             }
             Target::Prefix(_) => {
+                let lacks = |s: &&SymbolState| want.target.matches(&s.symbol.name) && !s.has(want.stream);
+                let lacking = self.symbols.iter().filter(lacks).count();
+                if self.streams + lacking > self.config.streams_max {
+                    answer.full = Some(STREAMS_FULL);
+                    return answer;
+                }
+                let is_held = self.patterns.iter().any(|p| p.target == want.target && p.stream == want.stream);
+                if !is_held && self.patterns.len() >= PATTERNS_MAX {
+                    answer.full = Some(PATTERNS_FULL);
+                    return answer;
+                }
+                self.streams += lacking;
                 let found = |p: &&mut Pattern| p.target == want.target && p.stream == want.stream;
                 match self.patterns.iter_mut().find(found) {
                     Some(pattern) => pattern.shards |= bit,
@@ -440,7 +545,7 @@ impl Engine {
                 for id in 0..self.symbols.len() as u32 {
                     if want.target.matches(&self.symbols[id as usize].symbol.name) {
                         self.symbols[id as usize].stream(want.stream).prefix |= bit;
-                        self.state(id, &want, &mut answer);
+                        self.state(id, &want, &mut answer, bytes_left);
                     }
                 }
             }
@@ -449,12 +554,18 @@ impl Engine {
     }
 
     /// Adds the present state of one symbol to an answer.
-    fn state(&mut self, id: u32, want: &Want, answer: &mut Answer) {
+    fn state(&mut self, id: u32, want: &Want, answer: &mut Answer, bytes_left: &mut usize) {
+        if *bytes_left == 0 || answer.full.is_some() {
+            // Its shard takes the interest back when it reads this.
+            answer.full = Some("more state than one request may ask for: name fewer symbols at once");
+            answer.states.clear();
+            return;
+        }
         let state = &mut self.symbols[id as usize];
         let channel = want.stream.channel;
         let events = match channel {
             Channel::Trades => state.last_trades(want.trades as usize),
-            _ => state.snapshot(want.stream).into_iter().collect(),
+            _ => state.snapshot(want.stream, &self.cache).into_iter().collect(),
         };
         let last = state.stream(want.stream).last;
         let gap = match want.from {
@@ -465,13 +576,17 @@ impl Engine {
             None => want.resumes.then_some(None),
         };
         answer.aged_out |= gap.is_some();
-        let gap = gap.filter(|_| last.is_some()).map(|after| {
-            Gap { after, upto: last, count: None, cause: GapCause::Retention }
+        let gap = gap.filter(|_| last.is_some()).map(|after| Gap {
+            after,
+            upto: last,
+            count: None,
+            cause: GapCause::Retention,
         });
         let pending = state.stream(want.stream).lane.waiting > 0;
         if events.is_empty() && gap.is_none() {
             return;
         }
+        *bytes_left = bytes_left.saturating_sub(events.iter().map(|event| event.bytes()).sum());
         answer.states.push(State { symbol: state.symbol.clone(), gap, events, pending });
     }
 
@@ -480,8 +595,10 @@ impl Engine {
             Target::Symbol(name) => {
                 if let Some(id) = self.ids.get(&**name) {
                     let state = &mut self.symbols[*id as usize];
+                    let before = state.streams.len();
                     state.stream(stream).exact &= !bit;
                     state.sweep();
+                    self.streams = self.streams + state.streams.len() - before;
                 } else if let Some(streams) = self.unseen.get_mut(&**name) {
                     streams.iter_mut().filter(|(s, _)| *s == stream).for_each(|(_, shards)| *shards &= !bit);
                     streams.retain(|(_, shards)| *shards != 0);
@@ -496,14 +613,25 @@ impl Engine {
                 self.patterns.retain(|p| p.shards != 0);
                 for state in &mut self.symbols {
                     if target.matches(&state.symbol.name) {
+                        let before = state.streams.len();
                         let matching = self.patterns.iter().filter(|p| p.stream == stream);
                         let prefix = matching.filter(|p| p.target.matches(&state.symbol.name));
                         state.stream(stream).prefix = prefix.fold(0, |shards, p| shards | p.shards);
                         state.sweep();
+                        self.streams = self.streams + state.streams.len() - before;
                     }
                 }
             }
         }
+    }
+
+    /// How many streams of a symbol that was not met yet somebody listens to.
+    fn awaited(&self, name: &str) -> usize {
+        let mut streams: Vec<Stream> = self.unseen.get(name).into_iter().flatten().map(|(s, _)| *s).collect();
+        streams.extend(self.patterns.iter().filter(|p| p.target.matches(name)).map(|p| p.stream));
+        streams.sort_unstable();
+        streams.dedup();
+        streams.len()
     }
 
     /// The number of a symbol, given out when it is first met; `None` when there is no room for another.
@@ -514,6 +642,13 @@ impl Engine {
         if self.symbols.len() >= self.config.symbols_max {
             return None;
         }
+        // Whoever asked for it in advance would otherwise never hear of it and not know.
+        if self.streams + self.patterns.len() + self.unseen.get(name).map_or(0, |streams| streams.len())
+            > self.config.streams_max
+            && self.streams + self.awaited(name) > self.config.streams_max
+        {
+            return None;
+        }
         let id = self.symbols.len() as u32;
         let mut state = SymbolState::new(Symbol::new(id, name));
         for (stream, shards) in self.unseen.remove(name).unwrap_or_default() {
@@ -522,6 +657,7 @@ impl Engine {
         for pattern in self.patterns.iter().filter(|p| p.target.matches(name)) {
             state.stream(pattern.stream).prefix |= pattern.shards;
         }
+        self.streams += state.streams.len();
         self.symbols.push(state);
         self.ids.insert(name.into(), id);
         self.totals.symbols += 1;
@@ -534,14 +670,18 @@ fn hold(
     state: &mut SymbolState,
     at: usize,
     updates: u32,
-    now_ms: u64,
+    arrival: &Arrival,
     due: &mut BinaryHeap<Reverse<(u64, Key)>>,
     out: &mut [Vec<Item>],
     totals: &mut FeedTotals,
 ) {
     let key = (state.symbol.id, state.streams[at].stream);
     let interval_ms = u64::from(key.1.conflate.get());
+    let now_ms = arrival.now_ms;
     let lane = &mut state.streams[at].lane;
+    if lane.waiting == 0 {
+        lane.first = Some(arrival.position);
+    }
     lane.waiting = lane.waiting.saturating_add(updates);
     match lane.fired_ms {
         Some(fired_ms) if now_ms < fired_ms + interval_ms => {
@@ -567,6 +707,7 @@ fn send_conflated(
     let Some(event) = state.conflated(stream, prev, merged) else { return };
     state.streams[at].last = Some(event.position);
     totals.encoded += 1;
+    totals.encoded_bytes += event.text.len() as u64;
     push(out, state.streams[at].shards(), &Arc::new(event));
 }
 

@@ -73,6 +73,8 @@ pub struct Record<'a> {
     pub offset: i64,
     /// Kafka timestamp in milliseconds since the Unix epoch; negative when there is none.
     pub timestamp_ms: i64,
+    /// The key, if it has one.
+    pub key: Option<&'a [u8]>,
     /// The value; empty for a tombstone.
     pub value: &'a [u8],
     /// The topic's name.
@@ -110,6 +112,10 @@ impl Records<'_> {
                 // SAFETY: payload and len describe memory of this message.
                 unsafe { std::slice::from_raw_parts(raw.payload.cast::<u8>(), raw.len) }
             };
+            let key = (!raw.key.is_null()).then(|| {
+                // SAFETY: key and key_len describe memory of this message.
+                unsafe { std::slice::from_raw_parts(raw.key.cast::<u8>(), raw.key_len) }
+            });
             let topic = if raw.rkt.is_null() {
                 ""
             } else {
@@ -120,7 +126,7 @@ impl Records<'_> {
             let error = (raw.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then_some(raw.err);
             // SAFETY: the message is alive; the type of timestamp is not asked for.
             let timestamp_ms = unsafe { native::rd_kafka_message_timestamp(*message, ptr::null_mut()) };
-            Record { partition: raw.partition, offset: raw.offset, timestamp_ms, value, topic, error }
+            Record { partition: raw.partition, offset: raw.offset, timestamp_ms, key, value, topic, error }
         })
     }
 }

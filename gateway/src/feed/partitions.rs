@@ -2,10 +2,12 @@
 
 use super::Context;
 use super::native::RecordQueue;
-use super::tracker::{Change, Why};
+use super::tracker::{Change, Look, Why};
 use crate::config::FeedConfig;
 use crate::stats::{FeedTotals, PartitionTotals};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tickgate_protocol::Position;
 use tickgate_protocol::control::{FeedState, FeedStatus};
@@ -23,6 +25,8 @@ pub(super) struct Partition {
     target: u64,
     is_caught_up: bool,
     is_assigned: bool,
+    /// The broker refused `next`, and the tracker has not said yet where to go on.
+    pub is_out_of_range: bool,
 }
 
 #[derive(Debug)]
@@ -30,7 +34,10 @@ struct Topic {
     name: String,
     topic: String,
     silence_ms: u64,
-    exists: bool,
+    /// Why it cannot be read, as last heard.
+    missing: Option<RDKafkaRespErr>,
+    /// How many partitions it has, as last heard.
+    count: usize,
     partitions: Vec<Option<Partition>>,
     heard_ms: u64,
     event_ns: Option<i64>,
@@ -49,7 +56,8 @@ impl Partitions {
             name: feed.name.clone(),
             topic: feed.topic.clone(),
             silence_ms: feed.silence_ms,
-            exists: false,
+            missing: None,
+            count: 0,
             partitions: Vec::new(),
             heard_ms: now_ms,
             event_ns: None,
@@ -87,12 +95,30 @@ impl Partitions {
                 self.is_broker_up = is_up;
                 None
             }
-            Change::Topic(feed, exists) => {
+            Change::Found(feed, count) => {
                 let topic = &mut self.topics[feed];
-                if exists != topic.exists {
-                    tracing::info!(topic = %topic.topic, exists, "topic");
+                if topic.count != count || topic.missing.is_some() {
+                    tracing::info!(topic = %topic.topic, partitions = count, "topic");
                 }
-                topic.exists = exists;
+                topic.count = count;
+                topic.missing = None;
+                None
+            }
+            Change::Missing(feed, error) => {
+                let topic = &mut self.topics[feed];
+                if topic.missing != Some(error) {
+                    tracing::warn!(topic = %topic.topic, ?error, "topic");
+                }
+                topic.missing = Some(error);
+                // Nothing is read from it until it was looked at again: it may come back as another topic of that name.
+                topic.unassign(consumer);
+                None
+            }
+            Change::Recreated(feed) => {
+                let topic = &mut self.topics[feed];
+                topic.unassign(consumer);
+                topic.partitions.clear();
+                totals.topics_recreated += 1;
                 None
             }
             Change::High(feed, partition, high) => {
@@ -108,13 +134,29 @@ impl Partitions {
                     topic.partitions.resize(at + 1, None);
                 }
                 let before = topic.partitions[at].take();
-                let is_assigned = assign(consumer, queue, &topic.topic, partition, start, before.is_some());
+                let start = match (&before, why) {
+                    (Some(before), Why::Returned) => before.next,
+                    (Some(before), Why::OutOfRange) if !before.is_out_of_range => {
+                        // Asked twice, answered before.
+                        topic.partitions[at] = Some(before.clone());
+                        return None;
+                    }
+                    _ => start,
+                };
+                let was_assigned = before.as_ref().is_some_and(|before| before.is_assigned);
+                let is_assigned = assign(consumer, queue, &topic.topic, partition, start, was_assigned);
                 tracing::info!(topic = %topic.topic, partition, start, high, ?why, is_assigned, "assigned");
                 totals.partitions_added += u64::from(why == Why::Added);
-                totals.topics_recreated += u64::from(why == Why::Recreated && partition == 0);
                 let is_caught_up = before.as_ref().is_some_and(|p| p.is_caught_up);
-                topic.partitions[at] =
-                    Some(Partition { epoch, next: start, high, target: high, is_caught_up, is_assigned });
+                topic.partitions[at] = Some(Partition {
+                    epoch,
+                    next: start,
+                    high,
+                    target: high,
+                    is_caught_up,
+                    is_assigned,
+                    is_out_of_range: false,
+                });
                 let before = before.filter(|_| why == Why::OutOfRange)?;
                 if start <= before.next {
                     return None;
@@ -123,6 +165,17 @@ impl Partitions {
                 Some(Position { epoch, partition, offset: start - 1 })
             }
         }
+    }
+
+    /// The partitions whose next offset is out of range.
+    pub(super) fn looks(&self) -> impl Iterator<Item = Look> {
+        self.topics.iter().enumerate().flat_map(|(feed, topic)| {
+            let partitions = topic.partitions.iter().enumerate();
+            partitions.filter_map(move |(id, partition)| {
+                let partition = partition.as_ref().filter(|p| p.is_out_of_range)?;
+                Some(Look { feed, partition: id as u32, next: partition.next })
+            })
+        })
     }
 
     /// The next record to read of every partition.
@@ -152,7 +205,7 @@ impl Partitions {
             }
             let state = if !is_broker_up {
                 FeedState::Down
-            } else if now_ms.saturating_sub(topic.heard_ms) > topic.silence_ms {
+            } else if topic.missing.is_some() || now_ms.saturating_sub(topic.heard_ms) > topic.silence_ms {
                 FeedState::Stale
             } else {
                 FeedState::Live
@@ -183,19 +236,51 @@ impl Partitions {
     /// Why the gateway is not ready, if it is not.
     pub(super) fn not_ready(&self, feeds: &[FeedConfig]) -> Option<String> {
         for (topic, feed) in self.topics.iter().zip(feeds).filter(|(_, feed)| !feed.optional) {
-            if topic.partitions.is_empty() {
-                return Some(match (self.is_broker_up, topic.exists) {
-                    (false, _) => format!("feed {}: no broker answers", feed.name),
-                    (true, false) => format!("feed {}: topic {} does not exist", feed.name, feed.topic),
-                    (true, true) => format!("feed {}: no partition is assigned yet", feed.name),
-                });
+            let (name, missing) = (&feed.name, RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+            if !self.is_broker_up {
+                return Some(format!("feed {name}: no broker answers"));
             }
-            let behind = topic.partitions.iter().position(|p| !p.as_ref().is_some_and(|p| p.is_caught_up));
+            match topic.missing {
+                Some(error) if error == missing => {
+                    return Some(format!("feed {name}: topic {} does not exist", feed.topic));
+                }
+                Some(error) => {
+                    let error = KafkaError::MetadataFetch(error.into());
+                    return Some(format!("feed {name}: topic {}: {error}", feed.topic));
+                }
+                None if topic.count == 0 => {
+                    return Some(format!("feed {name}: topic {} was not found yet", feed.topic));
+                }
+                None => {}
+            }
+            let is_read = |p: &Option<Partition>| p.as_ref().is_some_and(|p| p.is_assigned && p.is_caught_up);
+            let behind = (0..topic.count).find(|at| !topic.partitions.get(*at).is_some_and(is_read));
             if let Some(partition) = behind {
-                return Some(format!("feed {}: partition {partition} has not caught up", feed.name));
+                let is_assigned = topic.partitions.get(partition).is_some_and(Option::is_some);
+                let what = if is_assigned { "has not caught up" } else { "is not assigned yet" };
+                return Some(format!("feed {name}: partition {partition} {what}"));
             }
         }
         None
+    }
+}
+
+impl Topic {
+    /// Reads nothing more of it for now.
+    fn unassign(&mut self, consumer: &BaseConsumer<Context>) {
+        let mut list = TopicPartitionList::new();
+        for (id, partition) in self.partitions.iter_mut().enumerate() {
+            if let Some(partition) = partition
+                && std::mem::take(&mut partition.is_assigned)
+            {
+                list.add_partition(&self.topic, id as i32);
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = consumer.incremental_unassign(&list)
+        {
+            tracing::warn!(%error, topic = %self.topic, "unassign");
+        }
     }
 }
 

@@ -92,8 +92,8 @@ pub enum Request {
 pub enum Reply {
     /// One answer for each want.
     Subscribed(SessionKey, Vec<Answer>),
-    /// The snapshot asked for; `None` when the book has none.
-    Resynced(SessionKey, Key, Option<Arc<Event>>),
+    /// The snapshot asked for, and whether updates from before it are still due to others; `None` when there is none.
+    Resynced(SessionKey, Key, Option<(Arc<Event>, bool)>),
 }
 
 impl Reply {
@@ -114,6 +114,8 @@ pub struct Answer {
     pub symbol: Option<Arc<Symbol>>,
     /// Whether it named a symbol that no configured list allows.
     pub refused: bool,
+    /// Why the gateway is too full for it, if it is.
+    pub full: Option<&'static str>,
     /// Whether the symbol is unknown and there is no room to wait for it.
     pub no_room: bool,
     /// Whether it named a book that no snapshot record was read of yet.
@@ -139,8 +141,9 @@ pub struct State {
 
 /// Requests on their way from one shard to the feed.
 ///
-/// Bounded by what can be asked: one subscribe per session at a time, one drop per (target, stream) held, one
-/// resynchronisation per session and book.
+/// Bounded by what can be asked: one subscribe per session at a time, counted in `limits.reading_bytes_total_max`; one
+/// drop per (target, stream) that was held, and one resynchronisation per subscription, both of which need an answer of
+/// the feed before they can be asked again, and so are at most `limits.subscriptions_total_max`.
 #[derive(Debug, Default)]
 pub struct Mailbox {
     requests: Mutex<VecDeque<Request>>,

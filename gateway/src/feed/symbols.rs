@@ -5,6 +5,7 @@ use crate::event::{Event, Stream, Symbol};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tickgate_protocol::event::{Meta, Tail, write_head};
 use tickgate_protocol::record::{self, Body, Trade};
 use tickgate_protocol::{Channel, ConflateMs, Position};
@@ -27,6 +28,8 @@ pub struct Lane {
     pub fired_ms: Option<u64>,
     /// Updates since then.
     pub waiting: u32,
+    /// The position of the first of them.
+    pub first: Option<Position>,
 }
 
 /// One stream of one symbol that somebody listens to.
@@ -45,7 +48,49 @@ pub struct StreamState {
     /// What conflation holds back.
     pub lane: Lane,
     /// The snapshot of its present state, if one was made since the last update.
-    pub snapshot: Option<Arc<Event>>,
+    pub snapshot: Option<Cached>,
+}
+
+/// The room for cached snapshots. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    bytes: Arc<AtomicUsize>,
+    bytes_max: usize,
+}
+
+/// A cached snapshot, which counts for as long as it is cached.
+#[derive(Debug)]
+pub struct Cached {
+    event: Arc<Event>,
+    cache: Arc<AtomicUsize>,
+}
+
+impl Cache {
+    /// Room for `bytes_max` bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { bytes: Arc::default(), bytes_max }
+    }
+
+    /// Bytes that are cached.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Keeps an event if there is room for it.
+    fn keep(&self, event: &Arc<Event>) -> Option<Cached> {
+        // Its own thread alone adds, so that nothing comes in between.
+        if self.bytes() + event.bytes() > self.bytes_max {
+            return None;
+        }
+        self.bytes.fetch_add(event.bytes(), Ordering::Relaxed);
+        Some(Cached { event: event.clone(), cache: self.bytes.clone() })
+    }
+}
+
+impl Drop for Cached {
+    fn drop(&mut self) {
+        self.cache.fetch_sub(self.event.bytes(), Ordering::Relaxed);
+    }
 }
 
 impl StreamState {
@@ -95,7 +140,9 @@ impl SymbolState {
         }
         let book = self.book.as_deref().filter(|(book, _)| book.is_built());
         let view = match stream.depth.levels() {
-            Some(depth) if stream.conflate == ConflateMs::NONE => book.map(|(book, _)| View::new(book, depth)),
+            Some(depth) if stream.conflate == ConflateMs::NONE => {
+                book.map(|(book, _)| View::new(book, depth))
+            }
             _ => None,
         };
         let last = self.last[stream.channel as usize];
@@ -120,6 +167,16 @@ impl SymbolState {
         }
     }
 
+    /// Levels of its book.
+    pub fn levels(&self) -> usize {
+        self.book.as_deref().map_or(0, |(book, _)| book.len())
+    }
+
+    /// Whether somebody listens to a stream.
+    pub fn has(&self, stream: Stream) -> bool {
+        self.streams.iter().any(|s| s.stream == stream)
+    }
+
     /// Whether its book waits for a snapshot record.
     pub fn is_building(&self) -> bool {
         !self.book.as_deref().is_some_and(|(book, _)| book.is_built())
@@ -127,44 +184,51 @@ impl SymbolState {
 
     /// The present state of a stream as one event with `snapshot:true`; `None` when nothing was read yet. Trades have
     /// no state.
-    pub fn snapshot(&mut self, stream: Stream) -> Option<Arc<Event>> {
+    pub fn snapshot(&mut self, stream: Stream, cache: &Cache) -> Option<Arc<Event>> {
         let kept = self.streams.iter().position(|s| s.stream == stream);
-        if let Some(event) = kept.and_then(|at| self.streams[at].snapshot.clone()) {
-            return Some(event);
+        if let Some(event) = kept.and_then(|at| self.streams[at].snapshot.as_ref()) {
+            return Some(event.event.clone());
         }
         let tail = Tail { snapshot: true, ..Tail::default() };
         let event = match stream.channel {
             Channel::Trades => return None,
-            Channel::Quotes => self.kept_event(stream, self.quote.as_ref()?, tail),
-            Channel::Status => self.kept_event(stream, self.status.as_ref()?, tail),
+            Channel::Quotes => self.state_event(stream, self.quote.as_ref()?, tail),
+            Channel::Status => self.state_event(stream, self.status.as_ref()?, tail),
             Channel::Book => {
                 // A view's chain stands at its own last event, which is where its next change will point back to.
-                let last = kept.map(|at| self.streams[at].last).filter(|_| stream.conflate == ConflateMs::NONE);
+                let last =
+                    kept.map(|at| self.streams[at].last).filter(|_| stream.conflate == ConflateMs::NONE);
                 self.book_event(stream, last.flatten(), tail)?
             }
         };
         let event = Arc::new(event);
         if let Some(at) = kept {
-            self.streams[at].snapshot = Some(event.clone());
+            self.streams[at].snapshot = cache.keep(&event);
         }
         Some(event)
     }
 
-    /// The last `count` trades, oldest first, each with `snapshot:true`.
+    /// The last `count` trades, oldest first, each with `snapshot:true`; those of one record together.
     pub fn last_trades(&self, count: usize) -> Vec<Arc<Event>> {
         let skip = self.trades.len().saturating_sub(count);
         let stream = Stream::whole(Channel::Trades);
-        let trades = self.trades.iter().skip(skip);
-        trades
-            .map(|kept| {
-                let tail = Tail { prev: kept.prev, snapshot: true, ..Tail::default() };
-                Arc::new(self.kept_event(stream, kept, tail))
-            })
-            .collect()
+        let mut events = Vec::new();
+        let mut rest = self.trades.range(skip..).peekable();
+        while let Some(first) = rest.next() {
+            let mut bodies = vec![&first.body];
+            while let Some(sibling) = rest.next_if(|kept| kept.meta.position == first.meta.position) {
+                bodies.push(&sibling.body);
+            }
+            let tail = Tail { prev: first.prev, snapshot: true, ..Tail::default() };
+            events.push(Arc::new(encode(&self.symbol, stream, bodies.into_iter(), &first.meta, tail)));
+        }
+        events
     }
 
-    fn kept_event(&self, stream: Stream, kept: &Kept, tail: Tail) -> Event {
-        encode(&self.symbol, stream, std::iter::once(&kept.body), &kept.meta, tail)
+    /// The last state known, as of now: what was lost since counts as seen, so that the next change follows from it.
+    fn state_event(&self, stream: Stream, kept: &Kept, tail: Tail) -> Event {
+        let position = self.last[stream.channel as usize].unwrap_or(kept.meta.position);
+        encode(&self.symbol, stream, std::iter::once(&kept.body), &Meta { position, ..kept.meta }, tail)
     }
 
     /// The top of the book, at `position` or at that of its last update.
@@ -180,7 +244,7 @@ impl SymbolState {
     pub fn conflated(&self, stream: Stream, prev: Option<Position>, merged: u32) -> Option<Event> {
         let tail = Tail { prev, merged, ..Tail::default() };
         match stream.channel {
-            Channel::Quotes => Some(self.kept_event(stream, self.quote.as_ref()?, tail)),
+            Channel::Quotes => Some(self.state_event(stream, self.quote.as_ref()?, tail)),
             Channel::Book => self.book_event(stream, None, Tail { snapshot: true, ..tail }),
             Channel::Trades | Channel::Status => None,
         }
@@ -193,6 +257,10 @@ impl SymbolState {
         }
         if self.trades.len() >= most {
             self.trades.pop_front();
+        }
+        if self.trades.len() == self.trades.capacity() {
+            // Room for what is kept and no more, as every symbol has it.
+            self.trades.reserve_exact((most - self.trades.len()).min(self.trades.len().max(4)));
         }
         let body = Body::Trade(trade.clone()).into_owned();
         self.trades.push_back(Kept { meta, prev, body });

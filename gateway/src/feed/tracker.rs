@@ -1,14 +1,15 @@
 //! Watching what `assign()` never tells: new partitions, deleted and re-created topics, watermarks, a lost broker.
 //!
 //! A thread of its own with a client of its own, since every question to a broker blocks and would wait behind the
-//! feed's long polls. It only asks; the feed acts on the [`Change`]s.
+//! feed's long polls. It only asks; the feed acts on the [`Change`]s. What one partition cannot answer holds up no other.
 
 use crate::config::{FeedConfig, KafkaConfig};
 use crate::feed::native;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
@@ -16,16 +17,23 @@ use std::time::Duration;
 const ANSWER_MS: u64 = 3_000;
 /// How soon a broker that did not answer is asked again, in milliseconds.
 const RETRY_MS: u64 = 250;
+/// How far the clocks of producers may be behind ours, in milliseconds, for records of a new topic to be found by time.
+const CLOCKS_MS: i64 = 60_000;
 
 /// Why a partition is assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
     /// It was there when the gateway started.
     Start,
-    /// It was added since: read from its beginning, as records were written before it was noticed.
+    /// Its topic did not exist when the gateway started: read from then on, as records were written before it was
+    /// noticed.
+    Created,
+    /// It was added since: read from its beginning, for the same reason.
     Added,
     /// Its topic was deleted and made again.
     Recreated,
+    /// Its topic was out of sight for a while: go on where reading ended, wherever the assignment says to start.
+    Returned,
     /// What was to be read next is gone.
     OutOfRange,
 }
@@ -52,8 +60,12 @@ pub enum Change {
     High(usize, u32, u64),
     /// Whether a broker answers.
     Broker(bool),
-    /// Whether a feed's topic exists.
-    Topic(usize, bool),
+    /// A feed's topic has this many partitions.
+    Found(usize, usize),
+    /// A feed's topic cannot be read, for this reason: it does not exist, most often.
+    Missing(usize, RDKafkaRespErr),
+    /// A feed's topic was deleted and made again. Assignments of its new partitions follow.
+    Recreated(usize),
 }
 
 /// What the feed asks: a partition whose next offset is out of range.
@@ -70,7 +82,12 @@ pub struct Look {
 #[derive(Debug, Default)]
 struct Topic {
     epoch: Option<u32>,
-    partitions: BTreeSet<u32>,
+    /// When it was first found, milliseconds since the Unix epoch.
+    found_ms: i64,
+    /// Whether it was missing at the last look.
+    is_missing: bool,
+    /// Its partitions, with why they are still to be assigned; `None` when they were.
+    partitions: BTreeMap<u32, Option<Why>>,
 }
 
 /// Watches the topics until the feed is gone.
@@ -81,6 +98,9 @@ pub struct Tracker {
     topics: Vec<Topic>,
     changes: SyncSender<Change>,
     wake: Box<dyn Fn() + Send>,
+    started_ms: i64,
+    /// Offsets that were asked to be looked for, by feed and partition.
+    looks: BTreeMap<(usize, u32), u64>,
 }
 
 impl Tracker {
@@ -93,17 +113,22 @@ impl Tracker {
         wake: Box<dyn Fn() + Send>,
     ) -> Self {
         let topics = feeds.iter().map(|_| Topic::default()).collect();
-        Self { consumer, kafka, feeds, topics, changes, wake }
+        let started_ms = crate::clock::wall_ns() / 1_000_000;
+        Self { consumer, kafka, feeds, topics, changes, wake, started_ms, looks: BTreeMap::new() }
     }
 
     /// Looks again and again, at once when asked to, until the asking side is gone.
     pub fn run(mut self, looks: Receiver<Look>) {
-        let mut look = None;
         loop {
-            let answered = self.look(look.take());
-            let pause_ms = if answered { self.kafka.refresh_ms } else { RETRY_MS };
+            let is_answered = self.look();
+            // What this look did not settle is asked for again by the feed.
+            self.looks.clear();
+            let pause_ms = if is_answered { self.kafka.refresh_ms } else { RETRY_MS };
             match looks.recv_timeout(Duration::from_millis(pause_ms)) {
-                Ok(asked) => look = Some(asked),
+                Ok(asked) => {
+                    let all = std::iter::once(asked).chain(looks.try_iter());
+                    self.looks.extend(all.map(|look| ((look.feed, look.partition), look.next)));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -116,83 +141,178 @@ impl Tracker {
         (self.wake)();
     }
 
-    /// One look at every topic; `false` when no broker answered.
-    fn look(&mut self, look: Option<Look>) -> bool {
+    /// One look at every topic; `false` when it should be repeated soon.
+    fn look(&mut self) -> bool {
+        let mut is_whole = true;
         for feed in 0..self.feeds.len() {
-            if let Err(error) = self.look_at(feed, look.as_ref().filter(|l| l.feed == feed)) {
-                tracing::debug!(%error, topic = %self.feeds[feed].topic, "no answer");
-                self.tell(Change::Broker(false));
-                return false;
+            match self.look_at(feed) {
+                Ok(is_known) => is_whole &= is_known,
+                Err(error) => {
+                    tracing::debug!(%error, topic = %self.feeds[feed].topic, "no answer");
+                    self.tell(Change::Broker(false));
+                    return false;
+                }
             }
         }
+        is_whole
+    }
+
+    /// Looks at one topic. Fails when no broker answers; `false` when what was answered is not enough to go on.
+    fn look_at(&mut self, feed: usize) -> KafkaResult<bool> {
+        let name = self.feeds[feed].topic.clone();
+        let metadata = self.consumer.fetch_metadata(Some(&name), Duration::from_millis(ANSWER_MS))?;
         self.tell(Change::Broker(true));
+        let missing = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        let Some(found) = metadata.topics().iter().find(|topic| topic.name() == name) else {
+            return Ok(self.missing(feed, missing));
+        };
+        match found.error() {
+            Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) => return Ok(false),
+            Some(error) => return Ok(self.missing(feed, error)),
+            // It has just been made.
+            None if found.partitions().is_empty() => return Ok(false),
+            None => {}
+        }
+        let epoch = match native::topic_id(&self.consumer, &name, ANSWER_MS as i32) {
+            // A broker without topic ids (before Kafka 2.8): a re-created topic cannot be told by its id.
+            Some(0) => fold(u128::from(hash(&name))),
+            Some(id) => fold(id),
+            // Answered before: no answer now is no news.
+            None if let Some(epoch) = self.topics[feed].epoch => epoch,
+            None => return Ok(false),
+        };
+        let partitions = found.partitions().iter();
+        let partitions = partitions.filter_map(|p| Some((u32::try_from(p.id()).ok()?, p.leader() >= 0))).collect();
+        let is_first = self.found(feed, epoch, &partitions);
+        self.ask(feed, epoch, partitions, is_first);
+        Ok(true)
+    }
+
+    fn missing(&mut self, feed: usize, error: RDKafkaRespErr) -> bool {
+        self.topics[feed].is_missing = true;
+        self.tell(Change::Missing(feed, error));
         true
     }
 
-    fn look_at(&mut self, feed: usize, look: Option<&Look>) -> KafkaResult<()> {
-        let name = self.feeds[feed].topic.clone();
-        let timeout = Duration::from_millis(ANSWER_MS);
-        let metadata = self.consumer.fetch_metadata(Some(&name), timeout)?;
-        let found = metadata.topics().iter().find(|t| t.name() == name && t.error().is_none());
-        let partitions: Vec<u32> =
-            found.iter().flat_map(|t| t.partitions()).filter_map(|p| u32::try_from(p.id()).ok()).collect();
-        self.tell(Change::Topic(feed, !partitions.is_empty()));
-        if partitions.is_empty() {
-            return Ok(());
+    /// Takes note of the partitions that a topic has; returns whether it was found for the first time.
+    fn found(&mut self, feed: usize, epoch: u32, partitions: &BTreeMap<u32, bool>) -> bool {
+        let topic = &mut self.topics[feed];
+        let known = topic.epoch.replace(epoch);
+        if known.is_none() {
+            topic.found_ms = crate::clock::wall_ns() / 1_000_000;
         }
-        let epoch = match native::topic_id(&self.consumer, &name, ANSWER_MS as i32) {
-            Some(id) => fold(id),
-            // Asked before and answered then: no answer now is no news.
-            None if self.topics[feed].epoch.is_some() => self.topics[feed].epoch.unwrap_or_default(),
-            // A broker without topic ids (before Kafka 2.8): a re-created topic cannot be told by its id.
-            None => fold(u128::from(hash(&name))),
-        };
-        let known = self.topics[feed].epoch.replace(epoch);
+        let was_missing = std::mem::take(&mut topic.is_missing);
         let is_recreated = known.is_some_and(|known| known != epoch);
         if is_recreated {
-            self.topics[feed].partitions.clear();
+            topic.partitions.clear();
+        } else if was_missing {
+            for why in topic.partitions.values_mut() {
+                why.get_or_insert(Why::Returned);
+            }
         }
-        for partition in partitions {
-            let (low, high) = self.watermarks(&name, partition)?;
-            let is_new = !self.topics[feed].partitions.contains(&partition);
-            let asked = look.filter(|l| l.partition == partition);
-            let assign = |start, why| Change::Assign { feed, partition, epoch, start, high, why };
-            let change = if is_recreated {
-                assign(low, Why::Recreated)
-            } else if is_new && known.is_some() {
-                assign(low, Why::Added)
-            } else if is_new {
-                assign(self.start(&name, partition, low, high)?, Why::Start)
-            } else if let Some(look) = asked {
-                // Retention took what was next, or the log ends before it.
-                assign(if look.next < low { low } else { look.next.min(high) }, Why::OutOfRange)
-            } else {
-                Change::High(feed, partition, high)
-            };
-            self.topics[feed].partitions.insert(partition);
-            self.tell(change);
+        let why_new = match known {
+            _ if is_recreated => Why::Recreated,
+            Some(_) => Why::Added,
+            // Not from its beginning: a broker that has just started may not know an old topic for a moment.
+            None if was_missing => Why::Created,
+            None => Why::Start,
+        };
+        for partition in partitions.keys() {
+            topic.partitions.entry(*partition).or_insert(Some(why_new));
         }
-        Ok(())
+        if is_recreated {
+            self.tell(Change::Recreated(feed));
+        }
+        self.tell(Change::Found(feed, partitions.len()));
+        known.is_none()
     }
 
-    fn watermarks(&self, topic: &str, partition: u32) -> KafkaResult<(u64, u64)> {
-        let timeout = Duration::from_millis(ANSWER_MS);
-        let (low, high) = self.consumer.fetch_watermarks(topic, partition as i32, timeout)?;
-        Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+    /// Asks where the partitions that have a leader begin and end, and assigns those that are to be.
+    fn ask(&mut self, feed: usize, epoch: u32, mut partitions: BTreeMap<u32, bool>, is_first: bool) {
+        partitions.retain(|_, has_leader| *has_leader);
+        for (partition, (low, high)) in self.watermarks(feed, partitions.into_keys()) {
+            let due = self.topics[feed].partitions.get(&partition).copied().flatten();
+            let asked = self.looks.get(&(feed, partition)).copied();
+            let (start, why) = match (due, asked) {
+                (Some(why @ (Why::Start | Why::Created)), _) => match self.start(feed, partition, why, is_first, (low, high)) {
+                    Ok(start) => (start, why),
+                    Err(_) => continue,
+                },
+                (Some(why), _) => (low, why),
+                // Retention took what was next, or the log ends before it.
+                (None, Some(next)) => (if next < low { low } else { next.min(high) }, Why::OutOfRange),
+                (None, None) => {
+                    self.tell(Change::High(feed, partition, high));
+                    continue;
+                }
+            };
+            self.topics[feed].partitions.insert(partition, None);
+            self.tell(Change::Assign { feed, partition, epoch, start, high, why });
+        }
+    }
+
+    /// First offset and the one behind the last, of every partition that says so in time.
+    fn watermarks(&self, feed: usize, partitions: impl Iterator<Item = u32>) -> BTreeMap<u32, (u64, u64)> {
+        let partitions: Vec<u32> = partitions.collect();
+        // One request to each leader for all of its partitions. It fails as a whole for one that refuses.
+        let together = self.offsets(feed, &partitions, Offset::Beginning).and_then(|lows| {
+            let highs = self.offsets(feed, &partitions, Offset::End)?;
+            Ok((lows, highs))
+        });
+        if let Ok((lows, highs)) = together {
+            let both = lows.into_iter().filter_map(|(id, low)| Some((id, (low, *highs.get(&id)?))));
+            return both.collect();
+        }
+        let name = &self.feeds[feed].topic;
+        let single = partitions.into_iter().filter_map(|partition| {
+            let timeout = Duration::from_millis(ANSWER_MS);
+            match self.consumer.fetch_watermarks(name, partition as i32, timeout) {
+                Ok((low, high)) => Some((partition, (u64::try_from(low).ok()?, u64::try_from(high).ok()?))),
+                Err(error) => {
+                    tracing::debug!(%error, topic = %name, partition, "no answer");
+                    None
+                }
+            }
+        });
+        single.collect()
+    }
+
+    /// The offset at `time` of several partitions at once; `Offset` stands for a time in milliseconds since the Unix
+    /// epoch, as Kafka has it.
+    fn offsets(&self, feed: usize, partitions: &[u32], time: Offset) -> KafkaResult<BTreeMap<u32, u64>> {
+        let mut times = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            times.add_partition_offset(&self.feeds[feed].topic, *partition as i32, time)?;
+        }
+        let found = self.consumer.offsets_for_times(times, Duration::from_millis(ANSWER_MS))?;
+        let offsets = found.elements().into_iter().filter_map(|element| match (element.error(), element.offset()) {
+            (Ok(()), Offset::Offset(offset)) => Some((element.partition() as u32, u64::try_from(offset).ok()?)),
+            _ => None,
+        });
+        Ok(offsets.collect())
     }
 
     /// Where to start reading: at the end, or as far back as the warm-up says. An offset, never "the end", so that what
     /// is written before the first fetch is not lost.
-    fn start(&self, topic: &str, partition: u32, low: u64, high: u64) -> KafkaResult<u64> {
+    fn start(
+        &self,
+        feed: usize,
+        partition: u32,
+        why: Why,
+        is_first: bool,
+        (low, high): (u64, u64),
+    ) -> KafkaResult<u64> {
         let mut start = high.saturating_sub(self.kafka.warm_up_records);
-        if self.kafka.warm_up_s > 0 {
-            let since_ms = crate::clock::wall_ns() / 1_000_000 - 1000 * self.kafka.warm_up_s as i64;
-            let mut times = TopicPartitionList::new();
-            times.add_partition_offset(topic, partition as i32, Offset::Offset(since_ms))?;
-            let found = self.consumer.offsets_for_times(times, Duration::from_millis(ANSWER_MS))?;
-            if let Some(Offset::Offset(offset)) = found.elements().first().map(|e| e.offset()) {
-                start = start.min(u64::try_from(offset).unwrap_or(high));
-            }
+        let since_ms = match (why, self.kafka.warm_up_s) {
+            (Why::Created, 0) => Some(self.started_ms - CLOCKS_MS),
+            (_, 0) if is_first => None,
+            // It did not answer when its topic was found.
+            (_, 0) => Some(self.topics[feed].found_ms),
+            (_, warm_up_s) => Some(self.started_ms - 1000 * warm_up_s as i64),
+        };
+        if let Some(since_ms) = since_ms {
+            let found = self.offsets(feed, &[partition], Offset::Offset(since_ms))?;
+            start = start.min(found.get(&partition).copied().unwrap_or(high));
         }
         Ok(start.max(low))
     }
@@ -201,7 +321,8 @@ impl Tracker {
 /// A topic id as the epoch of positions: short, as it is part of every event's `seq`.
 fn fold(id: u128) -> u32 {
     // FNV-1a over the bytes: the same on every gateway, for ever.
-    let hash = id.to_be_bytes().iter().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193));
+    let hash =
+        id.to_be_bytes().iter().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193));
     hash.max(1)
 }
 

@@ -7,13 +7,14 @@ use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tickgate_protocol::event::{Gap, GapCause, Tail};
-use tickgate_protocol::{Channel, OnSlow};
+use tickgate_protocol::{Channel, OnSlow, Position};
 
 /// Exists only while a client is slow.
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
-    /// Where the newest state of a conflated key stands: its place in the queue, counted from `popped`.
-    newest: FxHashMap<Key, u64>,
+    /// Where the newest state of a symbol and channel stands if a newer one may take its place: its place in the
+    /// queue, counted from `popped`.
+    newest: FxHashMap<(u32, Channel), u64>,
     /// Entries that left the queue's front since the places were counted.
     popped: u64,
     /// Books whose changes were given up.
@@ -40,26 +41,48 @@ impl Pressure {
         let key = event.key();
         if let Some(pending) = self.resyncs.get_mut(&key) {
             pending.resync.merged = pending.resync.merged.saturating_add(event.tail.merged.max(event.count));
+            pending.resync.first.get_or_insert(event.position);
             return Some(u64::from(event.count));
         }
-        let place = usize::try_from(self.newest.get(&key)? - self.popped).ok()?;
-        let entry = queue.get_mut(place)?;
+        let pair = (key.0, key.1.channel);
+        let place = usize::try_from(self.newest.get(&pair)? - self.popped).ok()?;
+        let entry = queue.get_mut(place).filter(|entry| entry.key() == Some(key) && policy == OnSlow::Conflate);
+        let Some(entry) = entry else {
+            // Another stream or policy by now: what comes next stands behind this event, which stays.
+            self.newest.remove(&pair);
+            return None;
+        };
         let before = entry.bytes();
         let conflated = replace(entry, Entry::event(event.clone(), tail, policy, now_us));
         *queued_bytes = *queued_bytes + entry.bytes() - before;
         Some(conflated)
     }
 
-    /// A key that had no place stands `behind` entries from the front from now on.
+    /// A state stands `behind` entries from the front from now on.
     pub(super) fn placed(&mut self, key: Key, behind: usize) {
-        self.newest.insert(key, self.popped + behind as u64);
+        self.newest.insert((key.0, key.1.channel), self.popped + behind as u64);
+    }
+
+    /// What comes next takes no place of what came before.
+    pub(super) fn fence(&mut self) {
+        self.newest.clear();
+    }
+
+    /// A gap stands at the end of the queue from now on: no state behind it may take a place before it. If it falls
+    /// into a time for which a snapshot will stand, it begins where the client really is.
+    pub(super) fn announced(&mut self, key: Key, gap: Gap) -> Gap {
+        self.newest.remove(&(key.0, key.1.channel));
+        match self.resyncs.get_mut(&key) {
+            Some(pending) => pending.resync.announced(gap),
+            None => gap,
+        }
     }
 
     pub(super) fn popped(&mut self, entry: &Entry) {
-        if let Entry::Event { event, .. } = entry
-            && self.newest.get(&event.key()) == Some(&self.popped)
+        if let Some(pair) = entry.pair()
+            && self.newest.get(&pair) == Some(&self.popped)
         {
-            self.newest.remove(&event.key());
+            self.newest.remove(&pair);
         }
         self.popped += 1;
     }
@@ -71,6 +94,14 @@ impl Pressure {
             Some(popped) => self.popped = popped,
             None => self.newest.values_mut().for_each(|place| *place += 1),
         }
+    }
+
+    /// Bytes of its maps.
+    pub(super) fn held_bytes(&self) -> usize {
+        // One byte of control per place, and at most 7 of 8 places taken.
+        let of = |capacity: usize, entry: usize| capacity * 8 / 7 * (entry + 1);
+        of(self.newest.capacity(), size_of::<((u32, Channel), u64)>())
+            + of(self.resyncs.capacity(), size_of::<(Key, PendingResync)>())
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -92,7 +123,7 @@ impl Pressure {
     }
 
     pub(super) fn await_snapshot(&mut self, key: Key) {
-        let resync = Resync { after: None, merged: 0 };
+        let resync = Resync { after: None, first: None, merged: 0 };
         self.resyncs.entry(key).or_insert(PendingResync { resync, asked: true });
     }
 
@@ -101,9 +132,19 @@ impl Pressure {
     }
 }
 
+impl Resync {
+    /// A gap in the time that the snapshot will stand for begins where the client is, and the snapshot comes behind it.
+    fn announced(&mut self, gap: Gap) -> Gap {
+        let after = std::mem::replace(&mut self.after, gap.upto);
+        Gap { after, count: None, ..gap }
+    }
+}
+
 /// Puts `newer` in the place of `older`; returns how many events that replaced.
 fn replace(older: &mut Entry, newer: Entry) -> u64 {
     let prev = older.prev();
+    // A state that begins a subscription still does so with what followed it.
+    let snapshot = older.is_snapshot() || newer.is_snapshot();
     let merged = older.merged().saturating_add(newer.merged());
     let replaced = match older {
         Entry::Event { event, .. } => u64::from(event.count),
@@ -117,111 +158,253 @@ fn replace(older: &mut Entry, newer: Entry) -> u64 {
     if let Entry::Event { event, tail, policy, at_us } = newer {
         let shown = tail.map_or(event.tail, |t| *t);
         let event = if event.count > 1 { Arc::new(event.with_tail(event.tail)) } else { event };
-        let tail = Some(Box::new(Tail { prev, merged, ..shown }));
+        let tail = Some(Box::new(Tail { prev, merged, snapshot, ..shown }));
         *older = Entry::Event { event, tail, policy, at_us };
     }
     replaced + extra
+}
+
+/// What stands last of one symbol and channel, behind the last fence, while a queue is gone through.
+#[derive(Debug, Default, Clone, Copy)]
+struct Last {
+    /// Place of a state that a newer one may replace.
+    state: Option<usize>,
+    /// The position that this state follows.
+    state_prev: Option<Position>,
+    /// Place of a gap behind it.
+    gap: Option<usize>,
+    /// The book whose changes were given up on the way.
+    given_up: Option<Key>,
+}
+
+/// One way through a queue, oldest first. What goes leaves a hole.
+struct Compaction<'a> {
+    outbox: &'a mut Outbox,
+    pressure: Pressure,
+    kept: VecDeque<Option<Entry>>,
+    /// Entries kept or still to come.
+    entries: usize,
+    lasts: FxHashMap<(u32, Channel), Last>,
+    now_us: u32,
+    bounds: &'a Bounds,
+    overdue: bool,
 }
 
 impl Outbox {
     /// Makes room: conflates what may be, skips the oldest of what may be skipped down to half the bound, and says
     /// [`Offer::Overflow`] when that is not enough.
     pub(super) fn relieve(&mut self, now_us: u32, bounds: &Bounds) -> Offer {
-        let mut pressure = self.pressure.take().unwrap_or_default();
+        let pressure = self.pressure.take().map_or_else(Pressure::default, |pressure| *pressure);
         let old = std::mem::take(&mut self.queue);
-        let mut kept: VecDeque<Entry> = VecDeque::with_capacity(old.len());
-        let mut gap_places: FxHashMap<(u32, Channel), usize> = FxHashMap::default();
-        let blocked = self.is_blocked();
-        let too_old = |at_us: u32| blocked && now_us.wrapping_sub(at_us) >= bounds.age_max_us;
-        pressure.newest.clear();
-        pressure.popped = 0;
-        let mut overdue = false;
-        let mut remaining = old.len();
-        for mut entry in old {
-            remaining -= 1;
-            match &entry {
-                Entry::Control(_) => {}
-                Entry::Gap(gap) => {
-                    gap_places.insert((gap.symbol.id, gap.channel), kept.len());
-                }
-                Entry::Event { event, policy: OnSlow::Conflate, .. } if event.stream.is_replaceable() => {
-                    let key = event.key();
-                    if let Some(place) = pressure.newest.get(&key) {
-                        let older = &mut kept[*place as usize];
-                        self.queued_bytes -= older.bytes() + entry.bytes();
-                        let conflated = replace(older, entry);
-                        self.queued_bytes += older.bytes();
-                        self.books.conflated += conflated;
-                        self.books.held -= conflated;
-                        continue;
-                    }
-                    pressure.newest.insert(key, kept.len() as u64);
-                }
-                Entry::Event { event, policy: OnSlow::Conflate, .. } => {
-                    // A book change: what it builds on is given up with it, a snapshot will follow.
-                    let (count, merged, prev, key) = (event.count, entry.merged(), entry.prev(), event.key());
-                    let fresh = Resync { after: prev, merged: 0 };
-                    let pending = pressure
-                        .resyncs
-                        .entry(key)
-                        .or_insert(PendingResync { resync: fresh, asked: false });
-                    pending.resync.merged = pending.resync.merged.saturating_add(merged);
-                    self.queued_bytes -= entry.bytes();
-                    self.books.conflated += u64::from(count);
-                    self.books.held -= u64::from(count);
-                    continue;
-                }
-                Entry::Event { event, policy: OnSlow::Skip, at_us, .. } => {
-                    let entries = kept.len() + remaining + 1;
-                    let over = self.queued_bytes > bounds.bytes_max / 2 || entries > bounds.entries_max / 2;
-                    // What follows a skipped book change builds on it: skipped too, and a snapshot will follow.
-                    let is_change = event.stream.channel == Channel::Book && !event.stream.is_replaceable();
-                    let broken = is_change && pressure.resyncs.contains_key(&event.key());
-                    if over || broken || too_old(*at_us) {
-                        if is_change {
-                            let fresh = PendingResync { resync: Resync { after: None, merged: 0 }, asked: false };
-                            let pending = pressure.resyncs.entry(event.key()).or_insert(fresh);
-                            pending.resync.after = Some(event.position);
-                        }
-                        let key = (event.symbol.id, event.stream.channel);
-                        let count = u64::from(event.count);
-                        let upto = Some(event.position);
-                        self.queued_bytes -= entry.bytes();
-                        self.books.dropped[DropReason::Skipped as usize] += count;
-                        self.books.held -= count;
-                        self.gap_events += count;
-                        let place = gap_places.get(&key).copied();
-                        if let Some(Entry::Gap(gap)) = place.and_then(|p| kept.get_mut(p))
-                            && gap.gap.cause == GapCause::SlowConsumer
-                        {
-                            gap.gap.upto = upto;
-                            gap.gap.count = gap.gap.count.map(|c| c + count);
-                            continue;
-                        }
-                        let after = entry.prev();
-                        let gap =
-                            Gap { after, upto, count: Some(count), cause: GapCause::SlowConsumer };
-                        entry = Entry::gap(event.symbol.clone(), event.stream.channel, gap);
-                        self.gaps[GapCause::SlowConsumer as usize] += 1;
-                        self.queued_bytes += entry.bytes();
-                        gap_places.insert(key, kept.len());
-                    }
-                }
-                Entry::Event { policy: OnSlow::Disconnect, at_us, .. } => overdue |= too_old(*at_us),
-            }
-            kept.push_back(entry);
-        }
-        self.queue = kept;
-        self.pressure = Some(pressure);
-        self.recount();
+        let kept = VecDeque::with_capacity(old.len());
+        let entries = old.len();
+        let lasts = FxHashMap::default();
+        let mut compaction =
+            Compaction { outbox: self, pressure, kept, entries, lasts, now_us, bounds, overdue: false };
+        old.into_iter().for_each(|entry| compaction.take(entry));
+        let Compaction { mut pressure, kept, overdue, .. } = compaction;
+        self.queue = kept.into_iter().flatten().collect();
+        pressure.recount(&self.queue);
+        self.pressure = Some(Box::new(pressure));
+        // A gap's text grows with its numbers: measured anew, so that what is subtracted is what was added.
+        self.queued_bytes = self.queue.iter().map(Entry::bytes).sum();
         let full = self.queued_bytes > bounds.bytes_max || self.queue.len() > bounds.entries_max;
         // One state per symbol is the least that conflation can keep: that alone never ends a session.
         let must_end = overdue || (full && self.queue.iter().any(|e| e.policy() == Some(OnSlow::Disconnect)));
         if must_end { Offer::Overflow } else { Offer::Queued }
     }
+}
 
-    /// A gap's text grows with its numbers: measured anew, so that what is subtracted is what was added.
-    fn recount(&mut self) {
-        self.queued_bytes = self.queue.iter().map(Entry::bytes).sum();
+impl Pressure {
+    /// Finds out anew where the newest states stand.
+    fn recount(&mut self, queue: &VecDeque<Entry>) {
+        self.newest.clear();
+        self.popped = 0;
+        for (place, entry) in queue.iter().enumerate() {
+            match (entry, entry.pair()) {
+                (Entry::Control { is_fence: true, .. }, _) => self.newest.clear(),
+                (Entry::Event { event, policy: OnSlow::Conflate, .. }, Some(pair))
+                    if event.stream.is_replaceable() =>
+                {
+                    self.newest.insert(pair, place as u64);
+                }
+                (_, Some(pair)) => {
+                    self.newest.remove(&pair);
+                }
+                (_, None) => {}
+            }
+        }
+    }
+}
+
+impl Compaction<'_> {
+    fn take(&mut self, entry: Entry) {
+        let Some(pair) = entry.pair() else {
+            if matches!(entry, Entry::Control { is_fence: true, .. }) {
+                // What was given up before it stays so, but nothing behind it moves before it.
+                self.lasts.values_mut().for_each(|last| *last = Last { given_up: last.given_up, ..Last::default() });
+            }
+            return self.keep(entry);
+        };
+        let mut last = self.lasts.get(&pair).copied().unwrap_or_default();
+        match entry {
+            Entry::Control { .. } => {}
+            Entry::Gap(_) => self.gap(entry, &mut last),
+            Entry::Event { ref event, policy, at_us, .. } => match policy {
+                OnSlow::Conflate if event.stream.is_replaceable() => self.state(entry, &mut last),
+                OnSlow::Conflate => self.give_up(&entry, &mut last),
+                // It builds on changes that were given up, under whatever policy.
+                OnSlow::Disconnect if self.is_broken(event) => self.give_up(&entry, &mut last),
+                OnSlow::Skip if self.must_skip(event, at_us) => self.skip(&entry, &mut last),
+                OnSlow::Skip => {
+                    (last.state, last.gap) = (None, None);
+                    self.keep(entry);
+                }
+                OnSlow::Disconnect => {
+                    self.overdue |= self.is_too_old(at_us);
+                    (last.state, last.gap) = (None, None);
+                    self.keep(entry);
+                }
+            },
+        }
+        self.lasts.insert(pair, last);
+    }
+
+    fn keep(&mut self, entry: Entry) {
+        self.kept.push_back(Some(entry));
+    }
+
+    /// An entry is gone.
+    fn gone(&mut self, entry: &Entry) {
+        self.outbox.queued_bytes -= entry.bytes();
+        self.entries -= 1;
+    }
+
+    fn is_too_old(&self, at_us: u32) -> bool {
+        self.outbox.is_blocked() && self.now_us.wrapping_sub(at_us) >= self.bounds.age_max_us
+    }
+
+    /// A gap of the feed's. Behind another one it is the same gap.
+    fn gap(&mut self, mut entry: Entry, last: &mut Last) {
+        let Entry::Gap(queued) = &mut entry else { return };
+        if let Some(pending) = last.given_up.and_then(|key| self.pressure.resyncs.get_mut(&key)) {
+            queued.gap = pending.resync.announced(queued.gap);
+        }
+        let gap = queued.gap;
+        match self.gap_at(last.gap) {
+            Some(earlier) => {
+                extend(earlier, gap.upto, gap.count, gap.cause);
+                self.gone(&entry);
+            }
+            None => {
+                last.gap = Some(self.kept.len());
+                self.keep(entry);
+            }
+        }
+    }
+
+    fn gap_at(&mut self, place: Option<usize>) -> Option<&mut Gap> {
+        match self.kept.get_mut(place?) {
+            Some(Some(Entry::Gap(queued))) => Some(&mut queued.gap),
+            _ => None,
+        }
+    }
+
+    /// A state: it takes the place of an older one, unless a gap stands between them, which then begins earlier.
+    fn state(&mut self, entry: Entry, last: &mut Last) {
+        let older = last.state.and_then(|place| self.kept.get_mut(place));
+        if let Some(hole) = older.filter(|older| older.as_ref().is_some_and(|o| o.key() == entry.key())) {
+            let Some(older) = hole.as_mut().filter(|_| last.gap.is_none()) else {
+                let older = hole.take();
+                if let Some(older) = older {
+                    self.gone(&older);
+                    self.outbox.books.conflated += older.count();
+                    self.outbox.books.held -= older.count();
+                    if let Some(gap) = self.gap_at(last.gap) {
+                        (gap.after, gap.count) = (last.state_prev, None);
+                    }
+                }
+                return self.keep_state(entry, last);
+            };
+            self.outbox.queued_bytes -= older.bytes() + entry.bytes();
+            self.entries -= 1;
+            let conflated = replace(older, entry);
+            self.outbox.queued_bytes += older.bytes();
+            self.outbox.books.conflated += conflated;
+            self.outbox.books.held -= conflated;
+            return;
+        }
+        self.keep_state(entry, last);
+    }
+
+    fn keep_state(&mut self, entry: Entry, last: &mut Last) {
+        last.state_prev = entry.prev().or_else(|| self.gap_at(last.gap).and_then(|gap| gap.upto));
+        (last.state, last.gap) = (Some(self.kept.len()), None);
+        self.keep(entry);
+    }
+
+    /// A change of a book under conflation: what it builds on is given up with it, a snapshot will follow.
+    fn give_up(&mut self, entry: &Entry, last: &mut Last) {
+        let Some(key) = entry.key() else { return };
+        let pending = self.pressure.resyncs.entry(key).or_insert_with(|| {
+            last.given_up = Some(key);
+            PendingResync { resync: Resync { after: entry.prev(), first: entry.position(), merged: 0 }, asked: false }
+        });
+        pending.resync.merged = pending.resync.merged.saturating_add(entry.merged());
+        self.gone(entry);
+        self.outbox.books.conflated += entry.count();
+        self.outbox.books.held -= entry.count();
+    }
+
+    /// Whether the oldest must go to make room, and what builds on it.
+    fn must_skip(&self, event: &Event, at_us: u32) -> bool {
+        let over =
+            self.outbox.queued_bytes > self.bounds.bytes_max / 2 || self.entries > self.bounds.entries_max / 2;
+        over || self.is_broken(event) || self.is_too_old(at_us)
+    }
+
+    /// Whether an event builds on what was given up.
+    fn is_broken(&self, event: &Event) -> bool {
+        is_change(event) && self.pressure.resyncs.contains_key(&event.key())
+    }
+
+    fn skip(&mut self, entry: &Entry, last: &mut Last) {
+        let Entry::Event { event, .. } = entry else { return };
+        let (count, upto) = (entry.count(), Some(event.position));
+        if is_change(event) {
+            let pending = self.pressure.resyncs.entry(event.key()).or_insert_with(|| {
+                last.given_up = Some(event.key());
+                PendingResync { resync: Resync { after: None, first: None, merged: 0 }, asked: false }
+            });
+            pending.resync.after = upto;
+        }
+        self.gone(entry);
+        self.outbox.books.dropped[DropReason::Skipped as usize] += count;
+        self.outbox.books.held -= count;
+        self.outbox.gap_events += count;
+        if let Some(earlier) = self.gap_at(last.gap) {
+            return extend(earlier, upto, Some(count), GapCause::SlowConsumer);
+        }
+        let gap = Gap { after: entry.prev(), upto, count: Some(count), cause: GapCause::SlowConsumer };
+        let gap = Entry::gap(event.symbol.clone(), event.stream.channel, gap);
+        self.outbox.gaps[GapCause::SlowConsumer as usize] += 1;
+        self.outbox.queued_bytes += gap.bytes();
+        self.entries += 1;
+        (last.state, last.gap) = (None, Some(self.kept.len()));
+        self.keep(gap);
+    }
+}
+
+/// Whether an event builds on the one before it.
+fn is_change(event: &Event) -> bool {
+    event.stream.channel == Channel::Book && !event.stream.is_replaceable()
+}
+
+/// More is missing, right behind what was.
+fn extend(gap: &mut Gap, upto: Option<Position>, count: Option<u64>, cause: GapCause) {
+    gap.upto = upto.or(gap.upto);
+    gap.count = gap.count.zip(count).map(|(earlier, more)| earlier + more);
+    if cause == GapCause::SlowConsumer {
+        gap.cause = cause;
     }
 }

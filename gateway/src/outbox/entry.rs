@@ -1,6 +1,6 @@
 //! One place in an outbox.
 
-use crate::event::{Event, Symbol};
+use crate::event::{Event, Key, Symbol};
 use std::sync::Arc;
 use tickgate_protocol::event::{Gap, Tail};
 use tickgate_protocol::{Channel, OnSlow, Position};
@@ -22,7 +22,12 @@ pub enum Entry {
     /// Events that this client will not get.
     Gap(Box<QueuedGap>),
     /// A control message.
-    Control(Box<[u8]>),
+    Control {
+        /// The message.
+        json: Box<[u8]>,
+        /// Whether events behind it may never take a place before it.
+        is_fence: bool,
+    },
 }
 
 /// A gap on its way to a client.
@@ -50,7 +55,7 @@ impl Entry {
         match self {
             Self::Event { event, .. } => event.text.len(),
             Self::Gap(gap) => gap.bytes(),
-            Self::Control(json) => json.len(),
+            Self::Control { json, .. } => json.len(),
         }
     }
 
@@ -71,7 +76,15 @@ impl Entry {
                 tail.write(out);
             }
             Self::Gap(gap) => gap.gap.write(out, gap.channel, &gap.symbol.json),
-            Self::Control(json) => out.extend_from_slice(json),
+            Self::Control { json, .. } => out.extend_from_slice(json),
+        }
+    }
+
+    /// How many events it holds.
+    pub(super) fn count(&self) -> u64 {
+        match self {
+            Self::Event { event, .. } => u64::from(event.count),
+            _ => 0,
         }
     }
 
@@ -88,6 +101,40 @@ impl Entry {
         match self {
             Self::Event { policy, .. } => Some(*policy),
             _ => None,
+        }
+    }
+
+    /// Where an event meets older and newer ones.
+    pub(super) fn key(&self) -> Option<Key> {
+        match self {
+            Self::Event { event, .. } => Some(event.key()),
+            _ => None,
+        }
+    }
+
+    /// Where an event came from.
+    pub(super) fn position(&self) -> Option<Position> {
+        match self {
+            Self::Event { event, .. } => Some(event.position),
+            _ => None,
+        }
+    }
+
+    /// The symbol and channel of an event or a gap.
+    pub(super) fn pair(&self) -> Option<(u32, Channel)> {
+        match self {
+            Self::Event { event, .. } => Some((event.symbol.id, event.stream.channel)),
+            Self::Gap(gap) => Some((gap.symbol.id, gap.channel)),
+            Self::Control { .. } => None,
+        }
+    }
+
+    /// Whether it is the state that a subscription begins with.
+    pub(super) fn is_snapshot(&self) -> bool {
+        match self {
+            Self::Event { tail: Some(tail), .. } => tail.snapshot,
+            Self::Event { event, .. } => event.tail.snapshot,
+            _ => false,
         }
     }
 

@@ -3,10 +3,15 @@ use crate::event::{Stream, Symbol};
 use proptest::prelude::*;
 use tickgate_protocol::checker::{ChainChecker, Verdict};
 use tickgate_protocol::event::EventView;
-use tickgate_protocol::{ConflateMs, Depth};
+use tickgate_protocol::{Channel, ConflateMs, Depth};
 
-const BOUNDS: Bounds =
-    Bounds { bytes_max: 4_000, entries_max: 100, age_max_us: 1_000_000, write_bytes_max: 2_000, frame_bytes_max: 1_000 };
+const BOUNDS: Bounds = Bounds {
+    bytes_max: 4_000,
+    entries_max: 100,
+    age_max_us: 1_000_000,
+    write_bytes_max: 2_000,
+    frame_bytes_max: 1_000,
+};
 
 fn at(offset: u64) -> Position {
     Position { epoch: 1, partition: 0, offset }
@@ -40,7 +45,18 @@ impl Feed {
         tail.write(&mut text);
         let text = text.into_boxed_slice();
         let (ingest_ns, event_ns, send_ns) = (2, 1, None);
-        Arc::new(Event { symbol, stream, position, count: 1, tail, text, newest, ingest_ns, event_ns, send_ns })
+        Arc::new(Event {
+            symbol,
+            stream,
+            position,
+            count: 1,
+            tail,
+            text,
+            newest,
+            ingest_ns,
+            event_ns,
+            send_ns,
+        })
     }
 }
 
@@ -76,7 +92,8 @@ impl Client {
             let chain = self.chains.entry((view.symbol.to_string(), channel)).or_default();
             if view.is_gap() {
                 self.lost += view.count.unwrap();
-                let gap = Gap { after: view.after, upto: view.upto, count: view.count, cause: view.cause.unwrap() };
+                let gap =
+                    Gap { after: view.after, upto: view.upto, count: view.count, cause: view.cause.unwrap() };
                 assert!(chain.gap(&gap), "gap does not begin where the chain stands: {view:?}");
             } else {
                 self.events += 1;
@@ -140,7 +157,10 @@ fn conflation_keeps_the_newest_state_in_the_oldest_place() {
     let (mut outbox, mut feed, mut client) = (Outbox::default(), Feed::default(), Client::default());
     for _ in 0..50 {
         for symbol in 0..3 {
-            assert_ne!(outbox.offer(&feed.next(symbol, QUOTES), OnSlow::Conflate, 0, &BOUNDS), Offer::Overflow);
+            assert_ne!(
+                outbox.offer(&feed.next(symbol, QUOTES), OnSlow::Conflate, 0, &BOUNDS),
+                Offer::Overflow
+            );
         }
     }
     assert!(flush(&mut outbox, &mut client, usize::MAX, 0));
@@ -167,7 +187,9 @@ fn skipping_announces_the_exact_count() {
 #[test]
 fn disconnect_overflows_by_bytes_and_by_age() {
     let (mut outbox, mut feed) = (Outbox::default(), Feed::default());
-    let verdict = (0..100).map(|_| outbox.offer(&feed.next(1, TRADES), OnSlow::Disconnect, 0, &BOUNDS)).find(|v| *v != Offer::Queued);
+    let verdict = (0..100)
+        .map(|_| outbox.offer(&feed.next(1, TRADES), OnSlow::Disconnect, 0, &BOUNDS))
+        .find(|v| *v != Offer::Queued);
     assert_eq!(verdict, Some(Offer::Overflow));
 
     let mut outbox = Outbox::default();
@@ -212,7 +234,10 @@ fn pong_and_close_overtake_what_is_queued_but_never_tear_a_frame() {
     outbox.pong(b"x");
     outbox.close(4490, "slow_consumer", Some(b"{\"op\":\"error\"}".to_vec()));
     assert!(flush(&mut outbox, &mut client, usize::MAX, 0));
-    assert_eq!((client.controls.as_slice(), client.closed), (&["pong".to_owned(), "{\"op\":\"error\"}".to_owned()][..], Some(4490)));
+    assert_eq!(
+        (client.controls.as_slice(), client.closed),
+        (&["pong".to_owned(), "{\"op\":\"error\"}".to_owned()][..], Some(4490))
+    );
     assert!(outbox.is_closed() && client.bytes.is_empty());
     outbox.abandon();
     assert_eq!(outbox.books().imbalance(), 0);
@@ -253,7 +278,9 @@ fn stream_and_policy(kind: u8) -> (Stream, OnSlow) {
         0 => (TRADES, OnSlow::Skip),
         1 => (QUOTES, OnSlow::Conflate),
         2 => (BOOK, OnSlow::Conflate),
-        _ => (Stream { channel: Channel::Status, depth: Depth::ALL, conflate: ConflateMs::NONE }, OnSlow::Skip),
+        _ => {
+            (Stream { channel: Channel::Status, depth: Depth::ALL, conflate: ConflateMs::NONE }, OnSlow::Skip)
+        }
     }
 }
 

@@ -24,7 +24,10 @@ pub struct Sub {
 impl Sub {
     /// Whether a subscription with these options would be the same.
     pub fn is_same(&self, stream: Stream, options: &SubscribeOptions) -> bool {
-        self.stream == stream && self.on_slow == options.on_slow && options.from.is_none() && options.snapshot == 0
+        self.stream == stream
+            && self.on_slow == options.on_slow
+            && options.from.is_none()
+            && options.snapshot == 0
     }
 }
 

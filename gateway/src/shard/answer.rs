@@ -1,15 +1,16 @@
 //! The feed's answers: where a subscription begins.
 
 use super::Shard;
-use crate::event::Stream;
+use crate::event::{Key, Stream};
 use crate::feed::request::{Answer, Reply, Request, SessionKey, Target};
 use crate::outbox::Offer;
 use crate::session::PendingSubscribe;
 use crate::session::subs::Sub;
 use crate::shard::table::Subscriber;
+use std::sync::atomic::Ordering;
 use tickgate_protocol::command::SubscribeOptions;
 use tickgate_protocol::control::{AckResult, Control};
-use tickgate_protocol::{Channel, Code, OnSlow};
+use tickgate_protocol::{Channel, Code, OnSlow, Position};
 
 impl Shard {
     /// Takes an answer of the feed, at its place among the events.
@@ -19,14 +20,16 @@ impl Shard {
             Reply::Resynced(key, stream, event) => {
                 let bounds = self.bounds;
                 let Some(session) = self.open_session(key) else { return };
-                let Some(event) = event else { return session.outbox.forget(stream) };
+                let Some((event, pending)) = event else { return session.outbox.forget(stream) };
                 let best = session.subs.best(event.stream.channel, &event.symbol.name);
-                let Some(policy) = best.filter(|sub| sub.stream == event.stream).map(|sub| sub.on_slow) else {
+                let Some(policy) = best.filter(|sub| sub.stream == event.stream).map(|sub| sub.on_slow)
+                else {
                     return session.outbox.forget(stream);
                 };
                 if session.outbox.resync(&event, policy, now_us, &bounds) == Offer::Overflow {
                     self.overflowed.push(key.slot);
                 }
+                self.join(key, event.key(), pending.then_some(event.position));
                 self.touch(key.slot);
             }
         }
@@ -35,16 +38,19 @@ impl Shard {
     fn subscribed(&mut self, key: SessionKey, answers: Vec<Answer>, now_us: u32) {
         let pending = self.open_session(key).and_then(|session| session.pending.take());
         for answer in &answers {
-            self.landed(&answer.want.target, answer.want.stream, pending.is_none() || answer.refused);
+            let is_void = answer.refused || answer.full.is_some();
+            self.landed(&answer.want.target, answer.want.stream, pending.is_none() || is_void);
         }
         let Some(pending) = pending else { return };
-        let PendingSubscribe { id, mut results, wants } = *pending;
+        let PendingSubscribe { id, mut results, wants, reservation } = *pending;
         let mut begun: Vec<(Channel, Target, SubscribeOptions, Answer)> = Vec::with_capacity(wants.len());
         for ((at, target, options), answer) in wants.into_iter().zip(answers) {
             let Some(channel) = Channel::parse(&results[at].channel) else { continue };
             let (name, symbol) = (results[at].channel.clone(), results[at].symbol.clone());
             results[at] = if answer.refused {
                 AckResult::refused(&name, &symbol, Code::UnknownSymbol, "not in the list of symbols")
+            } else if let Some(message) = answer.full {
+                AckResult::refused(&name, &symbol, Code::SubscriptionLimit, message)
             } else if answer.no_room {
                 let message = "too many symbols are asked for that no record has named yet";
                 AckResult::refused(&name, &symbol, Code::SubscriptionLimit, message)
@@ -62,6 +68,8 @@ impl Shard {
                 begun.push((channel, target, options, answer));
             }
         }
+        // Whoever began is counted by now.
+        drop(reservation);
         let ok = results.iter().all(|r| r.ok);
         let aged_out = begun.iter().any(|(.., answer)| answer.aged_out);
         self.tell(key, &Control::Ack { id: id.clone(), ok, results });
@@ -84,11 +92,12 @@ impl Shard {
         let slot = session.subs.reserve();
         // Entered before the old one leaves, so that a list that both stand in is never empty in between.
         let place = self.table.insert(target, stream, Subscriber { session: key.slot, sub: slot });
-        let sub = Sub { target: target.clone(), stream, on_slow: options.on_slow, place };
+        let sub = Sub { target: self.table.target(place).clone(), stream, on_slow: options.on_slow, place };
         if let Some(session) = self.session(key) {
             session.subs.fill(slot, sub);
         }
         self.totals.subscriptions += 1;
+        self.shared.subscriptions.fetch_add(1, Ordering::Relaxed);
         if let Some(sub) = changed {
             self.leave(key, &sub);
         }
@@ -110,12 +119,13 @@ impl Shard {
         for state in answer.states {
             self.table.meet(&state.symbol);
             let Some(session) = self.open_session(key) else { return };
-            let is_meant = session.subs.best(channel, &state.symbol.name).is_some_and(|sub| sub.target == *target);
+            let is_meant =
+                session.subs.best(channel, &state.symbol.name).is_some_and(|sub| sub.target == *target);
             if !is_meant {
                 continue;
             }
             if let Some(gap) = state.gap {
-                session.outbox.announce(&state.symbol, channel, gap);
+                session.outbox.announce(&state.symbol, stream, gap);
             }
             // A snapshot is never what ends a session: it is as large as what was asked for.
             let policy = if options.on_slow == OnSlow::Disconnect && channel.is_state() {
@@ -126,27 +136,60 @@ impl Shard {
             for event in &state.events {
                 is_over |= session.outbox.offer(event, policy, now_us, &bounds) == Offer::Overflow;
             }
-            if state.pending
-                && let Some(last) = state.events.last()
-            {
-                joined.push(((state.symbol.id, stream), last.position));
-            }
+            let last = state.events.last().filter(|_| state.pending);
+            joined.push(((state.symbol.id, stream), last.map(|event| event.position)));
         }
         for (stream, position) in joined {
-            self.joiners.entry(stream).or_default().push((key, position));
+            self.join(key, stream, position);
         }
         if is_over {
             self.overflowed.push(key.slot);
         }
     }
 
-    /// Takes a subscription from a session; says whether it was held.
-    pub(super) fn drop_sub(&mut self, key: SessionKey, channel: Channel, target: &Target) -> bool {
-        let Some(sub) = self.session(key).and_then(|session| session.subs.remove(channel, target)) else {
-            return false;
-        };
+    /// Remembers that a session's snapshot has what is still due to others, if it is so; an earlier snapshot counts no
+    /// more.
+    fn join(&mut self, key: SessionKey, stream: Key, snapshot: Option<Position>) {
+        if let Some(joiners) = self.joiners.get_mut(&stream) {
+            joiners.retain(|(joined, _)| *joined != key);
+        }
+        if let Some(position) = snapshot {
+            self.joiners.entry(stream).or_default().push((key, position));
+        }
+    }
+
+    /// Forgets what a session's ended subscription had joined.
+    fn part(&mut self, key: SessionKey, ended: &Sub) {
+        if self.joiners.is_empty() {
+            return;
+        }
+        let Self { joiners, table, .. } = self;
+        match &ended.target {
+            Target::Symbol(name) => {
+                let stream = table.symbol_id(name).map(|id| (id, ended.stream));
+                if let Some((stream, list)) = stream.and_then(|s| joiners.get_mut(&s).map(|list| (s, list))) {
+                    list.retain(|(joined, _)| *joined != key);
+                    if list.is_empty() {
+                        joiners.remove(&stream);
+                    }
+                }
+            }
+            Target::Prefix(_) => joiners.retain(|(symbol, stream), list| {
+                if *stream == ended.stream && list.iter().any(|(joined, _)| *joined == key) {
+                    let mut is_held = false;
+                    table.walk(*symbol, *stream, |_, subscriber| is_held |= subscriber.session == key.slot);
+                    list.retain(|(joined, _)| *joined != key || is_held);
+                }
+                !list.is_empty()
+            }),
+        }
+    }
+
+    /// Takes a subscription from a session, if it was held.
+    pub(super) fn drop_sub(&mut self, key: SessionKey, channel: Channel, target: &Target) -> Option<Sub> {
+        let sub = self.session(key)?.subs.remove(channel, target)?;
         self.leave(key, &sub);
-        true
+        Some(sub)
     }
 
     /// Takes a subscription out of the table.
@@ -154,6 +197,8 @@ impl Shard {
         if let Target::Symbol(name) = &sub.target
             && let Some(id) = self.table.symbol_id(name)
             && let Some(session) = self.session(key)
+            // A pattern that gets the same events goes on waiting for the snapshot.
+            && session.subs.best(sub.stream.channel, name).is_none_or(|best| best.stream != sub.stream)
         {
             session.outbox.forget((id, sub.stream));
         }
@@ -169,6 +214,8 @@ impl Shard {
             self.ask(Request::Drop(target, stream));
         }
         self.totals.subscriptions -= 1;
+        self.shared.subscriptions.fetch_sub(1, Ordering::Relaxed);
+        self.part(key, sub);
     }
 
     /// A subscribe is on its way: until its answer, the feed must go on sending what it asks for.

@@ -4,14 +4,17 @@ use super::{Shard, now_us, timers::Due};
 use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Request as Ask, SessionKey, Target};
+use super::memory::Reservation;
+use crate::session::subs::Sub;
 use crate::session::throttle::Bucket;
 use crate::session::{Life, PendingSubscribe, want};
 use crate::stats::CloseReason;
+use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use tickgate_protocol::command::{Command, Id, Request, Subscription, is_symbol_or_pattern};
 use tickgate_protocol::control::{AckResult, Control, ListEntry};
 use tickgate_protocol::frame::{Message, Violation};
-use tickgate_protocol::{Code, ConflateMs, Depth};
+use tickgate_protocol::{Channel, Code, ConflateMs, Depth};
 
 /// Shortest interval of heartbeats that a client may ask for, in milliseconds.
 const HEARTBEAT_MS_MIN: u64 = 100;
@@ -32,12 +35,13 @@ impl Shard {
         }
         let mut decoder = std::mem::take(&mut session.decoder);
         let result = decoder.feed(bytes, message_bytes_max, |message| self.on_message(key, message));
-        if let Some(session) = self.session(key) {
+        if let Some(session) = self.open_session(key) {
             session.decoder = decoder;
         }
         if let Err(violation) = result {
             self.on_violation(key, violation);
         }
+        self.account_reading(key);
     }
 
     fn on_violation(&mut self, key: SessionKey, violation: Violation) {
@@ -52,18 +56,22 @@ impl Shard {
         let Some(session) = self.open_session(key) else { return };
         match message {
             Message::Text(text) if session.pending.is_some() => {
-                if self.admit(key) {
+                if self.admit(key, text) {
                     let Some(session) = self.open_session(key) else { return };
                     session.deferred.push_back(text.into());
                 }
             }
             Message::Text(text) => {
-                if self.admit(key) {
+                if self.admit(key, text) {
                     self.on_request(key, text);
                 }
             }
             Message::Binary(_) => {
-                let error = Control::error(None, Code::BadRequest, "requests are JSON text, not binary", false);
+                if !self.admit(key, "") {
+                    return;
+                }
+                let error =
+                    Control::error(None, Code::BadRequest, "requests are JSON text, not binary", false);
                 self.totals.request_errors += 1;
                 self.tell(key, &error);
             }
@@ -80,7 +88,7 @@ impl Shard {
     }
 
     /// Whether a request is within the session's rate; answers it if not.
-    fn admit(&mut self, key: SessionKey) -> bool {
+    fn admit(&mut self, key: SessionKey, text: &str) -> bool {
         self.totals.requests += 1;
         let Some(session) = self.open_session(key) else { return false };
         let tokens = session.requests.tokens(clock::mono_ms());
@@ -93,7 +101,7 @@ impl Shard {
         let is_fatal = tokens < -REQUEST_DEBT_S * per_s;
         let message = format!("at most {per_s} requests per second");
         let error = Control::Error {
-            id: None,
+            id: Request::id_of(text),
             code: Code::RateLimited,
             number: Code::RateLimited.number(),
             message,
@@ -119,9 +127,13 @@ impl Shard {
                 self.tell(key, &Control::error(bad.id, Code::BadRequest, bad.message, false));
             }
             Ok(Request { id, command }) => match command {
-                Command::Subscribe { subscriptions, cursor } => self.subscribe(key, id, subscriptions, cursor.as_deref()),
+                Command::Subscribe { subscriptions, cursor } => {
+                    self.subscribe(key, id, subscriptions, cursor.as_deref())
+                }
                 Command::Unsubscribe { subscriptions } => self.unsubscribe(key, id, &subscriptions),
-                Command::Set { heartbeat_ms, max_bytes_per_s } => self.set(key, id, heartbeat_ms, max_bytes_per_s),
+                Command::Set { heartbeat_ms, max_bytes_per_s } => {
+                    self.set(key, id, heartbeat_ms, max_bytes_per_s)
+                }
                 Command::List => self.list(key, id),
                 Command::Ping => self.tell(key, &Control::Pong { id, now_ns: clock::wall_ns() }),
                 Command::Auth { .. } => self.tell(key, &Control::Ack { id, ok: true, results: Vec::new() }),
@@ -143,6 +155,7 @@ impl Shard {
             }
             session.wake();
         }
+        self.account_reading(key);
     }
 
     fn subscribe(
@@ -159,9 +172,14 @@ impl Shard {
             return;
         }
         let subscriptions_max = self.shared.config.limits.subscriptions_max;
+        let total_max = self.shared.config.limits.subscriptions_total_max;
+        let reservation = Reservation::new(self.shared.subscriptions.clone());
         let Some(session) = self.open_session(key) else { return };
-        let mut pending = PendingSubscribe { id, results: Vec::new(), wants: Vec::new() };
+        let mut pending = PendingSubscribe { id, results: Vec::new(), wants: Vec::new(), reservation };
         let mut new = 0;
+        // What the request named already, and its place in `wants` unless it is held just so.
+        let mut named: FxHashMap<(Channel, Target), Option<usize>> = FxHashMap::default();
+        let mut wants = Vec::new();
         for subscription in subscriptions {
             let channel_name = &subscription.channel_name;
             for symbol in &subscription.symbols {
@@ -174,17 +192,31 @@ impl Shard {
                     ),
                     Ok((channel, options)) => {
                         let target = Target::parse(symbol);
-                        let stream = Stream { channel: *channel, depth: options.depth, conflate: options.conflate };
+                        let stream =
+                            Stream { channel: *channel, depth: options.depth, conflate: options.conflate };
                         let held = session.subs.find(*channel, &target);
-                        let resumes = cursor.is_some();
-                        if held.is_some_and(|held| held.is_same(stream, options)) && !resumes {
-                            AckResult::ok(channel_name, symbol)
-                        } else if held.is_none() && session.subs.len() + new >= subscriptions_max {
-                            let message = format!("a session holds at most {subscriptions_max} subscriptions");
+                        let earlier = named.get(&(*channel, target.clone())).copied();
+                        let is_new = held.is_none() && earlier.is_none();
+                        if is_new && session.subs.len() + new >= subscriptions_max {
+                            let message =
+                                format!("a session holds at most {subscriptions_max} subscriptions");
+                            refused(Code::SubscriptionLimit, &message)
+                        } else if is_new && !pending.reservation.take(total_max) {
+                            let message =
+                                format!("the gateway is full: all sessions hold {total_max} subscriptions");
                             refused(Code::SubscriptionLimit, &message)
                         } else {
-                            new += usize::from(held.is_none());
-                            pending.wants.push((pending.results.len(), target, *options));
+                            new += usize::from(is_new);
+                            // Named twice in one request, the last one counts.
+                            if let Some(place) = earlier.flatten() {
+                                wants[place] = None;
+                            }
+                            let is_same = held.is_some_and(|held| held.is_same(stream, options));
+                            let place = (!is_same || cursor.is_some()).then(|| {
+                                wants.push(Some((pending.results.len(), target.clone(), *options)));
+                                wants.len() - 1
+                            });
+                            named.insert((*channel, target), place);
                             AckResult::ok(channel_name, symbol)
                         }
                     }
@@ -192,13 +224,14 @@ impl Shard {
                 pending.results.push(result);
             }
         }
+        pending.wants = wants.into_iter().flatten().collect();
         if pending.wants.is_empty() {
             let ok = pending.results.iter().all(|r| r.ok);
             self.totals.request_errors += u64::from(!ok);
             let ack = Control::Ack { id: pending.id, ok, results: pending.results };
             return self.tell(key, &ack);
         }
-        let channel_of = |at: usize| tickgate_protocol::Channel::parse(&pending.results[at].channel);
+        let channel_of = |at: usize| Channel::parse(&pending.results[at].channel);
         let wants = pending.wants.iter().filter_map(|(at, target, options)| {
             channel_of(*at).map(|channel| want(target, channel, options, cursor.is_some()))
         });
@@ -216,12 +249,15 @@ impl Shard {
         for subscription in subscriptions {
             for symbol in &subscription.symbols {
                 let channel_name = &subscription.channel_name;
-                let channel = tickgate_protocol::Channel::parse(channel_name);
+                let channel = Channel::parse(channel_name);
                 let target = Target::parse(symbol);
-                let held = channel.filter(|channel| self.drop_sub(key, *channel, &target));
-                ended.extend(held.map(|channel| (channel, target)));
+                let sub = channel.and_then(|channel| self.drop_sub(key, channel, &target));
+                let held = sub.as_ref().map(|_| ());
+                ended.extend(sub);
                 results.push(match (channel, held) {
-                    (None, _) => AckResult::refused(channel_name, symbol, Code::UnknownChannel, "no such channel"),
+                    (None, _) => {
+                        AckResult::refused(channel_name, symbol, Code::UnknownChannel, "no such channel")
+                    }
                     (_, None) => AckResult::refused(channel_name, symbol, Code::BadRequest, "not subscribed"),
                     _ => AckResult::ok(channel_name, symbol),
                 });
@@ -229,24 +265,43 @@ impl Shard {
         }
         let ok = results.iter().all(|r| r.ok);
         self.tell(key, &Control::Ack { id, ok, results });
-        for (channel, target) in ended {
-            self.fall_back(key, channel, &target);
+        for sub in ended {
+            self.fall_back(key, &sub);
         }
     }
 
-    /// A symbol whose own subscription ended may still match a pattern, with other options: its state comes anew.
-    fn fall_back(&mut self, key: SessionKey, channel: tickgate_protocol::Channel, target: &Target) {
-        let Target::Symbol(name) = target else { return };
-        let Some(symbol) = self.table.symbol_id(name) else { return };
-        let Some(session) = self.open_session(key) else { return };
-        let Some(stream) = session.subs.best(channel, name).map(|sub| sub.stream) else { return };
-        if channel.is_state() {
-            session.outbox.await_snapshot((symbol, stream));
-            self.ask(Ask::Resync(key, (symbol, stream)));
+    /// A symbol whose most specific subscription ended may still match a pattern, with other options: its state comes
+    /// anew. With the same options it just goes on.
+    fn fall_back(&mut self, key: SessionKey, ended: &Sub) {
+        let channel = ended.stream.channel;
+        let Some(session) = self.open_session(key).filter(|_| channel.is_state()) else { return };
+        if !session.subs.iter().any(|sub| sub.stream.channel == channel) {
+            return;
+        }
+        let mut keys = Vec::new();
+        let Self { table, sessions, .. } = self;
+        let Some(session) = sessions.get_mut(key.slot as usize) else { return };
+        table.matching(&ended.target, |name, id| {
+            let was_best = |best: &Sub| best.target.specificity() < ended.target.specificity();
+            if let Some(best) = session.subs.best(channel, name).filter(|best| was_best(best))
+                && best.stream != ended.stream
+            {
+                session.outbox.await_snapshot((id, best.stream));
+                keys.push((id, best.stream));
+            }
+        });
+        for resync in keys {
+            self.ask(Ask::Resync(key, resync));
         }
     }
 
-    fn set(&mut self, key: SessionKey, id: Option<Id>, heartbeat_ms: Option<u64>, max_bytes_per_s: Option<u64>) {
+    fn set(
+        &mut self,
+        key: SessionKey,
+        id: Option<Id>,
+        heartbeat_ms: Option<u64>,
+        max_bytes_per_s: Option<u64>,
+    ) {
         let heartbeat_fits = |ms: &u64| *ms == 0 || (HEARTBEAT_MS_MIN..=HEARTBEAT_MS_MAX).contains(ms);
         let rate_fits = |bytes: &u64| *bytes == 0 || *bytes >= BYTES_PER_S_MIN;
         let fault = if !heartbeat_ms.as_ref().is_none_or(heartbeat_fits) {
@@ -268,11 +323,8 @@ impl Shard {
         }
         if let Some(ms) = heartbeat_ms {
             session.heartbeat_ms = ms;
-            session.heartbeat_run += 1;
-            let run = session.heartbeat_run;
             if ms > 0 {
-                self.timers.set(now_ms + ms, key, Due::Heartbeat(run));
-                self.timers_changed.notify_one();
+                self.set_timer(now_ms + ms, key, Due::Heartbeat);
             }
         }
         self.tell(key, &Control::Ack { id, ok: true, results: Vec::new() });
@@ -285,7 +337,7 @@ impl Shard {
             symbol: sub.target.text(),
             on_slow: sub.on_slow,
             conflate_ms: if sub.stream.conflate == ConflateMs::NONE { 0 } else { sub.stream.conflate.get() },
-            depth: (sub.stream.channel == tickgate_protocol::Channel::Book || sub.stream.depth != Depth::ALL)
+            depth: (sub.stream.channel == Channel::Book || sub.stream.depth != Depth::ALL)
                 .then(|| sub.stream.depth.get()),
         });
         let subscriptions = entries.collect();
@@ -295,7 +347,11 @@ impl Shard {
     /// Queues a control message, in order with the events.
     pub(super) fn tell(&mut self, key: SessionKey, control: &Control) {
         if let Some(session) = self.open_session(key) {
-            session.outbox.control(control.to_json().into_bytes());
+            let json = control.to_json().into_bytes();
+            match control {
+                Control::Ack { .. } => session.outbox.acknowledge(json),
+                _ => session.outbox.control(json),
+            }
             self.touch(key.slot);
         }
     }
@@ -341,4 +397,3 @@ impl Shard {
         self.close_session(key, number, name, words, CloseReason::SlowConsumer);
     }
 }
-

@@ -16,16 +16,24 @@ const WRITES_PER_TURN: usize = 16;
 impl Shard {
     /// Writes to every session that got something in this pass.
     pub(super) fn flush_touched(&mut self) {
-        let mut touched = std::mem::take(&mut self.touched);
-        for slot in touched.drain(..) {
-            if let Some(session) = self.sessions.get_mut(slot as usize) {
-                session.is_touched = false;
-                self.flush_session(slot, false);
+        loop {
+            let mut touched = std::mem::take(&mut self.touched);
+            for slot in touched.drain(..) {
+                if let Some(session) = self.sessions.get_mut(slot as usize) {
+                    session.is_touched = false;
+                    self.flush_session(slot, false);
+                }
             }
+            // A flush can end a session and touch nobody else, so the list is still empty.
+            debug_assert!(self.touched.is_empty());
+            self.touched = touched;
+            self.memory.queued_entries = 0;
+            if !self.memory.is_over() {
+                return;
+            }
+            // Ends some, whose goodbyes are then written.
+            self.relieve_memory();
         }
-        // A flush can end a session and touch nobody else, so the list is still empty.
-        debug_assert!(self.touched.is_empty());
-        self.touched = touched;
     }
 
     /// Writes what a session's socket takes, unless it refused bytes and is not known to be `writable` again.
@@ -46,7 +54,7 @@ impl Shard {
                         let due_ms = now_ms + bucket.wait_ms().max(1);
                         session.is_throttled = true;
                         session.outbox.throttle(now_us());
-                        self.timers.set(due_ms, session.key, super::timers::Due::Throttle);
+                        self.timers.set(&mut session.timers, due_ms, session.key, super::timers::Due::Throttle);
                         self.timers_changed.notify_one();
                         break;
                     }
@@ -101,7 +109,11 @@ impl Shard {
     /// What follows from the state of an outbox after a write. A task that `was_waiting` for its socket still is.
     fn after_flush(&mut self, key: SessionKey, was_waiting: bool) {
         let bounds = self.bounds;
-        let Some(session) = self.session(key) else { return };
+        let Self { sessions, spares, .. } = self;
+        let Some(session) = sessions.get_mut(key.slot as usize).filter(|session| session.key == key) else {
+            return;
+        };
+        session.outbox.give_back(spares);
         if session.outbox.is_closed() {
             return self.close_written(key);
         }
@@ -157,7 +169,8 @@ impl Shard {
             }
             let delay_us = session.outbox.delay_us(now);
             oldest_us = oldest_us.max(delay_us);
-            if u64::from(session.outbox.blocked_us(now)) >= stall_us {
+            // A client that asked for few bytes is not stalled while it waits for its turn.
+            if !session.is_throttled && u64::from(session.outbox.blocked_us(now)) >= stall_us {
                 self.end_session(*key, CloseReason::Stalled);
                 return false;
             }
@@ -179,6 +192,7 @@ impl Shard {
     /// Brings the shard's totals up to a session's books.
     pub(super) fn account(&mut self, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        self.memory.account_slow(session);
         let books = *session.outbox.books();
         debug_assert_eq!(books.imbalance(), 0, "the books of an outbox close");
         let before: Books = std::mem::replace(&mut session.accounted, books);

@@ -63,19 +63,21 @@ impl Shard {
             is_listed_blocked: false,
             life: Life::Open,
             heartbeat_ms: config.session.heartbeat_ms,
-            heartbeat_run: 0,
+            timers: Default::default(),
             bytes: None,
             is_throttled: false,
             requests: Bucket::new(f64::from(config.limits.requests_per_s), now_ms),
             pending: None,
             deferred: VecDeque::new(),
             unsent: Vec::new(),
+            slow_bytes: 0,
+            reading_bytes: 0,
             accounted: Books::default(),
             accounted_gaps: Default::default(),
             opened_ms: now_ms,
         });
         if config.session.heartbeat_ms > 0 {
-            self.set_timer(now_ms + config.session.heartbeat_ms, key, Due::Heartbeat(0));
+            self.set_timer(now_ms + config.session.heartbeat_ms, key, Due::Heartbeat);
         }
         self.totals.sessions += 1;
         self.totals.sessions_opened += 1;
@@ -86,9 +88,11 @@ impl Shard {
         key
     }
 
-    fn set_timer(&mut self, due_ms: u64, key: SessionKey, due: Due) {
-        if self.timers.set(due_ms, key, due) {
-            self.timers_changed.notify_one();
+    pub(super) fn set_timer(&mut self, due_ms: u64, key: SessionKey, due: Due) {
+        let Self { sessions, timers, timers_changed, .. } = self;
+        let session = sessions.get_mut(key.slot as usize).filter(|session| session.key == key);
+        if session.is_some_and(|session| timers.set(&mut session.timers, due_ms, key, due)) {
+            timers_changed.notify_one();
         }
     }
 
@@ -102,11 +106,19 @@ impl Shard {
         reason: CloseReason,
     ) {
         let now_ms = clock::mono_ms();
+        let stall_timeout_ms = self.shared.config.outbox.stall_timeout_ms;
         let Some(session) = self.open_session(key) else { return };
         session.life = Life::Closing(reason);
         session.outbox.close(code, text, last_words);
+        // Nothing more is read from it.
+        session.decoder = Decoder::default();
+        session.deferred = VecDeque::new();
+        session.pending = None;
+        // Whoever does not read now learns why it was closed when it reads again, within what any silence may take.
+        let wait_ms = if session.outbox.is_blocked() { stall_timeout_ms } else { CLOSE_ANSWER_MS };
         self.leave_all(key);
-        self.set_timer(now_ms + CLOSE_ANSWER_MS, key, Due::CloseDeadline);
+        self.account_reading(key);
+        self.set_timer(now_ms + wait_ms, key, Due::CloseDeadline);
         self.touch(key.slot);
     }
 
@@ -151,10 +163,16 @@ impl Shard {
         };
         session.life = Life::Over(reason);
         let held = session.outbox.abandon();
+        session.unsent = Vec::new();
+        session.decoder = Decoder::default();
+        session.deferred = VecDeque::new();
+        session.pending = None;
         session.wake();
         tracing::debug!(session = %session.name, reason = reason.label(), held, "closed");
         self.account(key.slot);
-        self.sessions.remove(key.slot as usize);
+        self.account_reading(key);
+        let mut session = self.sessions.remove(key.slot as usize);
+        self.timers.clear_all(&mut session.timers, key);
         self.totals.sessions -= 1;
         self.totals.sessions_closed[reason as usize] += 1;
         self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
@@ -164,11 +182,16 @@ impl Shard {
     pub(super) fn on_time(&mut self, published_ms: &mut u64) -> u64 {
         let now_ms = clock::mono_ms();
         while let Some((key, due)) = self.timers.pop(now_ms) {
+            if let Some(session) = self.session(key) {
+                session.timers[due as usize] = None;
+            }
             match due {
-                Due::Heartbeat(run) => self.heartbeat(key, run, now_ms),
+                Due::Heartbeat => self.heartbeat(key, now_ms),
                 Due::Throttle => {
                     if let Some(session) = self.session(key) {
                         session.is_throttled = false;
+                        // Its task may read again when what it answers goes out.
+                        session.wake();
                         self.flush_session(key.slot, true);
                     }
                 }
@@ -195,14 +218,12 @@ impl Shard {
         next_ms
     }
 
-    fn heartbeat(&mut self, key: SessionKey, run: u32, now_ms: u64) {
-        let Some(session) = self.open_session(key).filter(|s| s.heartbeat_run == run && s.heartbeat_ms > 0) else {
-            return;
-        };
+    fn heartbeat(&mut self, key: SessionKey, now_ms: u64) {
+        let Some(session) = self.open_session(key).filter(|s| s.heartbeat_ms > 0) else { return };
         let due_ms = now_ms + session.heartbeat_ms;
         // One that is still queued says all that another would.
         let is_waiting = session.outbox.is_blocked() && session.outbox.control_bytes() > 0;
-        self.set_timer(due_ms, key, Due::Heartbeat(run));
+        self.set_timer(due_ms, key, Due::Heartbeat);
         if is_waiting {
             return;
         }
@@ -219,13 +240,16 @@ impl Shard {
 
     /// Copies the totals to the scoreboard.
     pub(super) fn publish(&mut self) {
-        self.totals.queued_bytes = self.blocked.iter().filter_map(|key| self.sessions.get(key.slot as usize)).fold(
-            0,
-            |sum, session| sum + session.outbox.queued_bytes() as u64,
-        );
+        self.totals.queued_bytes = self
+            .blocked
+            .iter()
+            .filter_map(|key| self.sessions.get(key.slot as usize))
+            .fold(0, |sum, session| sum + session.outbox.queued_bytes() as u64);
         if self.blocked.is_empty() {
             self.totals.queue_age_max_ms = 0;
         }
+        self.totals.slow_bytes = self.memory.slow_bytes as u64;
+        self.totals.reading_bytes = self.memory.reading_bytes as u64;
         self.shared.board.shard(self.id).clone_from(&self.totals);
         self.recorder.publish(&self.shared.board, self.id);
     }

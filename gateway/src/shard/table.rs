@@ -54,6 +54,15 @@ struct Row {
     nodes: SmallVec<[u32; 2]>,
 }
 
+/// What a list costs with the least room for subscribers, and its entry at its node.
+pub const LIST_BYTES: usize = size_of::<List>() + 4 * size_of::<Subscriber>() + 2 * size_of::<(Stream, u32)>();
+/// What a node costs with its name and its entry in the table of targets.
+pub const TARGET_BYTES: usize =
+    size_of::<Node>() + 2 * size_of::<(Target, u32)>() + tickgate_protocol::SYMBOL_BYTES_MAX + 32;
+/// What a known symbol costs: its row with the nodes of a few prefixes, and its name.
+pub const ROW_BYTES: usize =
+    2 * (size_of::<Row>() + size_of::<(Box<str>, u32)>()) + tickgate_protocol::SYMBOL_BYTES_MAX + 64;
+
 /// The subscription table.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -96,6 +105,11 @@ impl Table {
         Removed { moved, emptied }
     }
 
+    /// The target that a place belongs to: every subscriber shares its name.
+    pub fn target(&self, place: Place) -> &Target {
+        &self.nodes[self.lists[place.list as usize].node as usize].target
+    }
+
     /// Calls `visit` for every subscriber of `symbol`'s `stream`, with what it subscribed to.
     #[inline]
     pub fn walk(&self, symbol: u32, stream: Stream, mut visit: impl FnMut(&Target, Subscriber)) {
@@ -124,6 +138,18 @@ impl Table {
         self.names.get(name).copied()
     }
 
+    /// Calls `visit` with the name and number of every symbol met that `target` means.
+    pub fn matching(&self, target: &Target, mut visit: impl FnMut(&str, u32)) {
+        match target {
+            Target::Symbol(name) => self.symbol_id(name).into_iter().for_each(|id| visit(name, id)),
+            Target::Prefix(_) => {
+                for (name, id) in self.names.iter().filter(|(name, _)| target.matches(name)) {
+                    visit(name, *id);
+                }
+            }
+        }
+    }
+
     /// Whether anybody subscribed to `target`'s `stream`.
     pub fn holds(&self, target: &Target, stream: Stream) -> bool {
         let node = self.by_target.get(target);
@@ -147,7 +173,8 @@ impl Table {
         }
         self.names.insert(symbol.name.clone(), symbol.id);
         let exact = self.by_target.get(&Target::Symbol(symbol.name.as_ref().into())).copied();
-        let matching = self.prefixes.iter().copied().filter(|n| self.nodes[*n as usize].target.matches(&symbol.name));
+        let matching =
+            self.prefixes.iter().copied().filter(|n| self.nodes[*n as usize].target.matches(&symbol.name));
         self.rows[id] = Row { is_known: true, nodes: exact.into_iter().chain(matching).collect() };
     }
 
@@ -212,7 +239,11 @@ mod tests {
 
     fn streams() -> [Stream; 3] {
         let quotes = Stream::whole(Channel::Quotes);
-        [Stream::whole(Channel::Trades), quotes, Stream { conflate: ConflateMs::round_up(100).unwrap(), ..quotes }]
+        [
+            Stream::whole(Channel::Trades),
+            quotes,
+            Stream { conflate: ConflateMs::round_up(100).unwrap(), ..quotes },
+        ]
     }
 
     #[derive(Debug, Clone)]

@@ -5,6 +5,9 @@
 //! waited for is polled, with a bound.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod session;
+pub mod topics;
+
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -39,7 +42,9 @@ impl Kafka {
         match std::env::var("TICKGATE_TEST_KAFKA") {
             Ok(address) => Some(Self::Apache(address)),
             Err(_) => {
-                eprintln!("left out: TICKGATE_TEST_KAFKA names no Apache Kafka; `cargo xtask test` starts one");
+                eprintln!(
+                    "left out: TICKGATE_TEST_KAFKA names no Apache Kafka; `cargo xtask test` starts one"
+                );
                 None
             }
         }

@@ -1,0 +1,174 @@
+//! What a shard's sessions may hold together, and what happens when they would hold more.
+//!
+//! Two sums are kept up to date as sessions are flushed and read, so that looking at a bound costs nothing: what
+//! outboxes hold after their flush, which is what slow clients cost, and what requests hold that are half read or wait
+//! for their answer. Each shard has its share of either bound.
+
+use super::Shard;
+use crate::clock;
+use crate::config::Config;
+use crate::feed::request::{SessionKey, Target, Want};
+use crate::session::{PendingSubscribe, Session, Stamp};
+use crate::stats::CloseReason;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tickgate_protocol::code::CLOSE_TRY_LATER;
+use tickgate_protocol::command::SubscribeOptions;
+use tickgate_protocol::control::AckResult;
+
+/// Entries that one pass queues before it flushes in its midst. A full inbox times ten thousand sessions would be
+/// gigabytes of entries; this many cost a few MiB, and no session that keeps up gets a hundred of them at once.
+pub const QUEUED_ENTRIES_MAX: usize = 131_072;
+/// How often at most the ending of slow sessions is logged, in milliseconds.
+const LOG_MS: u64 = 10_000;
+
+/// The sums and bounds of one shard.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// Share of `outbox.total_bytes_max`.
+    slow_bytes_max: usize,
+    /// Share of `limits.reading_bytes_total_max`.
+    reading_bytes_max: usize,
+    /// What outboxes hold after their flush.
+    pub(super) slow_bytes: usize,
+    /// What half-read and waiting requests hold.
+    pub(super) reading_bytes: usize,
+    /// Entries queued since the last flush.
+    pub(super) queued_entries: usize,
+    /// When the ending of slow sessions was last logged, monotonic milliseconds, and how many ended since.
+    logged: Option<(u64, u64)>,
+}
+
+impl Memory {
+    pub(super) fn new(config: &Config) -> Self {
+        let shards = config.shard_count();
+        Self {
+            slow_bytes_max: config.outbox.total_bytes_max / shards,
+            reading_bytes_max: config.limits.reading_bytes_total_max / shards,
+            slow_bytes: 0,
+            reading_bytes: 0,
+            queued_entries: 0,
+            logged: None,
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.slow_bytes > self.slow_bytes_max
+    }
+
+    /// Brings the sum up to what a session's outbox holds.
+    pub(super) fn account_slow(&mut self, session: &mut Session) {
+        let held = session.outbox.held_bytes() + session.unsent.capacity() * size_of::<Stamp>();
+        self.slow_bytes = self.slow_bytes + held - std::mem::replace(&mut session.slow_bytes, held);
+    }
+
+    fn account_reading(&mut self, session: &mut Session) {
+        let deferred: usize = session.deferred.iter().map(|text| text.len() + size_of::<Box<str>>()).sum();
+        let pending = session.pending.as_ref().map_or(0, |pending| pending.bytes());
+        let held = session.decoder.held_bytes() + deferred + pending;
+        self.reading_bytes = self.reading_bytes + held - std::mem::replace(&mut session.reading_bytes, held);
+    }
+}
+
+impl PendingSubscribe {
+    /// Bytes that it holds here, and on its way to the feed and back.
+    fn bytes(&self) -> usize {
+        // Two short texts each, the name shared by its copies, and the entry among those in flight.
+        const TEXTS: usize = 48;
+        let want = size_of::<(usize, Target, SubscribeOptions)>() + 2 * size_of::<Want>() + 4 * TEXTS;
+        self.results.len() * (size_of::<AckResult>() + TEXTS) + self.wants.len() * want
+    }
+}
+
+/// Places among `limits.subscriptions_total_max` that a request has taken and not filled yet; dropping it gives them
+/// back.
+#[derive(Debug)]
+pub struct Reservation {
+    held: Arc<AtomicUsize>,
+    places: usize,
+}
+
+impl Reservation {
+    /// No places yet, of those that `held` counts.
+    pub fn new(held: Arc<AtomicUsize>) -> Self {
+        Self { held, places: 0 }
+    }
+
+    /// Takes one more place unless `most` are taken; says whether there was one.
+    pub fn take(&mut self, most: usize) -> bool {
+        let taken = self.held.fetch_add(1, Ordering::Relaxed) < most;
+        if taken {
+            self.places += 1;
+        } else {
+            self.held.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.places, Ordering::Relaxed);
+    }
+}
+
+impl Shard {
+    /// Brings the sum of what is being read up to a session; closes the session that takes it over the bound.
+    pub(super) fn account_reading(&mut self, key: SessionKey) {
+        let Self { sessions, memory, .. } = self;
+        let Some(session) = sessions.get_mut(key.slot as usize).filter(|session| session.key == key) else {
+            return;
+        };
+        let before = session.reading_bytes;
+        memory.account_reading(session);
+        let has_grown = session.reading_bytes > before;
+        if has_grown && memory.reading_bytes > memory.reading_bytes_max {
+            self.close_session(key, CLOSE_TRY_LATER, "try again later", None, CloseReason::ReadingFull);
+        }
+    }
+
+    /// Ends the sessions that hold most, until a quarter of the bound is free.
+    pub(super) fn relieve_memory(&mut self) {
+        let goal = self.memory.slow_bytes_max / 4 * 3;
+        let held_bytes = self.memory.slow_bytes;
+        let sessions = self.sessions.iter().filter(|(_, session)| session.slow_bytes > 0);
+        let mut largest: Vec<_> = sessions.map(|(_, session)| (session.slow_bytes, session.key)).collect();
+        largest.sort_unstable_by_key(|(bytes, key)| (std::cmp::Reverse(*bytes), key.slot));
+        let mut ended = 0;
+        for (_, key) in &largest {
+            if self.memory.slow_bytes <= goal {
+                break;
+            }
+            if self.open_session(*key).is_some() {
+                self.end_slow(*key);
+                // Its queue is given up; what the socket has begun to take stays until it ends.
+                self.account(key.slot);
+                ended += 1;
+            }
+        }
+        if self.memory.is_over() {
+            // What is left was begun to be written to sockets that take nothing: no goodbye would get through either.
+            for (_, key) in &largest {
+                if self.memory.slow_bytes <= goal {
+                    break;
+                }
+                self.end_session(*key, CloseReason::SlowConsumer);
+            }
+        }
+        self.totals.pressure_closes += ended;
+        self.log_pressure(ended, held_bytes);
+    }
+
+    fn log_pressure(&mut self, ended: u64, held_bytes: usize) {
+        let now_ms = clock::mono_ms();
+        let (logged_ms, unlogged) = self.memory.logged.unwrap_or((0, 0));
+        let ended = ended + unlogged;
+        if ended == 0 || (self.memory.logged.is_some() && now_ms < logged_ms + LOG_MS) {
+            self.memory.logged = Some((logged_ms, ended));
+            return;
+        }
+        self.memory.logged = Some((now_ms, 0));
+        let bound_bytes = self.memory.slow_bytes_max;
+        tracing::warn!(ended, held_bytes, bound_bytes, "slow sessions ended: together they held too much");
+    }
+}

@@ -1,0 +1,209 @@
+//! `conflate_ms`: at most one update per symbol and interval, always the newest state.
+
+mod harness;
+
+use harness::{Gateway, Kafka, Records, next_events, quote, take_events, until};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tickgate_load::Client;
+
+struct World {
+    _kafka: Kafka,
+    records: Records,
+    gateway: Gateway,
+}
+
+impl World {
+    async fn new() -> Self {
+        let kafka = Kafka::embedded();
+        let topic = kafka.topic(1).await;
+        let records = kafka.producer(&topic);
+        let gateway = Gateway::start(kafka.config(&topic)).await;
+        Self { _kafka: kafka, records, gateway }
+    }
+
+    async fn client(&self, conflate_ms: u32) -> Client {
+        let mut client = self.gateway.client().await;
+        subscribe(&mut client, conflate_ms).await;
+        client
+    }
+
+    /// Writes quotes of one symbol and waits until the gateway has read them.
+    async fn read(&self, bids: &[&str]) {
+        let before = self.gateway.running().board().feed().records;
+        let records: Vec<Value> = bids.iter().map(|bid| quote("A", bid, "9999")).collect();
+        self.records.send_all(&records);
+        let after = before + bids.len() as u64;
+        until("they were read", || self.gateway.running().board().feed().records >= after).await;
+    }
+}
+
+async fn subscribe(client: &mut Client, conflate_ms: u32) {
+    let asked = json!({"channel": "quotes", "symbols": ["A"], "conflate_ms": conflate_ms});
+    assert!(client.subscribe(&[asked]).await.expect("an ack")[0].ok);
+}
+
+async fn one(client: &mut Client) -> Value {
+    take_events(client, 1).await.remove(0)
+}
+
+fn merged(event: &Value) -> u64 {
+    event["merged"].as_u64().unwrap_or(1)
+}
+
+#[tokio::test]
+async fn the_interval_is_rounded_up() {
+    let world = World::new().await;
+    let mut client = world.gateway.client().await;
+    for (asked, expected) in
+        [(1, 10), (10, 10), (11, 20), (33, 50), (51, 100), (100, 100), (101, 250), (251, 500), (999, 1000)]
+    {
+        subscribe(&mut client, asked).await;
+        let list = serde_json::to_value(client.request(json!({"op": "list"})).await.expect("a list")).expect("JSON");
+        assert_eq!(list["subscriptions"][0]["conflate_ms"], expected, "{asked}");
+    }
+    // Two intervals that round to the same are the same subscription.
+    world.read(&["1"]).await;
+    assert_eq!(one(&mut client).await["bid_price"], "1");
+    subscribe(&mut client, 998).await;
+    client.request(json!({"op": "ping"})).await.expect("a pong");
+    assert!(client.next_within(Duration::ZERO).await.is_none(), "no second snapshot");
+}
+
+/// Every update is accounted for: sent, or merged into a later one, whose `prev` is what was sent before.
+#[tokio::test]
+async fn many_updates_become_few_and_none_is_unaccounted_for() {
+    let world = World::new().await;
+    let mut clients = Vec::new();
+    for interval_ms in [0, 20, 100, 250] {
+        clients.push((interval_ms, world.client(interval_ms).await));
+    }
+    let start = Instant::now();
+    let total = 600;
+    for n in 0..total {
+        world.records.send(&quote("A", &n.to_string(), "9999"));
+        if n % 5 == 0 {
+            // The pace of the market, so that it lasts for some intervals.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let last = (total - 1).to_string();
+    for (interval_ms, client) in &mut clients {
+        let mut events: Vec<Value> = Vec::new();
+        while events.last().is_none_or(|event| event["bid_price"] != last) {
+            events.extend(next_events(client).await);
+        }
+        let took_ms = start.elapsed().as_millis() as u64;
+        assert_eq!(events.iter().map(merged).sum::<u64>(), total, "every {interval_ms} ms");
+        for pair in events.windows(2) {
+            assert_eq!(pair[1]["prev"], pair[0]["seq"], "every {interval_ms} ms");
+            let bid = |event: &Value| event["bid_price"].as_str().and_then(|b| b.parse::<u64>().ok()).expect("a bid");
+            assert_eq!(bid(&pair[1]) - bid(&pair[0]), merged(&pair[1]), "always the newest of what it stands for");
+            let ns = |event: &Value| event["ingest_ns"].as_str().and_then(|b| b.parse::<u64>().ok()).expect("a time");
+            assert!(ns(&pair[1]) >= ns(&pair[0]));
+        }
+        if *interval_ms > 0 {
+            let most = took_ms / *interval_ms as u64 + 2;
+            assert!(events.len() as u64 <= most, "every {interval_ms} ms: {} in {took_ms} ms", events.len());
+        } else {
+            assert_eq!(events.len() as u64, total);
+        }
+        assert!(events.iter().all(|event| event.get("snapshot").is_none()));
+    }
+}
+
+/// The first update after a pause does not wait, the next one does.
+#[tokio::test]
+async fn what_comes_alone_comes_at_once() {
+    let world = World::new().await;
+    let mut client = world.client(1000).await;
+    let start = Instant::now();
+    world.read(&["1"]).await;
+    assert_eq!(one(&mut client).await["bid_price"], "1");
+    let first = start.elapsed();
+    world.read(&["2", "3"]).await;
+    let event = one(&mut client).await;
+    assert_eq!((&event["bid_price"], merged(&event)), (&json!("3"), 2));
+    let second = start.elapsed();
+    assert!(second - first > Duration::from_millis(700), "{first:?}, then {second:?}");
+}
+
+/// A snapshot may have what the others still wait for: whoever joins then is not sent it twice.
+#[tokio::test]
+async fn who_joins_while_an_update_is_pending_has_a_closed_chain() {
+    let world = World::new().await;
+    let mut early = world.client(1000).await;
+    world.read(&["1", "2"]).await;
+    let first = one(&mut early).await;
+    let mut joins = world.client(1000).await;
+    let snapshot = one(&mut joins).await;
+    assert_eq!((&snapshot["bid_price"], &snapshot["snapshot"]), (&json!("2"), &json!(true)));
+    world.read(&["3"]).await;
+    let (to_early, to_joiner) = (one(&mut early).await, one(&mut joins).await);
+    assert_eq!((&to_early["bid_price"], &to_early["prev"]), (&json!("3"), &first["seq"]));
+    assert_eq!((&to_joiner["bid_price"], &to_joiner["prev"]), (&json!("3"), &snapshot["seq"]));
+
+    // The same, and nothing newer comes before the interval ends: what it has is not sent again.
+    world.read(&["4"]).await;
+    let mut joins = world.client(1000).await;
+    let snapshot = one(&mut joins).await;
+    assert_eq!(snapshot["bid_price"], "4");
+    let pending = one(&mut early).await;
+    assert_eq!((&pending["bid_price"], &pending["prev"]), (&json!("4"), &to_early["seq"]));
+    world.read(&["5"]).await;
+    let update = one(&mut joins).await;
+    assert_eq!((&update["bid_price"], &update["prev"]), (&json!("5"), &snapshot["seq"]));
+}
+
+/// What a session once joined with must not be remembered when it joins again.
+#[tokio::test]
+async fn who_joins_leaves_and_joins_again_has_a_closed_chain() {
+    let world = World::new().await;
+    let held = json!({"channel": "quotes", "symbols": ["A"]});
+    for round in 0..3 {
+        let mut early = world.client(1000).await;
+        let mut joins = world.gateway.client().await;
+        world.read(&["1", "2"]).await;
+        subscribe(&mut joins, 1000).await;
+        assert_eq!(one(&mut joins).await["bid_price"], "2");
+        // The pending update is given up with the last who waited for it.
+        early.unsubscribe(std::slice::from_ref(&held)).await.expect("an ack");
+        joins.unsubscribe(std::slice::from_ref(&held)).await.expect("an ack");
+        world.read(&["3"]).await;
+        subscribe(&mut joins, 1000).await;
+        let snapshot = one(&mut joins).await;
+        assert_eq!((&snapshot["bid_price"], &snapshot["snapshot"]), (&json!("3"), &json!(true)), "{round}");
+        world.read(&["4"]).await;
+        let update = one(&mut joins).await;
+        assert_eq!((&update["bid_price"], &update["prev"]), (&json!("4"), &snapshot["seq"]), "{round}");
+    }
+}
+
+#[tokio::test]
+async fn a_conflated_book_is_its_newest_snapshot() {
+    let world = World::new().await;
+    let book = |bids: Value, snapshot: bool| {
+        json!({"type": "book", "symbol": "A", "bids": bids, "asks": [["100", "1"]], "snapshot": snapshot, "event_ns": 1})
+    };
+    world.records.send(&book(json!([["1", "1"], ["2", "1"], ["3", "1"], ["4", "1"], ["5", "1"], ["6", "1"]]), true));
+    until("it was read", || world.gateway.running().board().feed().records == 1).await;
+    let mut client = world.gateway.client().await;
+    let asked = json!({"channel": "book", "symbols": ["A"], "depth": 5, "conflate_ms": 100});
+    client.subscribe(&[asked]).await.expect("an ack");
+    let snapshot = one(&mut client).await;
+    let mut prev = snapshot["seq"].clone();
+    for size in 2..60 {
+        world.records.send(&book(json!([["6", size.to_string()], ["1", size.to_string()]]), false));
+    }
+    loop {
+        let event = one(&mut client).await;
+        assert_eq!((&event["snapshot"], &event["prev"]), (&json!(true), &prev));
+        assert_eq!(event["bids"].as_array().map(Vec::len), Some(5));
+        assert_eq!(event["bids"][4], json!(["2", "1"]), "the sixth level is not seen");
+        assert_eq!(event["asks"], json!([["100", "1"]]));
+        prev = event["seq"].clone();
+        if event["bids"][0] == json!(["6", "59"]) {
+            break;
+        }
+    }
+}

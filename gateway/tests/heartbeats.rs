@@ -1,0 +1,207 @@
+//! Signs of life: their interval, their place among the data, what their cursor promises.
+
+mod harness;
+
+use harness::{Gateway, Kafka, Records, quote, take_events, trade, until};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tickgate_gateway::config::Config;
+use tickgate_load::tally::Tally;
+use tickgate_load::verify::{Asked, SessionVerifier};
+use tickgate_load::{Client, Incoming};
+use tickgate_protocol::control::{Control, FeedState, FeedStatus};
+use tickgate_protocol::{Position, cursor};
+
+struct World {
+    kafka: Kafka,
+    records: Records,
+    gateway: Gateway,
+}
+
+impl World {
+    async fn new(partitions: i32, change: impl FnOnce(&mut Config)) -> Self {
+        let kafka = Kafka::embedded();
+        let topic = kafka.topic(partitions).await;
+        let records = kafka.producer(&topic);
+        let mut config = kafka.config(&topic);
+        change(&mut config);
+        let gateway = Gateway::start(config).await;
+        Self { kafka, records, gateway }
+    }
+}
+
+struct Beat {
+    cursor: Vec<Position>,
+    queued_bytes: u64,
+    delay_ms: u64,
+    feeds: Vec<FeedStatus>,
+}
+
+/// The next heartbeat, data passed over.
+async fn beat(client: &mut Client) -> Beat {
+    loop {
+        match client.next_within(harness::SOON).await {
+            Some(Incoming::Control {
+                control: Some(Control::Heartbeat { now_ns, cursor, queued_bytes, delay_ms, feeds }),
+                ..
+            }) => {
+                assert!(now_ns > 1_600_000_000_000_000_000);
+                let cursor = cursor::decode(&cursor).expect("a cursor");
+                return Beat { cursor, queued_bytes, delay_ms, feeds };
+            }
+            Some(Incoming::Closed { code, .. }) => panic!("closed: {code:?}"),
+            Some(_) => {}
+            None => panic!("no heartbeat"),
+        }
+    }
+}
+
+fn position(event: &Value) -> Position {
+    event["seq"].as_str().and_then(|seq| seq.parse().ok()).expect("a position")
+}
+
+#[tokio::test]
+async fn heartbeats_keep_their_interval_and_can_be_set_and_stopped() {
+    let world = World::new(1, |config| config.session.heartbeat_ms = 200).await;
+    let mut client = world.gateway.client().await;
+    let mut start = Instant::now();
+    for _ in 0..3 {
+        let feeds = beat(&mut client).await.feeds;
+        assert_eq!(feeds.len(), 1);
+    }
+    assert!(start.elapsed() > Duration::from_millis(500), "{:?}", start.elapsed());
+    client.request(json!({"op": "set", "heartbeat_ms": 100})).await.expect("an ack");
+    start = Instant::now();
+    for _ in 0..5 {
+        beat(&mut client).await;
+    }
+    let took = start.elapsed();
+    assert!(took > Duration::from_millis(350) && took < Duration::from_secs(5), "{took:?}");
+    client.request(json!({"op": "set", "heartbeat_ms": 0})).await.expect("an ack");
+    // Those of the former interval are behind us with its answer.
+    while client.next_within(Duration::ZERO).await.is_some() {}
+    assert!(client.next_within(Duration::from_millis(500)).await.is_none(), "they are off");
+    client.request(json!({"op": "set", "heartbeat_ms": 100})).await.expect("an ack");
+    beat(&mut client).await;
+}
+
+/// A quiet market is told from a dead connection: nothing is needed but the client's own patience.
+#[tokio::test]
+async fn they_come_without_subscriptions_and_name_each_feed() {
+    let world = World::new(2, |config| {
+        config.session.heartbeat_ms = 100;
+        config.feeds[0].name = "equities".to_owned();
+        config.feeds[0].silence_ms = 600;
+    })
+    .await;
+    let mut client = world.gateway.client().await;
+    let feed = beat(&mut client).await.feeds.remove(0);
+    assert_eq!((feed.name.as_str(), feed.event_ns, feed.lag_records), ("equities", None, 0));
+    world.records.send(&json!({"type": "trade", "symbol": "A", "price": 1, "size": 1, "event_ns": 123}));
+    let is = |feed: &FeedStatus, state| feed.state == state;
+    loop {
+        let feed = beat(&mut client).await.feeds.remove(0);
+        if feed.event_ns == Some(123) && is(&feed, FeedState::Live) {
+            break;
+        }
+    }
+    while !is(&beat(&mut client).await.feeds[0], FeedState::Stale) {}
+    let Kafka::Embedded(broker) = &world.kafka else { panic!("embedded") };
+    broker.faults().stop().expect("it stops");
+    while !is(&beat(&mut client).await.feeds[0], FeedState::Down) {}
+    broker.faults().restart().expect("it starts");
+    world.records.send(&trade("A", "2"));
+    while !is(&beat(&mut client).await.feeds[0], FeedState::Live) {}
+}
+
+/// Whoever has a heartbeat was given everything up to its cursor, and a cursor gets to the end when the market pauses.
+#[tokio::test]
+async fn the_cursor_names_what_was_given_and_no_more() {
+    let world = World::new(2, |config| config.session.heartbeat_ms = 100).await;
+    let mut client = world.gateway.client().await;
+    assert_eq!(beat(&mut client).await.cursor, [], "nothing was read yet");
+    client.subscribe(&[json!({"channel": "trades", "symbols": ["*"]})]).await.expect("an ack");
+    let mut given: Vec<Position> = Vec::new();
+    for round in 0..3 {
+        // The keys choose the partitions; eight of them choose both.
+        world.records.send_all(&(0..8).map(|n| trade(&format!("S{n}"), "1")).collect::<Vec<_>>());
+        given.extend(take_events(&mut client, 8).await.iter().map(position));
+        let mut newest: Vec<Position> = Vec::new();
+        for position in &given {
+            match newest.iter_mut().find(|p| p.partition == position.partition) {
+                Some(last) => last.offset = last.offset.max(position.offset),
+                None => newest.push(*position),
+            }
+        }
+        newest.sort();
+        assert_eq!(newest.len(), 2);
+        loop {
+            let cursor = beat(&mut client).await.cursor;
+            assert!(cursor.iter().all(|p| newest.iter().any(|n| p.is_at_or_before(*n))), "round {round}: {cursor:?}");
+            if cursor == newest {
+                break;
+            }
+        }
+    }
+}
+
+/// Held back by conflation is not given: the cursor waits for it.
+#[tokio::test]
+async fn the_cursor_does_not_pass_what_conflation_holds_back() {
+    let world = World::new(1, |config| config.session.heartbeat_ms = 100).await;
+    let mut client = world.gateway.client().await;
+    let mut verifier = SessionVerifier::default();
+    let mut tally = Tally::default();
+    let asked = json!({"op": "subscribe", "id": 1,
+        "subscriptions": [{"channel": "quotes", "symbols": ["*"], "conflate_ms": 1000}]});
+    verifier.sent(1, Asked::Subscribe);
+    client.send(&asked).await.expect("sent");
+    let mut last = String::new();
+    let mut sent = 0;
+    while tally.heartbeats < 40 || last != sent.to_string() {
+        let Some(Incoming::Control { frame, .. } | Incoming::Events(frame)) =
+            client.next_within(harness::SOON).await
+        else {
+            panic!("it ended")
+        };
+        let heartbeats = tally.heartbeats;
+        verifier.message(frame.as_bytes(), frame.received_ns, &mut tally, |_, _| ());
+        if frame.as_bytes()[0] == b'[' {
+            let events = frame.events().expect("events");
+            last = events.iter().filter_map(|e| e.bid_price).next_back().map_or(last, |bid| bid.to_string());
+        }
+        if tally.heartbeats > heartbeats && tally.heartbeats <= 40 {
+            sent += 1;
+            world.records.send(&quote("A", &sent.to_string(), "9999"));
+        }
+    }
+    assert_eq!(tally.violations(), 0, "{tally:#?}");
+    assert!(tally.merged > 0, "it was conflated: {tally:#?}");
+}
+
+/// A heartbeat says how far behind its own client is.
+#[tokio::test]
+async fn a_client_that_takes_little_is_told_its_delay() {
+    let world = World::new(1, |config| config.session.heartbeat_ms = 100).await;
+    let mut client = world.gateway.client().await;
+    let asked = json!({"channel": "trades", "symbols": ["*"], "on_slow": "skip"});
+    client.subscribe(&[asked]).await.expect("an ack");
+    let first = beat(&mut client).await;
+    assert_eq!((first.queued_bytes, first.delay_ms), (0, 0));
+    client.request(json!({"op": "set", "max_bytes_per_s": 4000})).await.expect("an ack");
+    world.records.send_all(&(0..100).map(|n| trade("A", &n.to_string())).collect::<Vec<_>>());
+    loop {
+        let beat = beat(&mut client).await;
+        if beat.queued_bytes > 1000 && beat.delay_ms > 200 {
+            break;
+        }
+    }
+    client.request(json!({"op": "set", "max_bytes_per_s": 0})).await.expect("an ack");
+    loop {
+        let beat = beat(&mut client).await;
+        if (beat.queued_bytes, beat.delay_ms) == (0, 0) {
+            break;
+        }
+    }
+    until("all of them were sent", || world.gateway.books().1 == 100).await;
+}

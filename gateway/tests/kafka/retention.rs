@@ -1,0 +1,85 @@
+//! Records that retention has taken before they were read.
+
+use crate::harness::session::{Session, fields};
+use crate::harness::{Gateway, Kafka, trade};
+use crate::kafkas;
+use serde_json::{Value, json};
+use tickgate_protocol::Position;
+
+kafkas!(overtakes_the_reader, overtakes_the_reader_on_every_partition);
+
+fn numbered(symbol: &str, from: u32, count: u32) -> Vec<Value> {
+    (from..from + count).map(|i| trade(symbol, &i.to_string())).collect()
+}
+
+/// A gateway whose fetches are answered three seconds after they were sent: in between it is behind. A record that comes
+/// tells that the next fetch has just been sent.
+async fn late_gateway(kafka: &Kafka, topic: &str) -> Gateway {
+    let mut config = kafka.config(topic);
+    for (name, value) in [("fetch.min.bytes", "10000000"), ("fetch.wait.max.ms", "3000")] {
+        config.kafka.properties.insert(name.to_owned(), value.to_owned());
+    }
+    Gateway::start(config).await
+}
+
+fn at(event: &Value, field: &str) -> Position {
+    event[field].as_str().and_then(|text| text.parse().ok()).expect("a position")
+}
+
+async fn overtakes_the_reader(kafka: Kafka) {
+    let topic = kafka.topic(2).await;
+    let records = kafka.producer(&topic);
+    let gateway = late_gateway(&kafka, &topic).await;
+    let mut session = Session::everything(&gateway).await;
+    records.send_to(0, &numbered("GONE", 0, 3));
+    records.send_to(1, &numbered("KEPT", 0, 1));
+    let events = session.events(4).await;
+    let last = events.iter().rfind(|event| event["symbol"] == "GONE").expect("three of them");
+    // Offsets 3 to 12, of which 3 to 9 are taken away.
+    records.send_to(0, &numbered("GONE", 3, 10));
+    records.send_to(1, &numbered("KEPT", 1, 1));
+    kafka.delete_records(&topic, 0, 10).await;
+
+    let mut events = session.events(1 + 3 + 1).await;
+    let kept = events.iter().position(|event| event["symbol"] == "KEPT").expect("the other partition goes on");
+    assert_eq!(at(&events.remove(kept), "prev").offset, 0);
+    let gap = &events[0];
+    assert_eq!((&gap["type"], &gap["cause"], &gap["symbol"]), (&json!("gap"), &json!("upstream"), &json!("GONE")));
+    assert_eq!((&gap["after"], at(gap, "upto").offset), (&last["seq"], 9));
+    assert_eq!(fields(&events[1..], "price"), ["10", "11", "12"]);
+    assert_eq!(events[1]["prev"], gap["upto"]);
+    gateway.metric_is("tickgate_feed_lost_offsets_total", 7.0).await;
+    gateway.metric_is("tickgate_feed_topics_recreated_total", 0.0).await;
+    assert_eq!(session.verify().gaps_by_cause.get("upstream"), Some(&1));
+    gateway.ready().await;
+    gateway.finish().await;
+}
+
+/// Out of range on several partitions at once: each has to be looked up, and one that is forgotten stands still for ever.
+async fn overtakes_the_reader_on_every_partition(kafka: Kafka) {
+    const PARTITIONS: i32 = 8;
+    let topic = kafka.topic(PARTITIONS).await;
+    let records = kafka.producer(&topic);
+    let gateway = late_gateway(&kafka, &topic).await;
+    let mut session = Session::everything(&gateway).await;
+    let symbols: Vec<String> = (0..PARTITIONS).map(|partition| format!("S{partition}")).collect();
+    let send = |from, count| {
+        for (partition, symbol) in symbols.iter().enumerate() {
+            records.send_to(partition as i32, &numbered(symbol, from, count));
+        }
+    };
+    send(0, 1);
+    session.events(symbols.len()).await;
+    send(1, 4);
+    for partition in 0..PARTITIONS {
+        kafka.delete_records(&topic, partition, 4).await;
+    }
+    let events = session.events(2 * symbols.len()).await;
+    for symbol in &symbols {
+        let of: Vec<_> = events.iter().filter(|event| event["symbol"] == **symbol).collect();
+        assert_eq!((&of[0]["cause"], &of[1]["price"]), (&json!("upstream"), &json!("4")), "{symbol}");
+    }
+    gateway.metric_is("tickgate_feed_lost_offsets_total", f64::from(3 * PARTITIONS)).await;
+    session.verify();
+    gateway.finish().await;
+}

@@ -1,0 +1,220 @@
+//! The bounds over all sessions, through the real server: what goes over them is told, and nobody else suffers.
+
+mod harness;
+mod raw;
+
+use harness::{Gateway, Kafka, Records, SOON, trade, until};
+use raw::{Raw, TEXT, header};
+use serde_json::{Value, json};
+use tickgate_gateway::config::Config;
+use tickgate_gateway::stats::{CloseReason, ShardTotals};
+use tickgate_protocol::Code;
+
+async fn gateway(change: impl FnOnce(&mut Config)) -> (Kafka, Records, Gateway) {
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let mut config = kafka.config(&topic);
+    config.shards = 1;
+    change(&mut config);
+    let records = kafka.producer(&topic);
+    let gateway = Gateway::start(config).await;
+    (kafka, records, gateway)
+}
+
+fn totals(gateway: &Gateway) -> ShardTotals {
+    gateway.running().board().shard(0).clone()
+}
+
+fn closed(gateway: &Gateway, reason: CloseReason) -> u64 {
+    totals(gateway).sessions_closed[reason as usize]
+}
+
+/// One record of many trades: 30 KB of events.
+fn trades(symbol: &str) -> Value {
+    (0..150).map(|_| trade(symbol, "487.55")).collect()
+}
+
+/// Reads what is there until the session is closed: its code, and the `error` before.
+async fn goodbye(raw: &mut Raw) -> (u16, Value) {
+    let mut error = Value::Null;
+    loop {
+        let (opcode, payload) = raw.frame().await.expect("a close frame first");
+        match opcode {
+            raw::CLOSE => return (u16::from_be_bytes([payload[0], payload[1]]), error),
+            _ if payload.starts_with(b"{\"op\":\"error\"") => {
+                error = serde_json::from_slice(&payload).expect("JSON");
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn subscribe(raw: &mut Raw, symbols: &[&str]) -> Value {
+    let subscriptions = json!([{"channel": "trades", "symbols": symbols, "on_slow": "skip"}]);
+    raw.say(&json!({"op": "subscribe", "id": 1, "subscriptions": subscriptions})).await;
+    loop {
+        let (opcode, payload) = raw.frame().await.expect("an ack");
+        let message: Value = serde_json::from_slice(&payload).expect("JSON");
+        if opcode == TEXT && message["op"] == "ack" {
+            return message;
+        }
+    }
+}
+
+/// Fifty clients read nothing. Together they would hold far more than the bound; the ten that asked for most end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_sessions_share_a_bound_and_the_largest_end() {
+    const BOUND: usize = 8 << 20;
+    let (_kafka, records, gateway) = gateway(|config| {
+        config.outbox.total_bytes_max = BOUND;
+        config.outbox.bytes_max = BOUND;
+        config.outbox.age_max_ms = 60_000;
+        config.outbox.send_buffer_bytes = 16 << 10;
+        config.session.heartbeat_ms = 0;
+    })
+    .await;
+    let mut light = Vec::new();
+    let mut heavy = Vec::new();
+    for at in 0..50 {
+        let mut raw = Raw::session_narrow(gateway.url(), Some(4 << 10)).await;
+        if at % 5 == 0 {
+            subscribe(&mut raw, &["HEAVY", "LIGHT"]).await;
+            heavy.push(raw);
+        } else {
+            subscribe(&mut raw, &["LIGHT"]).await;
+            light.push(raw);
+        }
+    }
+    let mut reader = Raw::session(gateway.url()).await;
+    subscribe(&mut reader, &["HEAVY"]).await;
+    // Each light session holds at most 120 KB of this, all of them 4.8 MB: under the goal of three quarters.
+    for _ in 0..3 {
+        records.send_all([&trades("LIGHT")]);
+    }
+    let mut sent = 0;
+    let mut held_max = 0;
+    while totals(&gateway).pressure_closes < 10 {
+        assert!(sent < 200, "{:?}", totals(&gateway));
+        let record = trades("HEAVY");
+        records.send_all([&record]);
+        sent += 1;
+        let (opcode, payload) = reader.frame().await.expect("it keeps up and stays");
+        let events: Value = serde_json::from_slice(&payload).expect("JSON");
+        assert_eq!((opcode, events.as_array().map(Vec::len)), (TEXT, Some(150)));
+        held_max = held_max.max(totals(&gateway).slow_bytes);
+    }
+    assert!(held_max <= BOUND as u64, "{held_max} bytes were held");
+    for raw in &mut heavy {
+        let (code, error) = goodbye(raw).await;
+        assert_eq!((code, &error["code"]), (Code::SlowConsumer.number(), &json!("slow_consumer")));
+        assert!(error["cursor"].as_str().is_some_and(|cursor| !cursor.is_empty()), "{error}");
+    }
+    until("the ended sessions are gone", || closed(&gateway, CloseReason::SlowConsumer) == 10).await;
+    assert_eq!(totals(&gateway).sessions, 41, "the light ones and the reader stay");
+    for raw in &mut light {
+        let mut events = 0;
+        while events < 450 {
+            let (_, payload) = raw.frame().await.expect("everything comes");
+            let Ok(Value::Array(frame)) = serde_json::from_slice(&payload) else { continue };
+            events += frame.len();
+        }
+    }
+    until("nothing is held", || totals(&gateway).slow_bytes == 0).await;
+    let books = totals(&gateway);
+    let gone = books.sent + books.conflated + books.dropped.iter().sum::<u64>() + books.held;
+    assert_eq!(books.offered, gone);
+    gateway.stop().await;
+}
+
+/// Clients that begin large messages and never end them fill the bound, and no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_half_messages_is_told_to_try_later() {
+    const BOUND: usize = 1 << 20;
+    const SENT: usize = 200_000;
+    let (_kafka, _records, gateway) = gateway(|config| config.limits.reading_bytes_total_max = BOUND).await;
+    let mut honest = Raw::session(gateway.url()).await;
+    let mut flood = Vec::new();
+    let mut refused = 0;
+    while refused == 0 {
+        assert!(flood.len() < 20, "{} sessions hold {:?}", flood.len(), totals(&gateway));
+        let mut raw = Raw::session(gateway.url()).await;
+        let mut bytes = header(true, TEXT, 250_000);
+        bytes.resize(SENT, b'x');
+        raw.send(&bytes).await;
+        flood.push(raw);
+        let count = flood.len() as u64;
+        until("the bytes are read", || {
+            let totals = totals(&gateway);
+            refused = totals.sessions_closed[CloseReason::ReadingFull as usize];
+            refused > 0 || totals.reading_bytes >= count * SENT as u64 || totals.sessions < count + 1
+        })
+        .await;
+        let totals = totals(&gateway);
+        assert!(totals.reading_bytes <= BOUND as u64, "{totals:?}");
+        refused = refused.max(u64::from(totals.sessions < count + 1));
+    }
+    let mut last = flood.pop().expect("there is one");
+    assert_eq!(goodbye(&mut last).await.0, 1013);
+    until("it is counted", || closed(&gateway, CloseReason::ReadingFull) == 1).await;
+    assert!(flood.len() >= 2, "only {} fit", flood.len());
+    assert_eq!(subscribe(&mut honest, &["A"]).await["ok"], true, "whole messages are read as ever");
+    drop(flood);
+    until("all is given back", || totals(&gateway).reading_bytes == 0).await;
+    assert_eq!(subscribe(&mut Raw::session(gateway.url()).await, &["A"]).await["ok"], true);
+    gateway.stop().await;
+}
+
+/// Two shards share the bound, and what a session leaves another may take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscriptions_have_a_bound_over_all_sessions() {
+    let (_kafka, _records, gateway) = gateway(|config| {
+        config.shards = 2;
+        config.limits.subscriptions_max = 6;
+        config.limits.subscriptions_total_max = 10;
+    })
+    .await;
+    let mut first = Raw::session(gateway.url()).await;
+    let mut second = Raw::session(gateway.url()).await;
+    assert_eq!(subscribe(&mut first, &["A", "B", "C", "D", "E", "F"]).await["ok"], true);
+    let ack = subscribe(&mut second, &["A", "B", "C", "D", "E", "F"]).await;
+    let results = ack["results"].as_array().expect("results");
+    let ok: Vec<bool> = results.iter().map(|result| result["ok"] == true).collect();
+    assert_eq!(ok, [true, true, true, true, false, false]);
+    assert_eq!(results[5]["code"], "subscription_limit");
+    let message = results[5]["message"].as_str().expect("a message");
+    assert!(message.starts_with("the gateway is full"), "{message}");
+    // Changing what is held needs no further place.
+    let again = json!([{"channel": "trades", "symbols": ["A"], "on_slow": "disconnect"}]);
+    second.say(&json!({"op": "subscribe", "id": 2, "subscriptions": again})).await;
+    assert_eq!(second.json().await["ok"], true);
+    drop(first);
+    until("its places are free", || {
+        let board = gateway.running().board();
+        (0..2).map(|shard| board.shard(shard).subscriptions).sum::<u64>() == 4
+    })
+    .await;
+    assert_eq!(subscribe(&mut second, &["E", "F"]).await["ok"], true);
+    gateway.stop().await;
+}
+
+/// A client that sets its heartbeat again and again has one timer, and gets what it asked for last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_heartbeat_interval_counts() {
+    let (_kafka, _records, gateway) = gateway(|config| config.limits.requests_per_s = 1_000).await;
+    let mut raw = Raw::session(gateway.url()).await;
+    for at in 0..200 {
+        raw.say(&json!({"op": "set", "id": at, "heartbeat_ms": if at % 2 == 0 { 60_000 } else { 100 }})).await;
+    }
+    let mut acks = 0;
+    let mut heartbeats = 0;
+    let end = tokio::time::Instant::now() + SOON;
+    while acks < 200 || heartbeats < 3 {
+        assert!(tokio::time::Instant::now() < end);
+        match raw.json().await["op"].as_str() {
+            Some("ack") => acks += 1,
+            Some("heartbeat") => heartbeats += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    gateway.stop().await;
+}
