@@ -151,7 +151,8 @@ impl Item {
                     .iter()
                     .map(|answer| {
                         let states = answer.states.iter().map(|state| {
-                            let events = state.events.iter().map(|event| event.bytes() + size_of::<Arc<Event>>());
+                            let events =
+                                state.events.iter().map(|event| event.bytes() + size_of::<Arc<Event>>());
                             size_of::<State>() + events.sum::<usize>()
                         });
                         size_of::<Answer>() + states.sum::<usize>()

@@ -78,6 +78,8 @@ pub struct Session {
     pub task: Option<Waker>,
     /// Whether it is in the shard's list of sessions to flush.
     pub is_touched: bool,
+    /// Whether its queue passed half of its bound since the last flush, whatever conflation made of it then.
+    pub was_half_full: bool,
     /// Whether it is in the shard's list of blocked sessions.
     pub is_listed_blocked: bool,
     /// Where it is in its life.

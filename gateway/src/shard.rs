@@ -21,13 +21,13 @@ use crate::latency::{Recorder, Stage};
 use crate::outbox::{Bounds, Offer, Spares};
 use crate::session::{Life, Session};
 use crate::stats::{Board, ShardTotals};
+use memory::Memory;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use memory::Memory;
 use table::Table;
 use tickgate_protocol::Position;
 use tickgate_protocol::event::{Gap, Tail};
@@ -69,6 +69,8 @@ pub struct Shard {
     blocked: Vec<SessionKey>,
     /// Sessions that reached a bound in this pass.
     overflowed: Vec<u32>,
+    /// Sessions that are half-way there though their sockets refuse nothing.
+    half_full: Vec<u32>,
     /// Sessions that subscribed while updates from before their snapshot were still due to others: an entry goes with
     /// the next update of its stream, or with its subscription.
     joiners: FxHashMap<Key, SmallVec<[(SessionKey, Position); 2]>>,
@@ -113,6 +115,7 @@ impl Shard {
             touched: Vec::new(),
             blocked: Vec::new(),
             overflowed: Vec::new(),
+            half_full: Vec::new(),
             joiners: FxHashMap::default(),
             in_flight: FxHashMap::default(),
             timers: Timers::default(),
@@ -167,7 +170,7 @@ impl Shard {
     fn deliver(&mut self, event: &Arc<Event>, now_us: u32) {
         self.table.meet(&event.symbol);
         let joiners = if self.joiners.is_empty() { None } else { self.joiners.remove(&event.key()) };
-        let Self { table, sessions, touched, overflowed, bounds, memory, spares, .. } = self;
+        let Self { table, sessions, touched, overflowed, half_full, bounds, memory, spares, .. } = self;
         table.walk(event.symbol.id, event.stream, |target, subscriber| {
             let Some(session) = sessions.get_mut(subscriber.session as usize) else { return };
             let Some(sub) = session.subs.get(subscriber.sub) else { return };
@@ -193,16 +196,36 @@ impl Shard {
             if session.outbox.offer_with(event, tail, policy, now_us, bounds) == Offer::Overflow {
                 overflowed.push(subscriber.session);
             }
+            if session.outbox.queued_bytes() > bounds.bytes_max / 2
+                || session.outbox.queued_entries() > bounds.entries_max / 2
+            {
+                session.was_half_full = true;
+                if !session.outbox.is_blocked() {
+                    half_full.push(subscriber.session);
+                }
+            }
         });
+        if !self.half_full.is_empty() {
+            self.flush_half_full();
+        }
+    }
+
+    /// Writes in the midst of a pass to whom it has brought much. Its bounds are for what a client does not take, not
+    /// for what the gateway has not offered it yet.
+    fn flush_half_full(&mut self) {
+        let mut half_full = std::mem::take(&mut self.half_full);
+        for slot in half_full.drain(..) {
+            self.flush_session(slot, false);
+            let Self { sessions, spares, .. } = self;
+            if let Some(session) = sessions.get_mut(slot as usize) {
+                session.outbox.lend(spares);
+            }
+        }
+        self.half_full = half_full;
     }
 
     /// Tells everyone who subscribed to a symbol's stream that events are missing.
-    fn announce(
-        &mut self,
-        symbol: &Arc<crate::event::Symbol>,
-        stream: Stream,
-        gap: Gap,
-    ) {
+    fn announce(&mut self, symbol: &Arc<crate::event::Symbol>, stream: Stream, gap: Gap) {
         self.table.meet(symbol);
         let joiners = self.joiners.remove(&(symbol.id, stream));
         let Self { table, sessions, touched, memory, .. } = self;

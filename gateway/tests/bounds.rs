@@ -164,7 +164,9 @@ fn streams_have_a_bound_for_names_patterns_and_new_symbols() {
     assert_eq!(feed.subscribe("A", BOOK).full, None);
     let slower = Stream { conflate: ConflateMs::round_up(100).expect("a step"), ..QUOTES };
     let refused = feed.subscribe("*", slower);
-    assert!(refused.full.is_some_and(|why| why.starts_with("the gateway is full")) && refused.states.is_empty());
+    assert!(
+        refused.full.is_some_and(|why| why.starts_with("the gateway is full")) && refused.states.is_empty()
+    );
     assert_eq!(feed.subscribe("B", BOOK).full, None);
     assert!(feed.subscribe("B", slower).full.is_some());
     // Nobody would tell the holder of the pattern that this symbol has no stream: it is not met.
@@ -199,9 +201,13 @@ fn one_request_is_answered_with_so_much_state_and_no_more() {
     // What it took in the meantime is given back as the shard does.
     feed.engine.request(0, Request::Drop(Target::parse("*"), QUOTES));
     let answers = feed.ask((0..50).map(|at| want(&format!("S{at}"), QUOTES)).collect());
-    let bytes: usize = answers.iter().flat_map(|a| &a.states).flat_map(|s| &s.events).map(|e| e.bytes()).sum();
+    let bytes: usize =
+        answers.iter().flat_map(|a| &a.states).flat_map(|s| &s.events).map(|e| e.bytes()).sum();
     let answered = answers.iter().filter(|answer| answer.full.is_none()).count();
-    assert!((2..50).contains(&answered) && bytes < 2_000 + bytes / answered, "{answered} answers, {bytes} bytes");
+    assert!(
+        (2..50).contains(&answered) && bytes < 2_000 + bytes / answered,
+        "{answered} answers, {bytes} bytes"
+    );
     assert_eq!(feed.subscribe("S49", QUOTES).states.len(), 1, "alone it is answered");
 }
 

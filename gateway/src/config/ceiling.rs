@@ -55,8 +55,9 @@ const DEAD_LETTER_BYTES: u64 = 8 << 20;
 /// A session with nothing to read or write: its struct in the slab, its task, its timers.
 const SESSION_BYTES: usize = size_of::<Session>() + TASK_BYTES + Due::COUNT * TIMER_BYTES;
 /// A subscription in its session and in a list of the shard's table that it has for itself.
-const SUBSCRIPTION_BYTES: usize =
-    TABLE_SLACK * (size_of::<Option<Sub>>() + size_of::<(Arc<str>, u32)>() + size_of::<Subscriber>()) + LIST_BYTES;
+const SUBSCRIPTION_BYTES: usize = TABLE_SLACK
+    * (size_of::<Option<Sub>>() + size_of::<(Arc<str>, u32)>() + size_of::<Subscriber>())
+    + LIST_BYTES;
 /// A symbol or prefix that is named, at the feed.
 const TARGET_BYTES: usize = 2 * 48 + SYMBOL_BYTES_MAX + ALLOCATION_BYTES;
 /// A known symbol without trades: its state, its names, its share of the tables.
@@ -190,7 +191,11 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         &[kafka.book_levels_total_max as u64, LEVEL_BYTES],
         format!("kafka.book_levels_total_max × {LEVEL_BYTES}"),
     );
-    term("views of books", &[views_bytes(config)], "tops of all books in every depth, levels spread evenly".to_owned());
+    term(
+        "views of books",
+        &[views_bytes(config)],
+        "tops of all books in every depth, levels spread evenly".to_owned(),
+    );
     term("snapshots", &[kafka.snapshots_bytes_max as u64], "kafka.snapshots_bytes_max".to_owned());
 
     term(

@@ -124,7 +124,15 @@ impl Backlog {
     fn entry(&mut self, key: Key, symbol: &Arc<Symbol>) -> &mut Folded {
         self.entries.entry(key).or_insert_with(|| {
             self.order.push_back(key);
-            Folded { symbol: symbol.clone(), gap: None, newest: None, prev: None, merged: 0, snapshot: false, gap_behind: None }
+            Folded {
+                symbol: symbol.clone(),
+                gap: None,
+                newest: None,
+                prev: None,
+                merged: 0,
+                snapshot: false,
+                gap_behind: None,
+            }
         })
     }
 

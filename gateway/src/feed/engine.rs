@@ -415,7 +415,8 @@ impl Engine {
     pub fn hold_back(&self, positions: &mut [Position]) {
         for Reverse((_, (id, stream))) in &self.due {
             let state = self.symbols.get(*id as usize);
-            let lane = state.and_then(|state| state.streams.iter().find(|s| s.stream == *stream)).map(|s| s.lane);
+            let lane =
+                state.and_then(|state| state.streams.iter().find(|s| s.stream == *stream)).map(|s| s.lane);
             if let Some(first) = lane.filter(|lane| lane.waiting > 0).and_then(|lane| lane.first)
                 && let Some(next) = positions.iter_mut().find(|next| first.is_at_or_before(**next))
             {
@@ -528,7 +529,8 @@ impl Engine {
                     answer.full = Some(STREAMS_FULL);
                     return answer;
                 }
-                let is_held = self.patterns.iter().any(|p| p.target == want.target && p.stream == want.stream);
+                let is_held =
+                    self.patterns.iter().any(|p| p.target == want.target && p.stream == want.stream);
                 if !is_held && self.patterns.len() >= PATTERNS_MAX {
                     answer.full = Some(PATTERNS_FULL);
                     return answer;

@@ -54,7 +54,12 @@ impl Shard {
                         let due_ms = now_ms + bucket.wait_ms().max(1);
                         session.is_throttled = true;
                         session.outbox.throttle(now_us());
-                        self.timers.set(&mut session.timers, due_ms, session.key, super::timers::Due::Throttle);
+                        self.timers.set(
+                            &mut session.timers,
+                            due_ms,
+                            session.key,
+                            super::timers::Due::Throttle,
+                        );
                         self.timers_changed.notify_one();
                         break;
                     }
@@ -123,8 +128,9 @@ impl Shard {
             session.wake();
         }
         let must_list = is_blocked && !std::mem::replace(&mut session.is_listed_blocked, is_blocked);
-        let half_bytes = session.outbox.queued_bytes() > bounds.bytes_max / 2;
-        if half_bytes {
+        // One pass may bring so much that the bound is reached, and acted on, before anything is flushed.
+        let was_half_full = std::mem::take(&mut session.was_half_full) && is_blocked;
+        if was_half_full || session.outbox.queued_bytes() > bounds.bytes_max / 2 {
             self.tell_slow(key);
         }
         if must_list {
@@ -216,7 +222,10 @@ impl Shard {
     /// Ends the sessions that reached a bound under `on_slow: disconnect`.
     pub(super) fn end_overflowed(&mut self) {
         for slot in std::mem::take(&mut self.overflowed) {
-            if let Some(key) = self.sessions.get(slot as usize).map(|s| s.key) {
+            // A client is slow if its socket says so, not if it was brought much at once.
+            self.flush_session(slot, false);
+            let slow = self.sessions.get(slot as usize).filter(|session| session.outbox.is_blocked());
+            if let Some(key) = slow.map(|session| session.key) {
                 self.end_slow(key);
             }
         }

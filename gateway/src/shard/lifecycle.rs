@@ -60,6 +60,7 @@ impl Shard {
             subs: Subs::default(),
             task: None,
             is_touched: false,
+            was_half_full: false,
             is_listed_blocked: false,
             life: Life::Open,
             heartbeat_ms: config.session.heartbeat_ms,

@@ -55,7 +55,8 @@ struct Row {
 }
 
 /// What a list costs with the least room for subscribers, and its entry at its node.
-pub const LIST_BYTES: usize = size_of::<List>() + 4 * size_of::<Subscriber>() + 2 * size_of::<(Stream, u32)>();
+pub const LIST_BYTES: usize =
+    size_of::<List>() + 4 * size_of::<Subscriber>() + 2 * size_of::<(Stream, u32)>();
 /// What a node costs with its name and its entry in the table of targets.
 pub const TARGET_BYTES: usize =
     size_of::<Node>() + 2 * size_of::<(Target, u32)>() + tickgate_protocol::SYMBOL_BYTES_MAX + 32;
