@@ -28,6 +28,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Message;
 use rdkafka::types::RDKafkaRespErr;
 use request::Mailbox;
 use std::sync::Arc;
@@ -180,6 +181,8 @@ fn client_config(config: &Config) -> ClientConfig {
         ("fetch.wait.max.ms", "100"),
         ("queued.min.messages", "100000"),
         ("queued.max.messages.kbytes", "32768"),
+        // What may come on top of a full queue; the default is 50 MiB.
+        ("fetch.max.bytes", "16777216"),
         ("reconnect.backoff.ms", "50"),
         ("reconnect.backoff.max.ms", "1000"),
         ("topic.metadata.refresh.interval.ms", "10000"),
@@ -403,8 +406,18 @@ impl Reader {
 
     fn housekeeping(&mut self, now_ms: u64) {
         self.housekept_ms = now_ms;
-        // Errors and statistics come out here, never records.
-        let _ = self.consumer.poll(std::time::Duration::ZERO);
+        // Errors and statistics come out here. A record would be one that missed its queue: read the partition again
+        // from where the queue ended.
+        if let Some(Ok(record)) = self.consumer.poll(std::time::Duration::ZERO)
+            && let Some((_, partition)) = self.partitions.find(record.topic(), record.partition())
+        {
+            tracing::error!(
+                topic = record.topic(),
+                partition = record.partition(),
+                "a record missed its queue"
+            );
+            partition.is_out_of_range = true;
+        }
         if now_ms >= self.bad_logs_since_ms + 10_000 {
             if self.bad_logs > BAD_LOGS_PER_10_S {
                 let unlogged = self.bad_logs - BAD_LOGS_PER_10_S;

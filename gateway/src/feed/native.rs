@@ -154,7 +154,8 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
         Waker(self.queue.clone())
     }
 
-    /// Sends the records of a partition here. To be called before the partition is assigned.
+    /// Sends the records of a partition here, also those that wait already. To be called before the partition is
+    /// assigned, and again after it is when it was assigned before.
     pub fn forward(&self, topic: &str, partition: i32) -> bool {
         let Ok(topic) = CString::new(topic) else { return false };
         // SAFETY: the client is alive; the partition's queue is released again at once, as the forwarding keeps its own

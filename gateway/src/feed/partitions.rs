@@ -6,8 +6,8 @@ use super::tracker::{Change, Look, Why};
 use crate::config::FeedConfig;
 use crate::stats::{FeedTotals, PartitionTotals};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::types::RDKafkaRespErr;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tickgate_protocol::Position;
 use tickgate_protocol::control::{FeedState, FeedStatus};
@@ -301,9 +301,12 @@ fn assign(
     if is_assigned && let Err(error) = consumer.incremental_unassign(&list) {
         tracing::warn!(%error, topic, partition, "unassign");
     }
+    // Before, so that no record goes to the consumer's own queue. And after: to stop an earlier assignment is left to
+    // librdkafka's thread, which takes the forwarding away again when it comes to it, and that may be only now. By the
+    // time that the new assignment is taken, it has.
     queue.forward(topic, partition as i32);
     match consumer.incremental_assign(&list) {
-        Ok(()) => true,
+        Ok(()) => queue.forward(topic, partition as i32),
         Err(error) => {
             tracing::error!(%error, topic, partition, "assign");
             false

@@ -182,7 +182,8 @@ impl Tracker {
             None => return Ok(false),
         };
         let partitions = found.partitions().iter();
-        let partitions = partitions.filter_map(|p| Some((u32::try_from(p.id()).ok()?, p.leader() >= 0))).collect();
+        let partitions =
+            partitions.filter_map(|p| Some((u32::try_from(p.id()).ok()?, p.leader() >= 0))).collect();
         let is_first = self.found(feed, epoch, &partitions);
         self.ask(feed, epoch, partitions, is_first);
         Ok(true)
@@ -234,10 +235,12 @@ impl Tracker {
             let due = self.topics[feed].partitions.get(&partition).copied().flatten();
             let asked = self.looks.get(&(feed, partition)).copied();
             let (start, why) = match (due, asked) {
-                (Some(why @ (Why::Start | Why::Created)), _) => match self.start(feed, partition, why, is_first, (low, high)) {
-                    Ok(start) => (start, why),
-                    Err(_) => continue,
-                },
+                (Some(why @ (Why::Start | Why::Created)), _) => {
+                    match self.start(feed, partition, why, is_first, (low, high)) {
+                        Ok(start) => (start, why),
+                        Err(_) => continue,
+                    }
+                }
                 (Some(why), _) => (low, why),
                 // Retention took what was next, or the log ends before it.
                 (None, Some(next)) => (if next < low { low } else { next.min(high) }, Why::OutOfRange),
@@ -285,10 +288,13 @@ impl Tracker {
             times.add_partition_offset(&self.feeds[feed].topic, *partition as i32, time)?;
         }
         let found = self.consumer.offsets_for_times(times, Duration::from_millis(ANSWER_MS))?;
-        let offsets = found.elements().into_iter().filter_map(|element| match (element.error(), element.offset()) {
-            (Ok(()), Offset::Offset(offset)) => Some((element.partition() as u32, u64::try_from(offset).ok()?)),
-            _ => None,
-        });
+        let offsets =
+            found.elements().into_iter().filter_map(|element| match (element.error(), element.offset()) {
+                (Ok(()), Offset::Offset(offset)) => {
+                    Some((element.partition() as u32, u64::try_from(offset).ok()?))
+                }
+                _ => None,
+            });
         Ok(offsets.collect())
     }
 

@@ -40,8 +40,8 @@ impl Kafka {
     /// The Apache Kafka of this run; `None`, said aloud, when the run is without.
     pub fn apache() -> Option<Self> {
         match std::env::var("TICKGATE_TEST_KAFKA") {
-            Ok(address) => Some(Self::Apache(address)),
-            Err(_) => {
+            Ok(address) if !address.is_empty() => Some(Self::Apache(address)),
+            _ => {
                 eprintln!(
                     "left out: TICKGATE_TEST_KAFKA names no Apache Kafka; `cargo xtask test` starts one"
                 );

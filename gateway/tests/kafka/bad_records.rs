@@ -28,7 +28,10 @@ fn bad() -> Vec<(&'static str, Option<Vec<u8>>)> {
         text("not_json", r#"{"type":"trade","symbol":"BAD","price":"1","#),
         text("not_json", "\"a string\""),
         text("not_json", "17"),
-        ("not_json", Some(b"{\"type\":\"trade\",\"symbol\":\"\xff\xfe\",\"price\":\"1\",\"size\":\"1\"}".to_vec())),
+        (
+            "not_json",
+            Some(b"{\"type\":\"trade\",\"symbol\":\"\xff\xfe\",\"price\":\"1\",\"size\":\"1\"}".to_vec()),
+        ),
         ("not_json", Some(vec![0; 100])),
         text("missing_field", r#"{"type":"trade","symbol":"BAD","price":"1"}"#),
         text("missing_field", r#"{"symbol":"BAD","price":"1","size":"1"}"#),
@@ -132,7 +135,8 @@ async fn are_copied_to_the_dead_letter_topic(kafka: Kafka) {
             ("tickgate.partition", "0".to_owned()),
             ("tickgate.offset", (2 * at).to_string()),
         ];
-        let wanted: BTreeMap<_, _> = wanted.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let wanted: BTreeMap<_, _> =
+            wanted.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         assert_eq!(copy.headers, wanted);
     }
     counted(&gateway, 1).await;

@@ -164,7 +164,9 @@ async fn silence_is_told(kafka: Kafka) {
         records.send_all(&numbered(round, 1));
         session.feed_is(FeedState::Live).await;
         arrive(&mut session, round, 1).await;
-        tokio::time::timeout(Duration::from_secs(20), gateway.metric_is(&stale, 0.0)).await.expect("live again");
+        tokio::time::timeout(Duration::from_secs(20), gateway.metric_is(&stale, 0.0))
+            .await
+            .expect("live again");
     }
     session.verify();
     gateway.finish().await;

@@ -103,8 +103,15 @@ async fn a_symbol_that_moves_is_announced(kafka: Kafka) {
         let last = events.iter().find(|event| event["type"] == kind).expect("one of each");
         let at = moved.iter().position(|event| event["channel"] == channel).expect("a gap");
         let gap = moved.remove(at);
-        assert_eq!((&gap["type"], &gap["cause"], &gap["symbol"]), (&json!("gap"), &json!("repartitioned"), &json!("AAPL")));
-        assert_eq!((&gap["after"], &gap["upto"]), (&last["seq"], &last["seq"]), "nothing is known to be lost");
+        assert_eq!(
+            (&gap["type"], &gap["cause"], &gap["symbol"]),
+            (&json!("gap"), &json!("repartitioned"), &json!("AAPL"))
+        );
+        assert_eq!(
+            (&gap["after"], &gap["upto"]),
+            (&last["seq"], &last["seq"]),
+            "nothing is known to be lost"
+        );
         let mut rest = moved.iter().skip(at).filter(|event| event["type"] == kind);
         if kind != "trade" {
             let snapshot = rest.next().expect("the state again");

@@ -38,7 +38,8 @@ async fn are_the_same_on_two_gateways(kafka: Kafka) {
     let mut config = kafka.config(&topic);
     config.kafka.warm_up_records = 1_000;
     let second = Gateway::start(config).await;
-    let both = [json!({"channel": "trades", "symbols": ["*"]}), json!({"channel": "quotes", "symbols": ["*"]})];
+    let both =
+        [json!({"channel": "trades", "symbols": ["*"]}), json!({"channel": "quotes", "symbols": ["*"]})];
     let mut on_second = Session::open(&second, &both).await;
     let snapshots = on_second.events(7).await;
     assert!(snapshots.iter().all(|event| event["snapshot"] == true), "{snapshots:?}");
@@ -75,7 +76,8 @@ async fn are_the_same_after_a_restart(kafka: Kafka) {
     let gateway = Gateway::start(warm(1_000)).await;
     let trades = [json!({"channel": "trades", "symbols": ["*"], "snapshot": 10})];
     let mut session = Session::open(&gateway, &trades).await;
-    let known: BTreeMap<_, _> = before.iter().map(|event| (event["seq"].to_string(), &event["price"])).collect();
+    let known: BTreeMap<_, _> =
+        before.iter().map(|event| (event["seq"].to_string(), &event["price"])).collect();
     let again = session.events(66).await;
     for event in &again {
         assert_eq!(known.get(&event["seq"].to_string()), Some(&&event["price"]), "{event}");

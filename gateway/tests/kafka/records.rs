@@ -40,12 +40,24 @@ async fn several_ticks_in_one_record_stay_together(kafka: Kafka) {
     records.send(&trade("AAPL", "0"));
     let first = session.event().await;
 
-    let mixed = [trade("AAPL", "1"), quote("AAPL", "1", "2"), trade("MSFT", "7"), trade("AAPL", "2"), trade("AAPL", "3")];
+    let mixed = [
+        trade("AAPL", "1"),
+        quote("AAPL", "1", "2"),
+        trade("MSFT", "7"),
+        trade("AAPL", "2"),
+        trade("AAPL", "3"),
+    ];
     records.send(&json!(mixed));
     let events = session.events(5).await;
-    assert!(events.iter().all(|event| event["seq"] == events[0]["seq"]), "one record, one position: {events:?}");
-    let aapl: Vec<_> =
-        events.iter().filter(|event| event["symbol"] == "AAPL" && event["type"] == "trade").cloned().collect();
+    assert!(
+        events.iter().all(|event| event["seq"] == events[0]["seq"]),
+        "one record, one position: {events:?}"
+    );
+    let aapl: Vec<_> = events
+        .iter()
+        .filter(|event| event["symbol"] == "AAPL" && event["type"] == "trade")
+        .cloned()
+        .collect();
     assert_eq!(fields(&aapl, "price"), ["1", "2", "3"]);
     assert!(aapl.iter().all(|event| event["prev"] == first["seq"]), "they share `prev` too: {aapl:?}");
 
@@ -107,9 +119,7 @@ async fn numbers_and_texts(kafka: Kafka) {
     let gateway = Gateway::start(kafka.config(&topic)).await;
     let mut session = Session::everything(&gateway).await;
     let time = 1_723_161_599_123_456_789_i64;
-    let trade = |price: Value, size: Value, time: Value| {
-        json!({"type": "trade", "symbol": "X", "price": price, "size": size, "event_ns": time, "send_ns": time, "side": "buy"})
-    };
+    let trade = |price: Value, size: Value, time: Value| json!({"type": "trade", "symbol": "X", "price": price, "size": size, "event_ns": time, "send_ns": time, "side": "buy"});
     kafka.producer(&topic).send_all(&[
         trade(json!("487.50"), json!("100"), json!(time)),
         trade(json!(487.5), json!(100), json!(time.to_string())),

@@ -13,7 +13,13 @@ fn numbered(symbol: &str, from: u32, count: u32) -> Vec<Value> {
 }
 
 /// A gateway that has read `before` records, and a session that saw them; then the topic is made again with `partitions`.
-async fn recreate(kafka: &Kafka, topic: &str, before: u32, partitions: i32, notices: bool) -> (Gateway, Session, Value) {
+async fn recreate(
+    kafka: &Kafka,
+    topic: &str,
+    before: u32,
+    partitions: i32,
+    notices: bool,
+) -> (Gateway, Session, Value) {
     let mut config = kafka.config(topic);
     config.session.heartbeat_ms = 100;
     let gateway = Gateway::start(config).await;
@@ -31,7 +37,10 @@ async fn recreate(kafka: &Kafka, topic: &str, before: u32, partitions: i32, noti
 /// A gap first, then all of the new topic from its beginning, in another epoch.
 async fn continues(session: &mut Session, last: &Value, count: u32) -> Vec<Value> {
     let gap = session.event().await;
-    assert_eq!((&gap["type"], &gap["cause"], &gap["after"]), (&json!("gap"), &json!("upstream"), &last["seq"]));
+    assert_eq!(
+        (&gap["type"], &gap["cause"], &gap["after"]),
+        (&json!("gap"), &json!("upstream"), &last["seq"])
+    );
     let events = session.events(count as usize).await;
     let wanted: Vec<String> = (1000..1000 + count).map(|i| i.to_string()).collect();
     assert_eq!(fields(&events, "price"), wanted, "the new topic's records, all of them, from the first on");
@@ -79,7 +88,10 @@ async fn with_fewer_partitions(kafka: Kafka) {
     let (gateway, mut session, last) = recreate(&kafka, &topic, 3, 2, true).await;
     kafka.producer(&topic).send_to(0, &numbered("AAPL", 1000, 3));
     continues(&mut session, &last, 3).await;
-    let of = |partition| format!("tickgate_partition_next_offset{{feed=\"{topic}\",partition=\"{partition}\"}}");
+    let of =
+        |partition| format!("tickgate_partition_next_offset{{feed=\"{topic}\",partition=\"{partition}\"}}");
+    // Published together.
+    gateway.metric_is("tickgate_feed_topics_recreated_total", 1.0).await;
     assert_eq!(gateway.metric(&of(1)).await, Some(0.0));
     assert_eq!(gateway.metric(&of(2)).await, None, "what is gone is not shown");
     ends_well(gateway, session).await;

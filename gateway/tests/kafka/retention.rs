@@ -41,10 +41,14 @@ async fn overtakes_the_reader(kafka: Kafka) {
     kafka.delete_records(&topic, 0, 10).await;
 
     let mut events = session.events(1 + 3 + 1).await;
-    let kept = events.iter().position(|event| event["symbol"] == "KEPT").expect("the other partition goes on");
+    let kept =
+        events.iter().position(|event| event["symbol"] == "KEPT").expect("the other partition goes on");
     assert_eq!(at(&events.remove(kept), "prev").offset, 0);
     let gap = &events[0];
-    assert_eq!((&gap["type"], &gap["cause"], &gap["symbol"]), (&json!("gap"), &json!("upstream"), &json!("GONE")));
+    assert_eq!(
+        (&gap["type"], &gap["cause"], &gap["symbol"]),
+        (&json!("gap"), &json!("upstream"), &json!("GONE"))
+    );
     assert_eq!((&gap["after"], at(gap, "upto").offset), (&last["seq"], 9));
     assert_eq!(fields(&events[1..], "price"), ["10", "11", "12"]);
     assert_eq!(events[1]["prev"], gap["upto"]);

@@ -74,13 +74,16 @@ async fn reads_several_topics(kafka: Kafka) {
     let mut types = fields(&events, "type");
     types.sort_unstable();
     assert_eq!(types, ["quote", "trade"]);
-    let epoch = |event: &serde_json::Value| event["seq"].as_str().map(|seq| seq.split(':').next().map(str::to_owned));
+    let epoch =
+        |event: &serde_json::Value| event["seq"].as_str().map(|seq| seq.split(':').next().map(str::to_owned));
     assert_ne!(epoch(&events[0]), epoch(&events[1]), "a topic has an epoch of its own");
     let feeds = session.heartbeat("both", |feeds| feeds.iter().all(|feed| feed.event_ns == Some(1))).await;
     assert_eq!(feeds.iter().map(|feed| feed.name.as_str()).collect::<Vec<_>>(), ["prints", "tops"]);
     // A record that says nothing of a time leaves the feed's clock where its own records have put it.
     kafka.producer(&quotes).raw("x", None, b"no record");
-    kafka.producer(&trades).send(&json!({"type": "trade", "symbol": "AAPL", "price": "1", "size": "1", "event_ns": 7}));
+    kafka
+        .producer(&trades)
+        .send(&json!({"type": "trade", "symbol": "AAPL", "price": "1", "size": "1", "event_ns": 7}));
     session.heartbeat("each its own clock", |f| (f[0].event_ns, f[1].event_ns) == (Some(7), Some(1))).await;
     session.verify();
     gateway.finish().await;
@@ -111,8 +114,12 @@ async fn reads_many_partitions(kafka: Kafka) {
         records.queue("", Some(partition), trade(&format!("P{partition}"), "1").to_string().as_bytes());
     }
     records.flush();
-    let mut partitions: Vec<_> =
-        session.events(64).await.iter().map(|event| event["seq"].as_str().and_then(|s| s.split(':').nth(1)?.parse().ok())).collect();
+    let mut partitions: Vec<_> = session
+        .events(64)
+        .await
+        .iter()
+        .map(|event| event["seq"].as_str().and_then(|s| s.split(':').nth(1)?.parse().ok()))
+        .collect();
     partitions.sort_unstable();
     assert_eq!(partitions, (0..64).map(Some).collect::<Vec<Option<u32>>>());
     gateway.finish().await;
@@ -141,7 +148,11 @@ async fn a_partition_without_an_answer_holds_up_no_other() {
     records.send_to(3, &[trade("EARLY", "1")]);
     assert_eq!(session.event().await["symbol"], "EARLY");
     assert!(!gateway.running().board().feed().ready, "partition 0 is still to come");
-    assert_eq!(session.event().await["symbol"], "LATE", "what came since the start is not lost, and no older record");
+    assert_eq!(
+        session.event().await["symbol"],
+        "LATE",
+        "what came since the start is not lost, and no older record"
+    );
     gateway.ready().await;
     gateway.metric_is("tickgate_feed_records_total", 2.0).await;
     session.verify();

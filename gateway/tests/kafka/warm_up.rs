@@ -42,7 +42,10 @@ async fn finds_every_state(kafka: &Kafka, topic: &str, gateway: Gateway) {
     assert_eq!(of("status")[0]["state"], "trading");
     let book = of("book")[0];
     assert_eq!((&book["bids"], &book["asks"]), (&json!([["10", "1"]]), &json!([["11", "3"], ["12", "4"]])));
-    assert_eq!(of("trade").iter().map(|t| t["price"].as_str()).collect::<Vec<_>>(), [Some("1.16"), Some("1.17")]);
+    assert_eq!(
+        of("trade").iter().map(|t| t["price"].as_str()).collect::<Vec<_>>(),
+        [Some("1.16"), Some("1.17")]
+    );
     kafka.producer(topic).send(&quote("AAPL", "1.2", "1.3"));
     assert_eq!(session.event().await["prev"], of("quote")[0]["seq"], "updates follow from the snapshot");
     session.verify();
