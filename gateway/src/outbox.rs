@@ -453,6 +453,11 @@ impl Outbox {
             + words
     }
 
+    /// How many entries are queued.
+    pub fn queued_entries(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Bytes of control messages queued.
     pub fn control_bytes(&self) -> usize {
         self.control_bytes

@@ -59,7 +59,8 @@ async fn the_interval_is_rounded_up() {
         [(1, 10), (10, 10), (11, 20), (33, 50), (51, 100), (100, 100), (101, 250), (251, 500), (999, 1000)]
     {
         subscribe(&mut client, asked).await;
-        let list = serde_json::to_value(client.request(json!({"op": "list"})).await.expect("a list")).expect("JSON");
+        let list =
+            serde_json::to_value(client.request(json!({"op": "list"})).await.expect("a list")).expect("JSON");
         assert_eq!(list["subscriptions"][0]["conflate_ms"], expected, "{asked}");
     }
     // Two intervals that round to the same are the same subscription.
@@ -81,12 +82,13 @@ async fn many_updates_become_few_and_none_is_unaccounted_for() {
     let start = Instant::now();
     let total = 600;
     for n in 0..total {
-        world.records.send(&quote("A", &n.to_string(), "9999"));
+        world.records.queue("A", None, quote("A", &n.to_string(), "9999").to_string().as_bytes());
         if n % 5 == 0 {
             // The pace of the market, so that it lasts for some intervals.
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(8)).await;
         }
     }
+    world.records.flush();
     let last = (total - 1).to_string();
     for (interval_ms, client) in &mut clients {
         let mut events: Vec<Value> = Vec::new();
@@ -97,9 +99,17 @@ async fn many_updates_become_few_and_none_is_unaccounted_for() {
         assert_eq!(events.iter().map(merged).sum::<u64>(), total, "every {interval_ms} ms");
         for pair in events.windows(2) {
             assert_eq!(pair[1]["prev"], pair[0]["seq"], "every {interval_ms} ms");
-            let bid = |event: &Value| event["bid_price"].as_str().and_then(|b| b.parse::<u64>().ok()).expect("a bid");
-            assert_eq!(bid(&pair[1]) - bid(&pair[0]), merged(&pair[1]), "always the newest of what it stands for");
-            let ns = |event: &Value| event["ingest_ns"].as_str().and_then(|b| b.parse::<u64>().ok()).expect("a time");
+            let bid = |event: &Value| {
+                event["bid_price"].as_str().and_then(|b| b.parse::<u64>().ok()).expect("a bid")
+            };
+            assert_eq!(
+                bid(&pair[1]) - bid(&pair[0]),
+                merged(&pair[1]),
+                "always the newest of what it stands for"
+            );
+            let ns = |event: &Value| {
+                event["ingest_ns"].as_str().and_then(|b| b.parse::<u64>().ok()).expect("a time")
+            };
             assert!(ns(&pair[1]) >= ns(&pair[0]));
         }
         if *interval_ms > 0 {
@@ -182,10 +192,10 @@ async fn who_joins_leaves_and_joins_again_has_a_closed_chain() {
 #[tokio::test]
 async fn a_conflated_book_is_its_newest_snapshot() {
     let world = World::new().await;
-    let book = |bids: Value, snapshot: bool| {
-        json!({"type": "book", "symbol": "A", "bids": bids, "asks": [["100", "1"]], "snapshot": snapshot, "event_ns": 1})
-    };
-    world.records.send(&book(json!([["1", "1"], ["2", "1"], ["3", "1"], ["4", "1"], ["5", "1"], ["6", "1"]]), true));
+    let book = |bids: Value, snapshot: bool| json!({"type": "book", "symbol": "A", "bids": bids, "asks": [["100", "1"]], "snapshot": snapshot, "event_ns": 1});
+    world
+        .records
+        .send(&book(json!([["1", "1"], ["2", "1"], ["3", "1"], ["4", "1"], ["5", "1"], ["6", "1"]]), true));
     until("it was read", || world.gateway.running().board().feed().records == 1).await;
     let mut client = world.gateway.client().await;
     let asked = json!({"channel": "book", "symbols": ["A"], "depth": 5, "conflate_ms": 100});
@@ -193,8 +203,11 @@ async fn a_conflated_book_is_its_newest_snapshot() {
     let snapshot = one(&mut client).await;
     let mut prev = snapshot["seq"].clone();
     for size in 2..60 {
-        world.records.send(&book(json!([["6", size.to_string()], ["1", size.to_string()]]), false));
+        let change = book(json!([["6", size.to_string()], ["1", size.to_string()]]), false);
+        world.records.queue("A", None, change.to_string().as_bytes());
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    world.records.flush();
     loop {
         let event = one(&mut client).await;
         assert_eq!((&event["snapshot"], &event["prev"]), (&json!(true), &prev));

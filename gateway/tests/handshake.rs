@@ -52,10 +52,7 @@ async fn hello_comes_first_and_says_what_a_session_may_do() {
     assert!(hello["now_ns"].as_str().is_some_and(|ns| ns.parse::<i64>().is_ok()), "{text}");
     assert_eq!(hello["heartbeat_ms"], 1_234);
     assert_eq!(hello["auth"], "none");
-    assert_eq!(
-        hello["limits"],
-        json!({"subscriptions": 77, "requests_per_s": 20, "message_bytes": 262_144})
-    );
+    assert_eq!(hello["limits"], json!({"subscriptions": 77, "requests_per_s": 20, "message_bytes": 262_144}));
 }
 
 #[tokio::test]
@@ -138,7 +135,10 @@ async fn what_is_no_handshake_is_refused_with_a_reason() {
         let reason: serde_json::Value = serde_json::from_str(&body).expect(what);
         assert!(reason["error"].as_str().is_some_and(|text| text.len() > 5), "{what}: {body}");
         if expected == 426 {
-            assert!(head.contains("sec-websocket-version: 13") && head.contains("upgrade: websocket"), "{head}");
+            assert!(
+                head.contains("sec-websocket-version: 13") && head.contains("upgrade: websocket"),
+                "{head}"
+            );
         }
         if expected == 405 {
             assert!(head.contains("allow: get"), "{head}");
@@ -210,7 +210,9 @@ async fn a_head_that_does_not_come_is_given_up() {
     let request = handshake("");
     let mut bytes = request.bytes();
     while raw.is_quiet(Duration::from_millis(20)).await {
-        let Some(byte) = bytes.next() else { panic!("a head of {} bytes over 20 ms each was taken", request.len()) };
+        let Some(byte) = bytes.next() else {
+            panic!("a head of {} bytes over 20 ms each was taken", request.len())
+        };
         raw.send(&[byte]).await;
     }
     until("they are counted", || refused(&gateway, RefuseReason::Head) == 3).await;

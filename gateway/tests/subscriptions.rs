@@ -73,7 +73,10 @@ async fn repeating_a_subscription_succeeds_and_sends_nothing_again() {
     }
     // Twice in one request is once as well.
     let verdicts = client
-        .subscribe(&[json!({"channel": "quotes", "symbols": ["A", "A"]}), json!({"channel": "quotes", "symbols": ["A"]})])
+        .subscribe(&[
+            json!({"channel": "quotes", "symbols": ["A", "A"]}),
+            json!({"channel": "quotes", "symbols": ["A"]}),
+        ])
         .await
         .expect("an ack");
     assert!(verdicts.len() == 3 && verdicts.iter().all(|v| v.ok));
@@ -162,7 +165,9 @@ async fn a_book_is_building_until_a_snapshot_record_was_read() {
         world.read(std::slice::from_ref(&change)).await;
         assert_eq!(barrier(&mut client).await.len(), 0, "nothing to build on, nothing to show");
     }
-    world.records.send(&json!({"type": "book", "symbol": "A", "bids": [["9", "1"]], "asks": [], "snapshot": true}));
+    world
+        .records
+        .send(&json!({"type": "book", "symbol": "A", "bids": [["9", "1"]], "asks": [], "snapshot": true}));
     let events = take_events(&mut client, 1).await;
     assert_eq!((&events[0]["snapshot"], &events[0]["bids"]), (&json!(true), &json!([["9", "1"]])));
     world.records.send(&change);
@@ -207,7 +212,8 @@ async fn patterns_match_what_is_there_and_what_comes_later() {
 
     let mut everything = world.gateway.client().await;
     subscribe(&mut everything, json!({"channel": "quotes", "symbols": ["*"]})).await;
-    let mut names: Vec<_> = take_events(&mut everything, 6).await.iter().map(|e| e["symbol"].to_string()).collect();
+    let mut names: Vec<_> =
+        take_events(&mut everything, 6).await.iter().map(|e| e["symbol"].to_string()).collect();
     names.sort();
     names.dedup();
     assert_eq!(names.len(), 6, "the snapshot of every symbol, once");
@@ -263,10 +269,8 @@ async fn the_most_specific_subscription_wins() {
         ("AA*", &[("AAPL", 5), ("AAL", 5)]),
         ("A*", &[("AAPL", 1), ("AAL", 1), ("AX", 1)]),
     ] {
-        let verdicts = client
-            .unsubscribe(&[json!({"channel": "book", "symbols": [ended]})])
-            .await
-            .expect("an ack");
+        let verdicts =
+            client.unsubscribe(&[json!({"channel": "book", "symbols": [ended]})]).await.expect("an ack");
         assert!(verdicts[0].ok);
         let events = take_events(&mut client, uncovered.len()).await;
         assert_eq!(levels(&events), expect(uncovered), "after {ended}");
