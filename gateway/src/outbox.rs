@@ -172,7 +172,7 @@ impl Outbox {
         if let Some(pressure) = &mut self.pressure {
             gap = pressure.announced((symbol.id, stream), gap);
         }
-        self.push(Entry::gap(symbol.clone(), stream.channel, gap));
+        self.push(Entry::gap(symbol.clone(), stream, gap));
     }
 
     /// Queues a control message, in order with the events.
@@ -444,7 +444,8 @@ impl Outbox {
     pub fn held_bytes(&self) -> usize {
         let tails = if self.pressure.is_some() { self.queue.len() * size_of::<Tail>() } else { 0 };
         let pressure = self.pressure.as_ref().map_or(0, |pressure| pressure.held_bytes());
-        let words = self.close.as_ref().and_then(|close| close.last_words.as_ref()).map_or(0, |json| json.len());
+        let words =
+            self.close.as_ref().and_then(|close| close.last_words.as_ref()).map_or(0, |json| json.len());
         self.queued_bytes
             + self.queue.capacity() * size_of::<Entry>()
             + tails
@@ -496,7 +497,8 @@ impl Outbox {
             }
         }
         for (_, resync) in self.pressure.iter().flat_map(|p| p.resyncs()) {
-            resync.after.map(behind).or(resync.first).into_iter().for_each(&mut still_owed);
+            // Both: they may be of different partitions.
+            resync.after.map(behind).into_iter().chain(resync.first).for_each(&mut still_owed);
         }
     }
 

@@ -565,14 +565,22 @@ impl Engine {
         }
         let state = &mut self.symbols[id as usize];
         let channel = want.stream.channel;
-        let events = match channel {
+        let mut events = match channel {
             Channel::Trades => state.last_trades(want.trades as usize),
             _ => state.snapshot(want.stream, &self.cache).into_iter().collect(),
         };
         let last = state.stream(want.stream).last;
+        if let (Channel::Trades, Some(From::Seq(seq))) = (channel, want.from) {
+            events.retain(|event| !event.position.is_at_or_before(seq));
+        }
+        // What is missing ends where the last trades begin.
+        let upto = match events.first() {
+            Some(first) if channel == Channel::Trades => first.tail.prev,
+            _ => last,
+        };
         let gap = match want.from {
-            // It has seen the newest there is.
-            Some(From::Seq(seq)) if Some(seq) == last => None,
+            // It has seen everything before.
+            Some(From::Seq(seq)) if Some(seq) == upto => None,
             Some(From::Seq(seq)) => Some(Some(seq)),
             Some(From::TimeNs(_)) => Some(None),
             None => want.resumes.then_some(None),
@@ -580,7 +588,7 @@ impl Engine {
         answer.aged_out |= gap.is_some();
         let gap = gap.filter(|_| last.is_some()).map(|after| Gap {
             after,
-            upto: last,
+            upto,
             count: None,
             cause: GapCause::Retention,
         });

@@ -46,7 +46,8 @@ impl Pressure {
         }
         let pair = (key.0, key.1.channel);
         let place = usize::try_from(self.newest.get(&pair)? - self.popped).ok()?;
-        let entry = queue.get_mut(place).filter(|entry| entry.key() == Some(key) && policy == OnSlow::Conflate);
+        let entry =
+            queue.get_mut(place).filter(|entry| entry.key() == Some(key) && policy == OnSlow::Conflate);
         let Some(entry) = entry else {
             // Another stream or policy by now: what comes next stands behind this event, which stays.
             self.newest.remove(&pair);
@@ -136,6 +137,7 @@ impl Resync {
     /// A gap in the time that the snapshot will stand for begins where the client is, and the snapshot comes behind it.
     fn announced(&mut self, gap: Gap) -> Gap {
         let after = std::mem::replace(&mut self.after, gap.upto);
+        self.first = None;
         Gap { after, count: None, ..gap }
     }
 }
@@ -242,7 +244,9 @@ impl Compaction<'_> {
         let Some(pair) = entry.pair() else {
             if matches!(entry, Entry::Control { is_fence: true, .. }) {
                 // What was given up before it stays so, but nothing behind it moves before it.
-                self.lasts.values_mut().for_each(|last| *last = Last { given_up: last.given_up, ..Last::default() });
+                self.lasts
+                    .values_mut()
+                    .for_each(|last| *last = Last { given_up: last.given_up, ..Last::default() });
             }
             return self.keep(entry);
         };
@@ -287,7 +291,9 @@ impl Compaction<'_> {
     /// A gap of the feed's. Behind another one it is the same gap.
     fn gap(&mut self, mut entry: Entry, last: &mut Last) {
         let Entry::Gap(queued) = &mut entry else { return };
-        if let Some(pending) = last.given_up.and_then(|key| self.pressure.resyncs.get_mut(&key)) {
+        let key = (queued.symbol.id, queued.stream);
+        let given_up = last.given_up.filter(|given_up| *given_up == key);
+        if let Some(pending) = given_up.and_then(|key| self.pressure.resyncs.get_mut(&key)) {
             queued.gap = pending.resync.announced(queued.gap);
         }
         let gap = queued.gap;
@@ -348,9 +354,13 @@ impl Compaction<'_> {
         let Some(key) = entry.key() else { return };
         let pending = self.pressure.resyncs.entry(key).or_insert_with(|| {
             last.given_up = Some(key);
-            PendingResync { resync: Resync { after: entry.prev(), first: entry.position(), merged: 0 }, asked: false }
+            PendingResync {
+                resync: Resync { after: entry.prev(), first: entry.position(), merged: 0 },
+                asked: false,
+            }
         });
         pending.resync.merged = pending.resync.merged.saturating_add(entry.merged());
+        pending.resync.first = pending.resync.first.or(entry.position());
         self.gone(entry);
         self.outbox.books.conflated += entry.count();
         self.outbox.books.held -= entry.count();
@@ -358,8 +368,8 @@ impl Compaction<'_> {
 
     /// Whether the oldest must go to make room, and what builds on it.
     fn must_skip(&self, event: &Event, at_us: u32) -> bool {
-        let over =
-            self.outbox.queued_bytes > self.bounds.bytes_max / 2 || self.entries > self.bounds.entries_max / 2;
+        let over = self.outbox.queued_bytes > self.bounds.bytes_max / 2
+            || self.entries > self.bounds.entries_max / 2;
         over || self.is_broken(event) || self.is_too_old(at_us)
     }
 
@@ -376,7 +386,7 @@ impl Compaction<'_> {
                 last.given_up = Some(event.key());
                 PendingResync { resync: Resync { after: None, first: None, merged: 0 }, asked: false }
             });
-            pending.resync.after = upto;
+            (pending.resync.after, pending.resync.first) = (upto, None);
         }
         self.gone(entry);
         self.outbox.books.dropped[DropReason::Skipped as usize] += count;
@@ -386,7 +396,7 @@ impl Compaction<'_> {
             return extend(earlier, upto, Some(count), GapCause::SlowConsumer);
         }
         let gap = Gap { after: entry.prev(), upto, count: Some(count), cause: GapCause::SlowConsumer };
-        let gap = Entry::gap(event.symbol.clone(), event.stream.channel, gap);
+        let gap = Entry::gap(event.symbol.clone(), event.stream, gap);
         self.outbox.gaps[GapCause::SlowConsumer as usize] += 1;
         self.outbox.queued_bytes += gap.bytes();
         self.entries += 1;

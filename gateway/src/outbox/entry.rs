@@ -1,6 +1,6 @@
 //! One place in an outbox.
 
-use crate::event::{Event, Key, Symbol};
+use crate::event::{Event, Key, Stream, Symbol};
 use std::sync::Arc;
 use tickgate_protocol::event::{Gap, Tail};
 use tickgate_protocol::{Channel, OnSlow, Position};
@@ -35,8 +35,8 @@ pub enum Entry {
 pub struct QueuedGap {
     /// The instrument.
     pub symbol: Arc<Symbol>,
-    /// The channel.
-    pub channel: Channel,
+    /// The stream that it interrupts.
+    pub stream: Stream,
     /// What is missing.
     pub gap: Gap,
 }
@@ -46,8 +46,8 @@ impl Entry {
         Self::Event { event, tail: tail.map(Box::new), policy, at_us }
     }
 
-    pub(super) fn gap(symbol: Arc<Symbol>, channel: Channel, gap: Gap) -> Self {
-        Self::Gap(Box::new(QueuedGap { symbol, channel, gap }))
+    pub(super) fn gap(symbol: Arc<Symbol>, stream: Stream, gap: Gap) -> Self {
+        Self::Gap(Box::new(QueuedGap { symbol, stream, gap }))
     }
 
     /// Bytes that the entry counts for in the queue's bound.
@@ -75,7 +75,7 @@ impl Entry {
                 out.extend_from_slice(event.head());
                 tail.write(out);
             }
-            Self::Gap(gap) => gap.gap.write(out, gap.channel, &gap.symbol.json),
+            Self::Gap(gap) => gap.gap.write(out, gap.stream.channel, &gap.symbol.json),
             Self::Control { json, .. } => out.extend_from_slice(json),
         }
     }
@@ -124,7 +124,7 @@ impl Entry {
     pub(super) fn pair(&self) -> Option<(u32, Channel)> {
         match self {
             Self::Event { event, .. } => Some((event.symbol.id, event.stream.channel)),
-            Self::Gap(gap) => Some((gap.symbol.id, gap.channel)),
+            Self::Gap(gap) => Some((gap.symbol.id, gap.stream.channel)),
             Self::Control { .. } => None,
         }
     }
@@ -161,7 +161,7 @@ impl QueuedGap {
     fn bytes(&self) -> usize {
         // Written once to be measured: gaps are rare, and the bound must count what will really be sent.
         let mut out = Vec::with_capacity(192);
-        self.gap.write(&mut out, self.channel, &self.symbol.json);
+        self.gap.write(&mut out, self.stream.channel, &self.symbol.json);
         out.len()
     }
 }

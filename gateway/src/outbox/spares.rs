@@ -12,9 +12,8 @@ pub struct Spares {
 }
 
 impl Spares {
-    /// Entries that all spare queues have room for together. Twice what a shard queues between two flushes, as queues
-    /// grow by doubling.
-    pub const ENTRIES_MAX: usize = 262_144;
+    /// Entries that all spare queues have room for together: as many as a shard queues between two flushes.
+    pub const ENTRIES_MAX: usize = 131_072;
     /// Bytes that a pool holds at the most; a queue has room for four entries at least.
     pub const BYTES_MAX: usize =
         Self::ENTRIES_MAX * size_of::<Entry>() + Self::ENTRIES_MAX / 4 * 2 * size_of::<VecDeque<Entry>>();
@@ -52,9 +51,9 @@ mod tests {
             spares.keep(VecDeque::with_capacity(10_000));
             assert!(spares.entries() <= Spares::ENTRIES_MAX);
         }
-        assert_eq!(spares.entries(), 260_000);
+        assert_eq!(spares.entries(), 130_000);
         assert_eq!(spares.take().capacity(), 10_000);
-        assert_eq!(spares.entries(), 250_000);
+        assert_eq!(spares.entries(), 120_000);
         while spares.entries() > 0 {
             spares.take();
         }

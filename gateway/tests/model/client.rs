@@ -140,7 +140,9 @@ impl Client {
 
     fn control(&mut self, payload: &[u8], truth: &Truth) {
         match serde_json::from_slice(payload) {
-            Ok(Control::Ack { id: Some(Id::Number(id)), results, .. }) => self.acknowledged(id, &results, truth),
+            Ok(Control::Ack { id: Some(Id::Number(id)), results, .. }) => {
+                self.acknowledged(id, &results, truth)
+            }
             Ok(Control::Heartbeat { cursor, .. }) => self.heartbeat(&cursor, truth),
             Ok(other) => panic!("{other:?}"),
             // The test's own short ones.
@@ -233,7 +235,8 @@ impl Client {
             let Some(place) = truth.place(*symbol, *channel, last) else { continue };
             // Of states, only the newest counts: a resume from the cursor gets it if the cursor does not pass it.
             let list = &truth.list(*symbol, *channel)[place + 1..];
-            let is_replaceable = held.stream.is_replaceable();
+            let is_replaceable =
+                held.stream.is_replaceable() || (*channel == Channel::Book && truth.is_folded);
             let list = if is_replaceable { &list[list.len().saturating_sub(1)..] } else { list };
             for missed in list {
                 let is_sent = *channel != Channel::Book || missed.book.is_some();
@@ -255,8 +258,8 @@ impl Client {
 
     fn data(&mut self, payload: &[u8], truth: &Truth) {
         self.frame += 1;
-        let views: Vec<EventView<'_>> =
-            serde_json::from_slice(payload).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(payload)));
+        let views: Vec<EventView<'_>> = serde_json::from_slice(payload)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(payload)));
         assert!(!views.is_empty(), "an empty frame");
         for view in &views {
             if std::env::var_os("TICKGATE_TEST_TRACE").is_some() {
@@ -266,7 +269,8 @@ impl Client {
             let symbol = NAMES.iter().position(|name| *name == view.symbol).expect("a symbol of this test");
             let held = self.best(channel, symbol).unwrap_or_else(|| panic!("not asked for: {}", show(view)));
             let (stream, options) = (held.stream, held.options);
-            let is_passed = !view.is_gap() && !view.snapshot && self.is_behind_cursor(view.seq.expect("a seq"));
+            let is_passed =
+                !view.is_gap() && !view.snapshot && self.is_behind_cursor(view.seq.expect("a seq"));
             let frame = self.frame;
             let chain = self.chains.get_mut(&(channel, symbol)).expect("every subscription has a chain");
             if view.is_gap() {
@@ -310,7 +314,13 @@ impl Client {
     /// After a last record of everything: each chain leads up to it.
     pub fn check_chains(&self, truth: &Truth) {
         for ((channel, symbol), chain) in &self.chains {
-            assert!(chain.fresh.is_none(), "{:?}: nothing of {} {}", self.key, channel.name(), NAMES[*symbol]);
+            assert!(
+                chain.fresh.is_none(),
+                "{:?}: nothing of {} {}",
+                self.key,
+                channel.name(),
+                NAMES[*symbol]
+            );
             let newest = truth.last(*symbol, *channel);
             assert_eq!(chain.checker.last(), newest, "{:?}: {} {}", self.key, channel.name(), NAMES[*symbol]);
         }
@@ -320,22 +330,43 @@ impl Client {
 }
 
 impl Chain {
-    fn gap(&mut self, view: &EventView<'_>, channel: Channel, symbol: usize, options: &SubscribeOptions, truth: &Truth) {
+    fn gap(
+        &mut self,
+        view: &EventView<'_>,
+        channel: Channel,
+        symbol: usize,
+        options: &SubscribeOptions,
+        truth: &Truth,
+    ) {
         self.close_record(channel, symbol, truth);
         self.skipped |= view.cause == Some(GapCause::SlowConsumer);
-        let gap = Gap { after: view.after, upto: view.upto, count: view.count, cause: view.cause.expect("a cause") };
+        let gap = Gap {
+            after: view.after,
+            upto: view.upto,
+            count: view.count,
+            cause: view.cause.expect("a cause"),
+        };
         if let Some(start) = self.fresh.take() {
             if let (Start::At(start), None, Channel::Trades) = (start, options.from, channel)
                 && options.snapshot == 0
             {
-                assert!(gap.after.is_none() || gap.after == start, "begins elsewhere than at {start:?}: {}", show(view));
+                assert!(
+                    gap.after.is_none() || gap.after == start,
+                    "begins elsewhere than at {start:?}: {}",
+                    show(view)
+                );
             }
         } else {
-            assert!(gap.after.is_some() || self.checker.last().is_none() || self.only_snapshots(), "{}", show(view));
+            assert!(
+                gap.after.is_some() || self.checker.last().is_none() || self.only_snapshots(),
+                "{}",
+                show(view)
+            );
         }
         let last = self.checker.last();
         assert!(self.checker.gap(&gap), "last seen {last:?}, but {}", show(view));
-        if let (Channel::Trades, Some(after), Some(upto), Some(count)) = (channel, gap.after, gap.upto, gap.count)
+        if let (Channel::Trades, Some(after), Some(upto), Some(count)) =
+            (channel, gap.after, gap.upto, gap.count)
             && options.snapshot == 0
             && gap.cause != GapCause::Retention
             && let (Some(after), Some(upto)) =
@@ -371,10 +402,20 @@ impl Chain {
             assert_ne!(channel, Channel::Book, "a book begins with a snapshot: {}", show(view));
             match start {
                 Start::At(start) if channel == Channel::Trades => {
-                    assert_eq!(tail.prev, start, "the first begins where the subscription did: {}", show(view));
+                    assert_eq!(
+                        tail.prev,
+                        start,
+                        "the first begins where the subscription did: {}",
+                        show(view)
+                    );
                 }
                 Start::At(start) => {
-                    assert_eq!((tail.prev, start), (None, None), "there was a state to begin with: {}", show(view));
+                    assert_eq!(
+                        (tail.prev, start),
+                        (None, None),
+                        "there was a state to begin with: {}",
+                        show(view)
+                    );
                 }
                 Start::Somewhere => {}
             }
@@ -390,7 +431,8 @@ impl Chain {
         self.seen_anything |= !view.snapshot;
         self.skipped = false;
         (self.frame, self.was_snapshot) = (frame, view.snapshot);
-        let place = truth.place(symbol, channel, seq).unwrap_or_else(|| panic!("no such record: {}", show(view)));
+        let place =
+            truth.place(symbol, channel, seq).unwrap_or_else(|| panic!("no such record: {}", show(view)));
         let entry = &truth.list(symbol, channel)[place];
         let record = self.record.get_or_insert(Record {
             seq,
@@ -429,7 +471,12 @@ impl Chain {
         let what = || format!("{} {} at {}", channel.name(), NAMES[symbol], record.seq);
         match channel {
             Channel::Trades => {
-                assert!(!record.exact || record.events == entry.count, "{} is not whole: {}", what(), record.events);
+                assert!(
+                    !record.exact || record.events == entry.count,
+                    "{} is not whole: {}",
+                    what(),
+                    record.events
+                );
             }
             Channel::Quotes | Channel::Status => {
                 assert_eq!(self.value, truth.value_at(symbol, channel, place), "{}", what());

@@ -49,9 +49,7 @@ fn every_schedule_ends_with_everybody_told_everything() {
     let seeds = number("TICKGATE_TEST_SEEDS").unwrap_or(SEEDS);
     let threads = 2;
     let failed: Vec<u64> = std::thread::scope(|scope| {
-        let run = |first: u64| {
-            move || (first..seeds).step_by(threads).find(|seed| run_alone(*seed).is_err())
-        };
+        let run = |first: u64| move || (first..seeds).step_by(threads).find(|seed| run_alone(*seed).is_err());
         let running: Vec<_> = (0..threads as u64).map(|first| scope.spawn(run(first))).collect();
         running.into_iter().filter_map(|thread| thread.join().expect("panics are caught")).collect()
     });
@@ -220,7 +218,9 @@ impl World {
         let (n, name) = (self.counter.to_string(), NAMES[symbol]);
         match channel {
             Channel::Trades => json!({"type": "trade", "symbol": name, "price": n, "size": "1"}),
-            Channel::Quotes => json!({"type": "quote", "symbol": name, "bid_price": n, "bid_size": "1", "ask_price": "2", "ask_size": "1"}),
+            Channel::Quotes => {
+                json!({"type": "quote", "symbol": name, "bid_price": n, "bid_size": "1", "ask_price": "2", "ask_size": "1"})
+            }
             _ => json!({"type": "status", "symbol": name, "state": "trading", "reason": n}),
         }
     }
@@ -229,7 +229,10 @@ impl World {
         let mut side = |base: usize| {
             let count = self.rng.between(0, if snapshot { 10 } else { 3 });
             let level = |rng: &mut Rng| (base + rng.below(15), rng.below(4));
-            (0..count).map(|_| level(&mut self.rng)).map(|(p, s)| json!([p.to_string(), s.to_string()])).collect()
+            (0..count)
+                .map(|_| level(&mut self.rng))
+                .map(|(p, s)| json!([p.to_string(), s.to_string()]))
+                .collect()
         };
         let (bids, asks): (Vec<Value>, Vec<Value>) = (side(100), side(110));
         json!({"type": "book", "symbol": NAMES[symbol], "bids": bids, "asks": asks, "snapshot": snapshot})
@@ -237,7 +240,8 @@ impl World {
 
     /// Writes a record and lets the engine read it.
     fn record(&mut self, partition: usize, value: Value) {
-        let position = Position { epoch: self.epoch, partition: partition as u32, offset: self.next[partition] };
+        let position =
+            Position { epoch: self.epoch, partition: partition as u32, offset: self.next[partition] };
         // Offsets have holes.
         self.next[partition] += self.rng.between(1, 2) as u64;
         let text = value.to_string();
@@ -314,12 +318,15 @@ impl World {
         for outlet in &mut self.outlets {
             outlet.send(&mut self.engine, 0);
         }
+        self.truth.is_folded |= self.engine.totals.overload_events > 0;
     }
 
     /// Where the chains stand at the moment when a subscription begins.
     fn note_starts(&mut self, shard: usize, request: &Request) {
         let Request::Subscribe(key, _) = request else { return };
-        let Some(client) = self.clients.iter_mut().find(|c| c.shard == shard && c.key == *key) else { return };
+        let Some(client) = self.clients.iter_mut().find(|c| c.shard == shard && c.key == *key) else {
+            return;
+        };
         let pairs = Channel::ALL.into_iter().flat_map(|c| (0..NAMES.len()).map(move |s| (s, c)));
         let starts: Starts = pairs.map(|(s, c)| ((s, c), self.truth.last(s, c))).collect();
         let session = self.shards[shard].session(*key);
@@ -400,13 +407,15 @@ impl World {
             let mut subscription = json!({"channel": channel.name(), "symbols": [target]});
             match channel {
                 Channel::Trades => {
-                    subscription["on_slow"] = (*self.rng.pick(&["skip", "skip", "skip", "disconnect"])).into();
+                    subscription["on_slow"] =
+                        (*self.rng.pick(&["skip", "skip", "skip", "disconnect"])).into();
                     if self.rng.chance(30) {
                         subscription["snapshot"] = self.rng.between(1, 7).into();
                     }
                 }
                 _ => {
-                    let policies = ["conflate", "conflate", "conflate", "conflate", "skip", "skip", "disconnect"];
+                    let policies =
+                        ["conflate", "conflate", "conflate", "conflate", "skip", "skip", "disconnect"];
                     subscription["on_slow"] = (*self.rng.pick(&policies)).into();
                 }
             }
@@ -433,7 +442,10 @@ impl World {
     fn unsubscribe(&mut self, at: usize) -> Value {
         let held = self.clients[at].targets();
         let (channel, target) = if held.is_empty() || self.rng.chance(5) {
-            (*self.rng.pick(&Channel::ALL), { let target: &str = self.rng.pick::<&str>(&TARGETS); Target::parse(target) })
+            (*self.rng.pick(&Channel::ALL), {
+                let target: &str = self.rng.pick::<&str>(&TARGETS);
+                Target::parse(target)
+            })
         } else {
             self.rng.pick(&held).clone()
         };
@@ -499,7 +511,8 @@ impl World {
     /// A partition is read from further back than needed, as after a broken connection.
     fn read_again(&mut self) {
         let partition = self.rng.below(PARTITIONS) as u32;
-        let records: Vec<_> = self.recent.iter().filter(|(p, ..)| p.partition == partition).cloned().collect();
+        let records: Vec<_> =
+            self.recent.iter().filter(|(p, ..)| p.partition == partition).cloned().collect();
         for (position, touched, text) in records {
             if touched.iter().all(|(symbol, channel)| self.truth.is_old(*symbol, *channel, position)) {
                 trace!("again {position}");
@@ -537,7 +550,9 @@ impl World {
                 }
             }
             for at in 0..self.clients.len() {
-                is_quiet &= self.shards[self.clients[at].shard].session(self.clients[at].key).is_none_or(|s| !s.outbox.has_work());
+                is_quiet &= self.shards[self.clients[at].shard]
+                    .session(self.clients[at].key)
+                    .is_none_or(|s| !s.outbox.has_work());
                 self.flush(at, usize::MAX);
             }
             self.bury();

@@ -98,17 +98,19 @@ impl Shard {
         let joiners = self.joiners.remove(&event.key());
         let Self { table, sessions, overflowed, now_us, .. } = self;
         table.walk(event.symbol.id, event.stream, |target, subscriber| {
-            let session = sessions[subscriber.session as usize].as_mut().expect("the table knows only open sessions");
+            let session =
+                sessions[subscriber.session as usize].as_mut().expect("the table knows only open sessions");
             let sub = session.subs.get(subscriber.sub).expect("the table knows only held subscriptions");
             if !session.subs.wins(subscriber.sub, event.stream.channel, target, &event.symbol.name) {
                 return;
             }
             let policy = sub.on_slow;
-            let tail = match joiners.as_ref().and_then(|j| j.iter().rev().find(|(key, _)| *key == session.key)) {
-                Some((_, joined)) if event.position.is_at_or_before(*joined) => return,
-                Some((_, joined)) => Some(Tail { prev: Some(*joined), ..event.tail }),
-                None => None,
-            };
+            let tail =
+                match joiners.as_ref().and_then(|j| j.iter().rev().find(|(key, _)| *key == session.key)) {
+                    Some((_, joined)) if event.position.is_at_or_before(*joined) => return,
+                    Some((_, joined)) => Some(Tail { prev: Some(*joined), ..event.tail }),
+                    None => None,
+                };
             if session.outbox.offer_with(event, tail, policy, *now_us, bounds) == Offer::Overflow {
                 overflowed.push(subscriber.session);
             }
@@ -120,7 +122,8 @@ impl Shard {
         let joiners = self.joiners.remove(&(symbol.id, stream));
         let Self { table, sessions, .. } = self;
         table.walk(symbol.id, stream, |target, subscriber| {
-            let session = sessions[subscriber.session as usize].as_mut().expect("the table knows only open sessions");
+            let session =
+                sessions[subscriber.session as usize].as_mut().expect("the table knows only open sessions");
             if !session.subs.wins(subscriber.sub, stream.channel, target, &symbol.name) {
                 return;
             }
@@ -138,7 +141,8 @@ impl Shard {
                 let Some(session) = self.open_session(key) else { return };
                 let Some((event, pending)) = event else { return session.outbox.forget(stream) };
                 let best = session.subs.best(event.stream.channel, &event.symbol.name);
-                let Some(policy) = best.filter(|sub| sub.stream == event.stream).map(|sub| sub.on_slow) else {
+                let Some(policy) = best.filter(|sub| sub.stream == event.stream).map(|sub| sub.on_slow)
+                else {
                     return session.outbox.forget(stream);
                 };
                 if session.outbox.resync(&event, policy, now_us, bounds) == Offer::Overflow {
@@ -336,8 +340,11 @@ impl Shard {
             return session.outbox.acknowledge(ack.to_json().into_bytes());
         }
         let channel_of = |at: usize| Channel::parse(&pending.results[at].channel).expect("it was checked");
-        let wants: Vec<_> =
-            pending.wants.iter().map(|(at, target, options)| want(target, channel_of(*at), options, false)).collect();
+        let wants: Vec<_> = pending
+            .wants
+            .iter()
+            .map(|(at, target, options)| want(target, channel_of(*at), options, false))
+            .collect();
         session.pending = Some(pending);
         for want in &wants {
             *self.in_flight.entry((want.target.clone(), want.stream)).or_default() += 1;
@@ -354,7 +361,12 @@ impl Shard {
                 let target = Target::parse(symbol);
                 let session = self.session(key).expect("it asked");
                 results.push(match session.subs.remove(channel, &target) {
-                    None => AckResult::refused(&subscription.channel_name, symbol, Code::BadRequest, "not subscribed"),
+                    None => AckResult::refused(
+                        &subscription.channel_name,
+                        symbol,
+                        Code::BadRequest,
+                        "not subscribed",
+                    ),
                     Some(sub) => {
                         self.leave(key, &sub);
                         ended.push(sub);
@@ -421,7 +433,10 @@ impl Shard {
             }
         }
         let resyncs = session.outbox.due_resyncs(bounds);
-        if !session.closing && session.outbox.queued_bytes() > bounds.bytes_max / 2 && session.outbox.tell_slow_once() {
+        if !session.closing
+            && session.outbox.queued_bytes() > bounds.bytes_max / 2
+            && session.outbox.tell_slow_once()
+        {
             session.outbox.control_first(b"{\"op\":\"slow\"}".to_vec());
         }
         for resync in resyncs {

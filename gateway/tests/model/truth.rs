@@ -25,6 +25,8 @@ pub struct Truth {
     places: HashMap<(usize, Channel, Position), usize>,
     books: HashMap<usize, Book>,
     levels_max: usize,
+    /// Whether a shard was behind: what it was given then stands for records that the event does not name.
+    pub is_folded: bool,
 }
 
 #[derive(Default, Clone)]
@@ -124,7 +126,11 @@ impl Truth {
                     if channel == Channel::Book {
                         self.books.remove(&symbol);
                     }
-                    self.push(symbol, channel, Entry { position: upto, count: 0, values: Vec::new(), book: None });
+                    self.push(
+                        symbol,
+                        channel,
+                        Entry { position: upto, count: 0, values: Vec::new(), book: None },
+                    );
                 }
             }
         }
