@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use std::fmt::Write as _;
-use tickgate_gateway::event::{Item, Stream};
+use tickgate_gateway::event::{Batch, Item, Stream};
+use tickgate_gateway::feed::dispatch::Outlet;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig, PATTERNS_MAX};
 use tickgate_gateway::feed::request::{Answer, Reply, Request, SessionKey, Target, Want};
 use tickgate_protocol::record::RecordDecoder;
@@ -209,6 +210,44 @@ fn one_request_is_answered_with_so_much_state_and_no_more() {
         "{answered} answers, {bytes} bytes"
     );
     assert_eq!(feed.subscribe("S49", QUOTES).states.len(), 1, "alone it is answered");
+}
+
+/// What a shard that does not take anything may be sent, and how it is caught up in portions afterwards.
+#[test]
+fn an_inbox_has_a_bound_in_bytes_and_the_rest_is_folded() {
+    const BOUND: usize = 4_000;
+    let mut feed = Feed::new(|_| ());
+    let (sender, mut inbox) = tokio::sync::mpsc::channel(1_000);
+    let mut outlet = Outlet::new(0, sender, BOUND);
+    feed.subscribe("*", QUOTES);
+    for round in 0..20 {
+        for symbol in 0..40 {
+            feed.quote(&format!("S{symbol}"));
+            outlet.send(&mut feed.engine, round);
+        }
+    }
+    assert!(!outlet.has_room() && feed.engine.totals.overload_events > 700, "{:?}", feed.engine.totals);
+    let mut batches = Vec::new();
+    while let Ok(batch) = inbox.try_recv() {
+        batches.push(batch);
+    }
+    let bytes = |batch: &Batch| batch.items.iter().map(Item::bytes).sum::<usize>();
+    let largest = batches.iter().map(bytes).max().expect("some went");
+    assert!(batches.iter().map(bytes).sum::<usize>() < BOUND + largest);
+    outlet.send(&mut feed.engine, 0);
+    assert!(inbox.try_recv().is_err(), "what was taken and not handled still counts");
+    drop(batches);
+    // One update of each symbol is left to tell, in more than one portion.
+    let (mut portions, mut events) = (0, 0);
+    while !outlet.has_room() {
+        outlet.send(&mut feed.engine, 0);
+        let batch = inbox.try_recv().expect("there is room");
+        assert!(bytes(&batch) < BOUND + largest);
+        portions += 1;
+        events += batch.items.len();
+    }
+    assert!(portions > 1, "{portions} portions of {events} events");
+    assert_eq!(events, 40);
 }
 
 #[test]

@@ -97,6 +97,18 @@ fn relations_name_both_sides_and_where_they_were_set() {
             "gate.toml:1: listen: clients and admin cannot share 127.0.0.1:9090",
         ],
     );
+    // Shards share the bounds over all sessions.
+    check_errors(
+        "shards = 4\n[outbox]\ntotal_bytes_max = '3MiB'\n[limits]\nsubscriptions_max = 9\nsubscriptions_total_max = 8\n",
+        &[],
+        &[],
+        &[
+            "gate.toml:3: outbox.total_bytes_max: outbox.bytes_max (1MiB) on each of 4 shards must not exceed \
+             outbox.total_bytes_max (3MiB): one session could never fill its queue",
+            "gate.toml:5: limits.subscriptions_max: limits.subscriptions_max (9) must not exceed \
+             limits.subscriptions_total_max (8, gate.toml:6): one session could never hold so many",
+        ],
+    );
     // A key that is wrong by itself is not compared as well.
     check_errors(
         "[outbox]\nbytes_max = '1KiB'\n",

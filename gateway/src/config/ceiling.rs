@@ -48,7 +48,7 @@ const BATCH_BYTES: u64 = 4 << 20;
 /// librdkafka's consumer queue, unless `queued.max.messages.kbytes` is set.
 const KAFKA_QUEUE_KBYTES: u64 = 32_768;
 /// One fetch response in flight, over which the queue may go, unless `fetch.max.bytes` is set.
-const KAFKA_FETCH_BYTES: u64 = 50 << 20;
+const KAFKA_FETCH_BYTES: u64 = 16 << 20;
 /// The producer's queue of dead letters.
 const DEAD_LETTER_BYTES: u64 = 8 << 20;
 
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn the_default_is_modest() {
         let terms = memory_ceiling(&Config { shards: 2, ..Config::default() });
-        assert!(sum(&terms) < 1_300 << 20, "{}", table(&terms));
+        assert!(sum(&terms) < 1_250 << 20, "{}", table(&terms));
     }
 
     #[test]

@@ -22,11 +22,12 @@ const RESERVED_PROPERTIES: [(&str, &str); 5] = [
 /// How one number bounds another.
 #[derive(Clone, Copy)]
 enum Relation {
-    AtMost,
+    /// Is at most the larger number.
+    Whole,
     /// A larger number of 0 bounds nothing.
-    AtMostUnlessZero,
+    UnlessZero,
     /// The larger number is divided by the shards.
-    AtMostShare,
+    Share,
 }
 
 impl Config {
@@ -83,49 +84,49 @@ pub(super) fn relations(
         (
             "outbox.write_bytes_max",
             "outbox.bytes_max",
-            Relation::AtMost,
+            Relation::Whole,
             "one write cannot take more than the queue holds",
         ),
         (
             "outbox.frame_bytes_max",
             "outbox.bytes_max",
-            Relation::AtMost,
+            Relation::Whole,
             "a frame is built from what the queue holds",
         ),
         (
             "outbox.bytes_max",
             "outbox.total_bytes_max",
-            Relation::AtMostShare,
+            Relation::Share,
             "one session could never fill its queue",
         ),
         (
             "limits.message_bytes_max",
             "limits.reading_bytes_total_max",
-            Relation::AtMostShare,
+            Relation::Share,
             "one message of that size could never be read",
         ),
         (
             "limits.subscriptions_max",
             "limits.subscriptions_total_max",
-            Relation::AtMost,
+            Relation::Whole,
             "one session could never hold so many",
         ),
         (
             "kafka.book_levels_max",
             "kafka.book_levels_total_max",
-            Relation::AtMost,
+            Relation::Whole,
             "one book could never grow so deep",
         ),
         (
             "outbox.age_max_ms",
             "outbox.stall_timeout_ms",
-            Relation::AtMost,
+            Relation::Whole,
             "`on_slow` would never act before the session ends",
         ),
         (
             "outbox.notsent_lowat_bytes",
             "outbox.send_buffer_bytes",
-            Relation::AtMostUnlessZero,
+            Relation::UnlessZero,
             "the kernel would count the socket as full only after its buffer is",
         ),
     ] {
@@ -134,11 +135,9 @@ pub(super) fn relations(
         }
         let ((small_number, small_shown), (large_number, large_shown)) = (show(small), show(large));
         let (is_wrong, each) = match kind {
-            Relation::AtMost => (small_number > large_number, String::new()),
-            Relation::AtMostUnlessZero => (small_number > large_number && large_number > 0, String::new()),
-            Relation::AtMostShare => {
-                (small_number > large_number / shards, format!(" on each of {shards} shards"))
-            }
+            Relation::Whole => (small_number > large_number, String::new()),
+            Relation::UnlessZero => (small_number > large_number && large_number > 0, String::new()),
+            Relation::Share => (small_number > large_number / shards, format!(" on each of {shards} shards")),
         };
         if is_wrong {
             // Blame the one that was set: the other may be a default.

@@ -257,7 +257,7 @@ pub(super) static KEYS: &[Key<Config>] = &[
         None,
         "Streams that somebody listens to: a symbol's channel in one depth and one interval of conflation. A \
          subscription that needs more is refused with `subscription_limit`. One pattern needs a stream of every \
-         symbol: five kinds of patterns over 20,000 symbols fit the default.",
+         symbol: three kinds of patterns over 20,000 symbols fit the default.",
         limits.streams_max
     ),
     number!(
