@@ -198,7 +198,7 @@ fn produce(records: &Records, stop: &AtomicBool) -> Truth {
             truth.records += 1;
         }
         // The pace of a busy market; nothing waits for it.
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(3));
     }
     records.flush();
     truth
@@ -274,10 +274,10 @@ impl Churner {
         ])
     }
 
-    async fn churn(mut self, rounds: usize, seed: u64) -> Self {
+    async fn churn(mut self, enough: Arc<AtomicBool>, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let names = ["AA", "AB", "B", "A*", "*"];
-        for _ in 0..rounds {
+        while !enough.load(Ordering::Relaxed) {
             let count = rng.random_range(1..3);
             let chosen: Vec<&str> = names.sample(&mut rng, count).copied().collect();
             let (op, asked) = if rng.random_bool(0.55) {
@@ -306,11 +306,15 @@ async fn snapshots_and_updates_join_under_load() {
         std::thread::spawn(move || produce(&records, &stop))
     };
     let cases = [(1, 0), (5, 0), (10, 0), (20, 0), (50, 0), (100, 0), (0, 0), (5, 10), (0, 50)];
+    world.has_read(100).await;
+    let enough = Arc::new(AtomicBool::new(false));
     let mut churning = Vec::new();
     for (at, (depth, conflate_ms)) in cases.into_iter().enumerate() {
         let churner = Churner::new(world.gateway.url(), depth, conflate_ms).await;
-        churning.push(tokio::spawn(churner.churn(500, SEED + at as u64)));
+        churning.push(tokio::spawn(churner.churn(enough.clone(), SEED + at as u64)));
     }
+    world.has_read(8_000).await;
+    enough.store(true, Ordering::Relaxed);
     let mut churners = Vec::new();
     for churner in churning {
         churners.push(churner.await.expect("it runs through"));
