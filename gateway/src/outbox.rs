@@ -519,6 +519,11 @@ impl Outbox {
         self.offer_with(event, Some(tail), policy, now_us, bounds)
     }
 
+    /// Whether books wait for a snapshot.
+    pub fn awaits_snapshots(&self) -> bool {
+        self.pressure.as_ref().is_some_and(|pressure| !pressure.is_idle())
+    }
+
     /// Forgets a subscription's pending resynchronisation, as it ends.
     pub fn forget(&mut self, key: Key) {
         if let Some(pressure) = &mut self.pressure {

@@ -3,7 +3,7 @@
 use super::{Bounds, Entry, Offer, Outbox, Resync};
 use crate::event::{Event, Key};
 use crate::stats::DropReason;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tickgate_protocol::event::{Gap, GapCause, Tail};
@@ -175,8 +175,6 @@ struct Last {
     state_prev: Option<Position>,
     /// Place of a gap behind it.
     gap: Option<usize>,
-    /// The book whose changes were given up on the way.
-    given_up: Option<Key>,
 }
 
 /// One way through a queue, oldest first. What goes leaves a hole.
@@ -187,6 +185,8 @@ struct Compaction<'a> {
     /// Entries kept or still to come.
     entries: usize,
     lasts: FxHashMap<(u32, Channel), Last>,
+    /// The books whose changes were given up on the way.
+    given_up: FxHashSet<Key>,
     now_us: u32,
     bounds: &'a Bounds,
     overdue: bool,
@@ -200,9 +200,17 @@ impl Outbox {
         let old = std::mem::take(&mut self.queue);
         let kept = VecDeque::with_capacity(old.len());
         let entries = old.len();
-        let lasts = FxHashMap::default();
-        let mut compaction =
-            Compaction { outbox: self, pressure, kept, entries, lasts, now_us, bounds, overdue: false };
+        let mut compaction = Compaction {
+            outbox: self,
+            pressure,
+            kept,
+            entries,
+            lasts: FxHashMap::default(),
+            given_up: FxHashSet::default(),
+            now_us,
+            bounds,
+            overdue: false,
+        };
         old.into_iter().for_each(|entry| compaction.take(entry));
         let Compaction { mut pressure, kept, overdue, .. } = compaction;
         self.queue = kept.into_iter().flatten().collect();
@@ -243,10 +251,7 @@ impl Compaction<'_> {
     fn take(&mut self, entry: Entry) {
         let Some(pair) = entry.pair() else {
             if matches!(entry, Entry::Control { is_fence: true, .. }) {
-                // What was given up before it stays so, but nothing behind it moves before it.
-                self.lasts
-                    .values_mut()
-                    .for_each(|last| *last = Last { given_up: last.given_up, ..Last::default() });
+                self.lasts.clear();
             }
             return self.keep(entry);
         };
@@ -256,9 +261,9 @@ impl Compaction<'_> {
             Entry::Gap(_) => self.gap(entry, &mut last),
             Entry::Event { ref event, policy, at_us, .. } => match policy {
                 OnSlow::Conflate if event.stream.is_replaceable() => self.state(entry, &mut last),
-                OnSlow::Conflate => self.give_up(&entry, &mut last),
+                OnSlow::Conflate => self.give_up(&entry),
                 // It builds on changes that were given up, under whatever policy.
-                OnSlow::Disconnect if self.is_broken(event) => self.give_up(&entry, &mut last),
+                OnSlow::Disconnect if self.is_broken(event) => self.give_up(&entry),
                 OnSlow::Skip if self.must_skip(event, at_us) => self.skip(&entry, &mut last),
                 OnSlow::Skip => {
                     (last.state, last.gap) = (None, None);
@@ -292,8 +297,9 @@ impl Compaction<'_> {
     fn gap(&mut self, mut entry: Entry, last: &mut Last) {
         let Entry::Gap(queued) = &mut entry else { return };
         let key = (queued.symbol.id, queued.stream);
-        let given_up = last.given_up.filter(|given_up| *given_up == key);
-        if let Some(pending) = given_up.and_then(|key| self.pressure.resyncs.get_mut(&key)) {
+        if self.given_up.contains(&key)
+            && let Some(pending) = self.pressure.resyncs.get_mut(&key)
+        {
             queued.gap = pending.resync.announced(queued.gap);
         }
         let gap = queued.gap;
@@ -350,10 +356,10 @@ impl Compaction<'_> {
     }
 
     /// A change of a book under conflation: what it builds on is given up with it, a snapshot will follow.
-    fn give_up(&mut self, entry: &Entry, last: &mut Last) {
+    fn give_up(&mut self, entry: &Entry) {
         let Some(key) = entry.key() else { return };
         let pending = self.pressure.resyncs.entry(key).or_insert_with(|| {
-            last.given_up = Some(key);
+            self.given_up.insert(key);
             PendingResync {
                 resync: Resync { after: entry.prev(), first: entry.position(), merged: 0 },
                 asked: false,
@@ -381,12 +387,15 @@ impl Compaction<'_> {
     fn skip(&mut self, entry: &Entry, last: &mut Last) {
         let Entry::Event { event, .. } = entry else { return };
         let (count, upto) = (entry.count(), Some(event.position));
+        let mut after = entry.prev();
         if is_change(event) {
             let pending = self.pressure.resyncs.entry(event.key()).or_insert_with(|| {
-                last.given_up = Some(event.key());
-                PendingResync { resync: Resync { after: None, first: None, merged: 0 }, asked: false }
+                self.given_up.insert(event.key());
+                PendingResync { resync: Resync { after, first: None, merged: 0 }, asked: false }
             });
-            (pending.resync.after, pending.resync.first) = (upto, None);
+            // What was given up before it is missing too.
+            after = std::mem::replace(&mut pending.resync.after, upto);
+            pending.resync.first = None;
         }
         self.gone(entry);
         self.outbox.books.dropped[DropReason::Skipped as usize] += count;
@@ -395,7 +404,7 @@ impl Compaction<'_> {
         if let Some(earlier) = self.gap_at(last.gap) {
             return extend(earlier, upto, Some(count), GapCause::SlowConsumer);
         }
-        let gap = Gap { after: entry.prev(), upto, count: Some(count), cause: GapCause::SlowConsumer };
+        let gap = Gap { after, upto, count: Some(count), cause: GapCause::SlowConsumer };
         let gap = Entry::gap(event.symbol.clone(), event.stream, gap);
         self.outbox.gaps[GapCause::SlowConsumer as usize] += 1;
         self.outbox.queued_bytes += gap.bytes();

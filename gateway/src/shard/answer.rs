@@ -194,13 +194,17 @@ impl Shard {
 
     /// Takes a subscription out of the table.
     pub(super) fn leave(&mut self, key: SessionKey, sub: &Sub) {
-        if let Target::Symbol(name) = &sub.target
-            && let Some(id) = self.table.symbol_id(name)
-            && let Some(session) = self.session(key)
-            // A pattern that gets the same events goes on waiting for the snapshot.
-            && session.subs.best(sub.stream.channel, name).is_none_or(|best| best.stream != sub.stream)
+        let Self { table, sessions, .. } = self;
+        if let Some(session) = sessions.get_mut(key.slot as usize).filter(|session| session.key == key)
+            && session.outbox.awaits_snapshots()
         {
-            session.outbox.forget((id, sub.stream));
+            let channel = sub.stream.channel;
+            table.matching(&sub.target, |name, id| {
+                // Another subscription that gets the same events goes on waiting.
+                if session.subs.best(channel, name).is_none_or(|best| best.stream != sub.stream) {
+                    session.outbox.forget((id, sub.stream));
+                }
+            });
         }
         let removed = self.table.remove(sub.place);
         if let Some(moved) = removed.moved
