@@ -133,7 +133,8 @@ pub struct State {
     pub symbol: Arc<Symbol>,
     /// What the client misses between where it stopped and the snapshot.
     pub gap: Option<Gap>,
-    /// The snapshot: one event, or for trades the last few.
+    /// The snapshot: one event, or for trades the last few. Shared with everyone who asks until the next update, for
+    /// as long as `kafka.snapshots_bytes_max` has room; one request gets at most `session.inbox_bytes_max` of them.
     pub events: Vec<Arc<Event>>,
     /// Whether updates from before the snapshot are still due to those who held the stream already.
     pub pending: bool,
