@@ -31,7 +31,12 @@ fn main() {
 
 fn meta(offset: u64) -> Meta {
     let position = Position { epoch: 0x1f3a, partition: 3, offset };
-    Meta { position, event_ns: 1_381_150_800_000_000_000, ingest_ns: 1_381_150_800_000_250_000, send_ns: None }
+    Meta {
+        position,
+        event_ns: 1_381_150_800_000_000_000,
+        ingest_ns: 1_381_150_800_000_250_000,
+        send_ns: None,
+    }
 }
 
 fn event(offset: u64) -> Arc<Event> {

@@ -1,8 +1,8 @@
 //! The Kafka side: reads every partition of the configured topics and hands each shard the events it asked for.
 //!
-//! One thread runs [`run`]: take what librdkafka has ready, decode and encode it in the [`engine`], push one batch to
+//! One thread reads: take what librdkafka has ready, decode and encode it in the [`engine`], push one batch to
 //! every shard that has something coming. It never waits for a shard, and requests from shards are answered in between.
-//! A second thread, the [`tracker`], asks the brokers what `assign()` does not tell.
+//! A second thread, the tracker, asks the brokers what `assign()` does not tell.
 
 pub mod book;
 mod dead_letter;
@@ -46,6 +46,8 @@ const RECORDS_PER_TAKE: usize = 1_000;
 const WAIT_MS: u64 = 100;
 /// How often the positions and states go to the shards and the totals to the scoreboard, in milliseconds.
 const HOUSEKEEPING_MS: u64 = 250;
+/// Errors and statistics of librdkafka that are taken at each housekeeping: more than it ever tells in that time.
+const CLIENT_EVENTS: usize = 16;
 /// Changes from the tracker that may wait: one look at a thousand partitions.
 const CHANGES: usize = 1_024;
 /// Unreadable records that are logged within ten seconds; further ones are only counted.
@@ -132,7 +134,14 @@ impl Prepared {
             let waker = self.waker.clone();
             Box::new(move || waker.wake())
         };
-        let tracker = Tracker::new(asking, config.kafka.clone(), config.feeds.clone(), changes_in, wake);
+        let tracker = Tracker::new(
+            asking,
+            self.consumer.clone(),
+            config.kafka.clone(),
+            config.feeds.clone(),
+            changes_in,
+            wake,
+        );
         let dead_letters = match config.kafka.dead_letter_topic.as_str() {
             "" => None,
             topic => Some(DeadLetters::new(producer_config(&config), topic)?),
@@ -179,6 +188,8 @@ fn client_config(config: &Config) -> ClientConfig {
         // The default of a second costs fifty times the throughput once a queue was full.
         ("fetch.queue.backoff.ms", "1"),
         ("fetch.wait.max.ms", "100"),
+        // After an error, such as a leader that has moved. The default is half a second of silence.
+        ("fetch.error.backoff.ms", "50"),
         ("queued.min.messages", "100000"),
         ("queued.max.messages.kbytes", "32768"),
         // What may come on top of a full queue; the default is 50 MiB.
@@ -406,17 +417,16 @@ impl Reader {
 
     fn housekeeping(&mut self, now_ms: u64) {
         self.housekept_ms = now_ms;
-        // Errors and statistics come out here. A record would be one that missed its queue: read the partition again
-        // from where the queue ended.
-        if let Some(Ok(record)) = self.consumer.poll(std::time::Duration::ZERO)
-            && let Some((_, partition)) = self.partitions.find(record.topic(), record.partition())
-        {
-            tracing::error!(
-                topic = record.topic(),
-                partition = record.partition(),
-                "a record missed its queue"
-            );
-            partition.is_out_of_range = true;
+        for _ in 0..CLIENT_EVENTS {
+            // Errors and statistics come out here. A record would be one that missed its queue: read the partition
+            // again from where the queue ended.
+            if let Some(Ok(record)) = self.consumer.poll(std::time::Duration::ZERO)
+                && let Some((_, partition)) = self.partitions.find(record.topic(), record.partition())
+            {
+                let (topic, partition_id) = (record.topic(), record.partition());
+                tracing::error!(topic, partition = partition_id, "a record missed its queue");
+                partition.is_out_of_range = true;
+            }
         }
         if now_ms >= self.bad_logs_since_ms + 10_000 {
             if self.bad_logs > BAD_LOGS_PER_10_S {

@@ -232,7 +232,7 @@ impl Outbox {
 
     /// Appends the next bytes to write to `out`, at most about `write_bytes_max`, and hands every event in them to
     /// `written`. The bytes stay the outbox's business until [`Outbox::wrote`] says how many were taken.
-    pub fn fill<'a>(&'a mut self, out: &mut Vec<u8>, bounds: &Bounds, mut written: impl FnMut(Written<'_>)) {
+    pub fn fill(&mut self, out: &mut Vec<u8>, bounds: &Bounds, mut written: impl FnMut(Written<'_>)) {
         out.extend_from_slice(&self.unsent[self.unsent_at..]);
         if let Some(payload) = self.pong.take() {
             frame::write_header(out, Opcode::Pong, payload.len());

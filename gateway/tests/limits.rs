@@ -49,6 +49,7 @@ async fn who_asks_too_fast_is_told_when_to_ask_again() {
     let most = 20 - 10 - start.elapsed().as_millis() as i64 / 100 - 1;
     assert!((most..=10).contains(&refused), "{refused} were refused");
     assert!(retry_after_ms > 0);
+    // tidy: allow(sleep) the wait that the gateway asked for, or the pace of polling
     tokio::time::sleep(Duration::from_millis(retry_after_ms)).await;
     raw.say(&json!({"op": "ping", "id": 1})).await;
     assert_eq!(raw.json().await["op"], "pong", "as it was told");
@@ -122,6 +123,7 @@ async fn invented_symbols_are_bounded_over_all_sessions() {
     let deadline = Instant::now() + harness::SOON;
     while codes(&one.subscribe(&[trades(&["X6", "X7"])]).await.expect("an ack")) != [None, None] {
         assert!(Instant::now() < deadline, "no place came back");
+        // tidy: allow(sleep) the wait that the gateway asked for, or the pace of polling
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

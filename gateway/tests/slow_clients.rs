@@ -176,7 +176,8 @@ async fn skip_drops_the_oldest_and_says_exactly_how_many() {
     let total = 4000;
     world.trades_for(healthy, total).await;
 
-    slow.read_until(|event| event["price"] == total.to_string()).await;
+    let last = total.to_string();
+    slow.read_until(|event| event["price"] == last).await;
     slow.holds_to_the_protocol();
     let notices = slow.told("slow");
     assert!(!notices.is_empty(), "it was told before");
@@ -203,6 +204,7 @@ async fn disconnect_gives_a_cursor_and_closes() {
     world.trades_for(healthy, 4000).await;
     world.nobody_subscribes().await;
     // However late it reads again, it learns why: longer than a peer has to answer an ordinary close.
+    // tidy: allow(sleep) the time that passes is what is tested
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let code = loop {
         if let Some(code) = slow.read().await {
@@ -212,7 +214,8 @@ async fn disconnect_gives_a_cursor_and_closes() {
     assert_eq!(code, 4490);
     slow.raw.ended().await;
     slow.holds_to_the_protocol();
-    assert_eq!(slow.told("slow").len(), 0, "the end overtakes what is queued");
+    // The end overtakes what is queued, so the warning may or may not have gone out before it.
+    assert!(slow.told("slow").iter().all(|notice| notice["action"] == "disconnect"), "{:?}", slow.control);
     let error = slow.told("error").remove(0);
     assert_eq!((&error["code"], &error["number"]), (&json!("slow_consumer"), &json!(4490)));
     assert_eq!(error["fatal"], true);

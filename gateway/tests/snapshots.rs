@@ -198,6 +198,7 @@ fn produce(records: &Records, stop: &AtomicBool) -> Truth {
             truth.records += 1;
         }
         // The pace of a busy market; nothing waits for it.
+        // tidy: allow(sleep) the pace of the market; nothing waits for it
         std::thread::sleep(Duration::from_millis(3));
     }
     records.flush();

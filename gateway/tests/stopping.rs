@@ -65,6 +65,7 @@ impl Process {
                 return log[start..start + from.len() + end + to.len()].to_owned();
             }
             assert!(Instant::now() < deadline, "never logged: {from}\n{log}");
+            // tidy: allow(sleep) it only paces the polling, which has a bound
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -81,6 +82,7 @@ impl Process {
         let deadline = Instant::now() + SOON;
         while self.readiness() != status {
             assert!(Instant::now() < deadline, "never {status}: {}", self.log.lock().expect("no panic"));
+            // tidy: allow(sleep) it only paces the polling, which has a bound
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -104,6 +106,7 @@ impl Process {
                 return status;
             }
             assert!(Instant::now() < deadline, "it runs on: {}", self.log.lock().expect("no panic"));
+            // tidy: allow(sleep) it only paces the polling, which has a bound
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -300,12 +300,14 @@ async fn falling_back_to_a_conflated_pattern_keeps_the_chain() {
     subscribe(&mut client, pattern).await;
     subscribe(&mut client, json!({"channel": "quotes", "symbols": ["A"]})).await;
     // The first goes to everybody at once, the second waits for the pattern's interval.
-    world.read(&[quote("A", "1", "9"), quote("A", "2", "9")]).await;
+    let queue = |bid: &str| world.records.queue("A", None, quote("A", bid, "9").to_string().as_bytes());
+    queue("1");
+    queue("2");
     assert_eq!(bids(&take_events(&mut client, 2).await), ["A 1", "A 2"]);
     client.unsubscribe(&[json!({"channel": "quotes", "symbols": ["A"]})]).await.expect("an ack");
     let state = take_events(&mut client, 1).await;
     assert_eq!((&state[0]["bid_price"], &state[0]["snapshot"]), (&json!("2"), &json!(true)));
-    world.read(&[quote("A", "3", "9")]).await;
+    queue("3");
     let update = next_events(&mut client).await;
     assert_eq!(update[0]["bid_price"], "3");
     assert_eq!(update[0]["prev"], state[0]["seq"]);

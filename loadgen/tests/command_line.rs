@@ -45,8 +45,9 @@ fn a_run_leaves_a_report_and_percentiles() {
     std::fs::create_dir_all(&folder).unwrap();
     let report = folder.join("report.json");
     let path = report.display().to_string();
-    let output =
-        beside(Fault::None, move |url| run_arguments(url, &["--report", &path, "--assert", "unannounced==0"]));
+    let output = beside(Fault::None, move |url| {
+        run_arguments(url, &["--report", &path, "--assert", "unannounced==0"])
+    });
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
     assert!(text(&output.stdout).contains("PASSED"), "{}", text(&output.stdout));
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();

@@ -163,8 +163,10 @@ impl Request {
     /// # Errors
     /// [`BadRequest`] with a message for the client when the text is not a request.
     pub fn parse(text: &str) -> Result<Self, BadRequest> {
-        let raw: RawRequest = serde_json::from_str(text)
-            .map_err(|error| BadRequest { id: Self::id_of(text), message: format!("not a request: {error}") })?;
+        let raw: RawRequest = serde_json::from_str(text).map_err(|error| BadRequest {
+            id: Self::id_of(text),
+            message: format!("not a request: {error}"),
+        })?;
         let id = match raw.id.as_ref().map(read_id) {
             None => None,
             Some(Some(id)) => Some(id),

@@ -2,7 +2,12 @@
 //!
 //! A thread of its own with a client of its own, since every question to a broker blocks and would wait behind the
 //! feed's long polls. It only asks; the feed acts on the [`Change`]s. What one partition cannot answer holds up no other.
+//!
+//! A topic that is deleted, made again and filled beyond our position between two looks is one that no fetch fails for:
+//! its records pass for those of the old topic until the next look, which then announces the gap and starts over. A
+//! topic that stays away for a look is not read before it was looked at again.
 
+use super::Context;
 use crate::config::{FeedConfig, KafkaConfig};
 use crate::feed::native;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -10,6 +15,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
@@ -93,6 +99,7 @@ struct Topic {
 /// Watches the topics until the feed is gone.
 pub struct Tracker {
     consumer: BaseConsumer,
+    reading: Arc<BaseConsumer<Context>>,
     kafka: KafkaConfig,
     feeds: Vec<FeedConfig>,
     topics: Vec<Topic>,
@@ -104,9 +111,10 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// A tracker that has not looked yet.
-    pub fn new(
+    /// A tracker that has not looked yet and asks through `consumer`, beside the feed's own client `reading`.
+    pub(super) fn new(
         consumer: BaseConsumer,
+        reading: Arc<BaseConsumer<Context>>,
         kafka: KafkaConfig,
         feeds: Vec<FeedConfig>,
         changes: SyncSender<Change>,
@@ -114,7 +122,7 @@ impl Tracker {
     ) -> Self {
         let topics = feeds.iter().map(|_| Topic::default()).collect();
         let started_ms = crate::clock::wall_ns() / 1_000_000;
-        Self { consumer, kafka, feeds, topics, changes, wake, started_ms, looks: BTreeMap::new() }
+        Self { consumer, reading, kafka, feeds, topics, changes, wake, started_ms, looks: BTreeMap::new() }
     }
 
     /// Looks again and again, at once when asked to, until the asking side is gone.
@@ -231,6 +239,12 @@ impl Tracker {
     /// Asks where the partitions that have a leader begin and end, and assigns those that are to be.
     fn ask(&mut self, feed: usize, epoch: u32, mut partitions: BTreeMap<u32, bool>, is_first: bool) {
         partitions.retain(|_, has_leader| *has_leader);
+        if self.topics[feed].partitions.values().any(Option::is_some) {
+            // The reading client looks for a leader that it does not know only once a second. What it does not learn
+            // now it will learn then.
+            let timeout = Duration::from_millis(ANSWER_MS);
+            let _ = self.reading.fetch_metadata(Some(&self.feeds[feed].topic), timeout);
+        }
         for (partition, (low, high)) in self.watermarks(feed, partitions.into_keys()) {
             let due = self.topics[feed].partitions.get(&partition).copied().flatten();
             let asked = self.looks.get(&(feed, partition)).copied();

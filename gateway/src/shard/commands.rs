@@ -1,10 +1,10 @@
 //! What clients ask for.
 
+use super::memory::Reservation;
 use super::{Shard, now_us, timers::Due};
 use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Request as Ask, SessionKey, Target};
-use super::memory::Reservation;
 use crate::session::subs::Sub;
 use crate::session::throttle::Bucket;
 use crate::session::{Life, PendingSubscribe, want};

@@ -105,8 +105,9 @@ impl Session {
         self.heartbeat(&format!("{state:?}"), |feeds| feeds[0].state == state).await;
     }
 
-    /// Holds what was received to the protocol's promises, and fails when one was broken or an event came twice.
-    pub fn verify(&self) -> Tally {
+    /// Hangs up and holds what was received to the protocol's promises; fails when one was broken or an event came
+    /// twice.
+    pub fn verify(self) -> Tally {
         let tally = self.transcript.verify(&[]);
         assert_eq!((tally.violations(), tally.duplicates), (0, 0), "{:#?}", tally.samples);
         tally
@@ -143,6 +144,7 @@ impl Gateway {
                 return;
             }
             assert!(Instant::now() < deadline, "{line} is {now:?}, not {value}");
+            // tidy: allow(sleep) it only paces the polling, which has a bound
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }
@@ -156,6 +158,7 @@ impl Gateway {
                 return;
             }
             assert!(Instant::now() < deadline, "not `{reason}`: {status} {body}");
+            // tidy: allow(sleep) it only paces the polling, which has a bound
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }

@@ -53,18 +53,22 @@ impl Kafka {
         assert!(grown.as_ref().is_ok_and(|grown| grown[0].is_ok()), "{grown:?}");
     }
 
-    /// Deletes the records of a partition that stand before `offset`, as retention does.
-    pub async fn delete_records(&self, topic: &str, partition: i32, offset: i64) {
+    /// Deletes the records of the first `partitions` partitions that stand before `offset`, as retention does.
+    pub async fn delete_records(&self, topic: &str, partitions: i32, offset: i64) {
         if let Some(broker) = self.broker() {
-            let low = broker.truncate_before(topic, partition, offset).expect("it exists");
-            assert_eq!(low, offset);
+            for partition in 0..partitions {
+                let low = broker.truncate_before(topic, partition, offset).expect("it exists");
+                assert_eq!(low, offset);
+            }
             return;
         }
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        for partition in 0..partitions {
+            list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        }
         let options = AdminOptions::new().operation_timeout(Some(SOON));
         let deleted = self.admin().delete_records(&list, &options).await.expect("an answer");
-        assert!(deleted.elements()[0].error().is_ok(), "{deleted:?}");
+        assert!(deleted.elements().iter().all(|element| element.error().is_ok()), "{deleted:?}");
     }
 
     /// A producer with librdkafka settings of its own.

@@ -105,13 +105,18 @@ async fn connections_cut_again_and_again() {
     let kafka = Kafka::embedded();
     let topic = kafka.topic(2).await;
     // What a producer sends again after a cut must not stand in the log twice.
-    let records = kafka.producer_with(&topic, &[("enable.idempotence", "true")]);
+    let records = kafka.producer_with(
+        &topic,
+        &[("enable.idempotence", "true"), ("reconnect.backoff.ms", "20"), ("reconnect.backoff.max.ms", "50")],
+    );
     let gateway = Gateway::start(config(&kafka, &topic)).await;
     let mut session = Session::everything(&gateway).await;
     for round in 0..10 {
         records.send_to(0, &numbered(20 * round, 20));
         broker(&kafka).faults().drop_connections().expect("it runs");
+        let t = std::time::Instant::now();
         arrive(&mut session, 20 * round, 20).await;
+        eprintln!("arrived {:?}", t.elapsed());
     }
     let tally = session.verify();
     assert_eq!((tally.gaps, tally.unverified), (0, 0));

@@ -30,6 +30,7 @@ async fn added_under_load_are_read_from_their_beginning(kafka: Kafka) {
                 let tick = |partition| trade(&format!("LOAD{partition}"), &count.to_string());
                 (0..2).for_each(|partition| records.send_to(partition, &[tick(partition)]));
                 count += 1;
+                // tidy: allow(sleep) the pace of the market; nothing waits for it
                 std::thread::sleep(Duration::from_millis(1));
             }
             2 * count

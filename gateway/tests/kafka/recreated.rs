@@ -6,7 +6,14 @@ use crate::kafkas;
 use serde_json::{Value, json};
 use tickgate_protocol::control::FeedState;
 
-kafkas!(shorter_than_before, longer_than_before, with_fewer_partitions, deleted_and_left_so, at_once);
+kafkas!(
+    shorter_than_before,
+    longer_than_before,
+    with_fewer_partitions,
+    deleted_and_left_so,
+    at_once,
+    at_once_and_longer
+);
 
 fn numbered(symbol: &str, from: u32, count: u32) -> Vec<Value> {
     (from..from + count).map(|i| trade(symbol, &i.to_string())).collect()
@@ -103,6 +110,28 @@ async fn at_once(kafka: Kafka) {
     let (gateway, mut session, last) = recreate(&kafka, &topic, 20, 1, false).await;
     kafka.producer(&topic).send_to(0, &numbered("AAPL", 1000, 5));
     continues(&mut session, &last, 5).await;
+    ends_well(gateway, session).await;
+}
+
+/// The same, and filled beyond the old position: no broker says that the next offset belongs to another topic, so up to
+/// the next look its records may pass for those of the old one. Then all is told and read from the beginning.
+async fn at_once_and_longer(kafka: Kafka) {
+    let topic = kafka.topic(1).await;
+    let (gateway, mut session, mut last) = recreate(&kafka, &topic, 5, 1, false).await;
+    kafka.producer(&topic).send_to(0, &numbered("AAPL", 1000, 30));
+    let epoch = position(&last, "seq").map(|(epoch, ..)| epoch);
+    let gap = loop {
+        let event = session.event().await;
+        if event["type"] == "gap" {
+            break event;
+        }
+        assert_eq!(position(&event, "seq").map(|(epoch, ..)| epoch), epoch);
+        last = event;
+    };
+    assert_eq!((&gap["cause"], &gap["after"]), (&json!("upstream"), &last["seq"]));
+    let events = session.events(30).await;
+    assert_eq!(fields(&events, "price"), (1000..1030).map(|i| i.to_string()).collect::<Vec<_>>());
+    assert!(events.iter().all(|event| position(event, "seq").map(|(epoch, ..)| epoch) != epoch));
     ends_well(gateway, session).await;
 }
 

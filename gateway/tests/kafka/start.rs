@@ -25,6 +25,7 @@ async fn begins_at_the_end(kafka: Kafka) {
     let gateway = Gateway::start(kafka.config(&topic)).await;
     // Written before anybody listens: the position is the end at start, not at the first subscription.
     records.send_to(0, &[trade("NEW", "0")]);
+    gateway.metric_is("tickgate_feed_records_total", 1.0).await;
     let mut session = Session::everything(&gateway).await;
     records.send_to(0, &[trade("NEW", "1")]);
     records.send_to(1, &[trade("NEW1", "2")]);

@@ -28,6 +28,8 @@ use truth::{BookTick, Truth};
 const NAMES: [&str; 5] = ["A", "AB", "ABC", "B", "BA"];
 const TARGETS: [&str; 9] = ["A", "AB", "ABC", "B", "BA", "*", "A*", "AB*", "B*"];
 const PARTITIONS: usize = 3;
+/// A record: its position, the symbols and channels in it, its text.
+type Sent = (Position, Vec<(usize, Channel)>, String);
 /// Schedules of an ordinary run.
 const SEEDS: u64 = 10_000;
 
@@ -79,7 +81,7 @@ struct World {
     /// The partition of each symbol.
     home: [usize; NAMES.len()],
     /// The last records of the schedule, which may be read again.
-    recent: Vec<(Position, Vec<(usize, Channel)>, String)>,
+    recent: Vec<Sent>,
     counter: i64,
     now_us: u64,
 }

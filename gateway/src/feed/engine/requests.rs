@@ -1,0 +1,194 @@
+//! Requests of shards: who listens to what, and the state at the point where a subscription begins.
+
+use super::{Engine, PATTERNS_FULL, PATTERNS_MAX, Pattern, STREAMS_FULL};
+use crate::event::{Item, Stream};
+use crate::feed::request::{Answer, Reply, Request, SessionKey, State, Target, Want};
+use crate::feed::symbols::SymbolState;
+use tickgate_protocol::Channel;
+use tickgate_protocol::command::From;
+use tickgate_protocol::event::{Gap, GapCause};
+
+impl Engine {
+    /// Handles a request of a shard; its answer is the next item that goes there.
+    pub fn request(&mut self, shard: usize, request: Request) {
+        let bit = 1u64 << shard;
+        match request {
+            Request::Subscribe(session, wants) => self.subscribe(shard, bit, session, wants),
+            Request::Drop(target, stream) => self.drop_interest(bit, &target, stream),
+            Request::Resync(session, key) => {
+                let snapshot = self.snapshot(key).map(|event| (event, self.is_waiting(key)));
+                self.out[shard].push(Item::Reply(Box::new(Reply::Resynced(session, key, snapshot))));
+            }
+        }
+    }
+
+    fn subscribe(&mut self, shard: usize, bit: u64, session: SessionKey, wants: Vec<Want>) {
+        let mut bytes_left = self.config.answer_bytes_max;
+        let answers = wants.into_iter().map(|want| self.answer(bit, want, &mut bytes_left)).collect();
+        self.out[shard].push(Item::Reply(Box::new(Reply::Subscribed(session, answers))));
+    }
+
+    fn answer(&mut self, bit: u64, want: Want, bytes_left: &mut usize) -> Answer {
+        let mut answer = Answer {
+            want: want.clone(),
+            symbol: None,
+            refused: false,
+            full: None,
+            no_room: false,
+            building: false,
+            aged_out: false,
+            states: Vec::new(),
+        };
+        match &want.target {
+            Target::Symbol(name) => {
+                if self.config.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&**name)) {
+                    answer.refused = true;
+                } else if let Some(id) = self.ids.get(&**name).copied() {
+                    if !self.symbols[id as usize].has(want.stream) {
+                        if self.streams >= self.config.streams_max {
+                            answer.full = Some(STREAMS_FULL);
+                            return answer;
+                        }
+                        self.streams += 1;
+                    }
+                    self.symbols[id as usize].stream(want.stream).exact |= bit;
+                    answer.symbol = Some(self.symbols[id as usize].symbol.clone());
+                    answer.building =
+                        want.stream.channel == Channel::Book && self.symbols[id as usize].is_building();
+                    self.state(id, &want, &mut answer, bytes_left);
+                } else if self.unseen.contains_key(&**name)
+                    || self.unseen.len() < self.config.unseen_symbols_max
+                {
+                    let streams = self.unseen.entry(name.as_ref().into()).or_default();
+                    match streams.iter_mut().find(|(stream, _)| *stream == want.stream) {
+                        Some((_, shards)) => *shards |= bit,
+                        None => streams.push((want.stream, bit)),
+                    }
+                    answer.aged_out = want.resumes || want.from.is_some();
+                    answer.building = want.stream.channel == Channel::Book;
+                } else {
+                    answer.no_room = true;
+                }
+            }
+            Target::Prefix(_) => {
+                let lacks = |s: &&SymbolState| want.target.matches(&s.symbol.name) && !s.has(want.stream);
+                let lacking = self.symbols.iter().filter(lacks).count();
+                if self.streams + lacking > self.config.streams_max {
+                    answer.full = Some(STREAMS_FULL);
+                    return answer;
+                }
+                let is_held =
+                    self.patterns.iter().any(|p| p.target == want.target && p.stream == want.stream);
+                if !is_held && self.patterns.len() >= PATTERNS_MAX {
+                    answer.full = Some(PATTERNS_FULL);
+                    return answer;
+                }
+                self.streams += lacking;
+                let found = |p: &&mut Pattern| p.target == want.target && p.stream == want.stream;
+                match self.patterns.iter_mut().find(found) {
+                    Some(pattern) => pattern.shards |= bit,
+                    None => {
+                        let (target, stream) = (want.target.clone(), want.stream);
+                        self.patterns.push(Pattern { target, stream, shards: bit });
+                    }
+                }
+                for id in 0..self.symbols.len() as u32 {
+                    if want.target.matches(&self.symbols[id as usize].symbol.name) {
+                        self.symbols[id as usize].stream(want.stream).prefix |= bit;
+                        self.state(id, &want, &mut answer, bytes_left);
+                    }
+                }
+            }
+        }
+        answer
+    }
+
+    /// Adds the present state of one symbol to an answer.
+    fn state(&mut self, id: u32, want: &Want, answer: &mut Answer, bytes_left: &mut usize) {
+        if *bytes_left == 0 || answer.full.is_some() {
+            // Its shard takes the interest back when it reads this.
+            answer.full = Some("more state than one request may ask for: name fewer symbols at once");
+            answer.states.clear();
+            return;
+        }
+        let state = &mut self.symbols[id as usize];
+        let channel = want.stream.channel;
+        let mut events = match channel {
+            Channel::Trades => state.last_trades(want.trades as usize),
+            _ => state.snapshot(want.stream, &self.cache).into_iter().collect(),
+        };
+        let last = state.stream(want.stream).last;
+        if let (Channel::Trades, Some(From::Seq(seq))) = (channel, want.from) {
+            events.retain(|event| !event.position.is_at_or_before(seq));
+        }
+        // What is missing ends where the last trades begin.
+        let upto = match events.first() {
+            Some(first) if channel == Channel::Trades => first.tail.prev,
+            _ => last,
+        };
+        let gap = match want.from {
+            // It has seen everything before.
+            Some(From::Seq(seq)) if Some(seq) == upto => None,
+            Some(From::Seq(seq)) => Some(Some(seq)),
+            Some(From::TimeNs(_)) => Some(None),
+            None => want.resumes.then_some(None),
+        };
+        answer.aged_out |= gap.is_some();
+        let gap = gap.filter(|_| last.is_some()).map(|after| Gap {
+            after,
+            upto,
+            count: None,
+            cause: GapCause::Retention,
+        });
+        let pending = state.stream(want.stream).lane.waiting > 0;
+        if events.is_empty() && gap.is_none() {
+            return;
+        }
+        *bytes_left = bytes_left.saturating_sub(events.iter().map(|event| event.bytes()).sum());
+        answer.states.push(State { symbol: state.symbol.clone(), gap, events, pending });
+    }
+
+    fn drop_interest(&mut self, bit: u64, target: &Target, stream: Stream) {
+        match target {
+            Target::Symbol(name) => {
+                if let Some(id) = self.ids.get(&**name) {
+                    let state = &mut self.symbols[*id as usize];
+                    let before = state.streams.len();
+                    state.stream(stream).exact &= !bit;
+                    state.sweep();
+                    self.streams = self.streams + state.streams.len() - before;
+                } else if let Some(streams) = self.unseen.get_mut(&**name) {
+                    streams.iter_mut().filter(|(s, _)| *s == stream).for_each(|(_, shards)| *shards &= !bit);
+                    streams.retain(|(_, shards)| *shards != 0);
+                    if streams.is_empty() {
+                        self.unseen.remove(&**name);
+                    }
+                }
+            }
+            Target::Prefix(_) => {
+                let dropped = |p: &&mut Pattern| p.target == *target && p.stream == stream;
+                self.patterns.iter_mut().filter(dropped).for_each(|p| p.shards &= !bit);
+                self.patterns.retain(|p| p.shards != 0);
+                for state in &mut self.symbols {
+                    if target.matches(&state.symbol.name) {
+                        let before = state.streams.len();
+                        let matching = self.patterns.iter().filter(|p| p.stream == stream);
+                        let prefix = matching.filter(|p| p.target.matches(&state.symbol.name));
+                        state.stream(stream).prefix = prefix.fold(0, |shards, p| shards | p.shards);
+                        state.sweep();
+                        self.streams = self.streams + state.streams.len() - before;
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many streams of a symbol that was not met yet somebody listens to.
+    pub(super) fn awaited(&self, name: &str) -> usize {
+        let mut streams: Vec<Stream> = self.unseen.get(name).into_iter().flatten().map(|(s, _)| *s).collect();
+        streams.extend(self.patterns.iter().filter(|p| p.target.matches(name)).map(|p| p.stream));
+        streams.sort_unstable();
+        streams.dedup();
+        streams.len()
+    }
+}
