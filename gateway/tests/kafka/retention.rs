@@ -12,11 +12,11 @@ fn numbered(symbol: &str, from: u32, count: u32) -> Vec<Value> {
     (from..from + count).map(|i| trade(symbol, &i.to_string())).collect()
 }
 
-/// A gateway whose fetches are answered two seconds after they were sent: in between it is behind. A record that comes
+/// A gateway whose fetches are answered three seconds after they were sent: in between it is behind. A record that comes
 /// tells that the next fetch has just been sent.
 async fn late_gateway(kafka: &Kafka, topic: &str) -> Gateway {
     let mut config = kafka.config(topic);
-    for (name, value) in [("fetch.min.bytes", "10000000"), ("fetch.wait.max.ms", "2000")] {
+    for (name, value) in [("fetch.min.bytes", "10000000"), ("fetch.wait.max.ms", "3000")] {
         config.kafka.properties.insert(name.to_owned(), value.to_owned());
     }
     Gateway::start(config).await
@@ -69,8 +69,11 @@ async fn overtakes_the_reader_on_every_partition(kafka: Kafka) {
     let symbols: Vec<String> = (0..PARTITIONS).map(|partition| format!("S{partition}")).collect();
     let send = |from, count| {
         for (partition, symbol) in symbols.iter().enumerate() {
-            records.send_to(partition as i32, &numbered(symbol, from, count));
+            for record in numbered(symbol, from, count) {
+                records.queue(symbol, Some(partition as i32), record.to_string().as_bytes());
+            }
         }
+        records.flush();
     };
     send(0, 1);
     session.events(symbols.len()).await;
