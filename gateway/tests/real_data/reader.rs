@@ -46,7 +46,6 @@ pub struct Reader {
     /// Symbols whose `closed` was read: they end.
     pub ended: u64,
     pub close_code: Option<Option<u16>>,
-    pub slow_notices: u64,
     /// Whether the events are read, or only verified.
     reads: bool,
     /// The newest mark that came by, for whoever waits for it.
@@ -67,7 +66,6 @@ impl Reader {
             markets: BTreeMap::new(),
             ended: 0,
             close_code: None,
-            slow_notices: 0,
             reads,
             mark: Arc::default(),
         };
@@ -100,10 +98,7 @@ impl Reader {
                 None
             }
             Incoming::Control { frame, .. } => {
-                let control =
-                    self.verifier.message(frame.as_bytes(), frame.received_ns, &mut self.tally, |_, _| ());
-                self.slow_notices += u64::from(matches!(control, Some(Control::Slow { .. })));
-                control
+                self.verifier.message(frame.as_bytes(), frame.received_ns, &mut self.tally, |_, _| ())
             }
             Incoming::Events(frame) => {
                 let Self { verifier, tally, ended, mark, .. } = self;
