@@ -5,9 +5,10 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tickgate_broker::{Broker, BrokerConfig};
 use tickgate_gateway::cli::DemoArgs;
+use tickgate_gateway::clock;
 use tickgate_gateway::config::{Config, FeedConfig};
 use tickgate_gateway::server::{self, Bound, Running};
 use tickgate_load::latency::human;
@@ -65,7 +66,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     };
 
     introduce(args, &broker.bootstrap(), listen, admin);
-    let end = args.duration.map(|duration| Instant::now() + duration);
+    let started_ns = clock::mono_ns();
+    let end_ns = args.duration.map(|duration| started_ns.saturating_add(duration.as_nanos() as u64));
     let mut line = Line::new(args.clients);
     runtime.block_on(async {
         let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -76,7 +78,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
                 _ = terminate.recv() => break,
                 _ = second.tick() => line.show(&gateway, &progress, &live),
             }
-            if end.is_some_and(|end| Instant::now() >= end) || clients.is_finished() {
+            if end_ns.is_some_and(|end_ns| clock::mono_ns() >= end_ns) || clients.is_finished() {
                 break;
             }
         }
@@ -155,7 +157,7 @@ fn introduce(args: &DemoArgs, brokers: &str, listen: SocketAddr, admin: SocketAd
 struct Line {
     clients: u32,
     is_terminal: bool,
-    since: Instant,
+    since_ns: u64,
     ticks: u64,
     sent: u64,
 }
@@ -163,12 +165,13 @@ struct Line {
 impl Line {
     fn new(clients: u32) -> Self {
         let is_terminal = std::io::stdout().is_terminal();
-        Self { clients, is_terminal, since: Instant::now(), ticks: 0, sent: 0 }
+        Self { clients, is_terminal, since_ns: clock::mono_ns(), ticks: 0, sent: 0 }
     }
 
     fn show(&mut self, gateway: &Running, progress: &Progress, live: &LiveStats) {
-        let seconds = self.since.elapsed().as_secs_f64();
-        self.since = Instant::now();
+        let now_ns = clock::mono_ns();
+        let seconds = (now_ns - self.since_ns) as f64 / 1e9;
+        self.since_ns = now_ns;
         let books = Books::of(gateway);
         let ticks = progress.sent.load(Ordering::Relaxed);
         let per_s = |now: u64, before: u64| (now - before) as f64 / seconds;

@@ -92,6 +92,7 @@ fn at_the_pace_of(
             let marked = sent / TICKS_PER_MARK;
             while marks.iter().any(|mark| mark.load(Ordering::Relaxed) + MARKS_AHEAD < marked) {
                 assert!(Instant::now() < deadline, "a healthy client is stuck behind mark {marked}");
+                // tidy: allow(sleep) it only paces the polling, which has a bound
                 std::thread::sleep(Duration::from_micros(200));
             }
             status(MARK, TradingState::Trading)

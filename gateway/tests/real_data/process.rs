@@ -41,6 +41,7 @@ impl Process {
         let deadline = Instant::now() + SOON;
         while !process.get("/readyz").starts_with("HTTP/1.1 200") {
             assert!(Instant::now() < deadline, "not ready: {}", process.log.lock().expect("no panic"));
+            // tidy: allow(sleep) it only paces the polling, which has a bound
             std::thread::sleep(Duration::from_millis(5));
         }
         process
@@ -56,6 +57,7 @@ impl Process {
                 return found.to_owned();
             }
             assert!(Instant::now() < deadline, "never logged: {from}\n{log}");
+            // tidy: allow(sleep) it only paces the polling, which has a bound
             std::thread::sleep(Duration::from_millis(5));
         }
     }
