@@ -55,13 +55,6 @@ impl Kafka {
 
     /// Deletes the records of the first `partitions` partitions that stand before `offset`, as retention does.
     pub async fn delete_records(&self, topic: &str, partitions: i32, offset: i64) {
-        if let Some(broker) = self.broker() {
-            for partition in 0..partitions {
-                let low = broker.truncate_before(topic, partition, offset).expect("it exists");
-                assert_eq!(low, offset);
-            }
-            return;
-        }
         let mut list = TopicPartitionList::new();
         for partition in 0..partitions {
             list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
