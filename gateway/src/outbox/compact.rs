@@ -41,7 +41,7 @@ impl Pressure {
         let key = event.key();
         if let Some(pending) = self.resyncs.get_mut(&key) {
             pending.resync.merged = pending.resync.merged.saturating_add(event.tail.merged.max(event.count));
-            pending.resync.first.get_or_insert(event.position);
+            pending.resync.begins(event.position);
             return Some(u64::from(event.count));
         }
         let pair = (key.0, key.1.channel);
@@ -134,6 +134,13 @@ impl Pressure {
 }
 
 impl Resync {
+    /// The snapshot will stand for this position too; one that the client knows already is no news.
+    fn begins(&mut self, position: Position) {
+        if self.after.is_none_or(|after| !position.is_at_or_before(after)) {
+            self.first.get_or_insert(position);
+        }
+    }
+
     /// A gap in the time that the snapshot will stand for begins where the client is, and the snapshot comes behind it.
     fn announced(&mut self, gap: Gap) -> Gap {
         let after = std::mem::replace(&mut self.after, gap.upto);
@@ -366,7 +373,7 @@ impl Compaction<'_> {
             }
         });
         pending.resync.merged = pending.resync.merged.saturating_add(entry.merged());
-        pending.resync.first = pending.resync.first.or(entry.position());
+        entry.position().into_iter().for_each(|position| pending.resync.begins(position));
         self.gone(entry);
         self.outbox.books.conflated += entry.count();
         self.outbox.books.held -= entry.count();

@@ -32,6 +32,8 @@ const PARTITIONS: usize = 3;
 type Sent = (Position, Vec<(usize, Channel)>, String);
 /// Schedules of an ordinary run.
 const SEEDS: u64 = 10_000;
+/// Schedules beyond those that failed once.
+const ONCE_FAILED: [u64; 7] = [22_532, 30_643, 33_187, 44_570, 188_127, 189_124, 201_145];
 
 macro_rules! trace {
     ($($text:tt)*) => {
@@ -50,11 +52,12 @@ fn every_schedule_ends_with_everybody_told_everything() {
     }
     let seeds = number("TICKGATE_TEST_SEEDS").unwrap_or(SEEDS);
     let threads = 2;
-    let failed: Vec<u64> = std::thread::scope(|scope| {
+    let mut failed: Vec<u64> = std::thread::scope(|scope| {
         let run = |first: u64| move || (first..seeds).step_by(threads).find(|seed| run_alone(*seed).is_err());
         let running: Vec<_> = (0..threads as u64).map(|first| scope.spawn(run(first))).collect();
         running.into_iter().filter_map(|thread| thread.join().expect("panics are caught")).collect()
     });
+    failed.extend(ONCE_FAILED.into_iter().find(|seed| run_alone(*seed).is_err()));
     assert!(failed.is_empty(), "run again with TICKGATE_TEST_SEED={}", failed[0]);
 }
 
