@@ -11,8 +11,8 @@ async fn is_what_is_left_to_read(kafka: Kafka) {
     let records = kafka.producer(&topic);
     let mut config = kafka.config(&topic);
     config.session.heartbeat_ms = 100;
-    // Records are answered three seconds late, watermarks at once.
-    for (name, value) in [("fetch.min.bytes", "10000000"), ("fetch.wait.max.ms", "3000")] {
+    // Records are answered five seconds late, watermarks at once.
+    for (name, value) in [("fetch.min.bytes", "10000000"), ("fetch.wait.max.ms", "5000")] {
         config.kafka.properties.insert(name.to_owned(), value.to_owned());
     }
     let gateway = Gateway::start(config).await;
@@ -22,7 +22,7 @@ async fn is_what_is_left_to_read(kafka: Kafka) {
     };
     let feed = format!("tickgate_feed_lag_records{{feed=\"{topic}\"}}");
     records.send_to(0, &[trade("AAPL", "1")]);
-    // From here on there are three seconds.
+    // From here on there are five seconds.
     session.event().await;
     records.send_to(0, &vec![trade("AAPL", "2"); 30]);
     records.send_to(1, &vec![trade("MSFT", "2"); 12]);
