@@ -43,14 +43,13 @@ async fn overtakes_the_reader(kafka: Kafka) {
     for attempt in 0.. {
         assert!(attempt < ATTEMPTS, "the reader is never late");
         let next = 3 + 10 * attempt;
+        let end = (next + 9).to_string();
         // Ten records, of which seven are taken away.
         records.send_to(0, &numbered("GONE", next, 10));
         records.send_to(1, &numbered("KEPT", 1 + attempt, 1));
         kafka.delete_records(&topic, 1, i64::from(next + 7)).await;
         let (mut gone, mut kept) = (Vec::new(), Vec::new());
-        while kept.is_empty()
-            || gone.last().is_none_or(|event: &Value| event["price"] != (next + 9).to_string())
-        {
+        while kept.is_empty() || gone.last().is_none_or(|event: &Value| event["price"] != end) {
             let event = session.event().await;
             if event["symbol"] == "KEPT" { kept.push(event) } else { gone.push(event) }
         }
@@ -97,13 +96,14 @@ async fn overtakes_the_reader_on_every_partition(kafka: Kafka) {
     for attempt in 0.. {
         assert!(attempt < ATTEMPTS, "the reader is never late");
         let next = 1 + 4 * attempt;
+        let end = (next + 3).to_string();
         send(next, 4);
         kafka.delete_records(&topic, PARTITIONS as i32, i64::from(next + 3)).await;
         let mut ended = BTreeSet::new();
         while ended.len() < PARTITIONS as usize {
             let event = session.event().await;
             gaps += u32::from(event["type"] == "gap");
-            if event["price"] == (next + 3).to_string() {
+            if event["price"] == end {
                 ended.insert(event["symbol"].to_string());
             }
         }
