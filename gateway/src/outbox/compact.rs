@@ -367,10 +367,7 @@ impl Compaction<'_> {
         let Some(key) = entry.key() else { return };
         let pending = self.pressure.resyncs.entry(key).or_insert_with(|| {
             self.given_up.insert(key);
-            PendingResync {
-                resync: Resync { after: entry.prev(), first: entry.position(), merged: 0 },
-                asked: false,
-            }
+            PendingResync { resync: Resync { after: entry.prev(), first: None, merged: 0 }, asked: false }
         });
         pending.resync.merged = pending.resync.merged.saturating_add(entry.merged());
         entry.position().into_iter().for_each(|position| pending.resync.begins(position));

@@ -224,6 +224,23 @@ fn a_conflated_book_asks_for_one_snapshot_and_continues_from_it() {
     assert_eq!(outbox.books().imbalance(), 0);
 }
 
+/// A symbol moved to another partition, and its book was given up from a snapshot on that repeats what the client has.
+/// That known position stood where the first unknown one belongs, so a cursor passed the changes behind it.
+#[test]
+fn a_cursor_never_passes_what_follows_a_repeated_state() {
+    let (mut outbox, mut feed) = (Outbox::default(), Feed::default());
+    let known = feed.next(1, BOOK);
+    let repeated = Arc::new(known.with_tail(Tail { prev: Some(known.position), ..known.tail }));
+    let mut moved = Arc::into_inner(feed.next(1, BOOK)).expect("nobody else has it");
+    moved.position.partition = 7;
+    let _ = outbox.offer(&repeated, OnSlow::Conflate, 0, &BOUNDS);
+    let _ = outbox.offer(&Arc::new(moved), OnSlow::Conflate, 0, &BOUNDS);
+    outbox.throttle(0);
+    let mut owed = Vec::new();
+    outbox.owed_positions(|position| owed.push(position));
+    assert_eq!(owed, [at(2), Position { partition: 7, ..at(2) }]);
+}
+
 #[test]
 fn pong_and_close_overtake_what_is_queued_but_never_tear_a_frame() {
     let (mut outbox, mut feed, mut client) = (Outbox::default(), Feed::default(), Client::default());

@@ -33,7 +33,7 @@ type Sent = (Position, Vec<(usize, Channel)>, String);
 /// Schedules of an ordinary run.
 const SEEDS: u64 = 10_000;
 /// Schedules beyond those that failed once.
-const ONCE_FAILED: [u64; 7] = [22_532, 30_643, 33_187, 44_570, 188_127, 189_124, 201_145];
+const ONCE_FAILED: [u64; 8] = [22_532, 30_643, 33_187, 44_570, 188_127, 189_124, 201_145, 231_496];
 
 macro_rules! trace {
     ($($text:tt)*) => {
