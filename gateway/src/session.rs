@@ -113,6 +113,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// Whether it reads and writes.
+    pub fn is_open(&self) -> bool {
+        self.life == Life::Open
+    }
+
     /// Whether the session may read more from its socket now.
     pub fn may_read(&self) -> bool {
         match self.life {

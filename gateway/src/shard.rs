@@ -19,7 +19,7 @@ use crate::event::{Batch, Event, Item, Key, Stream};
 use crate::feed::request::{Mailbox, Request, SessionKey, Target};
 use crate::latency::{Recorder, Stage};
 use crate::outbox::{Bounds, Offer, Spares};
-use crate::session::{Life, Session};
+use crate::session::Session;
 use crate::stats::{Board, ShardTotals};
 use memory::Memory;
 use rustc_hash::FxHashMap;
@@ -171,12 +171,13 @@ impl Shard {
         self.table.meet(&event.symbol);
         let joiners = if self.joiners.is_empty() { None } else { self.joiners.remove(&event.key()) };
         let Self { table, sessions, touched, overflowed, half_full, bounds, memory, spares, .. } = self;
+        let table: &Table = table;
         table.walk(event.symbol.id, event.stream, |target, subscriber| {
             let Some(session) = sessions.get_mut(subscriber.session as usize) else { return };
             let Some(sub) = session.subs.get(subscriber.sub) else { return };
             let is_prefix = matches!(target, Target::Prefix(_));
             if is_prefix
-                && !session.subs.wins(subscriber.sub, event.stream.channel, target, &event.symbol.name)
+                && !session.subs.wins(table, subscriber.sub, event.stream.channel, target, event.symbol.id)
             {
                 return;
             }
@@ -229,9 +230,10 @@ impl Shard {
         self.table.meet(symbol);
         let joiners = self.joiners.remove(&(symbol.id, stream));
         let Self { table, sessions, touched, memory, .. } = self;
+        let table: &Table = table;
         table.walk(symbol.id, stream, |target, subscriber| {
             let Some(session) = sessions.get_mut(subscriber.session as usize) else { return };
-            if !session.subs.wins(subscriber.sub, stream.channel, target, &symbol.name) {
+            if !session.subs.wins(table, subscriber.sub, stream.channel, target, symbol.id) {
                 return;
             }
             memory.queued_entries += 1;
@@ -262,7 +264,12 @@ impl Shard {
     }
 
     fn open_session(&mut self, key: SessionKey) -> Option<&mut Session> {
-        self.session(key).filter(|session| session.life == Life::Open)
+        self.session(key).filter(|session| session.is_open())
+    }
+
+    fn open_session_and_table(&mut self, key: SessionKey) -> Option<(&mut Session, &Table)> {
+        let session = self.sessions.get_mut(key.slot as usize);
+        Some((session.filter(|session| session.key == key && session.is_open())?, &self.table))
     }
 
     /// What the shard shares with the rest of the gateway.

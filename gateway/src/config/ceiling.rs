@@ -15,11 +15,10 @@ use crate::feed::symbols::{Kept, StreamState, SymbolState};
 use crate::latency::{LatencyWindow, StageHistograms};
 use crate::outbox::{Entry, Spares};
 use crate::session::Session;
-use crate::session::subs::Sub;
+use crate::session::subs::SUB_BYTES;
 use crate::shard::memory::QUEUED_ENTRIES_MAX;
 use crate::shard::table::{self, LIST_BYTES, ROW_BYTES, Subscriber};
 use crate::shard::timers::Due;
-use std::sync::Arc;
 use tickgate_protocol::record::Level;
 use tickgate_protocol::{Depth, SYMBOL_BYTES_MAX};
 
@@ -55,9 +54,7 @@ const DEAD_LETTER_BYTES: u64 = 8 << 20;
 /// A session with nothing to read or write: its struct in the slab, its task, its timers.
 const SESSION_BYTES: usize = size_of::<Session>() + TASK_BYTES + Due::COUNT * TIMER_BYTES;
 /// A subscription in its session and in a list of the shard's table that it has for itself.
-const SUBSCRIPTION_BYTES: usize = TABLE_SLACK
-    * (size_of::<Option<Sub>>() + size_of::<(Arc<str>, u32)>() + size_of::<Subscriber>())
-    + LIST_BYTES;
+const SUBSCRIPTION_BYTES: usize = SUB_BYTES + TABLE_SLACK * size_of::<Subscriber>() + LIST_BYTES;
 /// A symbol or prefix that is named, at the feed.
 const TARGET_BYTES: usize = 2 * 48 + SYMBOL_BYTES_MAX + ALLOCATION_BYTES;
 /// A known symbol without trades: its state, its names, its share of the tables.

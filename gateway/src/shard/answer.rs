@@ -5,7 +5,7 @@ use crate::event::{Key, Stream};
 use crate::feed::request::{Answer, Reply, Request, SessionKey, Target};
 use crate::outbox::Offer;
 use crate::session::PendingSubscribe;
-use crate::session::subs::Sub;
+use crate::session::subs::{Ended, Sub};
 use crate::shard::table::Subscriber;
 use std::sync::atomic::Ordering;
 use tickgate_protocol::command::SubscribeOptions;
@@ -19,10 +19,14 @@ impl Shard {
             Reply::Subscribed(key, answers) => self.subscribed(key, answers, now_us),
             Reply::Resynced(key, stream, event) => {
                 let bounds = self.bounds;
-                let Some(session) = self.open_session(key) else { return };
+                if let Some((event, _)) = &event {
+                    self.table.meet(&event.symbol);
+                }
+                let Some((session, table)) = self.open_session_and_table(key) else { return };
                 let Some((event, pending)) = event else { return session.outbox.forget(stream) };
-                let best = session.subs.best(event.stream.channel, &event.symbol.name);
-                let Some(policy) = best.filter(|sub| sub.stream == event.stream).map(|sub| sub.on_slow)
+                let best = session.subs.best(table, event.stream.channel, event.symbol.id);
+                let Some(policy) =
+                    best.filter(|sub| table.stream(sub.place) == event.stream).map(|sub| sub.on_slow)
                 else {
                     return session.outbox.forget(stream);
                 };
@@ -87,19 +91,20 @@ impl Shard {
     /// Enters a subscription into the table, in the place of the one it changes.
     fn begin(&mut self, key: SessionKey, channel: Channel, target: &Target, options: &SubscribeOptions) {
         let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
-        let Some(session) = self.open_session(key) else { return };
-        let changed = session.subs.remove(channel, target);
+        let Self { table, sessions, .. } = self;
+        let Some(session) = sessions.get_mut(key.slot as usize).filter(|s| s.key == key && s.is_open())
+        else {
+            return;
+        };
+        let changed = session.subs.remove(table, channel, target);
         let slot = session.subs.reserve();
         // Entered before the old one leaves, so that a list that both stand in is never empty in between.
-        let place = self.table.insert(target, stream, Subscriber { session: key.slot, sub: slot });
-        let sub = Sub { target: self.table.target(place).clone(), stream, on_slow: options.on_slow, place };
-        if let Some(session) = self.session(key) {
-            session.subs.fill(slot, sub);
-        }
+        let place = table.insert(target, stream, Subscriber { session: key.slot, sub: slot });
+        session.subs.fill(table, slot, Sub { place, on_slow: options.on_slow });
         self.totals.subscriptions += 1;
         self.shared.subscriptions.fetch_add(1, Ordering::Relaxed);
         if let Some(sub) = changed {
-            self.leave(key, &sub);
+            self.leave(key, sub);
         }
     }
 
@@ -118,9 +123,9 @@ impl Shard {
         let mut is_over = false;
         for state in answer.states {
             self.table.meet(&state.symbol);
-            let Some(session) = self.open_session(key) else { return };
-            let is_meant =
-                session.subs.best(channel, &state.symbol.name).is_some_and(|sub| sub.target == *target);
+            let Some((session, table)) = self.open_session_and_table(key) else { return };
+            let best = session.subs.best(table, channel, state.symbol.id);
+            let is_meant = best.is_some_and(|sub| table.target(sub.place) == target);
             if !is_meant {
                 continue;
             }
@@ -159,7 +164,7 @@ impl Shard {
     }
 
     /// Forgets what a session's ended subscription had joined.
-    fn part(&mut self, key: SessionKey, ended: &Sub) {
+    fn part(&mut self, key: SessionKey, ended: &Ended) {
         if self.joiners.is_empty() {
             return;
         }
@@ -186,23 +191,26 @@ impl Shard {
     }
 
     /// Takes a subscription from a session, if it was held.
-    pub(super) fn drop_sub(&mut self, key: SessionKey, channel: Channel, target: &Target) -> Option<Sub> {
-        let sub = self.session(key)?.subs.remove(channel, target)?;
-        self.leave(key, &sub);
-        Some(sub)
+    pub(super) fn drop_sub(&mut self, key: SessionKey, channel: Channel, target: &Target) -> Option<Ended> {
+        let Self { table, sessions, .. } = self;
+        let session = sessions.get_mut(key.slot as usize).filter(|session| session.key == key)?;
+        let sub = session.subs.remove(table, channel, target)?;
+        Some(self.leave(key, sub))
     }
 
-    /// Takes a subscription out of the table.
-    pub(super) fn leave(&mut self, key: SessionKey, sub: &Sub) {
+    /// Takes a subscription, which its session no longer holds, out of the table.
+    pub(super) fn leave(&mut self, key: SessionKey, sub: Sub) -> Ended {
         let Self { table, sessions, .. } = self;
+        let ended = Ended { target: table.target(sub.place).clone(), stream: table.stream(sub.place) };
         if let Some(session) = sessions.get_mut(key.slot as usize).filter(|session| session.key == key)
             && session.outbox.awaits_snapshots()
         {
-            let channel = sub.stream.channel;
-            table.matching(&sub.target, |name, id| {
+            let Ended { target, stream } = &ended;
+            table.matching(target, |_, id| {
                 // Another subscription that gets the same events goes on waiting.
-                if session.subs.best(channel, name).is_none_or(|best| best.stream != sub.stream) {
-                    session.outbox.forget((id, sub.stream));
+                let best = session.subs.best(table, stream.channel, id);
+                if best.is_none_or(|best| table.stream(best.place) != *stream) {
+                    session.outbox.forget((id, *stream));
                 }
             });
         }
@@ -219,7 +227,8 @@ impl Shard {
         }
         self.totals.subscriptions -= 1;
         self.shared.subscriptions.fetch_sub(1, Ordering::Relaxed);
-        self.part(key, sub);
+        self.part(key, &ended);
+        ended
     }
 
     /// A subscribe is on its way: until its answer, the feed must go on sending what it asks for.

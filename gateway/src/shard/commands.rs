@@ -5,7 +5,7 @@ use super::{Shard, now_us, timers::Due};
 use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Request as Ask, SessionKey, Target};
-use crate::session::subs::Sub;
+use crate::session::subs::{Ended, Sub};
 use crate::session::throttle::Bucket;
 use crate::session::{Life, PendingSubscribe, want};
 use crate::stats::CloseReason;
@@ -174,7 +174,7 @@ impl Shard {
         let subscriptions_max = self.shared.config.limits.subscriptions_max;
         let total_max = self.shared.config.limits.subscriptions_total_max;
         let reservation = Reservation::new(self.shared.subscriptions.clone());
-        let Some(session) = self.open_session(key) else { return };
+        let Some((session, table)) = self.open_session_and_table(key) else { return };
         let mut pending = PendingSubscribe { id, results: Vec::new(), wants: Vec::new(), reservation };
         let mut new = 0;
         // What the request named already, and its place in `wants` unless it is held just so.
@@ -194,7 +194,7 @@ impl Shard {
                         let target = Target::parse(symbol);
                         let stream =
                             Stream { channel: *channel, depth: options.depth, conflate: options.conflate };
-                        let held = session.subs.find(*channel, &target);
+                        let held = session.subs.find(table, *channel, &target);
                         let earlier = named.get(&(*channel, target.clone())).copied();
                         let is_new = held.is_none() && earlier.is_none();
                         if is_new && session.subs.len() + new >= subscriptions_max {
@@ -211,7 +211,7 @@ impl Shard {
                             if let Some(place) = earlier.flatten() {
                                 wants[place] = None;
                             }
-                            let is_same = held.is_some_and(|held| held.is_same(stream, options));
+                            let is_same = held.is_some_and(|held| held.is_same(table, stream, options));
                             let place = (!is_same || cursor.is_some()).then(|| {
                                 wants.push(Some((pending.results.len(), target.clone(), *options)));
                                 wants.len() - 1
@@ -272,22 +272,21 @@ impl Shard {
 
     /// A symbol whose most specific subscription ended may still match a pattern, with other options: its state comes
     /// anew. With the same options it just goes on.
-    fn fall_back(&mut self, key: SessionKey, ended: &Sub) {
+    fn fall_back(&mut self, key: SessionKey, ended: &Ended) {
         let channel = ended.stream.channel;
-        let Some(session) = self.open_session(key).filter(|_| channel.is_state()) else { return };
-        if !session.subs.iter().any(|sub| sub.stream.channel == channel) {
+        let Some((session, table)) = self.open_session_and_table(key).filter(|_| channel.is_state()) else {
+            return;
+        };
+        if !session.subs.iter().any(|sub| table.stream(sub.place).channel == channel) {
             return;
         }
         let mut keys = Vec::new();
-        let Self { table, sessions, .. } = self;
-        let Some(session) = sessions.get_mut(key.slot as usize) else { return };
-        table.matching(&ended.target, |name, id| {
-            let was_best = |best: &Sub| best.target.specificity() < ended.target.specificity();
-            if let Some(best) = session.subs.best(channel, name).filter(|best| was_best(best))
-                && best.stream != ended.stream
-            {
-                session.outbox.await_snapshot((id, best.stream));
-                keys.push((id, best.stream));
+        table.matching(&ended.target, |_, id| {
+            let was_best = |best: &&Sub| table.target(best.place).specificity() < ended.target.specificity();
+            let best = session.subs.best(table, channel, id).filter(was_best);
+            if let Some(stream) = best.map(|best| table.stream(best.place)).filter(|s| *s != ended.stream) {
+                session.outbox.await_snapshot((id, stream));
+                keys.push((id, stream));
             }
         });
         for resync in keys {
@@ -331,14 +330,16 @@ impl Shard {
     }
 
     fn list(&mut self, key: SessionKey, id: Option<Id>) {
-        let Some(session) = self.open_session(key) else { return };
-        let entries = session.subs.iter().map(|sub| ListEntry {
-            channel: sub.stream.channel,
-            symbol: sub.target.text(),
-            on_slow: sub.on_slow,
-            conflate_ms: if sub.stream.conflate == ConflateMs::NONE { 0 } else { sub.stream.conflate.get() },
-            depth: (sub.stream.channel == Channel::Book || sub.stream.depth != Depth::ALL)
-                .then(|| sub.stream.depth.get()),
+        let Some((session, table)) = self.open_session_and_table(key) else { return };
+        let entries = session.subs.iter().map(|sub| {
+            let Stream { channel, depth, conflate } = table.stream(sub.place);
+            ListEntry {
+                channel,
+                symbol: table.target(sub.place).text(),
+                on_slow: sub.on_slow,
+                conflate_ms: if conflate == ConflateMs::NONE { 0 } else { conflate.get() },
+                depth: (channel == Channel::Book || depth != Depth::ALL).then(|| depth.get()),
+            }
         });
         let subscriptions = entries.collect();
         self.tell(key, &Control::List { id, subscriptions });

@@ -150,7 +150,7 @@ impl Shard {
         let Some(session) = self.session(key) else { return };
         let subs = std::mem::take(&mut session.subs);
         for sub in subs.iter() {
-            self.leave(key, sub);
+            self.leave(key, *sub);
         }
     }
 

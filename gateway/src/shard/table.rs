@@ -111,6 +111,31 @@ impl Table {
         &self.nodes[self.lists[place.list as usize].node as usize].target
     }
 
+    /// What the subscriber at a place receives.
+    pub fn stream(&self, place: Place) -> Stream {
+        self.lists[place.list as usize].stream
+    }
+
+    /// The node that a place belongs to.
+    pub fn node_at(&self, place: Place) -> u32 {
+        self.lists[place.list as usize].node
+    }
+
+    /// The node of a target that somebody named.
+    pub fn node(&self, target: &Target) -> Option<u32> {
+        self.by_target.get(target).copied()
+    }
+
+    /// The nodes that match a symbol; none of a symbol that was not met.
+    pub fn nodes(&self, symbol: u32) -> &[u32] {
+        self.rows.get(symbol as usize).map_or(&[], |row| &row.nodes)
+    }
+
+    /// How much a node says of a symbol that matches it; see [`Target::specificity`].
+    pub fn specificity(&self, node: u32) -> usize {
+        self.nodes[node as usize].target.specificity()
+    }
+
     /// Calls `visit` for every subscriber of `symbol`'s `stream`, with what it subscribed to.
     #[inline]
     pub fn walk(&self, symbol: u32, stream: Stream, mut visit: impl FnMut(&Target, Subscriber)) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tickgate_gateway::event::{Batch, Event, Item, Key, Stream, Symbol};
 use tickgate_gateway::feed::request::{Answer, Reply, Request as Ask, SessionKey, Target};
 use tickgate_gateway::outbox::{Bounds, Offer, Outbox};
-use tickgate_gateway::session::subs::{Sub, Subs};
+use tickgate_gateway::session::subs::{Ended, Sub, Subs};
 use tickgate_gateway::session::want;
 use tickgate_gateway::shard::table::{Subscriber, Table};
 use tickgate_protocol::command::{Command, Id, Request, SubscribeOptions, Subscription};
@@ -69,6 +69,11 @@ impl Shard {
         self.session(key).filter(|s| !s.closing)
     }
 
+    fn open_session_and_table(&mut self, key: SessionKey) -> Option<(&mut Session, &Table)> {
+        let session = self.sessions.get_mut(key.slot as usize)?.as_mut();
+        Some((session.filter(|s| s.key == key && !s.closing)?, &self.table))
+    }
+
     /// The client hung up.
     pub fn end(&mut self, key: SessionKey) {
         self.leave_all(key);
@@ -97,11 +102,12 @@ impl Shard {
         self.table.meet(&event.symbol);
         let joiners = self.joiners.remove(&event.key());
         let Self { table, sessions, overflowed, now_us, .. } = self;
+        let table: &Table = table;
         table.walk(event.symbol.id, event.stream, |target, subscriber| {
             let session =
                 sessions[subscriber.session as usize].as_mut().expect("the table knows only open sessions");
             let sub = session.subs.get(subscriber.sub).expect("the table knows only held subscriptions");
-            if !session.subs.wins(subscriber.sub, event.stream.channel, target, &event.symbol.name) {
+            if !session.subs.wins(table, subscriber.sub, event.stream.channel, target, event.symbol.id) {
                 return;
             }
             let policy = sub.on_slow;
@@ -121,10 +127,11 @@ impl Shard {
         self.table.meet(symbol);
         let joiners = self.joiners.remove(&(symbol.id, stream));
         let Self { table, sessions, .. } = self;
+        let table: &Table = table;
         table.walk(symbol.id, stream, |target, subscriber| {
             let session =
                 sessions[subscriber.session as usize].as_mut().expect("the table knows only open sessions");
-            if !session.subs.wins(subscriber.sub, stream.channel, target, &symbol.name) {
+            if !session.subs.wins(table, subscriber.sub, stream.channel, target, symbol.id) {
                 return;
             }
             let joined = joiners.as_ref().and_then(|j| j.iter().rev().find(|(key, _)| *key == session.key));
@@ -138,10 +145,14 @@ impl Shard {
             Reply::Subscribed(key, answers) => self.subscribed(key, answers, bounds),
             Reply::Resynced(key, stream, event) => {
                 let now_us = self.now_us;
-                let Some(session) = self.open_session(key) else { return };
+                if let Some((event, _)) = &event {
+                    self.table.meet(&event.symbol);
+                }
+                let Some((session, table)) = self.open_session_and_table(key) else { return };
                 let Some((event, pending)) = event else { return session.outbox.forget(stream) };
-                let best = session.subs.best(event.stream.channel, &event.symbol.name);
-                let Some(policy) = best.filter(|sub| sub.stream == event.stream).map(|sub| sub.on_slow)
+                let best = session.subs.best(table, event.stream.channel, event.symbol.id);
+                let Some(policy) =
+                    best.filter(|sub| table.stream(sub.place) == event.stream).map(|sub| sub.on_slow)
                 else {
                     return session.outbox.forget(stream);
                 };
@@ -189,14 +200,15 @@ impl Shard {
 
     fn begin(&mut self, key: SessionKey, channel: Channel, target: &Target, options: &SubscribeOptions) {
         let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
-        let Some(session) = self.open_session(key) else { return };
-        let changed = session.subs.remove(channel, target);
+        let Self { table, sessions, .. } = self;
+        let open = sessions[key.slot as usize].as_mut().filter(|s| s.key == key && !s.closing);
+        let Some(session) = open else { return };
+        let changed = session.subs.remove(table, channel, target);
         let slot = session.subs.reserve();
-        let place = self.table.insert(target, stream, Subscriber { session: key.slot, sub: slot });
-        let sub = Sub { target: target.clone(), stream, on_slow: options.on_slow, place };
-        self.session(key).expect("it is open").subs.fill(slot, sub);
+        let place = table.insert(target, stream, Subscriber { session: key.slot, sub: slot });
+        session.subs.fill(table, slot, Sub { place, on_slow: options.on_slow });
         if let Some(sub) = changed {
-            self.leave(key, &sub);
+            self.leave(key, sub);
         }
     }
 
@@ -215,8 +227,9 @@ impl Shard {
         let mut is_over = false;
         for state in answer.states {
             self.table.meet(&state.symbol);
-            let Some(session) = self.open_session(key) else { return };
-            if session.subs.best(channel, &state.symbol.name).is_none_or(|sub| sub.target != *target) {
+            let Some((session, table)) = self.open_session_and_table(key) else { return };
+            let best = session.subs.best(table, channel, state.symbol.id);
+            if best.is_none_or(|sub| table.target(sub.place) != target) {
                 continue;
             }
             if let Some(gap) = state.gap {
@@ -250,7 +263,7 @@ impl Shard {
         }
     }
 
-    fn part(&mut self, key: SessionKey, ended: &Sub) {
+    fn part(&mut self, key: SessionKey, ended: &Ended) {
         let Self { joiners, table, .. } = self;
         joiners.retain(|(symbol, stream), list| {
             if *stream == ended.stream && list.iter().any(|(joined, _)| *joined == key) {
@@ -262,16 +275,18 @@ impl Shard {
         });
     }
 
-    fn leave(&mut self, key: SessionKey, sub: &Sub) {
+    fn leave(&mut self, key: SessionKey, sub: Sub) -> Ended {
         let Self { table, sessions, .. } = self;
+        let ended = Ended { target: table.target(sub.place).clone(), stream: table.stream(sub.place) };
         if let Some(session) = sessions.get_mut(key.slot as usize).and_then(Option::as_mut)
             && session.outbox.awaits_snapshots()
         {
-            let channel = sub.stream.channel;
-            table.matching(&sub.target, |name, id| {
+            let Ended { target, stream } = &ended;
+            table.matching(target, |_, id| {
                 // Another subscription that gets the same events goes on waiting.
-                if session.subs.best(channel, name).is_none_or(|best| best.stream != sub.stream) {
-                    session.outbox.forget((id, sub.stream));
+                let best = session.subs.best(table, stream.channel, id);
+                if best.is_none_or(|best| table.stream(best.place) != *stream) {
+                    session.outbox.forget((id, *stream));
                 }
             });
         }
@@ -286,7 +301,8 @@ impl Shard {
         {
             self.mailbox.push_back(Ask::Drop(target, stream));
         }
-        self.part(key, sub);
+        self.part(key, &ended);
+        ended
     }
 
     fn landed(&mut self, target: &Target, stream: Stream, is_void: bool) {
@@ -306,7 +322,7 @@ impl Shard {
         let Some(session) = self.session(key) else { return };
         let subs = std::mem::take(&mut session.subs);
         for sub in subs.iter() {
-            self.leave(key, sub);
+            self.leave(key, *sub);
         }
     }
 
@@ -326,14 +342,18 @@ impl Shard {
     }
 
     fn subscribe(&mut self, key: SessionKey, id: Option<Id>, subscriptions: Vec<Subscription>) {
-        let session = self.open_session(key).expect("it asked");
+        let (session, table) = self.open_session_and_table(key).expect("it asked");
         let mut pending = Pending { id, results: Vec::new(), wants: Vec::new() };
         for subscription in subscriptions {
             let (channel, options) = subscription.options.expect("the test's options are good");
             for symbol in &subscription.symbols {
                 let target = Target::parse(symbol);
                 let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
-                if session.subs.find(channel, &target).is_none_or(|held| !held.is_same(stream, &options)) {
+                if session
+                    .subs
+                    .find(table, channel, &target)
+                    .is_none_or(|held| !held.is_same(table, stream, &options))
+                {
                     pending.wants.push((pending.results.len(), target, options));
                 }
                 pending.results.push(AckResult::ok(&subscription.channel_name, symbol));
@@ -363,8 +383,8 @@ impl Shard {
             let channel = Channel::parse(&subscription.channel_name).expect("it was checked");
             for symbol in &subscription.symbols {
                 let target = Target::parse(symbol);
-                let session = self.session(key).expect("it asked");
-                results.push(match session.subs.remove(channel, &target) {
+                let (session, table) = self.open_session_and_table(key).expect("it asked");
+                results.push(match session.subs.remove(table, channel, &target) {
                     None => AckResult::refused(
                         &subscription.channel_name,
                         symbol,
@@ -372,8 +392,7 @@ impl Shard {
                         "not subscribed",
                     ),
                     Some(sub) => {
-                        self.leave(key, &sub);
-                        ended.push(sub);
+                        ended.push(self.leave(key, sub));
                         AckResult::ok(&subscription.channel_name, symbol)
                     }
                 });
@@ -387,20 +406,19 @@ impl Shard {
         }
     }
 
-    fn fall_back(&mut self, key: SessionKey, ended: &Sub) {
+    fn fall_back(&mut self, key: SessionKey, ended: &Ended) {
         let channel = ended.stream.channel;
         if !channel.is_state() {
             return;
         }
         let Self { table, sessions, mailbox, .. } = self;
         let session = sessions[key.slot as usize].as_mut().expect("it asked");
-        table.matching(&ended.target, |name, id| {
-            let was_best = |best: &Sub| best.target.specificity() < ended.target.specificity();
-            if let Some(best) = session.subs.best(channel, name).filter(|best| was_best(best))
-                && best.stream != ended.stream
-            {
-                session.outbox.await_snapshot((id, best.stream));
-                mailbox.push_back(Ask::Resync(key, (id, best.stream)));
+        table.matching(&ended.target, |_, id| {
+            let was_best = |best: &&Sub| table.target(best.place).specificity() < ended.target.specificity();
+            let best = session.subs.best(table, channel, id).filter(was_best);
+            if let Some(stream) = best.map(|best| table.stream(best.place)).filter(|s| *s != ended.stream) {
+                session.outbox.await_snapshot((id, stream));
+                mailbox.push_back(Ask::Resync(key, (id, stream)));
             }
         });
     }
