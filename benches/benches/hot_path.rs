@@ -45,7 +45,10 @@ fn event(offset: u64) -> Arc<Event> {
     let body = &ticks[0].as_ref().expect("a good tick").body;
     let tail = Tail { prev: Some(meta(offset - 1).position), ..Tail::default() };
     let stream = Stream::whole(Channel::Trades);
-    Arc::new(encode(&Symbol::new(0, "AAPL"), stream, std::iter::once(body), &meta(offset), tail))
+    Arc::new(
+        encode(&Symbol::new(0, "AAPL"), stream, std::iter::once((body, meta(offset))), tail)
+            .expect("one update"),
+    )
 }
 
 /// A record of 140 bytes to a borrowed tick.
@@ -64,7 +67,7 @@ fn encode_event(bencher: Bencher<'_, '_>) {
     let symbol = Symbol::new(0, "AAPL");
     let tail = Tail { prev: Some(meta(1).position), ..Tail::default() };
     let stream = Stream::whole(Channel::Trades);
-    bencher.bench_local(|| encode(&symbol, stream, std::iter::once(black_box(body)), &meta(2), tail));
+    bencher.bench_local(|| encode(&symbol, stream, std::iter::once((black_box(body), meta(2))), tail));
 }
 
 /// Finding the subscribers of one event.

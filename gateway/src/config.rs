@@ -19,6 +19,9 @@ pub use render::example;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
+/// Most shards: one bit each in the feed's sets of them.
+pub const SHARDS_MAX: usize = 64;
+
 /// The whole configuration of a gateway.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {

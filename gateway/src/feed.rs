@@ -343,7 +343,10 @@ impl Reader {
         let mut bad_logs = self.bad_logs;
         let mut sent_bytes = engine.totals.encoded_bytes;
         for record in records.iter() {
-            let Some((feed, partition)) = partitions.find(record.topic, record.partition) else { continue };
+            let Some((feed, partition)) = partitions.find(record.topic, record.partition) else {
+                engine.totals.stray_records += u64::from(record.error.is_none());
+                continue;
+            };
             if let Some(error) = record.error {
                 match error {
                     RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET

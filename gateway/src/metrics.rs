@@ -12,7 +12,7 @@ mod process;
 
 use crate::config::{Config, ceiling};
 use crate::latency::{self, LatencyWindow, Stage, StageHistograms};
-use crate::stats::{Board, CloseReason, DropReason, RefuseReason, ShardTotals};
+use crate::stats::{Board, CloseReason, DiscardReason, DropReason, RefuseReason, ShardTotals};
 use catalog::Kind;
 use metrics::{Key, Label, Level, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -233,6 +233,8 @@ fn feed(scrape: &Scrape, board: &Board) {
         ("tickgate_feed_dead_letters_total", feed.dead_lettered),
         ("tickgate_feed_dead_letters_lost_total", feed.dead_letters_lost),
         ("tickgate_feed_symbols_refused_total", feed.symbols_refused),
+        ("tickgate_feed_updates_conflated_total", feed.conflated),
+        ("tickgate_feed_stray_records_total", feed.stray_records),
         ("tickgate_feed_events_encoded_total", feed.encoded),
         ("tickgate_feed_encoded_bytes_total", feed.encoded_bytes),
         ("tickgate_feed_inbox_full_total", feed.inbox_full),
@@ -248,6 +250,9 @@ fn feed(scrape: &Scrape, board: &Board) {
     }
     for (channel, count) in Channel::ALL.into_iter().zip(feed.ticks) {
         scrape.counter("tickgate_feed_ticks_total", &[("channel", channel.name())], count);
+    }
+    for (reason, count) in DiscardReason::ALL.iter().zip(feed.discarded) {
+        scrape.counter("tickgate_feed_ticks_discarded_total", &[("reason", reason.label())], count);
     }
     for (reason, count) in RecordError::LABELS.into_iter().zip(feed.bad_records) {
         scrape.counter("tickgate_feed_bad_records_total", &[("reason", reason)], count);

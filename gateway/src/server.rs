@@ -14,8 +14,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
-/// Most shards: one bit each in the feed's sets of them.
-pub const SHARDS_MAX: usize = 64;
 /// Questions of the admin thread that a shard keeps waiting.
 const ADMIN_QUESTIONS: usize = 4;
 
@@ -43,7 +41,7 @@ pub struct Running {
 /// # Errors
 /// When an address is taken or may not be bound.
 pub fn bind(config: Config) -> anyhow::Result<Bound> {
-    let shards = config.shard_count().min(SHARDS_MAX);
+    let shards = config.shard_count();
     let listeners = listener::bind(config.listen, shards)
         .with_context(|| format!("cannot listen on {}: choose another with --listen", config.listen))?;
     let listen = listeners[0].local_addr()?;

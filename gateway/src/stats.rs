@@ -37,6 +37,16 @@ labelled! {
 }
 
 labelled! {
+    /// Why a tick that could be read was thrown away by the feed.
+    DiscardReason {
+        /// A change of a book of which no snapshot record was read yet: it builds on nothing.
+        Building = "building",
+        /// Its partition was read again from further back than needed.
+        Repeated = "repeated",
+    }
+}
+
+labelled! {
     /// Why a session ended.
     CloseReason {
         /// The client said goodbye or hung up.
@@ -157,6 +167,12 @@ pub struct FeedTotals {
     pub bad_records: [u64; RecordError::LABELS.len()],
     /// Ticks of new symbols over `kafka.symbols_max`.
     pub symbols_refused: u64,
+    /// Updates that an interval of conflation merged into a later one, once per stream.
+    pub conflated: u64,
+    /// Ticks thrown away, by [`DiscardReason`].
+    pub discarded: [u64; DiscardReason::COUNT],
+    /// Records of partitions that are no longer read.
+    pub stray_records: u64,
     /// Unreadable records copied to the dead-letter topic.
     pub dead_lettered: u64,
     /// Copies for the dead-letter topic that there was no room for or that it did not take.

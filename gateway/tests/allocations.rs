@@ -68,7 +68,10 @@ fn event(symbol: &Arc<Symbol>, offset: u64) -> Arc<Event> {
     let at = |offset| Position { epoch: 1, partition: 0, offset };
     let meta = Meta { position: at(offset), event_ns: 1, ingest_ns: 2, send_ns: None };
     let tail = Tail { prev: Some(at(offset - 1)), ..Tail::default() };
-    Arc::new(encode(symbol, Stream::whole(Channel::Trades), std::iter::once(body), &meta, tail))
+    Arc::new(
+        encode(symbol, Stream::whole(Channel::Trades), std::iter::once((body, meta)), tail)
+            .expect("one update"),
+    )
 }
 
 #[test]

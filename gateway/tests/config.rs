@@ -272,11 +272,25 @@ fn a_file_that_is_no_toml_says_where_and_a_missing_one_which() {
 #[test]
 fn variables_of_others_are_left_alone_and_typing_errors_are_not() {
     assert!(load("", &[("TICKGATE_LOG", "debug"), ("TICKGATE_TEST_X", "1"), ("PATH", "/bin")], &[]).is_ok());
+    assert!(load("", &[("TICKGATE_BROKER_LOG", "debug")], &[]).is_ok());
+    // What a container finds beside a Service named `tickgate`.
+    for (name, value) in [
+        ("TICKGATE_SERVICE_HOST", "10.0.0.7"),
+        ("TICKGATE_SERVICE_PORT", "8080"),
+        ("TICKGATE_SERVICE_PORT_STREAM", "8080"),
+        ("TICKGATE_PORT", "tcp://10.0.0.7:8080"),
+        ("TICKGATE_PORT_8080_TCP", "tcp://10.0.0.7:8080"),
+        ("TICKGATE_PORT_8080_TCP_ADDR", "10.0.0.7"),
+        ("TICKGATE_WS_SERVICE_HOST", "10.0.0.8"),
+    ] {
+        assert!(load("", &[(name, value)], &[]).is_ok(), "{name}");
+    }
     for (name, expected) in [
         ("TICKGATE_LISEN", "unknown variable; did you mean TICKGATE_LISTEN?"),
         ("TICKGATE_BROKERS", "unknown variable; did you mean TICKGATE_KAFKA_BROKERS?"),
         ("TICKGATE_TOPICS", "unknown variable; did you mean TICKGATE_TOPIC?"),
         ("TICKGATE_QUITE_SOMETHING_ELSE", "unknown variable"),
+        ("TICKGATE_PORT", "unknown variable"),
     ] {
         check_errors("", &[(name, "1")], &[], &[&format!("environment {name}: {expected}")]);
     }

@@ -141,3 +141,51 @@ async fn a_message_has_the_size_that_hello_names() {
     raw.send(&header(true, raw::TEXT, 2049)).await;
     assert_eq!(raw.closed().await.0, 1009, "by what it declares: not a byte of it was sent");
 }
+
+/// A request of 256 KiB named 87,000 empty symbols, and was answered with 12 MB; another repeated a long name of a
+/// channel for every one of its symbols, which came to gigabytes.
+#[tokio::test]
+async fn a_small_request_has_no_huge_answer() {
+    /// Where client libraries have their limit.
+    const MESSAGE_BYTES_MAX: usize = 1 << 20;
+    let (_kafka, _, gateway) = gateway(|_| ()).await;
+    let mut raw = Raw::session(gateway.url()).await;
+    let subscribe = |channel: &str, symbols: &[String]| json!({"op": "subscribe", "id": 1, "subscriptions": [{"channel": channel, "symbols": symbols}]});
+    let empty = vec![String::new(); 5_001];
+    let long = "x".repeat(100_000);
+    for too_much in [subscribe("trades", &empty), subscribe(&long, &empty[..1_000])] {
+        raw.say(&too_much).await;
+        let answer = raw.json().await;
+        assert_eq!(
+            (&answer["op"], &answer["code"], &answer["id"]),
+            (&json!("error"), &json!("bad_request"), &json!(1))
+        );
+    }
+    raw.say(
+        &json!({"op": "unsubscribe", "id": 2, "subscriptions": [{"channel": "trades", "symbols": empty}]}),
+    )
+    .await;
+    assert_eq!(raw.json().await["code"], "bad_request");
+
+    // The longest names that fit into a message, and the longest refusals.
+    let ordinary: Vec<_> = (0..5_000).map(|n| format!("{n:048}")).collect();
+    let wrong: Vec<_> = ordinary.iter().map(|name| format!("*{name}")).collect();
+    let further: Vec<_> = ordinary.iter().map(|name| format!("+{name}")).collect();
+    for (symbols, ok) in [(&wrong, false), (&ordinary, true), (&further, false)] {
+        raw.say(&subscribe("trades", symbols)).await;
+        let results = loop {
+            let (_, answer) = raw.frame().await.expect("an answer");
+            assert!(answer.len() < MESSAGE_BYTES_MAX, "{} bytes", answer.len());
+            let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+            // So large an answer may make a client slow for a moment, which it is told.
+            if answer["op"] != "slow" {
+                break answer["results"].as_array().expect("verdicts").clone();
+            }
+        };
+        assert_eq!(results.len(), 5_000);
+        assert!(results.iter().all(|result| result["ok"] == ok), "{}", results[0]);
+    }
+    raw.say(&json!({"op": "list"})).await;
+    let (_, list) = raw.frame().await.expect("a list");
+    assert!(list.len() < MESSAGE_BYTES_MAX, "{} bytes", list.len());
+}

@@ -5,6 +5,7 @@ mod harness;
 use harness::{Gateway, Kafka, Records, next_events, quote, take_events, trade, until};
 use serde_json::{Value, json};
 use tickgate_gateway::config::Config;
+use tickgate_gateway::stats::DiscardReason;
 use tickgate_load::{Client, Incoming};
 
 struct World {
@@ -165,6 +166,8 @@ async fn a_book_is_building_until_a_snapshot_record_was_read() {
         world.read(std::slice::from_ref(&change)).await;
         assert_eq!(barrier(&mut client).await.len(), 0, "nothing to build on, nothing to show");
     }
+    let discarded = || world.gateway.running().board().feed().discarded[DiscardReason::Building as usize];
+    until("what was thrown away is counted", || discarded() == 3).await;
     world
         .records
         .send(&json!({"type": "book", "symbol": "A", "bids": [["9", "1"]], "asks": [], "snapshot": true}));

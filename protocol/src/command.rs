@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 /// Longest text that a request may carry as its `id`, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 
+/// Longest name of a channel that is answered with a verdict of its own, in bytes: every symbol's verdict repeats it.
+pub const CHANNEL_BYTES_MAX: usize = 32;
+const CHANNELS: &str = "`channel` must be trades, quotes, book or status";
+
 /// A request's `id`, echoed in its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -157,6 +161,18 @@ struct RawFrom {
     until_ns: Option<serde_json::Value>,
 }
 
+impl Command {
+    /// How many symbols and patterns it names.
+    pub fn names(&self) -> usize {
+        match self {
+            Self::Subscribe { subscriptions, .. } | Self::Unsubscribe { subscriptions } => {
+                subscriptions.iter().map(|subscription| subscription.symbols.len()).sum()
+            }
+            _ => 0,
+        }
+    }
+}
+
 impl Request {
     /// Reads a request.
     ///
@@ -233,6 +249,9 @@ fn whole(field: &str, value: Option<serde_json::Value>) -> Result<Option<u64>, S
 impl RawSubscription {
     fn check(self) -> Result<Subscription, String> {
         let channel_name = self.channel.clone().ok_or("a subscription lacks its `channel`")?;
+        if channel_name.len() > CHANNEL_BYTES_MAX {
+            return Err(CHANNELS.to_owned());
+        }
         let symbols = self.symbols.clone().ok_or("a subscription lacks its `symbols`")?;
         let options = self.options(&channel_name);
         Ok(Subscription { channel_name, symbols, options })
@@ -240,10 +259,8 @@ impl RawSubscription {
 
     fn options(self, channel_name: &str) -> Result<(Channel, SubscribeOptions), Fault> {
         let fault = |message: String| Fault { code: crate::Code::BadRequest, message };
-        let channel = Channel::parse(channel_name).ok_or_else(|| Fault {
-            code: crate::Code::UnknownChannel,
-            message: "`channel` must be trades, quotes, book or status".to_owned(),
-        })?;
+        let channel = Channel::parse(channel_name)
+            .ok_or_else(|| Fault { code: crate::Code::UnknownChannel, message: CHANNELS.to_owned() })?;
         let mut options = SubscribeOptions::default_for(channel);
         if let Some(name) = &self.on_slow {
             options.on_slow = OnSlow::parse(name)

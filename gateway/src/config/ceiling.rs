@@ -7,7 +7,7 @@
 //!
 //! Kernel memory (socket buffers, some 5 KB a side and connection when idle) is not the process's and is not here.
 
-use super::Config;
+use super::{Config, SHARDS_MAX};
 use crate::event::{Event, Key, Symbol};
 use crate::feed::dispatch::FOLDED_BYTES;
 use crate::feed::engine::PATTERNS_MAX;
@@ -251,13 +251,13 @@ fn property(config: &Config, name: &str, default: u64) -> u64 {
 }
 
 impl Config {
-    /// How many shards there will be: `shards`, or one per processor.
+    /// How many shards there will be: `shards`, or one per processor; at most [`SHARDS_MAX`].
     pub fn shard_count(&self) -> usize {
-        if self.shards > 0 {
-            self.shards
-        } else {
-            std::thread::available_parallelism().map_or(1, usize::from)
-        }
+        let wanted = match self.shards {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            shards => shards,
+        };
+        wanted.min(SHARDS_MAX)
     }
 }
 

@@ -103,8 +103,8 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "shards",
         Unit::Count("threads"),
         1,
-        1_024,
-        Some("is one per processor"),
+        super::SHARDS_MAX as u64,
+        Some("is one per processor, and no more than 64"),
         "Threads that own sessions and their sockets. More than processors only adds switches.",
         shards
     ),
@@ -516,7 +516,8 @@ pub(super) static FEED_KEYS: &[Key<FeedConfig>] = &[
         "symbols",
         Kind::List(super::check::symbol),
         List,
-        "The symbols that may be asked for; others are `unknown_symbol`. Empty for any.",
+        "The symbols that may be asked for by name; others are `unknown_symbol`. It counts once every feed has such a \
+         list, and a pattern still brings whatever the topic holds. Empty for any.",
         symbols
     ),
 ];

@@ -13,8 +13,8 @@
 //! and joins the others. `TICKGATE_TOPIC` and `--topic` name the topics to read, separated by commas: a feed of the
 //! file with that topic keeps its settings, other feeds are not read.
 //!
-//! An unknown `TICKGATE_` variable is an error, as a typing error there would go unnoticed; [`OTHER_VARIABLES`] are
-//! not the configuration's.
+//! An unknown `TICKGATE_` variable is an error, as a typing error there would go unnoticed; [`OTHER_VARIABLES`] and
+//! the addresses that Kubernetes gives for a Service of that name are not the configuration's.
 
 mod file;
 
@@ -30,8 +30,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use toml::de::DeValue;
 
-/// Variables that start with `TICKGATE_` and are no keys: the file, the log filter, and (as a prefix) what tests use.
-pub const OTHER_VARIABLES: [&str; 3] = ["TICKGATE_CONFIG", "TICKGATE_LOG", "TICKGATE_TEST_"];
+/// Variables that start with `TICKGATE_` and are no keys: the file, the log filters, and (as a prefix) what tests use.
+pub const OTHER_VARIABLES: [&str; 4] =
+    ["TICKGATE_CONFIG", "TICKGATE_LOG", "TICKGATE_BROKER_LOG", "TICKGATE_TEST_"];
 
 const PREFIX: &str = "TICKGATE_";
 const PROPERTIES: &str = "kafka.properties";
@@ -210,10 +211,10 @@ impl Loader {
         for (name, value) in variables {
             let name = name.to_string_lossy().into_owned();
             let origin = Origin::Environment(name.clone());
-            if OTHER_VARIABLES
+            let is_other = OTHER_VARIABLES
                 .iter()
-                .any(|other| name == *other || (other.ends_with('_') && name.starts_with(other)))
-            {
+                .any(|other| name == *other || (other.ends_with('_') && name.starts_with(other)));
+            if is_other || is_service_link(&name, value) {
                 continue;
             }
             let Some(value) = value.to_str() else {
@@ -344,4 +345,14 @@ impl Loader {
 fn known_paths() -> impl Iterator<Item = String> {
     let sections = keys::SECTIONS.iter().map(|(name, _)| (*name).to_owned());
     KEYS.iter().map(|key| key.path.to_owned()).chain(["feeds".to_owned()]).chain(sections)
+}
+
+/// Whether a variable is one that Kubernetes sets in every container beside a Service named `tickgate…`:
+/// `TICKGATE_SERVICE_HOST`, `TICKGATE_SERVICE_PORT[_NAME]`, and `TICKGATE_PORT[_8080_TCP[_ADDR|_PORT|_PROTO]]`.
+fn is_service_link(name: &str, value: &std::ffi::OsStr) -> bool {
+    let is_address = || value.to_str().is_some_and(|v| v.starts_with("tcp://") || v.starts_with("udp://"));
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || (name.contains("_PORT_") && (name.contains("_TCP") || name.contains("_UDP")))
+        || (name.ends_with("_PORT") && is_address())
 }

@@ -8,9 +8,9 @@ mod requests;
 use super::request::Target;
 use super::symbols::{Cache, Kept, StreamState, SymbolState, encode};
 use crate::event::{Event, Item, Key, Stream, Symbol};
-use crate::stats::FeedTotals;
+use crate::stats::{DiscardReason, FeedTotals};
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -54,6 +54,14 @@ pub struct Arrival {
     pub ingest_ns: i64,
     /// When the gateway took it, monotonic milliseconds.
     pub now_ms: u64,
+}
+
+impl Arrival {
+    /// The fields around a tick of the record. Position and arrival are the record's, the clocks are its own.
+    fn meta(&self, tick: &Tick<'_>) -> Meta {
+        let event_ns = tick.event_ns.unwrap_or(self.append_ns);
+        Meta { position: self.position, event_ns, ingest_ns: self.ingest_ns, send_ns: tick.send_ns }
+    }
 }
 
 /// Why a subscription that needs a stream too many is refused.
@@ -151,20 +159,22 @@ impl Engine {
         if let [Ok(tick)] = ticks.as_slice() {
             return self.apply(arrival, std::slice::from_ref(&tick));
         }
-        let mut groups: Vec<(&str, Channel, Vec<&Tick<'_>>)> = Vec::new();
+        let mut groups: Vec<SmallVec<[&Tick<'_>; 2]>> = Vec::new();
+        // A record may name thousands of symbols.
+        let mut places: FxHashMap<(&str, Channel), usize> = FxHashMap::default();
         for tick in &ticks {
             match tick {
                 Err(error) => note(&mut self.totals, error),
                 Ok(tick) => {
-                    let (symbol, channel) = (tick.symbol.as_ref(), tick.body.channel());
-                    match groups.iter_mut().find(|(s, c, _)| *s == symbol && *c == channel) {
-                        Some((.., group)) => group.push(tick),
-                        None => groups.push((symbol, channel, vec![tick])),
+                    let place = *places.entry((&tick.symbol, tick.body.channel())).or_insert(groups.len());
+                    match groups.get_mut(place) {
+                        Some(group) => group.push(tick),
+                        None => groups.push(smallvec![tick]),
                     }
                 }
             }
         }
-        for (.., group) in groups {
+        for group in groups {
             self.apply(arrival, &group);
         }
     }
@@ -178,18 +188,13 @@ impl Engine {
             return;
         };
         self.totals.ticks[channel as usize] += ticks.len() as u64;
-        let event_ns = newest.event_ns.unwrap_or(arrival.append_ns);
+        let event_ns = arrival.meta(newest).event_ns;
         self.newest_event_ns = Some(event_ns);
         self.totals.clock_ahead += u64::from(event_ns > arrival.ingest_ns);
-        let meta = Meta {
-            position: arrival.position,
-            event_ns,
-            ingest_ns: arrival.ingest_ns,
-            send_ns: newest.send_ns,
-        };
         let prev = self.symbols[id as usize].last[channel as usize];
         if prev.is_some_and(|prev| arrival.position.is_at_or_before(prev)) {
             // A partition was read again from further back than needed.
+            self.totals.discarded[DiscardReason::Repeated as usize] += ticks.len() as u64;
             return;
         }
         let is_broken = prev.is_some_and(|prev| {
@@ -200,15 +205,15 @@ impl Engine {
         }
         self.symbols[id as usize].last[channel as usize] = Some(arrival.position);
         match channel {
-            Channel::Book => self.apply_book(id, arrival, &meta, prev, ticks),
-            _ => self.apply_plain(id, channel, arrival, &meta, prev, ticks),
+            Channel::Book => self.apply_book(id, arrival, prev, ticks),
+            _ => self.apply_plain(id, channel, arrival, prev, ticks),
         }
     }
 
     /// The symbol's order cannot be followed from its last position to this one.
     fn broke(&mut self, id: u32, channel: Channel, prev: Option<Position>, arrival: &Arrival) {
         let is_recreated = prev.is_some_and(|prev| prev.epoch != arrival.position.epoch);
-        let cause = if is_recreated { GapCause::Upstream } else { GapCause::Repartitioned };
+        let cause = if is_recreated { GapCause::Retention } else { GapCause::Repartitioned };
         self.announce(id, channel, None, cause);
         let state = &mut self.symbols[id as usize];
         if is_recreated && channel == Channel::Book {
@@ -256,7 +261,6 @@ impl Engine {
         id: u32,
         channel: Channel,
         arrival: &Arrival,
-        meta: &Meta,
         prev: Option<Position>,
         ticks: &[&Tick<'_>],
     ) {
@@ -264,11 +268,11 @@ impl Engine {
         let state = &mut symbols[id as usize];
         for tick in ticks {
             if let Body::Trade(trade) = &tick.body {
-                state.keep_trade(*meta, prev, trade, config.trades_kept);
+                state.keep_trade(arrival.meta(tick), prev, trade, config.trades_kept);
             }
         }
         if let (Some(tick), true) = (ticks.last(), channel.is_state()) {
-            let kept = Some(Kept { meta: *meta, prev, body: tick.body.clone().into_owned() });
+            let kept = Some(Kept { meta: arrival.meta(tick), prev, body: tick.body.clone().into_owned() });
             match channel {
                 Channel::Quotes => state.quote = kept,
                 _ => state.status = kept,
@@ -282,36 +286,30 @@ impl Engine {
             let stream = state.streams[at].stream;
             if stream.conflate == ConflateMs::NONE {
                 let tail = Tail { prev, ..Tail::default() };
-                let event =
-                    Arc::new(encode(&state.symbol, stream, ticks.iter().map(|t| &t.body), meta, tail));
-                state.streams[at].last = Some(meta.position);
+                let updates = ticks.iter().map(|tick| (&tick.body, arrival.meta(tick)));
+                let Some(event) = encode(&state.symbol, stream, updates, tail) else { continue };
+                state.streams[at].last = Some(arrival.position);
                 totals.encoded += 1;
                 totals.encoded_bytes += event.text.len() as u64;
-                push(out, state.streams[at].shards(), &event);
+                push(out, state.streams[at].shards(), &Arc::new(event));
             } else {
                 hold(state, at, ticks.len() as u32, arrival, due, out, totals);
             }
         }
     }
 
-    fn apply_book(
-        &mut self,
-        id: u32,
-        arrival: &Arrival,
-        meta: &Meta,
-        prev: Option<Position>,
-        ticks: &[&Tick<'_>],
-    ) {
+    fn apply_book(&mut self, id: u32, arrival: &Arrival, prev: Option<Position>, ticks: &[&Tick<'_>]) {
         let Self { symbols, out, due, totals, config, levels, .. } = self;
         let state = &mut symbols[id as usize];
         let before = state.levels();
         // What the other books leave.
         let levels_max = config.book_levels_total_max.saturating_sub(*levels - before);
+        let Some(newest) = ticks.last().map(|tick| arrival.meta(tick)) else { return };
         let (book, book_meta) =
-            &mut **state.book.get_or_insert_with(|| Box::new((Default::default(), *meta)));
+            &mut **state.book.get_or_insert_with(|| Box::new((Default::default(), newest)));
         let was_built = book.is_built();
         let mut touched = record::Book::default();
-        let mut applied: SmallVec<[Body<'_>; 1]> = SmallVec::new();
+        let mut applied: SmallVec<[(Body<'_>, Meta); 1]> = SmallVec::new();
         for tick in ticks {
             let Body::Book(update) = &tick.body else { continue };
             let mut update = update.clone();
@@ -329,14 +327,14 @@ impl Engine {
                 touched.snapshot |= update.snapshot;
                 touched.bids.extend_from_slice(&update.bids);
                 touched.asks.extend_from_slice(&update.asks);
-                applied.push(Body::Book(update));
+                applied.push((Body::Book(update), arrival.meta(tick)));
+            } else {
+                totals.discarded[DiscardReason::Building as usize] += 1;
             }
         }
         *levels = *levels - before + book.len();
         totals.book_levels = *levels as u64;
-        if applied.is_empty() {
-            return;
-        }
+        let Some((_, meta)) = applied.last() else { return };
         *book_meta = *meta;
         totals.books += u64::from(!was_built);
         for at in 0..state.streams.len() {
@@ -363,14 +361,15 @@ impl Engine {
                 None => {
                     let tail = Tail { prev, ..Tail::default() };
                     stream_state.last = Some(meta.position);
-                    Some(encode(&state.symbol, stream, applied.iter(), meta, tail))
+                    let updates = applied.iter().map(|(body, meta)| (body, *meta));
+                    encode(&state.symbol, stream, updates, tail)
                 }
                 Some(depth) => {
                     let view = stream_state.view.get_or_insert_default();
-                    view.advance(book, depth, &touched).map(|changes| {
+                    view.advance(book, depth, &touched).and_then(|changes| {
                         let tail = Tail { prev: stream_state.last.replace(meta.position), ..Tail::default() };
                         let body = Body::Book(changes);
-                        encode(&state.symbol, stream, std::iter::once(&body), meta, tail)
+                        encode(&state.symbol, stream, std::iter::once((&body, *meta)), tail)
                     })
                 }
             };
@@ -441,7 +440,7 @@ impl Engine {
                 if last.is_none_or(|p| (p.epoch, p.partition) != (upto.epoch, upto.partition)) {
                     continue;
                 }
-                self.announce(id, channel, Some(upto), GapCause::Upstream);
+                self.announce(id, channel, Some(upto), GapCause::Retention);
                 let state = &mut self.symbols[id as usize];
                 state.last[channel as usize] = Some(upto);
                 if channel == Channel::Trades {
@@ -534,6 +533,7 @@ fn send_conflated(
     lane.waiting = 0;
     let Some(event) = state.conflated(stream, prev, merged) else { return };
     state.streams[at].last = Some(event.position);
+    totals.conflated += u64::from(merged.saturating_sub(1));
     totals.encoded += 1;
     totals.encoded_bytes += event.text.len() as u64;
     push(out, state.streams[at].shards(), &Arc::new(event));

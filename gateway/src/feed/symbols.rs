@@ -192,8 +192,8 @@ impl SymbolState {
         let tail = Tail { snapshot: true, ..Tail::default() };
         let event = match stream.channel {
             Channel::Trades => return None,
-            Channel::Quotes => self.state_event(stream, self.quote.as_ref()?, tail),
-            Channel::Status => self.state_event(stream, self.status.as_ref()?, tail),
+            Channel::Quotes => self.state_event(stream, self.quote.as_ref()?, tail)?,
+            Channel::Status => self.state_event(stream, self.status.as_ref()?, tail)?,
             Channel::Book => {
                 // A view's chain stands at its own last event, which is where its next change will point back to.
                 let last =
@@ -215,20 +215,21 @@ impl SymbolState {
         let mut events = Vec::new();
         let mut rest = self.trades.range(skip..).peekable();
         while let Some(first) = rest.next() {
-            let mut bodies = vec![&first.body];
+            let mut updates = vec![(&first.body, first.meta)];
             while let Some(sibling) = rest.next_if(|kept| kept.meta.position == first.meta.position) {
-                bodies.push(&sibling.body);
+                updates.push((&sibling.body, sibling.meta));
             }
             let tail = Tail { prev: first.prev, snapshot: true, ..Tail::default() };
-            events.push(Arc::new(encode(&self.symbol, stream, bodies.into_iter(), &first.meta, tail)));
+            events.extend(encode(&self.symbol, stream, updates.into_iter(), tail).map(Arc::new));
         }
         events
     }
 
     /// The last state known, as of now: what was lost since counts as seen, so that the next change follows from it.
-    fn state_event(&self, stream: Stream, kept: &Kept, tail: Tail) -> Event {
+    fn state_event(&self, stream: Stream, kept: &Kept, tail: Tail) -> Option<Event> {
         let position = self.last[stream.channel as usize].unwrap_or(kept.meta.position);
-        encode(&self.symbol, stream, std::iter::once(&kept.body), &Meta { position, ..kept.meta }, tail)
+        let meta = Meta { position, ..kept.meta };
+        encode(&self.symbol, stream, std::iter::once((&kept.body, meta)), tail)
     }
 
     /// The top of the book, at `position` or at that of its last update.
@@ -237,14 +238,14 @@ impl SymbolState {
         let (bids, asks) = book.top(stream.depth.levels());
         let body = Body::Book(record::Book { bids, asks, snapshot: true });
         let meta = Meta { position: position.unwrap_or(meta.position), ..*meta };
-        Some(encode(&self.symbol, stream, std::iter::once(&body), &meta, tail))
+        encode(&self.symbol, stream, std::iter::once((&body, meta)), tail)
     }
 
     /// The newest state of a conflated stream as an event behind `prev`, standing for `merged` updates.
     pub fn conflated(&self, stream: Stream, prev: Option<Position>, merged: u32) -> Option<Event> {
         let tail = Tail { prev, merged, ..Tail::default() };
         match stream.channel {
-            Channel::Quotes => Some(self.state_event(stream, self.quote.as_ref()?, tail)),
+            Channel::Quotes => self.state_event(stream, self.quote.as_ref()?, tail),
             Channel::Book => self.book_event(stream, None, Tail { snapshot: true, ..tail }),
             Channel::Trades | Channel::Status => None,
         }
@@ -267,37 +268,28 @@ impl SymbolState {
     }
 }
 
-/// Encodes the events of one record as one: they share their position and their fate.
+/// Encodes the events of one record as one: they share their position and their fate, and each has its own times.
+/// `None` if there are none.
 pub fn encode<'a>(
     symbol: &Arc<Symbol>,
     stream: Stream,
-    bodies: impl Iterator<Item = &'a Body<'a>>,
-    meta: &Meta,
+    updates: impl Iterator<Item = (&'a Body<'a>, Meta)>,
     tail: Tail,
-) -> Event {
+) -> Option<Event> {
     let mut text = Vec::with_capacity(384);
     let mut count = 0;
-    let mut newest = (0, 0);
-    for body in bodies {
+    let mut newest = None;
+    for (body, meta) in updates {
         if count > 0 {
             text.push(b',');
         }
         let start = text.len() as u32;
-        write_head(&mut text, &symbol.json, body, meta);
-        newest = (start, text.len() as u32);
+        write_head(&mut text, &symbol.json, body, &meta);
+        newest = Some(((start, text.len() as u32), meta));
         tail.write(&mut text);
         count += 1;
     }
-    Event {
-        symbol: symbol.clone(),
-        stream,
-        position: meta.position,
-        count,
-        tail,
-        text: text.into_boxed_slice(),
-        newest,
-        ingest_ns: meta.ingest_ns,
-        event_ns: meta.event_ns,
-        send_ns: meta.send_ns,
-    }
+    let (newest, Meta { position, event_ns, ingest_ns, send_ns }) = newest?;
+    let (symbol, text) = (symbol.clone(), text.into_boxed_slice());
+    Some(Event { symbol, stream, position, count, tail, text, newest, ingest_ns, event_ns, send_ns })
 }

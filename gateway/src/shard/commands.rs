@@ -22,6 +22,8 @@ const HEARTBEAT_MS_MIN: u64 = 100;
 const HEARTBEAT_MS_MAX: u64 = 60_000;
 /// Smallest rate that a client may ask for, in bytes per second: one event must fit.
 const BYTES_PER_S_MIN: u64 = 1_024;
+/// Symbols that a request may name however few a session may hold: each is then told why it is one too many.
+const NAMES_AT_LEAST: usize = 1_000;
 /// Seconds' worth of requests over its rate before a session ends.
 const REQUEST_DEBT_S: f64 = 5.0;
 
@@ -126,6 +128,12 @@ impl Shard {
                 self.totals.request_errors += 1;
                 self.tell(key, &Control::error(bad.id, Code::BadRequest, bad.message, false));
             }
+            Ok(Request { id, command }) if command.names() > self.names_max() => {
+                self.totals.request_errors += 1;
+                let (names, most) = (command.names(), self.names_max());
+                let message = format!("it names {names} symbols: at most {most} in one request");
+                self.tell(key, &Control::error(id, Code::BadRequest, message, false));
+            }
             Ok(Request { id, command }) => match command {
                 Command::Subscribe { subscriptions, cursor } => {
                     self.subscribe(key, id, subscriptions, cursor.as_deref())
@@ -139,6 +147,11 @@ impl Shard {
                 Command::Auth { .. } => self.tell(key, &Control::Ack { id, ok: true, results: Vec::new() }),
             },
         }
+    }
+
+    /// Symbols that one request may name: each has a verdict in the answer, which must stay a message that clients take.
+    fn names_max(&self) -> usize {
+        self.shared.config.limits.subscriptions_max.max(NAMES_AT_LEAST)
     }
 
     /// Handles what came behind a subscribe that is now answered.
@@ -186,10 +199,9 @@ impl Shard {
                 let refused = |code, message: &str| AckResult::refused(channel_name, symbol, code, message);
                 let result = match &subscription.options {
                     Err(fault) => refused(fault.code, &fault.message),
-                    Ok(_) if !is_symbol_or_pattern(symbol) => refused(
-                        Code::BadRequest,
-                        "a symbol has 1 to 64 bytes and no control characters; a pattern ends in its only `*`",
-                    ),
+                    Ok(_) if !is_symbol_or_pattern(symbol) => {
+                        refused(Code::BadRequest, "1 to 64 bytes, no control characters, `*` only at the end")
+                    }
                     Ok((channel, options)) => {
                         let target = Target::parse(symbol);
                         let stream =

@@ -83,6 +83,8 @@ impl Shard {
         self.totals.sessions += 1;
         self.totals.sessions_opened += 1;
         if self.is_draining {
+            // Its handshake was answered before the drain began.
+            self.go_away(key, 0);
             self.set_timer(now_ms, key, Due::Drain);
         }
         self.touch(key.slot);
@@ -264,11 +266,15 @@ impl Shard {
         let count = keys.len() as u64;
         for (i, key) in keys.into_iter().enumerate() {
             let close_in_ms = spread_ms * (i as u64 + 1) / count;
-            let cursor = self.cursor_of(key.slot).to_string();
-            self.tell(key, &Control::Goaway { reason: "drain".to_owned(), close_in_ms, cursor });
+            self.go_away(key, close_in_ms);
             self.set_timer(now_ms + close_in_ms, key, Due::Drain);
         }
         self.flush_touched();
+    }
+
+    fn go_away(&mut self, key: SessionKey, close_in_ms: u64) {
+        let cursor = self.cursor_of(key.slot).to_string();
+        self.tell(key, &Control::Goaway { reason: "drain".to_owned(), close_in_ms, cursor });
     }
 
     fn drain_session(&mut self, key: SessionKey, now_ms: u64) {

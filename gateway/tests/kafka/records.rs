@@ -40,13 +40,16 @@ async fn several_ticks_in_one_record_stay_together(kafka: Kafka) {
     records.send(&trade("AAPL", "0"));
     let first = session.event().await;
 
-    let mixed = [
+    let mut mixed = [
         trade("AAPL", "1"),
         quote("AAPL", "1", "2"),
         trade("MSFT", "7"),
         trade("AAPL", "2"),
         trade("AAPL", "3"),
     ];
+    for (at, tick) in mixed.iter_mut().enumerate() {
+        (tick["event_ns"], tick["send_ns"]) = (json!(100 + at), json!(200 + at));
+    }
     records.send(&json!(mixed));
     let events = session.events(5).await;
     assert!(
@@ -60,6 +63,12 @@ async fn several_ticks_in_one_record_stay_together(kafka: Kafka) {
         .collect();
     assert_eq!(fields(&aapl, "price"), ["1", "2", "3"]);
     assert!(aapl.iter().all(|event| event["prev"] == first["seq"]), "they share `prev` too: {aapl:?}");
+    // Once, all had the clocks of the last one.
+    assert_eq!(fields(&aapl, "event_ns"), ["100", "103", "104"]);
+    assert_eq!(fields(&aapl, "send_ns"), ["200", "203", "204"]);
+    let asked = json!({"channel": "trades", "symbols": ["AAPL"], "snapshot": 3});
+    let kept = Session::open(&gateway, &[asked]).await.events(3).await;
+    assert_eq!(fields(&kept, "event_ns"), ["100", "103", "104"], "as they were kept");
 
     // Larger than a frame is meant to be: it is one all the same.
     let many: Vec<_> = (0..TICKS).map(|i| trade("AAPL", &i.to_string())).collect();

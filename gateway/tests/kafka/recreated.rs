@@ -46,7 +46,7 @@ async fn continues(session: &mut Session, last: &Value, count: u32) -> Vec<Value
     let gap = session.event().await;
     assert_eq!(
         (&gap["type"], &gap["cause"], &gap["after"]),
-        (&json!("gap"), &json!("upstream"), &last["seq"])
+        (&json!("gap"), &json!("retention"), &last["seq"])
     );
     let events = session.events(count as usize).await;
     let wanted: Vec<String> = (1000..1000 + count).map(|i| i.to_string()).collect();
@@ -67,7 +67,7 @@ async fn ends_well(gateway: Gateway, mut session: Session) {
     gateway.metric_is("tickgate_feed_topics_recreated_total", 1.0).await;
     gateway.metric_is("tickgate_feed_partitions_added_total", 0.0).await;
     let tally = session.verify();
-    assert_eq!(tally.gaps_by_cause.get("upstream"), Some(&1));
+    assert_eq!(tally.gaps_by_cause.get("retention"), Some(&1));
     gateway.finish().await;
 }
 
@@ -128,7 +128,7 @@ async fn at_once_and_longer(kafka: Kafka) {
         assert_eq!(position(&event, "seq").map(|(epoch, ..)| epoch), epoch);
         last = event;
     };
-    assert_eq!((&gap["cause"], &gap["after"]), (&json!("upstream"), &last["seq"]));
+    assert_eq!((&gap["cause"], &gap["after"]), (&json!("retention"), &last["seq"]));
     let events = session.events(30).await;
     assert_eq!(fields(&events, "price"), (1000..1030).map(|i| i.to_string()).collect::<Vec<_>>());
     assert!(events.iter().all(|event| position(event, "seq").map(|(epoch, ..)| epoch) != epoch));

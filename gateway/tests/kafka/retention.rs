@@ -59,7 +59,7 @@ async fn overtakes_the_reader(kafka: Kafka) {
             continue;
         }
         let gap = &gone[0];
-        assert_eq!((&gap["type"], &gap["cause"]), (&json!("gap"), &json!("upstream")));
+        assert_eq!((&gap["type"], &gap["cause"]), (&json!("gap"), &json!("retention")));
         assert_eq!((&gap["after"], at(gap, "upto").offset), (&last["seq"], u64::from(next + 6)));
         assert_eq!(fields(&gone[1..], "price"), [7, 8, 9].map(|i| (next + i).to_string()));
         assert_eq!(gone[1]["prev"], gap["upto"]);
@@ -67,7 +67,7 @@ async fn overtakes_the_reader(kafka: Kafka) {
     }
     gateway.metric_is("tickgate_feed_lost_offsets_total", 7.0).await;
     gateway.metric_is("tickgate_feed_topics_recreated_total", 0.0).await;
-    assert_eq!(session.verify().gaps_by_cause.get("upstream"), Some(&1));
+    assert_eq!(session.verify().gaps_by_cause.get("retention"), Some(&1));
     gateway.ready().await;
     gateway.finish().await;
 }
