@@ -115,6 +115,8 @@ pub struct LimitsConfig {
     pub head_timeout_ms: u64,
     /// Symbols subscribed to, by all sessions, that no record has named yet.
     pub unseen_symbols_max: usize,
+    /// Different patterns, each with its options, that are subscribed to by all sessions.
+    pub patterns_max: usize,
 }
 
 /// The queue of each session.
@@ -224,6 +226,7 @@ impl Default for LimitsConfig {
             head_bytes_max: 16 << 10,
             head_timeout_ms: 5_000,
             unseen_symbols_max: 10_000,
+            patterns_max: 10_000,
         }
     }
 }

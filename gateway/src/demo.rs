@@ -102,7 +102,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A gateway on the asked ports, or on free ones where a default port is taken.
+/// A gateway on the asked ports. A default port that is taken is replaced by a free one, and that is said: nobody asked
+/// for it.
 fn start_gateway(args: &DemoArgs, brokers: &str) -> anyhow::Result<Running> {
     let mut config = Config { listen: args.listen, admin: args.admin, ..Config::default() };
     config.kafka.brokers = brokers.to_owned();
@@ -110,11 +111,20 @@ fn start_gateway(args: &DemoArgs, brokers: &str) -> anyhow::Result<Running> {
     config.limits.sessions_max = config.limits.sessions_max.max(args.clients as usize + 100);
     config.drain.spread_ms = 0;
     config.drain.grace_ms = 1_000;
-    let free = |address: SocketAddr| SocketAddr::new(address.ip(), 0);
-    let bound: Bound = server::bind(config.clone()).or_else(|_| {
-        config.listen = free(args.listen);
-        config.admin = free(args.admin);
-        server::bind(config)
+    let bound: Bound = server::bind(config.clone()).or_else(|error| {
+        let default = Config::default();
+        for (address, default) in [(&mut config.listen, default.listen), (&mut config.admin, default.admin)] {
+            if *address == default {
+                address.set_port(0);
+            }
+        }
+        match server::bind(config) {
+            Ok(bound) => {
+                eprintln!("{error}: free ports are taken instead");
+                Ok(bound)
+            }
+            Err(_) => Err(error),
+        }
     })?;
     bound.start()
 }
@@ -140,7 +150,7 @@ fn introduce(args: &DemoArgs, brokers: &str, listen: SocketAddr, admin: SocketAd
     );
     println!();
     println!("  connect       ws://{listen}/v1/stream");
-    println!("  watch         tickgate-load watch --url ws://{listen}/v1/stream --symbols 'AAPL,MS*'");
+    println!("  watch         {} watch --url ws://{listen}/v1/stream --symbols 'AAPL,MS*'", load_program());
     println!("  metrics       curl http://{admin}/metrics");
     println!("  slowest       curl -H 'Accept: text/plain' 'http://{admin}/sessions?top=5'");
     println!("  Kafka         {brokers}, topic {TOPIC}");
@@ -151,6 +161,18 @@ fn introduce(args: &DemoArgs, brokers: &str, listen: SocketAddr, admin: SocketAd
         None => println!("  ends          with Ctrl-C"),
     }
     println!();
+}
+
+/// How the load generator is called from here: it was built beside this program, unless only this one was.
+fn load_program() -> String {
+    let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name("tickgate-load"));
+    match beside.filter(|program| program.is_file()) {
+        Some(program) => {
+            let here = std::env::current_dir().unwrap_or_default();
+            program.strip_prefix(&here).unwrap_or(&program).display().to_string()
+        }
+        None => "tickgate-load".to_owned(),
+    }
 }
 
 /// The line that is written anew every second.

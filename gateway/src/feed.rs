@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod engine;
 pub mod native;
 mod partitions;
+mod patterns;
 pub mod request;
 pub mod symbols;
 mod tracker;
@@ -265,6 +266,7 @@ impl Reader {
             answer_bytes_max: config.session.inbox_bytes_max,
             trades_kept: config.kafka.trades_kept,
             unseen_symbols_max: config.limits.unseen_symbols_max,
+            patterns_max: config.limits.patterns_max,
             allowed,
         };
         Self {

@@ -94,8 +94,10 @@ impl Signals {
 
 /// Logs to standard error: for people on a terminal, as JSON otherwise.
 fn start_logs(default: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_new(log_filter(default))
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let filter = tracing_subscriber::EnvFilter::try_new(log_filter(default)).unwrap_or_else(|error| {
+        eprintln!("TICKGATE_LOG: {error}: logging as `{default}`");
+        tracing_subscriber::EnvFilter::new(default)
+    });
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         logs.with_target(false).init();

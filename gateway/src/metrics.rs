@@ -135,6 +135,7 @@ fn limits(config: &Config) -> Vec<(&'static str, f64)> {
         ("tickgate_limit_book_levels", kafka.book_levels_total_max as f64),
         ("tickgate_limit_symbols", kafka.symbols_max as f64),
         ("tickgate_limit_unseen_symbols", limits.unseen_symbols_max as f64),
+        ("tickgate_limit_patterns", limits.patterns_max as f64),
         ("tickgate_limit_outbox_bytes", outbox.bytes_max as f64),
         ("tickgate_limit_outbox_all_bytes", outbox.total_bytes_max as f64),
         ("tickgate_limit_outbox_entries", outbox.entries_max as f64),

@@ -4,12 +4,14 @@ use proptest::prelude::*;
 use std::fmt::Write as _;
 use tickgate_gateway::event::{Batch, Item, Stream};
 use tickgate_gateway::feed::dispatch::Outlet;
-use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig, PATTERNS_MAX};
+use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
 use tickgate_gateway::feed::request::{Answer, Reply, Request, SessionKey, Target, Want};
 use tickgate_protocol::record::RecordDecoder;
 use tickgate_protocol::{Channel, ConflateMs, Depth, Position};
 
 const SESSION: SessionKey = SessionKey { slot: 0, generation: 0 };
+
+const PATTERNS_MAX: usize = 1_000;
 
 fn config() -> EngineConfig {
     EngineConfig {
@@ -22,6 +24,7 @@ fn config() -> EngineConfig {
         answer_bytes_max: 1 << 20,
         trades_kept: 10,
         unseen_symbols_max: 100,
+        patterns_max: PATTERNS_MAX,
         allowed: None,
     }
 }

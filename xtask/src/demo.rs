@@ -35,14 +35,9 @@ pub fn demo(args: DemoArgs) -> Result<()> {
     shell::step(
         "building the gateway in release mode (the first time takes some minutes, librdkafka included)",
     );
-    shell::run(shell::cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "tickgate-gateway",
-        "--bin",
-        "tickgate",
-    ]))?;
+    // The second is what the demo offers for a closer look.
+    let packages = ["tickgate-gateway", "tickgate-load"].into_iter().flat_map(|name| ["--package", name]);
+    shell::run(shell::cargo().args(["build", "--release", "--bins"]).args(packages))?;
     let program = shell::target_dir().join("release/tickgate");
     let error = Command::new(&program).arg("demo").args(args.args).exec();
     Err(error).with_context(|| format!("starting {}", program.display()))

@@ -10,7 +10,6 @@
 use super::{Config, SHARDS_MAX};
 use crate::event::{Event, Key, Symbol};
 use crate::feed::dispatch::FOLDED_BYTES;
-use crate::feed::engine::PATTERNS_MAX;
 use crate::feed::symbols::{Kept, StreamState, SymbolState};
 use crate::latency::{LatencyWindow, StageHistograms};
 use crate::outbox::{Entry, Spares};
@@ -111,12 +110,12 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         &[limits.subscriptions_total_max as u64, SUBSCRIPTION_BYTES as u64],
         format!("limits.subscriptions_total_max × {SUBSCRIPTION_BYTES}"),
     );
-    let named = (kafka.symbols_max + limits.unseen_symbols_max + PATTERNS_MAX) as u64;
+    let named = (kafka.symbols_max + limits.unseen_symbols_max + limits.patterns_max) as u64;
     term(
         "targets",
         &[named, shards.saturating_mul(table::TARGET_BYTES as u64).saturating_add(TARGET_BYTES as u64)],
         format!(
-            "(kafka.symbols_max + limits.unseen_symbols_max + {PATTERNS_MAX}) × (shards × {} + {TARGET_BYTES})",
+            "(kafka.symbols_max + limits.unseen_symbols_max + limits.patterns_max) × (shards × {} + {TARGET_BYTES})",
             table::TARGET_BYTES
         ),
     );
@@ -270,7 +269,7 @@ mod tests {
         let base = Config { shards: 1, ..Config::default() };
         let before = sum(&memory_ceiling(&base));
         type Change = fn(&mut Config);
-        let changes: [(&str, Change); 19] = [
+        let changes: [(&str, Change); 20] = [
             ("shards", |c| c.shards = 2),
             ("sessions_max", |c| c.limits.sessions_max *= 2),
             ("handshakes_max", |c| c.limits.handshakes_max *= 2),
@@ -278,6 +277,7 @@ mod tests {
             ("subscriptions_total_max", |c| c.limits.subscriptions_total_max *= 2),
             ("streams_max", |c| c.limits.streams_max *= 2),
             ("unseen_symbols_max", |c| c.limits.unseen_symbols_max *= 2),
+            ("patterns_max", |c| c.limits.patterns_max *= 2),
             ("reading_bytes_total_max", |c| c.limits.reading_bytes_total_max *= 2),
             ("total_bytes_max", |c| c.outbox.total_bytes_max *= 2),
             ("write_bytes_max", |c| c.outbox.write_bytes_max *= 2),

@@ -330,6 +330,16 @@ pub(super) static KEYS: &[Key<Config>] = &[
         limits.unseen_symbols_max
     ),
     number!(
+        "limits.patterns_max",
+        Unit::Count("patterns"),
+        1,
+        1_000_000,
+        None,
+        "Different patterns, each with its options, subscribed to by all sessions; a further one is refused with \
+         `subscription_limit`. People use the same few: this many are programs that each made their own.",
+        limits.patterns_max
+    ),
+    number!(
         "outbox.bytes_max",
         Unit::Bytes,
         16 * KIB,

@@ -5,7 +5,7 @@
 
 mod requests;
 
-use super::request::Target;
+use super::patterns::Patterns;
 use super::symbols::{Cache, Kept, StreamState, SymbolState, encode};
 use crate::event::{Event, Item, Key, Stream, Symbol};
 use crate::stats::{DiscardReason, FeedTotals};
@@ -39,6 +39,8 @@ pub struct EngineConfig {
     pub trades_kept: usize,
     /// See `config::LimitsConfig`.
     pub unseen_symbols_max: usize,
+    /// `limits.patterns_max`.
+    pub patterns_max: usize,
     /// The symbols that may be asked for; `None` for any.
     pub allowed: Option<std::collections::HashSet<Box<str>>>,
 }
@@ -66,19 +68,9 @@ impl Arrival {
 
 /// Why a subscription that needs a stream too many is refused.
 const STREAMS_FULL: &str = "the gateway is full: it sends as many streams as it may";
-/// Patterns in all, each with its options: every new symbol is held against all of them.
-pub const PATTERNS_MAX: usize = 10_000;
 const PATTERNS_FULL: &str = "the gateway is full: it holds as many different patterns as it may";
 /// Bytes that conflation sends at once; what is due beyond them goes with the next look.
 const FIRE_BYTES: u64 = 4 << 20;
-
-/// A prefix that somebody listens to.
-#[derive(Debug)]
-struct Pattern {
-    target: Target,
-    stream: Stream,
-    shards: u64,
-}
 
 /// The feed's state.
 #[allow(missing_debug_implementations)]
@@ -86,7 +78,7 @@ pub struct Engine {
     config: EngineConfig,
     symbols: Vec<SymbolState>,
     ids: FxHashMap<Box<str>, u32>,
-    patterns: Vec<Pattern>,
+    patterns: Patterns,
     /// Streams of symbols that no record has named yet, with the shards that listen.
     unseen: FxHashMap<Box<str>, SmallVec<[(Stream, u64); 1]>>,
     /// Conflated streams with something to send, by the time it is due.
@@ -113,7 +105,7 @@ impl Engine {
             config,
             symbols: Vec::new(),
             ids: FxHashMap::default(),
-            patterns: Vec::new(),
+            patterns: Patterns::default(),
             unseen: FxHashMap::default(),
             due: BinaryHeap::new(),
             out: (0..shards).map(|_| Vec::new()).collect(),
@@ -481,8 +473,8 @@ impl Engine {
         for (stream, shards) in self.unseen.remove(name).unwrap_or_default() {
             state.stream(stream).exact = shards;
         }
-        for pattern in self.patterns.iter().filter(|p| p.target.matches(name)) {
-            state.stream(pattern.stream).prefix |= pattern.shards;
+        for (stream, shards) in self.patterns.matching(name) {
+            state.stream(stream).prefix |= shards;
         }
         self.streams += state.streams.len();
         self.symbols.push(state);

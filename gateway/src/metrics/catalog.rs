@@ -158,6 +158,7 @@ pub const CATALOG: &[Metric] = &[
     gauge("tickgate_limit_book_levels", "levels", &[], "kafka.book_levels_total_max, over all books."),
     gauge("tickgate_limit_symbols", "symbols", &[], "kafka.symbols_max."),
     gauge("tickgate_limit_unseen_symbols", "symbols", &[], "limits.unseen_symbols_max."),
+    gauge("tickgate_limit_patterns", "patterns", &[], "limits.patterns_max."),
     gauge("tickgate_limit_outbox_bytes", "bytes", &[], "outbox.bytes_max, per session."),
     gauge("tickgate_limit_outbox_all_bytes", "bytes", &[], "outbox.total_bytes_max, over all sessions."),
     gauge("tickgate_limit_outbox_entries", "events", &[], "outbox.entries_max, per session."),

@@ -109,6 +109,7 @@ impl World {
             answer_bytes_max: 1_000_000,
             trades_kept: 5,
             unseen_symbols_max: *rng.pick(&[1, 100]),
+            patterns_max: 100,
             allowed: None,
         };
         let bytes_max = *rng.pick(&[1_500, 4_000, 20_000]);

@@ -1,6 +1,6 @@
 //! Requests of shards: who listens to what, and the state at the point where a subscription begins.
 
-use super::{Engine, PATTERNS_FULL, PATTERNS_MAX, Pattern, STREAMS_FULL};
+use super::{Engine, PATTERNS_FULL, STREAMS_FULL};
 use crate::event::{Item, Stream};
 use crate::feed::request::{Answer, Reply, Request, SessionKey, State, Target, Want};
 use crate::feed::symbols::SymbolState;
@@ -70,28 +70,20 @@ impl Engine {
                     answer.no_room = true;
                 }
             }
-            Target::Prefix(_) => {
+            Target::Prefix(prefix) => {
                 let lacks = |s: &&SymbolState| want.target.matches(&s.symbol.name) && !s.has(want.stream);
                 let lacking = self.symbols.iter().filter(lacks).count();
                 if self.streams + lacking > self.config.streams_max {
                     answer.full = Some(STREAMS_FULL);
                     return answer;
                 }
-                let is_held =
-                    self.patterns.iter().any(|p| p.target == want.target && p.stream == want.stream);
-                if !is_held && self.patterns.len() >= PATTERNS_MAX {
+                let is_full = self.patterns.len() >= self.config.patterns_max;
+                if is_full && !self.patterns.holds(prefix, want.stream) {
                     answer.full = Some(PATTERNS_FULL);
                     return answer;
                 }
                 self.streams += lacking;
-                let found = |p: &&mut Pattern| p.target == want.target && p.stream == want.stream;
-                match self.patterns.iter_mut().find(found) {
-                    Some(pattern) => pattern.shards |= bit,
-                    None => {
-                        let (target, stream) = (want.target.clone(), want.stream);
-                        self.patterns.push(Pattern { target, stream, shards: bit });
-                    }
-                }
+                self.patterns.add(prefix, want.stream, bit);
                 for id in 0..self.symbols.len() as u32 {
                     if want.target.matches(&self.symbols[id as usize].symbol.name) {
                         self.symbols[id as usize].stream(want.stream).prefix |= bit;
@@ -165,16 +157,18 @@ impl Engine {
                     }
                 }
             }
-            Target::Prefix(_) => {
-                let dropped = |p: &&mut Pattern| p.target == *target && p.stream == stream;
-                self.patterns.iter_mut().filter(dropped).for_each(|p| p.shards &= !bit);
-                self.patterns.retain(|p| p.shards != 0);
+            Target::Prefix(prefix) => {
+                self.patterns.remove(prefix, stream, bit);
+                // Most often it was the shard's only pattern of this stream.
+                let is_last = !self.patterns.listens(stream, bit);
                 for state in &mut self.symbols {
                     if target.matches(&state.symbol.name) {
                         let before = state.streams.len();
-                        let matching = self.patterns.iter().filter(|p| p.stream == stream);
-                        let prefix = matching.filter(|p| p.target.matches(&state.symbol.name));
-                        state.stream(stream).prefix = prefix.fold(0, |shards, p| shards | p.shards);
+                        let name = &state.symbol.name;
+                        let left = || self.patterns.matching(name).any(|(s, b)| s == stream && b & bit != 0);
+                        if is_last || !left() {
+                            state.stream(stream).prefix &= !bit;
+                        }
                         state.sweep();
                         self.streams = self.streams + state.streams.len() - before;
                     }
@@ -186,7 +180,7 @@ impl Engine {
     /// How many streams of a symbol that was not met yet somebody listens to.
     pub(super) fn awaited(&self, name: &str) -> usize {
         let mut streams: Vec<Stream> = self.unseen.get(name).into_iter().flatten().map(|(s, _)| *s).collect();
-        streams.extend(self.patterns.iter().filter(|p| p.target.matches(name)).map(|p| p.stream));
+        streams.extend(self.patterns.matching(name).map(|(stream, _)| stream));
         streams.sort_unstable();
         streams.dedup();
         streams.len()
