@@ -19,6 +19,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::event::{Batch, Item};
 use crate::latency::{Recorder, Stage};
+use crate::log_limit::{LogLimit, Verdict};
 use crate::stats::Board;
 use dead_letter::DeadLetters;
 use dispatch::Outlet;
@@ -32,9 +33,9 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaRespErr;
 use request::Mailbox;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tickgate_protocol::record::RecordDecoder;
 use tracker::{Change, Look, Tracker};
@@ -51,19 +52,25 @@ const HOUSEKEEPING_MS: u64 = 250;
 const CLIENT_EVENTS: usize = 16;
 /// Changes from the tracker that may wait: one look at a thousand partitions.
 const CHANGES: usize = 1_024;
+/// Errors of librdkafka that are logged within ten seconds; further ones are only counted.
+const CLIENT_LOGS_PER_10_S: u32 = 2;
 /// Unreadable records that are logged within ten seconds; further ones are only counted.
 const BAD_LOGS_PER_10_S: u32 = 10;
 
 /// What librdkafka tells beside records.
 struct Context {
     broker_errors: Arc<AtomicU64>,
+    logs: Mutex<LogLimit>,
 }
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        // Informational: the client reconnects by itself.
+        // Informational: the client reconnects by itself, and the tracker says when nobody answers.
         self.broker_errors.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(%error, reason, "kafka");
+        let mut limit = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Verdict::Write { left_out } = limit.admit(clock::mono_ms()) {
+            tracing::warn!(%error, reason, left_out, "Kafka client");
+        }
     }
 }
 
@@ -105,7 +112,8 @@ pub struct Prepared {
 /// When librdkafka refuses the configuration.
 pub fn prepare(config: &Config) -> KafkaResult<Prepared> {
     let broker_errors = Arc::new(AtomicU64::new(0));
-    let context = Context { broker_errors: broker_errors.clone() };
+    let logs = Mutex::new(LogLimit::new(CLIENT_LOGS_PER_10_S));
+    let context = Context { broker_errors: broker_errors.clone(), logs };
     let consumer: BaseConsumer<Context> = client_config(config).create_with_context(context)?;
     let consumer = Arc::new(consumer);
     let queue = RecordQueue::new(consumer.clone(), RECORDS_PER_TAKE)

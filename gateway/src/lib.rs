@@ -18,6 +18,7 @@ pub mod event;
 pub mod feed;
 pub mod latency;
 pub mod listener;
+pub mod log_limit;
 pub mod metrics;
 pub mod outbox;
 pub mod server;

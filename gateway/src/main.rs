@@ -43,12 +43,13 @@ fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         print!("{}", config.masked().to_toml());
         return Ok(ExitCode::SUCCESS);
     }
-    start_logs("info");
+    // What librdkafka says of broken connections is said in our own words, once.
+    start_logs("info,librdkafka=off,rdkafka=off");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let terms = ceiling::memory_ceiling(&config);
-    let topics: Vec<&str> = config.feeds.iter().map(|feed| feed.topic.as_str()).collect();
-    tracing::info!(brokers = %config.kafka.brokers, ?topics, "reading");
+    let topics = config.feeds.iter().map(|feed| feed.topic.as_str()).collect::<Vec<_>>().join(",");
+    tracing::info!(brokers = %config.kafka.brokers, topics, "reading");
     tracing::info!(bytes = ceiling::sum(&terms), "memory ceiling:\n{}", ceiling::table(&terms));
     let bound = server::bind(config)?;
     let (listen, admin) = (bound.listen_addr(), bound.admin_addr());

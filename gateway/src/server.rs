@@ -45,8 +45,7 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
     let listeners = listener::bind(config.listen, shards)
         .with_context(|| format!("cannot listen on {}: choose another with --listen", config.listen))?;
     let listen = listeners[0].local_addr()?;
-    let admin = Admin::bind(config.admin)
-        .with_context(|| format!("cannot listen on {}: choose another with --admin", config.admin))?;
+    let admin = Admin::bind(config.admin).context("choose another address with --admin")?;
     Ok(Bound { config: Arc::new(config), listeners, admin, listen })
 }
 

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::event::{Batch, Event, Item, Key, Stream};
 use crate::feed::request::{Mailbox, Request, SessionKey, Target};
 use crate::latency::{Recorder, Stage};
+use crate::log_limit::LogLimit;
 use crate::outbox::{Bounds, Offer, Spares};
 use crate::session::Session;
 use crate::stats::{Board, ShardTotals};
@@ -33,6 +34,9 @@ use tickgate_protocol::Position;
 use tickgate_protocol::event::{Gap, Tail};
 use timers::Timers;
 use tokio::sync::Notify;
+
+/// Disconnected slow clients that are logged within ten seconds; further ones are only counted.
+const SLOW_LOGS_PER_10_S: u32 = 5;
 
 /// What a shard shares with the rest of the gateway.
 #[derive(Clone)]
@@ -89,6 +93,7 @@ pub struct Shard {
     totals: ShardTotals,
     recorder: Recorder,
     is_draining: bool,
+    slow_logs: LogLimit,
 }
 
 impl Shard {
@@ -129,6 +134,7 @@ impl Shard {
             totals: ShardTotals::default(),
             recorder: Recorder::new(),
             is_draining: false,
+            slow_logs: LogLimit::new(SLOW_LOGS_PER_10_S),
         }
     }
 

@@ -93,10 +93,14 @@ fn print_config_shows_what_is_in_effect_without_secrets() {
     assert_eq!(table["feeds"][0]["topic"].as_str(), Some("t"));
     assert!(!printed.contains("hunter2"), "{printed}");
     assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
-    // What it prints can be loaded again.
+    // What it prints can be loaded again, with the secrets that it does not show.
     let again = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(again.path(), &printed).expect("written");
-    let output = tickgate(&["run", "--config", again.path().to_str().expect("a path"), "--print-config"]);
+    let again = again.path().to_str().expect("a path");
+    let output = tickgate(&["run", "--config", again, "--print-config"]);
+    assert_eq!(output.status.code(), Some(64), "{}", text(&output.stderr));
+    let secret = "kafka.properties.sasl.password=hunter2";
+    let output = tickgate(&["run", "--config", again, "--set", secret, "--print-config"]);
     assert_eq!(text(&output.stdout), printed);
 }
 

@@ -179,6 +179,10 @@ impl Request {
     /// # Errors
     /// [`BadRequest`] with a message for the client when the text is not a request.
     pub fn parse(text: &str) -> Result<Self, BadRequest> {
+        // An array would be read as the fields in their order.
+        if !text.trim_start().starts_with('{') {
+            return Err(BadRequest { id: None, message: "a request is a JSON object, {…}".to_owned() });
+        }
         let raw: RawRequest = serde_json::from_str(text).map_err(|error| BadRequest {
             id: Self::id_of(text),
             message: format!("not a request: {error}"),
@@ -252,7 +256,8 @@ impl RawSubscription {
         if channel_name.len() > CHANNEL_BYTES_MAX {
             return Err(CHANNELS.to_owned());
         }
-        let symbols = self.symbols.clone().ok_or("a subscription lacks its `symbols`")?;
+        let symbols = self.symbols.clone().filter(|symbols| !symbols.is_empty());
+        let symbols = symbols.ok_or("a subscription must name `symbols`")?;
         let options = self.options(&channel_name);
         Ok(Subscription { channel_name, symbols, options })
     }
@@ -285,8 +290,12 @@ impl RawSubscription {
                 )?;
         }
         if let Some(count) = whole("snapshot", self.snapshot).map_err(fault)? {
-            options.snapshot =
-                u32::try_from(count).map_err(|_| fault("`snapshot` is a number of trades".to_owned()))?;
+            options.snapshot = u32::try_from(count)
+                .ok()
+                .filter(|count| *count == 0 || channel == Channel::Trades)
+                .ok_or_else(|| {
+                    fault("`snapshot` is for trades: how many of the last ones to send".to_owned())
+                })?;
         }
         if let Some(from) = self.from {
             options.from = Some(from.check().map_err(fault)?);

@@ -2,7 +2,10 @@
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::value::{Kind, Value};
-use super::{Config, keys};
+use super::{Config, keys, render};
+use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 use std::collections::HashMap;
 
 /// Where each value came from, by path; what is absent is a default.
@@ -165,8 +168,30 @@ pub(super) fn relations(
             say(&format!("kafka.properties.{name}"), format!("is set by the gateway: {instead}"));
         }
     }
+    for (name, value) in &config.kafka.properties {
+        if !RESERVED_PROPERTIES.iter().any(|(reserved, _)| name == reserved) {
+            property(name, value)
+                .err()
+                .into_iter()
+                .for_each(|what| say(&format!("kafka.properties.{name}"), what));
+        }
+    }
     feeds(config, &usable, &mut say);
     errors
+}
+
+/// What librdkafka says of a property. Its own words can repeat the value, which may be a secret under a mistyped name.
+fn property(name: &str, value: &str) -> Result<(), String> {
+    if render::is_secret(name) && value == render::MASK {
+        return Err("is masked, as in a configuration that was shown: set the secret itself".to_owned());
+    }
+    match ClientConfig::new().set(name, value).create_native_config() {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+            Err("is no property of librdkafka".to_owned())
+        }
+        Err(_) => Err("is not set to a value that librdkafka takes for it".to_owned()),
+    }
 }
 
 fn feeds(config: &Config, usable: &impl Fn(&str) -> bool, say: &mut impl FnMut(&str, String)) {
@@ -182,6 +207,9 @@ fn feeds(config: &Config, usable: &impl Fn(&str) -> bool, say: &mut impl FnMut(&
     let mut symbols = 0;
     for (index, feed) in config.feeds.iter().enumerate() {
         let before = &config.feeds[..index];
+        if !usable(&format!("feeds[{index}].topic")) || !usable(&format!("feeds[{index}].name")) {
+            continue;
+        }
         if let Some(first) = before.iter().position(|other| other.topic == feed.topic) {
             say(
                 &format!("feeds[{index}].topic"),

@@ -281,10 +281,11 @@ impl Loader {
 
     /// A value that came as text.
     fn loose(&mut self, origin: &Origin, path: &str, value: &str) {
-        if let Some(property) = path.strip_prefix("kafka.properties.").filter(|property| !property.is_empty())
-        {
+        // In a file the name stands in quotes, for its dots.
+        let property = path.strip_prefix("kafka.properties.").map(|property| property.trim_matches('"'));
+        if let Some(property) = property.filter(|property| !property.is_empty()) {
             self.config.kafka.properties.insert(property.to_owned(), value.to_owned());
-            self.origins.insert(path.to_owned(), origin.clone());
+            self.origins.insert(format!("{PROPERTIES}.{property}"), origin.clone());
             return;
         }
         let key = keys::find(path);

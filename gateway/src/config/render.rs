@@ -6,12 +6,18 @@ use super::{Config, FeedConfig};
 use std::fmt::Write as _;
 
 /// What stands for a secret.
-const MASK: &str = "********";
+pub(super) const MASK: &str = "********";
 /// Parts of a property's name that speak of a secret.
 const SECRET_PARTS: [&str; 9] =
     ["password", "passwd", "secret", "token", "key", "credential", "jaas", "oauthbearer.config", ".pem"];
 /// Columns of a comment.
 const WIDTH: usize = 110;
+
+/// Whether the value of a librdkafka property is not to be shown.
+pub(super) fn is_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    SECRET_PARTS.iter().any(|part| name.contains(part))
+}
 
 impl Config {
     /// A copy in which secrets are masked, to be shown.
@@ -19,8 +25,7 @@ impl Config {
     pub fn masked(&self) -> Self {
         let mut masked = self.clone();
         for (name, value) in &mut masked.kafka.properties {
-            let name = name.to_lowercase();
-            if SECRET_PARTS.iter().any(|part| name.contains(part)) {
+            if is_secret(name) {
                 MASK.clone_into(value);
             }
         }

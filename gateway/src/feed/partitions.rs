@@ -7,7 +7,7 @@ use crate::config::FeedConfig;
 use crate::stats::{FeedTotals, PartitionTotals};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use tickgate_protocol::Position;
 use tickgate_protocol::control::{FeedState, FeedStatus};
@@ -89,16 +89,13 @@ impl Partitions {
     ) -> Option<Position> {
         match *change {
             Change::Broker(is_up) => {
-                if is_up != self.is_broker_up {
-                    tracing::info!(is_up, "kafka");
-                }
                 self.is_broker_up = is_up;
                 None
             }
             Change::Found(feed, count) => {
                 let topic = &mut self.topics[feed];
                 if topic.count != count || topic.missing.is_some() {
-                    tracing::info!(topic = %topic.topic, partitions = count, "topic");
+                    tracing::info!(topic = %topic.topic, partitions = count, "topic found");
                 }
                 topic.count = count;
                 topic.missing = None;
@@ -107,7 +104,8 @@ impl Partitions {
             Change::Missing(feed, error) => {
                 let topic = &mut self.topics[feed];
                 if topic.missing != Some(error) {
-                    tracing::warn!(topic = %topic.topic, ?error, "topic");
+                    let reason = RDKafkaErrorCode::from(error);
+                    tracing::warn!(topic = %topic.topic, %reason, "topic cannot be read: waiting for it");
                 }
                 topic.missing = Some(error);
                 // Nothing is read from it until it was looked at again: it may come back as another topic of that name.

@@ -10,6 +10,7 @@
 use super::Context;
 use crate::config::{FeedConfig, KafkaConfig};
 use crate::feed::native;
+use crate::log_limit::{LogLimit, Verdict};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::types::RDKafkaRespErr;
@@ -108,6 +109,9 @@ pub struct Tracker {
     started_ms: i64,
     /// Offsets that were asked to be looked for, by feed and partition.
     looks: BTreeMap<(usize, u32), u64>,
+    /// Whether a broker answered the last look; `None` before the first.
+    is_answered: Option<bool>,
+    silence: LogLimit,
 }
 
 impl Tracker {
@@ -122,7 +126,22 @@ impl Tracker {
     ) -> Self {
         let topics = feeds.iter().map(|_| Topic::default()).collect();
         let started_ms = crate::clock::wall_ns() / 1_000_000;
-        Self { consumer, reading, kafka, feeds, topics, changes, wake, started_ms, looks: BTreeMap::new() }
+        let looks = BTreeMap::new();
+        let silence = LogLimit::new(1);
+        let is_answered = None;
+        Self {
+            consumer,
+            reading,
+            kafka,
+            feeds,
+            topics,
+            changes,
+            wake,
+            started_ms,
+            looks,
+            is_answered,
+            silence,
+        }
     }
 
     /// Looks again and again, at once when asked to, until the asking side is gone.
@@ -156,7 +175,11 @@ impl Tracker {
             match self.look_at(feed) {
                 Ok(is_known) => is_whole &= is_known,
                 Err(error) => {
-                    tracing::debug!(%error, topic = %self.feeds[feed].topic, "no answer");
+                    self.is_answered = Some(false);
+                    if let Verdict::Write { .. } = self.silence.admit(crate::clock::mono_ms()) {
+                        let brokers = &self.kafka.brokers;
+                        tracing::warn!(%brokers, reason = %error, "no Kafka broker answers: trying again");
+                    }
                     self.tell(Change::Broker(false));
                     return false;
                 }
@@ -169,6 +192,9 @@ impl Tracker {
     fn look_at(&mut self, feed: usize) -> KafkaResult<bool> {
         let name = self.feeds[feed].topic.clone();
         let metadata = self.consumer.fetch_metadata(Some(&name), Duration::from_millis(ANSWER_MS))?;
+        if self.is_answered.replace(true) != Some(true) {
+            tracing::info!(brokers = %self.kafka.brokers, "Kafka answers");
+        }
         self.tell(Change::Broker(true));
         let missing = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
         let Some(found) = metadata.topics().iter().find(|topic| topic.name() == name) else {

@@ -5,6 +5,7 @@ use super::{Shard, now_us, timers::Due};
 use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Request as Ask, SessionKey, Target};
+use crate::log_limit::Verdict;
 use crate::session::subs::{Ended, Sub};
 use crate::session::throttle::Bucket;
 use crate::session::{Life, PendingSubscribe, want};
@@ -393,18 +394,22 @@ impl Shard {
         let cursor = self.cursor_of(key.slot);
         let Some(session) = self.open_session(key) else { return };
         let delay_ms = session.outbox.delay_us(now_us()) / 1000;
+        let queued_bytes = session.outbox.queued_bytes();
+        let (name, peer) = (session.name.clone(), session.peer);
         let error = Control::Error {
             id: None,
             code: Code::SlowConsumer,
             number: Code::SlowConsumer.number(),
             message: format!(
-                "{} bytes and {delay_ms} ms behind: read faster, or subscribe with `on_slow`, `conflate_ms` or fewer symbols",
-                session.outbox.queued_bytes(),
+                "{queued_bytes} bytes and {delay_ms} ms behind: read faster, or subscribe with `on_slow`, `conflate_ms` or fewer symbols"
             ),
             fatal: true,
             retry_after_ms: None,
             cursor: Some(cursor.to_string()),
         };
+        if let Verdict::Write { left_out } = self.slow_logs.admit(clock::mono_ms()) {
+            tracing::warn!(session = %name, %peer, queued_bytes, delay_ms, left_out, "slow client disconnected");
+        }
         let words = Some(error.to_json().into_bytes());
         let (number, name) = (Code::SlowConsumer.number(), Code::SlowConsumer.name());
         self.close_session(key, number, name, words, CloseReason::SlowConsumer);

@@ -45,12 +45,13 @@ fn faults_stay_with_their_subscription() {
             {"channel":"quotes","symbols":["A"],"depth":5},
             {"channel":"quotes","symbols":["A"],"conflate_ms":2000},
             {"channel":"quotes","symbols":["A"],"from":{}},
+            {"channel":"quotes","symbols":["A"],"snapshot":1},
             {"channel":"quotes","symbols":["A"]}]}"#,
     );
     let codes: Vec<_> = all.iter().map(|s| s.options.as_ref().err().map(|f| f.code)).collect();
     assert_eq!(codes[0], Some(Code::UnknownChannel));
-    assert!(codes[1..7].iter().all(|c| *c == Some(Code::BadRequest)), "{codes:?}");
-    assert_eq!(codes[7], None);
+    assert!(codes[1..8].iter().all(|c| *c == Some(Code::BadRequest)), "{codes:?}");
+    assert_eq!(codes[8], None);
 }
 
 #[test]
@@ -58,6 +59,11 @@ fn a_bad_request_still_names_its_id() {
     for (text, id) in [
         ("", None),
         ("[]", None),
+        (r#"["ping"]"#, None),
+        (
+            r#"{"id":3,"op":"subscribe","subscriptions":[{"channel":"trades","symbols":[]}]}"#,
+            Some(Id::Number(3)),
+        ),
         (r#"{"id":3}"#, Some(Id::Number(3))),
         (r#"{"id":3,"op":"fly"}"#, Some(Id::Number(3))),
         (r#"{"id":3,"op":"subscribe"}"#, Some(Id::Number(3))),

@@ -88,6 +88,7 @@ impl Loader {
             } else {
                 format!("{prefix}.{}", name.get_ref())
             };
+            self.origins.insert(format!("{PROPERTIES}.{full}"), lines.origin(name.span().start));
             let text = match raw(value.get_ref()) {
                 Raw::Text(text) => text,
                 Raw::Integer(number) => number.to_string(),
@@ -144,16 +145,12 @@ impl Loader {
                 named |= key.path == "name";
                 match key.kind.convert(raw(value.get_ref())) {
                     Ok(value) => (key.set)(&mut feed, value),
-                    Err(what) => {
-                        self.error(&origin, &path, what);
-                        self.failed.insert("feeds".to_owned());
-                    }
+                    Err(what) => self.error(&origin, &path, what),
                 }
             }
             if !topic {
                 let origin = lines.origin(entry.span().start);
-                self.error(&origin, &format!("feeds[{index}]"), "must have a `topic`");
-                self.failed.insert("feeds".to_owned());
+                self.error(&origin, &format!("feeds[{index}].topic"), "is missing: a feed reads one");
             }
             if !named {
                 feed.name.clone_from(&feed.topic);
