@@ -2,33 +2,15 @@
 
 mod harness;
 
-use harness::{Gateway, Kafka, Records, quote, take_events, trade, until};
+use harness::world::World;
+use harness::{Kafka, quote, take_events, trade, until};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-use tickgate_gateway::config::Config;
 use tickgate_load::tally::Tally;
 use tickgate_load::verify::{Asked, SessionVerifier};
 use tickgate_load::{Client, Incoming};
 use tickgate_protocol::control::{Control, FeedState, FeedStatus};
 use tickgate_protocol::{Position, cursor};
-
-struct World {
-    kafka: Kafka,
-    records: Records,
-    gateway: Gateway,
-}
-
-impl World {
-    async fn new(partitions: i32, change: impl FnOnce(&mut Config)) -> Self {
-        let kafka = Kafka::embedded();
-        let topic = kafka.topic(partitions).await;
-        let records = kafka.producer(&topic);
-        let mut config = kafka.config(&topic);
-        change(&mut config);
-        let gateway = Gateway::start(config).await;
-        Self { kafka, records, gateway }
-    }
-}
 
 struct Beat {
     cursor: Vec<Position>,

@@ -2,7 +2,8 @@
 
 mod harness;
 
-use harness::{Gateway, Kafka, Records, quote, take_events, trade, until};
+use harness::world::World;
+use harness::{Records, quote, take_events, trade};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -11,7 +12,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tickgate_gateway::config::Config;
 use tickgate_load::book::BookKeeper;
 use tickgate_load::tally::Tally;
 use tickgate_load::verify::{Asked, SessionVerifier};
@@ -20,29 +20,6 @@ use tickgate_protocol::{Decimal, Depth};
 
 /// Change it to try other markets; a failure names it.
 const SEED: u64 = 20_240_808;
-
-struct World {
-    kafka: Kafka,
-    topic: String,
-    records: Records,
-    gateway: Gateway,
-}
-
-impl World {
-    async fn new(partitions: i32, change: impl FnOnce(&mut Config)) -> Self {
-        let kafka = Kafka::embedded();
-        let topic = kafka.topic(partitions).await;
-        let records = kafka.producer(&topic);
-        let mut config = kafka.config(&topic);
-        change(&mut config);
-        let gateway = Gateway::start(config).await;
-        Self { kafka, topic, records, gateway }
-    }
-
-    async fn has_read(&self, records: u64) {
-        until("every record was read", || self.gateway.running().board().feed().records >= records).await;
-    }
-}
 
 #[tokio::test]
 async fn trades_have_a_snapshot_of_as_many_as_asked_for() {
@@ -354,9 +331,5 @@ async fn snapshots_and_updates_join_under_load() {
         assert_eq!((tally.duplicates, tally.unverified, tally.gaps), (0, 0, 0), "{what}");
         assert!(tally.in_order > 50 && tally.snapshots > 50, "it was a test of something: {what}");
     }
-    until("the books close", || {
-        let (offered, sent, conflated, dropped, held) = world.gateway.books();
-        held == 0 && offered == sent + conflated + dropped
-    })
-    .await;
+    world.books_close().await;
 }

@@ -5,8 +5,10 @@
 //! waited for is polled, with a bound.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod process;
 pub mod session;
 pub mod topics;
+pub mod world;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;

@@ -18,8 +18,8 @@
 //! The files are sent as fast as the slowest healthy client reads: an open loop at full speed only measures which of
 //! producer, gateway and two hundred clients on the same two cores gives in first.
 
+use crate::harness::process::Process;
 use crate::harness::{Kafka, until};
-use crate::process::Process;
 use crate::reader::{MARK, Reader, units};
 use crate::{data, decimal, ticks};
 use serde_json::{Value, json};

@@ -10,7 +10,6 @@ mod harness;
 mod captures;
 mod crypto;
 mod equities;
-mod process;
 mod reader;
 
 use std::path::PathBuf;

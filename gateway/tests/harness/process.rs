@@ -1,15 +1,21 @@
 //! A gateway in a process of its own, as an operator runs it.
 
-use crate::harness::{Kafka, SOON};
+use super::{Kafka, SOON, next_control};
+use serde_json::json;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tickgate_load::{Client, ClientOptions};
+use tickgate_protocol::control::Control;
 
 pub struct Process {
     child: Child,
     log: Arc<Mutex<String>>,
+    logging: Option<JoinHandle<()>>,
+    /// Where clients connect to.
     pub url: String,
     admin: String,
 }
@@ -17,41 +23,56 @@ pub struct Process {
 impl Process {
     /// Starts one that reads `topic` and waits until it is ready.
     pub fn start(kafka: &Kafka, topic: &str, settings: &[&str]) -> Self {
+        Self::start_logging(kafka, topic, settings, "info")
+    }
+
+    /// Starts one that logs at this level.
+    pub fn start_logging(kafka: &Kafka, topic: &str, settings: &[&str], level: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tickgate"))
             .args(["run", "--brokers", &kafka.address(), "--topic", topic])
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "shards=2"])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
-            .env("TICKGATE_LOG", "info")
+            .env("TICKGATE_LOG", level)
             .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
         let log: Arc<Mutex<String>> = Arc::default();
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
         let filled = log.clone();
-        std::thread::spawn(move || {
+        let logging = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let mut log = filled.lock().expect("no panic");
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        let mut process = Self { child, log, url: String::new(), admin: String::new() };
+        let mut process =
+            Self { child, log, logging: Some(logging), url: String::new(), admin: String::new() };
         process.url = format!("ws://{}/v1/stream", process.logged("ws://", "/v1/stream"));
         process.admin = process.logged("admin: http://", "/");
-        let deadline = Instant::now() + SOON;
-        while !process.get("/readyz").starts_with("HTTP/1.1 200") {
-            assert!(Instant::now() < deadline, "not ready: {}", process.log.lock().expect("no panic"));
-            // tidy: allow(sleep) it only paces the polling, which has a bound
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        process.until_ready("200");
         process
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no panic").clone()
+    }
+
+    /// All that it ever logged, once it has ended.
+    pub fn whole_log(&mut self) -> String {
+        self.ended();
+        if let Some(logging) = self.logging.take() {
+            logging.join().expect("no panic");
+        }
+        self.log()
     }
 
     /// What stands in the log between `from` and the next `to`.
     pub fn logged(&self, from: &str, to: &str) -> String {
         let deadline = Instant::now() + SOON;
         loop {
-            let log = self.log.lock().expect("no panic").clone();
+            let log = self.log();
             let rest = log.find(from).map(|at| &log[at + from.len()..]);
             if let Some((found, _)) = rest.and_then(|rest| rest.split_once(to)) {
                 return found.to_owned();
@@ -62,13 +83,24 @@ impl Process {
         }
     }
 
-    fn get(&self, path: &str) -> String {
+    /// What the admin listener answers, head and all; nothing when it is gone.
+    pub fn get(&self, path: &str) -> String {
         let mut answer = String::new();
         if let Ok(mut socket) = TcpStream::connect(&self.admin) {
             let _ = write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
             let _ = socket.read_to_string(&mut answer);
         }
         answer
+    }
+
+    /// Waits until `/readyz` answers with this status.
+    pub fn until_ready(&self, status: &str) {
+        let deadline = Instant::now() + SOON;
+        while self.get("/readyz").split(' ').nth(1) != Some(status) {
+            assert!(Instant::now() < deadline, "never {status}: {}", self.log());
+            // tidy: allow(sleep) it only paces the polling, which has a bound
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// A metric, summed over its labels; with `label` only those that have it.
@@ -86,6 +118,33 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kilobytes << 10
+    }
+
+    /// A client that has read its `hello` and gets no heartbeats.
+    pub async fn client(&self) -> Client {
+        let mut client = Client::connect(&self.url, &ClientOptions::default()).await.expect("a session");
+        client.request(json!({"op": "set", "heartbeat_ms": 0})).await.expect("an ack");
+        assert!(matches!(next_control(&mut client).await, Control::Hello { .. }));
+        client
+    }
+
+    /// Sends the signal of this name, without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Waits for its end.
+    pub fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a status") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it runs on: {}", self.log());
+            // tidy: allow(sleep) it only paces the polling, which has a bound
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
