@@ -10,6 +10,7 @@ mod harness;
 mod captures;
 mod crypto;
 mod equities;
+mod full_speed;
 mod reader;
 
 use std::path::PathBuf;

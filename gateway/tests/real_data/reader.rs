@@ -4,17 +4,20 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tickgate_load::book::BookKeeper;
+use tickgate_load::scan::Scanned;
 use tickgate_load::tally::Tally;
 use tickgate_load::verify::{Asked, SessionVerifier};
 use tickgate_load::{Client, ClientOptions, Incoming};
 use tickgate_protocol::control::Control;
 use tickgate_protocol::event::EventView;
-use tickgate_protocol::{Channel, Decimal, Depth};
+use tickgate_protocol::{Channel, Decimal, Depth, Position};
 
 /// Longest silence of a session that is not at its end.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Longest wait for the rest of a market that has ended, whatever else comes meanwhile.
+const REST: Duration = Duration::from_secs(120);
 
 /// What a client knows of one symbol.
 #[derive(Default)]
@@ -30,11 +33,25 @@ pub struct Market {
     pub last_id: Option<u64>,
     /// Whether each trade's id was the one after the last.
     pub ids_jump: bool,
+    /// Trades that gaps say are missing.
+    pub trades_lost: u64,
     pub quotes: u64,
+    /// Bid and ask.
+    pub last_quote: Option<(Decimal, Decimal)>,
     pub crossed: u64,
     pub locked: u64,
     pub book: Option<BookKeeper>,
     pub largest_book_levels: usize,
+}
+
+/// Trades or quotes of one symbol, counted without being read.
+pub struct Counted {
+    pub channel: Channel,
+    pub symbol: String,
+    /// Updates that the events stand for.
+    pub updates: u64,
+    /// The position of the newest.
+    pub last: Option<Position>,
 }
 
 /// A session with everything that it was told.
@@ -43,6 +60,7 @@ pub struct Reader {
     verifier: SessionVerifier,
     pub tally: Tally,
     pub markets: BTreeMap<String, Market>,
+    pub counted: Vec<Counted>,
     /// Symbols whose `closed` was read: they end.
     pub ended: u64,
     pub close_code: Option<Option<u16>>,
@@ -64,6 +82,7 @@ impl Reader {
             verifier: SessionVerifier::default(),
             tally: Tally::default(),
             markets: BTreeMap::new(),
+            counted: Vec::new(),
             ended: 0,
             close_code: None,
             reads,
@@ -88,6 +107,21 @@ impl Reader {
         self
     }
 
+    /// Reads until so many events are accounted for: sent, merged into a newer state, or counted by a gap; or until the
+    /// session has ended.
+    pub async fn until_accounted_for(mut self, total: u64) -> Self {
+        let deadline = Instant::now() + REST;
+        while self.accounted_for() < total && self.close_code.is_none() {
+            assert!(Instant::now() < deadline, "{} of {total}: {:?}", self.accounted_for(), self.tally);
+            self.step().await;
+        }
+        self
+    }
+
+    pub fn accounted_for(&self) -> u64 {
+        self.counted.iter().map(|counted| counted.updates).sum::<u64>() + self.tally.gap_events
+    }
+
     async fn step(&mut self) -> Option<Control> {
         let Some(incoming) = self.client.next_within(SILENCE).await else {
             panic!("nothing for {SILENCE:?}: {:?}", self.tally)
@@ -101,14 +135,15 @@ impl Reader {
                 self.verifier.message(frame.as_bytes(), frame.received_ns, &mut self.tally, |_, _| ())
             }
             Incoming::Events(frame) => {
-                let Self { verifier, tally, ended, mark, .. } = self;
+                let Self { verifier, tally, ended, mark, counted, .. } = self;
                 verifier.message(frame.as_bytes(), frame.received_ns, tally, |event, _| {
                     match event.channel {
                         Some(Channel::Status) if event.symbol == MARK => {
                             mark.fetch_add(u64::from(event.merged), Ordering::Relaxed);
                         }
                         Some(Channel::Status) => *ended += 1,
-                        _ => {}
+                        Some(channel) => count(counted, channel, event),
+                        None => {}
                     }
                 });
                 if self.reads {
@@ -122,18 +157,22 @@ impl Reader {
     }
 
     fn event(&mut self, event: &EventView<'_>) {
-        if event.is_gap() || &*event.kind == "status" {
-            return;
-        }
+        let lost = match (event.is_gap(), event.channel()) {
+            (true, Some(Channel::Trades)) => event.count.unwrap_or(0),
+            (true, _) | (_, Some(Channel::Status)) => return,
+            (false, _) => 0,
+        };
         if !self.markets.contains_key(&*event.symbol) {
             self.markets.insert(event.symbol.to_string(), Market::default());
         }
         let market = self.markets.get_mut(&*event.symbol).expect("it was just inserted");
         match &*event.kind {
+            "gap" => market.trades_lost += lost,
             "trade" => market.trade(event),
             "quote" => {
                 let (bid, ask) = (event.bid_price.expect("a bid"), event.ask_price.expect("an ask"));
                 market.quotes += 1;
+                market.last_quote = Some((bid, ask));
                 market.crossed += u64::from(bid > ask);
                 market.locked += u64::from(bid == ask);
             }
@@ -161,6 +200,16 @@ impl Reader {
         ];
         assert_eq!(faults, [0; 7], "{tally:?}");
     }
+}
+
+fn count(all: &mut Vec<Counted>, channel: Channel, event: &Scanned<'_>) {
+    let found = all.iter().position(|c| c.channel == channel && c.symbol == event.symbol);
+    let at = found.unwrap_or_else(|| {
+        all.push(Counted { channel, symbol: event.symbol.to_owned(), updates: 0, last: None });
+        all.len() - 1
+    });
+    all[at].updates += u64::from(event.merged);
+    all[at].last = event.seq;
 }
 
 impl Market {
