@@ -2,7 +2,7 @@
 
 use crate::harness::{Gateway, Kafka};
 use crate::reader::{Reader, end};
-use crate::{data, decimal, ticks};
+use crate::{alone, data, decimal, roomy, ticks};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,16 +16,10 @@ use tickgate_sim::replay::Format;
 /// Sends whole files and gives what one client made of them. Its queue has room for all of it, so that it loses
 /// nothing however fast the files are sent.
 async fn replayed(files: &[PathBuf], format: Format, speed: Speed) -> Reader {
+    let _alone = alone().await;
     let kafka = Kafka::embedded();
     let topic = kafka.topic(2).await;
-    let mut config = kafka.config(&topic);
-    config.outbox.bytes_max = 128 << 20;
-    config.outbox.total_bytes_max = 256 << 20;
-    config.outbox.entries_max = 1_000_000;
-    config.outbox.age_max_ms = 60_000;
-    config.session.inbox_bytes_max = 128 << 20;
-    config.session.inbox_batches = 10_000;
-    let gateway = Gateway::start(config).await;
+    let gateway = Gateway::start(roomy(&kafka, &topic)).await;
     let all = ["trades", "quotes", "book", "status"].map(|c| json!({"channel": c, "symbols": ["*"]}));
     let reader = Reader::open(gateway.url(), &ClientOptions::default(), &all, true).await;
 

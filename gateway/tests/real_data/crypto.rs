@@ -3,7 +3,7 @@
 use crate::harness::{Gateway, Kafka};
 use crate::kafkas;
 use crate::reader::{Reader, end, units};
-use crate::{data, decimal, ticks};
+use crate::{alone, data, decimal, roomy, ticks};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -47,8 +47,9 @@ async fn captures_at_ten_times_their_speed_arrive_whole_at_two_gateways(kafka: K
     let files = ["btcusdt_20240808.gz", "ethusdt_20240808.gz"]
         .map(|file| data(&format!("binance-usdm-futures/{file}")));
     let Some(files) = files.into_iter().collect::<Option<Vec<_>>>() else { return };
+    let _alone = alone().await;
     let topic = kafka.topic(4).await;
-    let gateways = [Gateway::start(kafka.config(&topic)).await, Gateway::start(kafka.config(&topic)).await];
+    let gateways = [Gateway::start(roomy(&kafka, &topic)).await, Gateway::start(roomy(&kafka, &topic)).await];
     let mut readers = Vec::new();
     for gateway in &gateways {
         let symbols = FACTS.map(|facts| facts.symbol);

@@ -21,7 +21,7 @@
 use crate::harness::process::Process;
 use crate::harness::{Kafka, until};
 use crate::reader::{MARK, Market, Reader, units};
-use crate::{data, decimal, ticks};
+use crate::{alone, data, decimal, ticks};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -145,6 +145,7 @@ pub async fn books_close(gateway: &Process) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_day_of_stocks_at_the_pace_of_the_slowest_reaches_every_healthy_client_whole() {
     let Some(day) = day() else { return };
+    let _alone = alone().await;
     let kafka = Kafka::embedded();
     let topic = kafka.topic(4).await;
     // Nobody is cut for standing still this long, so that what cuts the stalled is their policy alone.

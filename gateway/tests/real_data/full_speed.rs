@@ -5,10 +5,11 @@
 //!
 //! | clients | subscription | whatever happens |
 //! |---:|---|---|
-//! | 60 | quotes of BAC and IBM | each update was sent or merged into a newer one, and the last state is the day's |
-//! | 40 | quotes of AIG | the same |
-//! | 20 | quotes of all | the same |
-//! | 20 | quotes of all, one in 250 ms | the same |
+//! | 60 | quotes of IBM | each update was sent or merged into a newer one, and the last state is the day's |
+//! | 40 | quotes of BAC and IBM | the same |
+//! | 15 | quotes of AIG | the same |
+//! | 10 | quotes of all | the same |
+//! | 15 | quotes of all, one in 250 ms | the same |
 //! | 40 | trades of AIG and IBM, `skip` | each trade was sent or is in the count of a gap |
 //! | 9 | trades of BAC, `skip` | the same |
 //! | 5 | trades of SPY, `skip` | the same |
@@ -21,16 +22,16 @@
 //! that does not get its turn for a queue's worth of trades is slow, as far as the gateway can know: gaps of trades may
 //! say `slow_consumer` for the healthy ones too. They hold `skip`, under which nobody is ended.
 
-use crate::decimal;
 use crate::equities::{FACTS, Facts, SYMBOLS, TICKS, TRADES, books_close, day};
 use crate::harness::process::Process;
 use crate::harness::{Kafka, until};
 use crate::reader::Reader;
+use crate::{alone, decimal};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tickgate_broker::{Broker, BrokerConfig};
 use tickgate_load::ClientOptions;
 use tickgate_protocol::{Channel, Position};
@@ -42,15 +43,16 @@ const READING: usize = 2;
 const QUOTES: u64 = TICKS - TRADES;
 
 /// How many clients have these subscriptions.
-fn healthy() -> [(usize, Value); 8] {
+fn healthy() -> [(usize, Value); 9] {
     let quotes = |symbols: &[&str]| json!({"channel": "quotes", "symbols": symbols});
     let trades = |symbols: &[&str]| json!({"channel": "trades", "symbols": symbols, "on_slow": "skip"});
     let some = json!({"channel": "quotes", "symbols": ["AIG", "BAC", "IBM"], "conflate_ms": 250});
     [
-        (60, json!([quotes(&["BAC", "IBM"])])),
-        (40, json!([quotes(&["AIG"])])),
-        (20, json!([quotes(&["AIG", "BAC", "IBM"])])),
-        (20, json!([some])),
+        (60, json!([quotes(&["IBM"])])),
+        (40, json!([quotes(&["BAC", "IBM"])])),
+        (15, json!([quotes(&["AIG"])])),
+        (10, json!([quotes(&["AIG", "BAC", "IBM"])])),
+        (15, json!([some])),
         (40, json!([trades(&["AIG", "IBM"])])),
         (9, json!([trades(&["BAC"])])),
         (5, json!([trades(&["SPY"])])),
@@ -114,6 +116,7 @@ fn is_accounted_for(reader: &Reader, asked: &[Value], lasts: &mut BTreeMap<&str,
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_day_of_stocks_at_full_speed_is_accounted_for_whoever_falls_behind() {
     let Some(day) = day() else { return };
+    let _alone = alone().await;
     // Room for the day: what the gateway has not read yet must not be taken away by retention.
     let broker = BrokerConfig { partition_bytes_max: 1 << 30, ..BrokerConfig::default() };
     let kafka = Kafka::Embedded(Broker::start(broker).expect("a free port"));
@@ -154,6 +157,9 @@ async fn a_day_of_stocks_at_full_speed_is_accounted_for_whoever_falls_behind() {
     let started = Instant::now();
     let mut config = ProducerConfig::new(kafka.address(), &topic);
     config.speed = Speed::Max;
+    // However long a busy machine lets it wait: a record that is given up in the producer was never the gateway's.
+    config.properties.push(("message.timeout.ms".to_owned(), "600000".to_owned()));
+    config.flush_timeout = Duration::from_secs(600);
     let producing = tokio::task::spawn_blocking(move || {
         produce(day, &config, &Arc::new(Progress::default()), &AtomicBool::new(false))
     });

@@ -13,10 +13,31 @@ mod equities;
 mod full_speed;
 mod reader;
 
+use harness::Kafka;
 use std::path::PathBuf;
+use tickgate_gateway::config::Config;
 use tickgate_protocol::Decimal;
 use tickgate_sim::TimedTick;
 use tickgate_sim::replay::{self, Format, ReplayError};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Held by one test at a time: each keeps all cores busy, and what one measures is not how the others crowd it out.
+async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
+}
+
+/// A gateway whose queues have room for all of a recording, so that a client loses nothing however late it reads.
+fn roomy(kafka: &Kafka, topic: &str) -> Config {
+    let mut config = kafka.config(topic);
+    config.outbox.bytes_max = 128 << 20;
+    config.outbox.total_bytes_max = 256 << 20;
+    config.outbox.entries_max = 1_000_000;
+    config.outbox.age_max_ms = 60_000;
+    config.session.inbox_bytes_max = 128 << 20;
+    config.session.inbox_batches = 10_000;
+    config
+}
 
 /// The recording `file`, if the recordings are there.
 fn data(file: &str) -> Option<PathBuf> {

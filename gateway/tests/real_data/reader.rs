@@ -17,7 +17,7 @@ use tickgate_protocol::{Channel, Decimal, Depth, Position};
 /// Longest silence of a session that is not at its end.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Longest wait for the rest of a market that has ended, whatever else comes meanwhile.
-const REST: Duration = Duration::from_secs(120);
+const REST: Duration = Duration::from_secs(600);
 
 /// What a client knows of one symbol.
 #[derive(Default)]
