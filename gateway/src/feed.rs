@@ -261,27 +261,11 @@ impl Reader {
         dead_letters: Option<DeadLetters>,
     ) -> Self {
         let Parts { config, board, mailboxes, inboxes } = parts;
-        let all_listed = config.feeds.iter().all(|feed| !feed.symbols.is_empty());
-        let allowed = all_listed
-            .then(|| config.feeds.iter().flat_map(|f| &f.symbols).map(|s| s.as_str().into()).collect());
-        let engine_config = EngineConfig {
-            record_bytes_max: config.kafka.record_bytes_max,
-            symbols_max: config.kafka.symbols_max,
-            book_levels_max: config.kafka.book_levels_max,
-            book_levels_total_max: config.kafka.book_levels_total_max,
-            snapshots_bytes_max: config.kafka.snapshots_bytes_max,
-            streams_max: config.limits.streams_max,
-            answer_bytes_max: config.session.inbox_bytes_max,
-            trades_kept: config.kafka.trades_kept,
-            unseen_symbols_max: config.limits.unseen_symbols_max,
-            patterns_max: config.limits.patterns_max,
-            allowed,
-        };
         Self {
             consumer: prepared.consumer,
             queue: prepared.queue,
             broker_errors: prepared.broker_errors,
-            engine: Engine::new(engine_config, inboxes.len()),
+            engine: Engine::new(EngineConfig::of(&config), inboxes.len()),
             decoder: RecordDecoder::new(config.kafka.record_bytes_max),
             partitions: Partitions::new(&config.feeds, clock::mono_ms()),
             outlets: inboxes

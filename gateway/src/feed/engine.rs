@@ -7,6 +7,7 @@ mod requests;
 
 use super::patterns::Patterns;
 use super::symbols::{Cache, Kept, StreamState, SymbolState, encode};
+use crate::config::Config;
 use crate::event::{Event, Item, Key, Stream, Symbol};
 use crate::stats::{DiscardReason, FeedTotals};
 use rustc_hash::FxHashMap;
@@ -43,6 +44,28 @@ pub struct EngineConfig {
     pub patterns_max: usize,
     /// The symbols that may be asked for; `None` for any.
     pub allowed: Option<std::collections::HashSet<Box<str>>>,
+}
+
+impl EngineConfig {
+    /// What of a gateway's configuration an engine needs.
+    pub fn of(config: &Config) -> Self {
+        let Config { kafka, limits, session, feeds, .. } = config;
+        let all_listed = feeds.iter().all(|feed| !feed.symbols.is_empty());
+        let listed = || feeds.iter().flat_map(|feed| &feed.symbols).map(|symbol| symbol.as_str().into());
+        Self {
+            record_bytes_max: kafka.record_bytes_max,
+            symbols_max: kafka.symbols_max,
+            book_levels_max: kafka.book_levels_max,
+            book_levels_total_max: kafka.book_levels_total_max,
+            snapshots_bytes_max: kafka.snapshots_bytes_max,
+            streams_max: limits.streams_max,
+            answer_bytes_max: session.inbox_bytes_max,
+            trades_kept: kafka.trades_kept,
+            unseen_symbols_max: limits.unseen_symbols_max,
+            patterns_max: limits.patterns_max,
+            allowed: all_listed.then(|| listed().collect()),
+        }
+    }
 }
 
 /// Where a record stands and when it came.
