@@ -19,13 +19,14 @@ pub struct DemoArgs {
     args: Vec<String>,
 }
 
-/// Runs the benchmarks, or those named.
+/// Runs the micro benchmarks, or those named; with `system` first, the gateway beside a bare epoll loop and other servers.
 ///
-/// The machine should have nothing else to do meanwhile.
+/// `cargo xtask bench system` runs every workload and writes a report, `cargo xtask bench system W1a W1k --reps 3` those;
+/// `cargo xtask bench system --help` lists the rest. The machine should have nothing else to do meanwhile.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     /// Benchmarks to run: any part of their names; all when none is given
-    #[arg(value_name = "NAME")]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME")]
     names: Vec<String>,
 }
 
@@ -45,10 +46,28 @@ pub fn demo(args: DemoArgs) -> Result<()> {
 
 pub fn bench(args: BenchArgs) -> Result<()> {
     setup::ensure(&[Need::Build])?;
+    if let Some((first, more)) = args.names.split_first()
+        && first == "system"
+    {
+        return bench_system(more);
+    }
     let mut command = shell::cargo();
-    command.args(["bench", "--package", "tickgate-benches"]);
+    command.args(["bench", "--package", "tickgate-benches", "--bench", "hot_path"]);
     if !args.names.is_empty() {
         command.arg("--").args(args.names);
     }
     shell::run(&mut command)
+}
+
+/// Builds everything that is measured and becomes the program that measures it.
+fn bench_system(words: &[String]) -> Result<()> {
+    shell::step(
+        "building the benchmarks in release mode (the first time takes some minutes, librdkafka included)",
+    );
+    let packages =
+        ["--package", "tickgate-benches", "--package", "tickgate-gateway", "--package", "tickgate-broker"];
+    shell::run(shell::cargo().args(["build", "--release", "--bins"]).args(packages))?;
+    let program = shell::target_dir().join("release/tickgate-bench");
+    let error = Command::new(&program).arg("run").args(words).current_dir(shell::root()).exec();
+    Err(error).with_context(|| format!("starting {}", program.display()))
 }

@@ -1,1 +1,0 @@
-//! Benchmarks of the hot path: see `benches/` beside this crate's manifest, and its README.

@@ -1,0 +1,49 @@
+//! System benchmarks: the gateway, a bare epoll loop and other servers under the same load, in turn.
+//!
+//! One program is every part of an experiment, each a process of its own: servers ([`floor`], [`gateway`]), the load
+//! ([`publisher`], [`client`]), and [`run`], which starts them on their processors, measures and reports. The parts can
+//! be started by hand too; all of them end when their standard input does.
+
+mod client;
+mod floor;
+mod gateway;
+mod ingest;
+mod market;
+mod process;
+mod publisher;
+mod run;
+mod wire;
+
+use clap::{Parser, Subcommand};
+
+/// Measures the gateway beside a bare epoll loop and other servers.
+#[derive(Debug, Parser)]
+#[command(name = "tickgate-bench", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run workloads and write a report
+    Run(run::Args),
+    /// Serve as a bare epoll loop does: the least that any server can cost
+    Floor(floor::Args),
+    /// Serve as the product does, with a TCP stream of ticks in the place of Kafka
+    Gateway(gateway::Args),
+    /// Send ticks to a server, each when it is due
+    Publisher(publisher::Args),
+    /// Subscribe, read, count
+    Client(client::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Floor(args) => floor::run(&args),
+        Command::Gateway(args) => gateway::run(&args),
+        Command::Publisher(args) => publisher::run(&args),
+        Command::Client(args) => client::run(&args),
+    }
+}

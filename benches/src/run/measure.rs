@@ -1,0 +1,222 @@
+//! One measurement: a server, a load, and what both cost and saw in a window of time.
+
+use super::server::{Load, Running, Server};
+use super::workload::Workload;
+use super::{instructions, proc};
+use crate::client;
+use crate::market;
+use crate::process::Counts;
+use crate::publisher;
+use serde::Serialize;
+use std::io::Write;
+use std::time::Duration;
+use tickgate_gateway::clock;
+
+/// Between the start of the load and of what counts.
+const WARM_UP_NS: i64 = 1_000_000_000;
+/// After what counts, for what is still on its way.
+const GRACE_NS: i64 = 700_000_000;
+const LEAD_NS: i64 = 200_000_000;
+
+/// What one measurement found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Sample {
+    pub server: String,
+    pub workload: String,
+    pub repetition: usize,
+    /// Ticks per second that were offered, and deliveries that they make.
+    pub rate: f64,
+    pub offered_per_s: f64,
+    pub delivered_per_s: f64,
+    /// Of what was due in the window, the part that came.
+    pub delivered_share: f64,
+    /// Time on a processor of the threads that deliver, for each delivery.
+    pub cpu_us: f64,
+    /// The same over time: 1 is a whole processor.
+    pub cpu_load: f64,
+    pub user_share: Option<f64>,
+    /// Time of the thread that reads, for each record, where there is one.
+    pub feed_us_per_record: Option<f64>,
+    pub client_cpu_us: f64,
+    pub p50_us: u64,
+    pub p99_us: u64,
+    pub p999_us: u64,
+    pub max_us: u64,
+    pub deliveries_per_read: f64,
+    pub deliveries_per_write: Option<f64>,
+    pub writes_per_s: Option<f64>,
+    pub bytes_per_delivery: f64,
+    /// Instructions in user space for each delivery, measured in a run of its own.
+    pub user_instructions: Option<f64>,
+    pub resident_bytes: u64,
+    pub closed: u64,
+    pub gaps: u64,
+    pub late_us_max: i64,
+}
+
+/// Measures `server` under `workload` for `seconds`.
+pub fn measure(server: &Server, workload: &Workload, seconds: f64) -> anyhow::Result<Sample> {
+    let wrapper = if workload.is_realtime { super::realtime() } else { Vec::new() };
+    let mut running = server.start(&wrapper, &[])?;
+    let mut load = start_clients(&running, workload, &wrapper)?;
+    let times = Times::after(WARM_UP_NS, seconds);
+    writeln!(load.stdin, "{} {} {}", times.from_ns, times.to_ns, times.end_ns)?;
+    let mut publisher = start_publisher(&running, workload, &times, &wrapper)?;
+
+    sleep_until(times.from_ns);
+    let before = Snapshot::take(&mut running, &load)?;
+    sleep_until(times.to_ns);
+    let after = Snapshot::take(&mut running, &load)?;
+    let resident_bytes = proc::resident_bytes(running.pid())?;
+
+    let report: client::Report = load.report()?;
+    let published: publisher::Report = publisher.report()?;
+    let expected = expected(workload, &published);
+    let deliveries = report.arrived(before.at_ns - times.from_ns, after.at_ns - times.from_ns) as f64;
+    let elapsed_ns = (after.at_ns - before.at_ns) as f64;
+    let spent = after.delivery.since(before.delivery);
+    let fed = after.feed.since(before.feed);
+    let records = workload.rate * elapsed_ns / 1e9;
+    let writes = after.counts.zip(before.counts).map(|(after, before)| (after.writes - before.writes) as f64);
+    Ok(Sample {
+        server: server.name(),
+        workload: workload.name.to_owned(),
+        rate: workload.rate,
+        offered_per_s: expected as f64 / seconds,
+        delivered_per_s: deliveries / (elapsed_ns / 1e9),
+        delivered_share: report.delivered as f64 / expected.max(1) as f64,
+        cpu_us: spent.run_ns as f64 / 1e3 / deliveries,
+        cpu_load: spent.run_ns as f64 / elapsed_ns,
+        user_share: spent.user_share(),
+        feed_us_per_record: (fed.run_ns > 0).then(|| fed.run_ns as f64 / 1e3 / records),
+        client_cpu_us: after.client.since(before.client).run_ns as f64 / 1e3 / deliveries,
+        p50_us: report.p50_us,
+        p99_us: report.p99_us,
+        p999_us: report.p999_us,
+        max_us: report.max_us,
+        deliveries_per_read: report.ticks as f64 / report.reads.max(1) as f64,
+        deliveries_per_write: writes.filter(|writes| *writes > 0.0).map(|writes| deliveries / writes),
+        writes_per_s: writes.map(|writes| writes / (elapsed_ns / 1e9)),
+        bytes_per_delivery: report.bytes as f64 / report.ticks.max(1) as f64,
+        resident_bytes,
+        closed: report.closed,
+        gaps: report.gaps,
+        late_us_max: published.late_us_max,
+        ..Sample::default()
+    })
+}
+
+/// User instructions of `server` per delivery under `workload`.
+pub fn count_instructions(server: &Server, workload: &Workload, seconds: f64) -> anyhow::Result<f64> {
+    let mut counter = instructions::Counter::new()?;
+    let mut running = server.start(&counter.wrapper(), &[])?;
+    let mut load = start_clients(&running, workload, &[])?;
+    let times = Times::after(2 * WARM_UP_NS, seconds + 2.0);
+    writeln!(load.stdin, "{} {} {}", times.from_ns, times.to_ns, times.end_ns)?;
+    let _publisher = start_publisher(&running, workload, &times, &[])?;
+    sleep_until(times.from_ns);
+    let counted = counter.count(&mut running, Duration::from_secs_f64(seconds))?;
+    let report: client::Report = load.report()?;
+    let deliveries = report.arrived(counted.from_ns - times.from_ns, counted.to_ns - times.from_ns);
+    Ok(counted.instructions / deliveries.max(1) as f64)
+}
+
+/// When things happen, nanoseconds since the Unix epoch.
+pub struct Times {
+    pub start_ns: i64,
+    pub from_ns: i64,
+    pub to_ns: i64,
+    pub end_ns: i64,
+}
+
+impl Times {
+    pub fn after(warm_up_ns: i64, seconds: f64) -> Self {
+        let start_ns = clock::wall_ns() + LEAD_NS;
+        let from_ns = start_ns + warm_up_ns;
+        let to_ns = from_ns + (seconds * 1e9) as i64;
+        Self { start_ns, from_ns, to_ns, end_ns: to_ns + GRACE_NS }
+    }
+}
+
+struct Snapshot {
+    at_ns: i64,
+    delivery: proc::Time,
+    feed: proc::Time,
+    client: proc::Time,
+    counts: Option<Counts>,
+}
+
+impl Snapshot {
+    fn take(running: &mut Running, load: &Load) -> anyhow::Result<Self> {
+        let counts = running.counts()?;
+        Ok(Self {
+            at_ns: clock::wall_ns(),
+            delivery: running.delivery_time()?,
+            feed: running.feed_time()?,
+            client: proc::time(load.pid(), |_| true)?,
+            counts,
+        })
+    }
+}
+
+/// Connects the clients of a workload.
+fn start_clients(running: &Running, workload: &Workload, wrapper: &[String]) -> anyhow::Result<Load> {
+    let words = format!(
+        "client --to {} --dialect {} --connections {} --symbols {} --symbol-digits {} --per-client {} --lazy-ms {} \
+         --stalled-percent {}",
+        running.listen,
+        running.server.dialect(),
+        workload.clients,
+        workload.symbols,
+        workload.symbol_digits,
+        workload.per_client,
+        workload.lazy_ms,
+        workload.stalled_percent,
+    );
+    let mut load = Load::start(wrapper, &words_of(&words))?;
+    let _: client::Connected = load.report()?;
+    Ok(load)
+}
+
+fn start_publisher(
+    running: &Running,
+    workload: &Workload,
+    times: &Times,
+    wrapper: &[String],
+) -> anyhow::Result<Load> {
+    let words = format!(
+        "publisher --to {} --rate {} --burst {} --symbols {} --symbol-digits {} --zipf {} --record-bytes {} \
+         --start-ns {} --from-ns {} --to-ns {} --end-ns {}",
+        running.feed,
+        workload.rate,
+        workload.burst,
+        workload.symbols,
+        workload.symbol_digits,
+        workload.zipf,
+        workload.record_bytes,
+        times.start_ns,
+        times.from_ns,
+        times.to_ns,
+        times.to_ns + GRACE_NS / 2,
+    );
+    Load::start(wrapper, &words_of(&words))
+}
+
+fn words_of(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Deliveries that make up what was published.
+fn expected(workload: &Workload, published: &publisher::Report) -> u64 {
+    let subscribers = market::subscribers(
+        workload.clients,
+        workload.symbols,
+        workload.per_client,
+        workload.stalled_percent,
+    );
+    published.counts.iter().zip(subscribers).map(|(ticks, subscribers)| ticks * subscribers).sum()
+}
+
+fn sleep_until(at_ns: i64) {
+    std::thread::sleep(Duration::from_nanos((at_ns - clock::wall_ns()).max(0) as u64));
+}
