@@ -1,6 +1,6 @@
 //! System benchmarks: the gateway, a bare epoll loop and other servers under the same load, in turn.
 //!
-//! One program is every part of an experiment, each a process of its own: servers ([`floor`], [`gateway`]), the load
+//! One program is every part of an experiment, each a process of its own: servers ([`floor`], [`gateway`], [`peers`]), the load
 //! ([`publisher`], [`client`]), and [`run`], which starts them on their processors, measures and reports. The parts can
 //! be started by hand too; all of them end when their standard input does.
 
@@ -9,6 +9,7 @@ mod floor;
 mod gateway;
 mod ingest;
 mod market;
+mod peers;
 mod process;
 mod publisher;
 mod run;
@@ -32,6 +33,8 @@ enum Command {
     Floor(floor::Args),
     /// Serve as the product does, with a TCP stream of ticks in the place of Kafka
     Gateway(gateway::Args),
+    /// Serve as a plain program with a WebSocket library would
+    Peer(peers::Args),
     /// Send ticks to a server, each when it is due
     Publisher(publisher::Args),
     /// Subscribe, read, count
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         Command::Run(args) => run::run(args),
         Command::Floor(args) => floor::run(&args),
         Command::Gateway(args) => gateway::run(&args),
+        Command::Peer(args) => peers::run(&args),
         Command::Publisher(args) => publisher::run(&args),
         Command::Client(args) => client::run(&args),
     }

@@ -1,6 +1,7 @@
 //! The publisher: an open loop. Every tick has a time when it is due and carries it; what is late is sent at once, nothing
 //! is skipped, so a server that holds the publisher up shows it as latency.
 
+use crate::client::Dialect;
 use crate::market::{self, Draw};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub struct Args {
     /// Where the server takes ticks
     #[arg(long)]
     to: SocketAddr,
+    /// How the server takes them
+    #[arg(long, value_enum, default_value_t = Dialect::Tickgate)]
+    dialect: Dialect,
     /// Ticks per second
     #[arg(long)]
     rate: f64,
@@ -68,6 +72,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let burst_ns = args.burst as f64 / args.rate * 1e9;
     let mut number = 0;
     let mut buffer = Vec::with_capacity(WRITE_BYTES_MAX);
+    let mut record = Vec::new();
+    socket.write_all(args.dialect.publisher_hello())?;
+    discard(&socket)?;
     for burst in 0_u64.. {
         let due_ns = args.start_ns + (burst as f64 * burst_ns) as i64;
         if due_ns >= args.end_ns {
@@ -88,8 +95,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         for _ in 0..args.burst {
             let symbol = draw.next();
-            market::record(&mut buffer, &names[symbol], number, due_ns, args.record_bytes);
-            buffer.push(b'\n');
+            record.clear();
+            market::record(&mut record, &names[symbol], number, due_ns, args.record_bytes);
+            args.dialect.publish(&mut buffer, &names[symbol], &record);
             number += 1;
             report.counts[symbol] += u64::from(counts);
         }
@@ -98,5 +106,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(&report)?);
     // The connection stays until the experiment ends: its end is no part of what is measured.
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(())
+}
+
+/// Reads whatever the server says to a publisher, so that it never has to wait with it.
+fn discard(socket: &TcpStream) -> std::io::Result<()> {
+    let mut socket = socket.try_clone()?;
+    std::thread::spawn(move || std::io::copy(&mut socket, &mut std::io::sink()));
     Ok(())
 }

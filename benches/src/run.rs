@@ -47,8 +47,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     raise_priority();
-    let servers: Vec<Server> =
+    let mut servers: Vec<Server> =
         args.servers.iter().map(|name| Server::named(name)).collect::<Result<_, _>>()?;
+    servers.retain(|server| match server.absent() {
+        Some(reason) => {
+            println!("{} is left out: {reason}", server.name());
+            false
+        }
+        None => true,
+    });
     let mut samples = Vec::new();
     for name in &args.workloads {
         let workload = workload::ALL

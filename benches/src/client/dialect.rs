@@ -68,6 +68,40 @@ impl Dialect {
         out
     }
 
+    /// What a publisher says first.
+    pub fn publisher_hello(self) -> &'static [u8] {
+        match self {
+            Self::Nats => b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n",
+            Self::Tickgate | Self::Centrifugo => b"",
+        }
+    }
+
+    /// Appends what publishes a record.
+    pub fn publish(self, out: &mut Vec<u8>, symbol: &str, record: &[u8]) {
+        match self {
+            Self::Tickgate => {
+                out.extend_from_slice(record);
+                out.push(b'\n');
+            }
+            Self::Nats => {
+                out.extend_from_slice(format!("PUB {symbol} {}\r\n", record.len()).as_bytes());
+                out.extend_from_slice(record);
+                out.extend_from_slice(b"\r\n");
+            }
+            Self::Centrifugo => {
+                let (head, tail) = (format!("{{\"channel\":\"{symbol}\",\"data\":"), b"}");
+                let bytes = head.len() + record.len() + tail.len();
+                let request = format!(
+                    "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                     Content-Length: {bytes}\r\n\r\n{head}"
+                );
+                out.extend_from_slice(request.as_bytes());
+                out.extend_from_slice(record);
+                out.extend_from_slice(tail);
+            }
+        }
+    }
+
     /// How many answers `payload` holds of those that say that a subscription stands.
     pub fn acks(self, payload: &[u8]) -> usize {
         let what: &[u8] = match self {

@@ -8,7 +8,6 @@ use crate::market;
 use crate::process::Counts;
 use crate::publisher;
 use serde::Serialize;
-use std::io::Write;
 use std::time::Duration;
 use tickgate_gateway::clock;
 
@@ -60,7 +59,7 @@ pub fn measure(server: &Server, workload: &Workload, seconds: f64) -> anyhow::Re
     let mut running = server.start(&wrapper, &[])?;
     let mut load = start_clients(&running, workload, &wrapper)?;
     let times = Times::after(WARM_UP_NS, seconds);
-    writeln!(load.stdin, "{} {} {}", times.from_ns, times.to_ns, times.end_ns)?;
+    load.tell(format_args!("{} {} {}", times.from_ns, times.to_ns, times.end_ns))?;
     let mut publisher = start_publisher(&running, workload, &times, &wrapper)?;
 
     sleep_until(times.from_ns);
@@ -112,7 +111,7 @@ pub fn count_instructions(server: &Server, workload: &Workload, seconds: f64) ->
     let mut running = server.start(&counter.wrapper(), &[])?;
     let mut load = start_clients(&running, workload, &[])?;
     let times = Times::after(2 * WARM_UP_NS, seconds + 2.0);
-    writeln!(load.stdin, "{} {} {}", times.from_ns, times.to_ns, times.end_ns)?;
+    load.tell(format_args!("{} {} {}", times.from_ns, times.to_ns, times.end_ns))?;
     let _publisher = start_publisher(&running, workload, &times, &[])?;
     sleep_until(times.from_ns);
     let counted = counter.count(&mut running, Duration::from_secs_f64(seconds))?;
@@ -173,7 +172,7 @@ fn start_clients(running: &Running, workload: &Workload, wrapper: &[String]) -> 
         workload.lazy_ms,
         workload.stalled_percent,
     );
-    let mut load = Load::start(wrapper, &words_of(&words))?;
+    let mut load = Load::start(wrapper, &words)?;
     let _: client::Connected = load.report()?;
     Ok(load)
 }
@@ -185,9 +184,10 @@ fn start_publisher(
     wrapper: &[String],
 ) -> anyhow::Result<Load> {
     let words = format!(
-        "publisher --to {} --rate {} --burst {} --symbols {} --symbol-digits {} --zipf {} --record-bytes {} \
+        "publisher --to {} --dialect {} --rate {} --burst {} --symbols {} --symbol-digits {} --zipf {} --record-bytes {} \
          --start-ns {} --from-ns {} --to-ns {} --end-ns {}",
-        running.feed,
+        running.feed(),
+        running.server.dialect(),
         workload.rate,
         workload.burst,
         workload.symbols,
@@ -199,11 +199,7 @@ fn start_publisher(
         times.to_ns,
         times.to_ns + GRACE_NS / 2,
     );
-    Load::start(wrapper, &words_of(&words))
-}
-
-fn words_of(text: &str) -> Vec<String> {
-    text.split_whitespace().map(str::to_owned).collect()
+    Load::start(wrapper, &words)
 }
 
 /// Deliveries that make up what was published.
