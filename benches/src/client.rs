@@ -10,7 +10,7 @@ mod tally;
 
 pub use connect::Connected;
 pub use dialect::Dialect;
-pub use tally::Report;
+pub use tally::{Report, Tally};
 
 use crate::market;
 use crate::process;
@@ -22,7 +22,6 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tally::Tally;
 use tickgate_gateway::clock;
 
 const READ_BYTES: usize = 256 << 10;
@@ -59,6 +58,12 @@ pub struct Args {
     /// Percentage of the connections that stop to read once they have subscribed
     #[arg(long, default_value_t = 0)]
     stalled_percent: usize,
+    /// Ticks of each symbol to ask for when subscribing
+    #[arg(long, default_value_t = 0)]
+    snapshot: usize,
+    /// Drop all connections when counting starts, and return within this time, in milliseconds
+    #[arg(long)]
+    storm_ms: Option<i64>,
     /// Connections that are being opened at once
     #[arg(long, default_value_t = 64)]
     opening: usize,
@@ -90,7 +95,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     process::raise_file_limit();
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let mut buffer = vec![0; READ_BYTES];
-    let (mut connections, connected) = connect::connect(args, &epoll, &mut buffer)?;
+    let (mut connections, connected) = connect::connect(args, &epoll, &mut buffer, 0)?;
     println!("{}", serde_json::to_string(&connected)?);
     for (at, connection) in connections.iter().enumerate() {
         if market::is_chosen(args.first + at, args.stalled_percent) {
@@ -101,6 +106,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     let window: Window = line.parse().context("the window")?;
+    if let Some(storm_ms) = args.storm_ms {
+        let left_ns = (window.from_ns - clock::wall_ns()).max(0);
+        std::thread::sleep(Duration::from_nanos(left_ns as u64));
+        connections.clear();
+        let returned;
+        (connections, returned) = connect::connect(args, &epoll, &mut buffer, storm_ms * 1_000_000)?;
+        println!("{}", serde_json::to_string(&returned)?);
+    }
     let mut tally = Tally::new(window);
     let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
     let mut next_look_ns = clock::wall_ns();

@@ -5,6 +5,7 @@
 //! be started by hand too; all of them end when their standard input does.
 
 mod client;
+mod consumer;
 mod floor;
 mod gateway;
 mod ingest;
@@ -39,6 +40,8 @@ enum Command {
     Publisher(publisher::Args),
     /// Subscribe, read, count
     Client(client::Args),
+    /// Read a Kafka topic, and count
+    Consumer(consumer::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -49,5 +52,6 @@ fn main() -> anyhow::Result<()> {
         Command::Peer(args) => peers::run(&args),
         Command::Publisher(args) => publisher::run(&args),
         Command::Client(args) => client::run(&args),
+        Command::Consumer(args) => consumer::run(&args),
     }
 }

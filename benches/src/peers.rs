@@ -90,10 +90,13 @@ async fn read(socket: TcpStream, hub: &Hub) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The queues of a symbol's subscribers.
+type Queues = FxHashMap<Box<[u8]>, Vec<mpsc::Sender<Bytes>>>;
+
 /// Who wants what.
 #[derive(Debug, Default)]
 struct Hub {
-    subscribers: Mutex<FxHashMap<Box<[u8]>, Vec<mpsc::Sender<Bytes>>>>,
+    subscribers: Mutex<Queues>,
 }
 
 impl Hub {

@@ -1,41 +1,29 @@
 //! The publisher: an open loop. Every tick has a time when it is due and carries it; what is late is sent at once, nothing
 //! is skipped, so a server that holds the publisher up shows it as latency.
 
+mod sink;
+mod source;
+
 use crate::client::Dialect;
-use crate::market::{self, Draw};
-use anyhow::Context as _;
+use crate::market;
 use serde::{Deserialize, Serialize};
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use sink::Sink;
+use source::Source;
 use std::time::Duration;
 use tickgate_gateway::clock;
 
-/// What is written at once at most.
-const WRITE_BYTES_MAX: usize = 256 << 10;
-
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Where the server takes ticks
-    #[arg(long)]
-    to: SocketAddr,
-    /// How the server takes them
+    #[command(flatten)]
+    sink: sink::Args,
+    #[command(flatten)]
+    source: source::Args,
+    /// How the server takes ticks
     #[arg(long, value_enum, default_value_t = Dialect::Tickgate)]
     dialect: Dialect,
-    /// Ticks per second
-    #[arg(long)]
-    rate: f64,
-    /// Ticks that are due at the same time
-    #[arg(long, default_value_t = 1)]
-    burst: u64,
-    /// Symbols
-    #[arg(long, default_value_t = 1)]
-    symbols: usize,
-    /// Digits in their names
+    /// Digits in the names of symbols
     #[arg(long, default_value_t = 4)]
     symbol_digits: usize,
-    /// Exponent of Zipf's law over the symbols; 0 takes them in turn
-    #[arg(long, default_value_t = 0.0)]
-    zipf: f64,
     /// Bytes of a record
     #[arg(long, default_value_t = 150)]
     record_bytes: usize,
@@ -64,54 +52,45 @@ pub struct Report {
 
 /// Publishes, and prints a [`Report`].
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut socket = TcpStream::connect(args.to).with_context(|| format!("cannot connect to {}", args.to))?;
-    socket.set_nodelay(true)?;
-    let names: Vec<String> = (0..args.symbols).map(|i| market::symbol(i, args.symbol_digits)).collect();
-    let mut draw = Draw::new(args.symbols, args.zipf);
-    let mut report = Report { counts: vec![0; args.symbols], late_us_max: 0 };
-    let burst_ns = args.burst as f64 / args.rate * 1e9;
+    let mut sink = Sink::open(&args.sink, args.dialect)?;
+    let mut source = Source::new(&args.source)?;
+    let symbols = args.source.symbols;
+    let names: Vec<String> = (0..symbols).map(|i| market::symbol(i, args.symbol_digits)).collect();
+    let mut report = Report { counts: vec![0; symbols], late_us_max: 0 };
     let mut number = 0;
-    let mut buffer = Vec::with_capacity(WRITE_BYTES_MAX);
+    let mut last_due_ns = 0;
     let mut record = Vec::new();
-    socket.write_all(args.dialect.publisher_hello())?;
-    discard(&socket)?;
-    for burst in 0_u64.. {
-        let due_ns = args.start_ns + (burst as f64 * burst_ns) as i64;
+    loop {
+        let (offset_ns, symbol) = source.next();
+        let due_ns = args.start_ns + offset_ns;
         if due_ns >= args.end_ns {
             break;
         }
-        let now_ns = clock::wall_ns();
-        if due_ns > now_ns || buffer.len() > WRITE_BYTES_MAX {
-            socket.write_all(&buffer)?;
-            buffer.clear();
-            let left_ns = due_ns - clock::wall_ns();
-            if left_ns > 0 {
-                std::thread::sleep(Duration::from_nanos(left_ns as u64));
+        let counts = (args.from_ns..args.to_ns).contains(&due_ns);
+        if due_ns != last_due_ns {
+            last_due_ns = due_ns;
+            let mut now_ns = clock::wall_ns();
+            if due_ns > now_ns || sink.is_large() {
+                sink.flush()?;
+                let left_ns = due_ns - clock::wall_ns();
+                if left_ns > 0 {
+                    std::thread::sleep(Duration::from_nanos(left_ns as u64));
+                }
+                now_ns = clock::wall_ns();
+            }
+            if counts {
+                report.late_us_max = report.late_us_max.max((now_ns - due_ns) / 1_000);
             }
         }
-        let counts = (args.from_ns..args.to_ns).contains(&due_ns);
-        if counts {
-            report.late_us_max = report.late_us_max.max((clock::wall_ns() - due_ns) / 1_000);
-        }
-        for _ in 0..args.burst {
-            let symbol = draw.next();
-            record.clear();
-            market::record(&mut record, &names[symbol], number, due_ns, args.record_bytes);
-            args.dialect.publish(&mut buffer, &names[symbol], &record);
-            number += 1;
-            report.counts[symbol] += u64::from(counts);
-        }
+        record.clear();
+        market::record(&mut record, &names[symbol], number, due_ns, args.record_bytes);
+        sink.add(args.dialect, &names[symbol], &record)?;
+        number += 1;
+        report.counts[symbol] += u64::from(counts);
     }
-    socket.write_all(&buffer)?;
+    sink.finish()?;
     println!("{}", serde_json::to_string(&report)?);
     // The connection stays until the experiment ends: its end is no part of what is measured.
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
-    Ok(())
-}
-
-/// Reads whatever the server says to a publisher, so that it never has to wait with it.
-fn discard(socket: &TcpStream) -> std::io::Result<()> {
-    let mut socket = socket.try_clone()?;
-    std::thread::spawn(move || std::io::copy(&mut socket, &mut std::io::sink()));
     Ok(())
 }

@@ -14,7 +14,9 @@ use std::os::fd::OwnedFd;
 use tickgate_gateway::clock;
 
 /// How long nothing may happen before opening has failed.
-const SILENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
+const SILENCE_NS: i64 = 20_000_000_000;
+/// How long to wait for an answer before the next connection may be due.
+const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// One subscribed connection.
 pub struct Connection {
@@ -40,22 +42,28 @@ struct Opening {
     acks: usize,
 }
 
-/// Opens all connections.
+/// Opens all connections, spread over `spread_ns`.
 pub fn connect(
     args: &Args,
     epoll: &OwnedFd,
     buffer: &mut [u8],
+    spread_ns: i64,
 ) -> anyhow::Result<(Vec<Connection>, Connected)> {
     let started_ns = clock::wall_ns();
     let host = args.to.to_string();
     let request = wire::request(args.dialect.path(), &host);
     let acks_expected = args.dialect.acks_expected(args.per_client.min(args.symbols));
-    let mut times_us = Histogram::<u64>::new(3)?;
+    let mut times_us = Histogram::<u64>::new_with_bounds(1, 600_000_000, 2)?;
     let mut connections: Vec<Connection> = Vec::with_capacity(args.connections);
     let mut opening: Vec<Opening> = Vec::new();
-    let mut events = Vec::with_capacity(args.opening);
+    let mut events = Vec::with_capacity(args.opening.max(1));
+    let apart_ns = spread_ns / args.connections.max(1) as i64;
+    let mut heard_ns = started_ns;
     while connections.len() < args.connections || !opening.is_empty() {
-        while connections.len() < args.connections && opening.len() < args.opening {
+        while connections.len() < args.connections
+            && opening.len() < args.opening
+            && clock::wall_ns() >= started_ns + apart_ns * connections.len() as i64
+        {
             let started_ns = clock::wall_ns();
             let mut socket = TcpStream::connect(args.to).with_context(|| {
                 format!("connection {} of {} to {}", connections.len() + 1, args.connections, args.to)
@@ -69,8 +77,12 @@ pub fn connect(
             opening.push(Opening { at, started_ns, is_upgraded: false, acks: 0 });
         }
         events.clear();
-        epoll::wait(epoll, rustix::buffer::spare_capacity(&mut events), Some(&SILENCE))?;
-        anyhow::ensure!(!events.is_empty(), "{} connections were not answered", opening.len());
+        epoll::wait(epoll, rustix::buffer::spare_capacity(&mut events), Some(&WAIT))?;
+        let now_ns = clock::wall_ns();
+        if !events.is_empty() {
+            heard_ns = now_ns;
+        }
+        anyhow::ensure!(now_ns < heard_ns + SILENCE_NS, "{} connections were not answered", opening.len());
         for event in &events {
             let at = event.data.u64() as usize;
             let connection = &mut connections[at];
@@ -98,7 +110,7 @@ pub fn connect(
                         .into_iter()
                         .map(|index| market::symbol(index, args.symbol_digits))
                         .collect();
-                connection.socket.write_all(&args.dialect.subscribe(&names))?;
+                connection.socket.write_all(&args.dialect.subscribe(&names, args.snapshot))?;
             }
             let mut done = 0;
             while let Some(frame) = wire::first(&mut connection.rest[done..]) {

@@ -33,15 +33,16 @@ impl Dialect {
         }
     }
 
-    /// The frames that subscribe to `symbols`.
-    pub fn subscribe(self, symbols: &[String]) -> Vec<u8> {
+    /// The frames that subscribe to `symbols`, asking for the last `snapshot` ticks of each where that can be asked.
+    pub fn subscribe(self, symbols: &[String], snapshot: usize) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
             Self::Tickgate => {
                 // Trades are not conflated, so that all servers have the same to deliver.
                 let list = symbols.join("\",\"");
+                let snapshot = if snapshot > 0 { format!(",\"snapshot\":{snapshot}") } else { String::new() };
                 let text = format!(
-                    r#"{{"op":"subscribe","id":1,"subscriptions":[{{"channel":"trades","on_slow":"skip","symbols":["{list}"]}}]}}"#
+                    r#"{{"op":"subscribe","id":1,"subscriptions":[{{"channel":"trades","on_slow":"skip"{snapshot},"symbols":["{list}"]}}]}}"#
                 );
                 wire::masked(&mut out, wire::TEXT, text.as_bytes());
             }

@@ -3,18 +3,19 @@
 use super::server::{Load, Running, Server};
 use super::workload::Workload;
 use super::{instructions, proc};
-use crate::client;
+use crate::client::{self, Dialect};
 use crate::market;
 use crate::process::Counts;
 use crate::publisher;
 use serde::Serialize;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tickgate_gateway::clock;
 
 /// Between the start of the load and of what counts.
-const WARM_UP_NS: i64 = 1_000_000_000;
+pub const WARM_UP_NS: i64 = 1_000_000_000;
 /// After what counts, for what is still on its way.
-const GRACE_NS: i64 = 700_000_000;
+pub const GRACE_NS: i64 = 1_000_000_000;
 const LEAD_NS: i64 = 200_000_000;
 
 /// What one measurement found.
@@ -36,7 +37,11 @@ pub struct Sample {
     pub user_share: Option<f64>,
     /// Time of the thread that reads, for each record, where there is one.
     pub feed_us_per_record: Option<f64>,
+    /// The same of the thread that reads, where there is one.
+    pub feed_load: f64,
+    /// Time of the load's client for each delivery, and over time: near 1 the load is the limit.
     pub client_cpu_us: f64,
+    pub client_load: f64,
     pub p50_us: u64,
     pub p99_us: u64,
     pub p999_us: u64,
@@ -75,7 +80,7 @@ pub fn measure(server: &Server, workload: &Workload, seconds: f64) -> anyhow::Re
     let elapsed_ns = (after.at_ns - before.at_ns) as f64;
     let spent = after.delivery.since(before.delivery);
     let fed = after.feed.since(before.feed);
-    let records = workload.rate * elapsed_ns / 1e9;
+    let records = published.counts.iter().sum::<u64>() as f64 / seconds * (elapsed_ns / 1e9);
     let writes = after.counts.zip(before.counts).map(|(after, before)| (after.writes - before.writes) as f64);
     Ok(Sample {
         server: server.name(),
@@ -88,6 +93,8 @@ pub fn measure(server: &Server, workload: &Workload, seconds: f64) -> anyhow::Re
         cpu_load: spent.run_ns as f64 / elapsed_ns,
         user_share: spent.user_share(),
         feed_us_per_record: (fed.run_ns > 0).then(|| fed.run_ns as f64 / 1e3 / records),
+        feed_load: fed.run_ns as f64 / elapsed_ns,
+        client_load: after.client.since(before.client).run_ns as f64 / elapsed_ns,
         client_cpu_us: after.client.since(before.client).run_ns as f64 / 1e3 / deliveries,
         p50_us: report.p50_us,
         p99_us: report.p99_us,
@@ -159,35 +166,43 @@ impl Snapshot {
 }
 
 /// Connects the clients of a workload.
-fn start_clients(running: &Running, workload: &Workload, wrapper: &[String]) -> anyhow::Result<Load> {
-    let words = format!(
-        "client --to {} --dialect {} --connections {} --symbols {} --symbol-digits {} --per-client {} --lazy-ms {} \
-         --stalled-percent {}",
-        running.listen,
-        running.server.dialect(),
+pub fn start_clients(running: &Running, workload: &Workload, wrapper: &[String]) -> anyhow::Result<Load> {
+    let mut load = Load::start(wrapper, &client_words(workload, running.listen, running.server.dialect()))?;
+    let _: client::Connected = load.report()?;
+    Ok(load)
+}
+
+/// Starts to publish a workload.
+pub fn start_publisher(
+    running: &Running,
+    workload: &Workload,
+    times: &Times,
+    wrapper: &[String],
+) -> anyhow::Result<Load> {
+    let to = format!("--to {} --dialect {}", running.feed(), running.server.dialect());
+    Load::start(wrapper, &publisher_words(workload, times, &to))
+}
+
+/// What a client process is started with.
+pub fn client_words(workload: &Workload, listen: SocketAddr, dialect: Dialect) -> String {
+    format!(
+        "client --to {listen} --dialect {dialect} --connections {} --symbols {} --symbol-digits {} --per-client {} \
+         --lazy-ms {} --stalled-percent {}",
         workload.clients,
         workload.symbols,
         workload.symbol_digits,
         workload.per_client,
         workload.lazy_ms,
         workload.stalled_percent,
-    );
-    let mut load = Load::start(wrapper, &words)?;
-    let _: client::Connected = load.report()?;
-    Ok(load)
+    )
 }
 
-fn start_publisher(
-    running: &Running,
-    workload: &Workload,
-    times: &Times,
-    wrapper: &[String],
-) -> anyhow::Result<Load> {
-    let words = format!(
-        "publisher --to {} --dialect {} --rate {} --burst {} --symbols {} --symbol-digits {} --zipf {} --record-bytes {} \
+/// What a publisher is started with; `to` says where it publishes.
+pub fn publisher_words(workload: &Workload, times: &Times, to: &str) -> String {
+    let model = workload.model.map(|model| format!("--model {model}")).unwrap_or_default();
+    format!(
+        "publisher {to} {model} --rate {} --burst {} --symbols {} --symbol-digits {} --zipf {} --record-bytes {} \
          --start-ns {} --from-ns {} --to-ns {} --end-ns {}",
-        running.feed(),
-        running.server.dialect(),
         workload.rate,
         workload.burst,
         workload.symbols,
@@ -198,12 +213,11 @@ fn start_publisher(
         times.from_ns,
         times.to_ns,
         times.to_ns + GRACE_NS / 2,
-    );
-    Load::start(wrapper, &words)
+    )
 }
 
 /// Deliveries that make up what was published.
-fn expected(workload: &Workload, published: &publisher::Report) -> u64 {
+pub fn expected(workload: &Workload, published: &publisher::Report) -> u64 {
     let subscribers = market::subscribers(
         workload.clients,
         workload.symbols,
@@ -213,6 +227,7 @@ fn expected(workload: &Workload, published: &publisher::Report) -> u64 {
     published.counts.iter().zip(subscribers).map(|(ticks, subscribers)| ticks * subscribers).sum()
 }
 
-fn sleep_until(at_ns: i64) {
+/// Waits for a point in time, nanoseconds since the Unix epoch.
+pub fn sleep_until(at_ns: i64) {
     std::thread::sleep(Duration::from_nanos((at_ns - clock::wall_ns()).max(0) as u64));
 }

@@ -50,7 +50,10 @@ impl Server {
             "centrifugo" => Self::Centrifugo,
             _ => match name.strip_prefix("floor-") {
                 Some(mode) => Self::Floor(mode.to_owned()),
-                None => bail!("no server is called {name:?}: floor-MODE, gateway, gateway-2, {}", PEERS.join(", ")),
+                None => bail!(
+                    "no server is called {name:?}: floor-MODE, gateway, gateway-2, {}",
+                    PEERS.join(", ")
+                ),
             },
         })
     }
@@ -130,7 +133,12 @@ impl Server {
         Ok(running)
     }
 
-    fn command(&self, listen: SocketAddr, feed: SocketAddr, scratch: &Scratch) -> anyhow::Result<Vec<String>> {
+    fn command(
+        &self,
+        listen: SocketAddr,
+        feed: SocketAddr,
+        scratch: &Scratch,
+    ) -> anyhow::Result<Vec<String>> {
         let ours = std::env::current_exe()?.display().to_string();
         let addresses = format!("--listen {listen} --feed {feed}");
         let text = match self {
@@ -260,9 +268,11 @@ impl Running {
         let wanted = format!(":{:04X} ", address.port());
         let started = Instant::now();
         while started.elapsed() < START {
-            let sockets = ["/proc/net/tcp", "/proc/net/tcp6"].map(|f| std::fs::read_to_string(f).unwrap_or_default());
+            let sockets =
+                ["/proc/net/tcp", "/proc/net/tcp6"].map(|f| std::fs::read_to_string(f).unwrap_or_default());
             // State 0A is listening.
-            if sockets.iter().flat_map(|s| s.lines()).any(|s| s.contains(&wanted) && s.contains(":0000 0A ")) {
+            if sockets.iter().flat_map(|s| s.lines()).any(|s| s.contains(&wanted) && s.contains(":0000 0A "))
+            {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(10));
