@@ -249,8 +249,13 @@ impl Experiments {
     }
 
     fn ramps(&mut self) {
+        let mut servers = self.servers.clone();
+        // One shard on one processor, and beside it two on both.
+        if servers.contains(&Server::Gateway(1)) && !servers.contains(&Server::Gateway(2)) {
+            servers.push(Server::Gateway(2));
+        }
         for shape in workload::RAMPS {
-            for server in self.servers.clone() {
+            for server in servers.clone() {
                 let what = format!("{} {}", shape.name, server.name());
                 let ramp = ramp::ramp(&server, shape, self.args.seconds, self.args.overload_seconds);
                 if let Some(ramp) = self.keep(&what, ramp) {

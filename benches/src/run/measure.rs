@@ -39,9 +39,10 @@ pub struct Sample {
     pub feed_us_per_record: Option<f64>,
     /// The same of the thread that reads, where there is one.
     pub feed_load: f64,
-    /// Time of the load's client for each delivery, and over time: near 1 the load is the limit.
+    /// Time of the clients for each delivery.
     pub client_cpu_us: f64,
-    pub client_load: f64,
+    /// Time of clients and publisher over time: near 1 the load is the limit.
+    pub load_load: f64,
     pub p50_us: u64,
     pub p99_us: u64,
     pub p999_us: u64,
@@ -68,9 +69,9 @@ pub fn measure(server: &Server, workload: &Workload, seconds: f64) -> anyhow::Re
     let mut publisher = start_publisher(&running, workload, &times, &wrapper)?;
 
     sleep_until(times.from_ns);
-    let before = Snapshot::take(&mut running, &load)?;
+    let before = Snapshot::take(&mut running, &load, &publisher)?;
     sleep_until(times.to_ns);
-    let after = Snapshot::take(&mut running, &load)?;
+    let after = Snapshot::take(&mut running, &load, &publisher)?;
     let resident_bytes = proc::resident_bytes(running.pid())?;
 
     let report: client::Report = load.report()?;
@@ -94,7 +95,9 @@ pub fn measure(server: &Server, workload: &Workload, seconds: f64) -> anyhow::Re
         user_share: spent.user_share(),
         feed_us_per_record: (fed.run_ns > 0).then(|| fed.run_ns as f64 / 1e3 / records),
         feed_load: fed.run_ns as f64 / elapsed_ns,
-        client_load: after.client.since(before.client).run_ns as f64 / elapsed_ns,
+        load_load: (after.client.since(before.client).run_ns + after.publisher.since(before.publisher).run_ns)
+            as f64
+            / elapsed_ns,
         client_cpu_us: after.client.since(before.client).run_ns as f64 / 1e3 / deliveries,
         p50_us: report.p50_us,
         p99_us: report.p99_us,
@@ -149,17 +152,19 @@ struct Snapshot {
     delivery: proc::Time,
     feed: proc::Time,
     client: proc::Time,
+    publisher: proc::Time,
     counts: Option<Counts>,
 }
 
 impl Snapshot {
-    fn take(running: &mut Running, load: &Load) -> anyhow::Result<Self> {
+    fn take(running: &mut Running, load: &Load, publisher: &Load) -> anyhow::Result<Self> {
         let counts = running.counts()?;
         Ok(Self {
             at_ns: clock::wall_ns(),
             delivery: running.delivery_time()?,
             feed: running.feed_time()?,
             client: proc::time(load.pid(), |_| true)?,
+            publisher: proc::time(publisher.pid(), |_| true)?,
             counts,
         })
     }

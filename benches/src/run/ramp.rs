@@ -25,19 +25,24 @@ pub struct Ramp {
     pub overload: Option<Sample>,
 }
 
+/// Whether a rate was delivered, and in the time in which it was offered: a server that is late catches up afterwards.
+fn holds(sample: &Sample) -> bool {
+    sample.delivered_share.min(sample.delivered_per_s / sample.offered_per_s) >= DELIVERED_MIN
+}
+
 /// Takes `server` to its limit.
 pub fn ramp(server: &Server, shape: &Workload, seconds: f64, overload_s: f64) -> anyhow::Result<Ramp> {
     let mut steps: Vec<Sample> = Vec::new();
     let step = |rate: f64, seconds: f64| -> anyhow::Result<Sample> {
         let sample = measure::measure(server, &Workload { rate, ..shape.clone() }, seconds)?;
         eprintln!(
-            "{} {:<18} {rate:>7.0} ticks/s: {:>9.0} deliveries/s, {:.1} %, {:.3} µs, client at {:.0} %",
+            "{} {:<18} {rate:>7.0} ticks/s: {:>9.0} deliveries/s, {:.1} %, {:.3} µs, load at {:.0} %",
             shape.name,
             sample.server,
             sample.delivered_per_s,
             sample.delivered_share * 100.0,
             sample.cpu_us,
-            sample.client_load * 100.0,
+            sample.load_load * 100.0,
         );
         Ok(sample)
     };
@@ -45,7 +50,7 @@ pub fn ramp(server: &Server, shape: &Workload, seconds: f64, overload_s: f64) ->
     let mut held: Option<Sample> = None;
     while rate <= RATE_MAX {
         let sample = step(rate, seconds)?;
-        let is_held = sample.delivered_share >= DELIVERED_MIN;
+        let is_held = holds(&sample);
         steps.push(sample.clone());
         if !is_held {
             break;
@@ -58,7 +63,7 @@ pub fn ramp(server: &Server, shape: &Workload, seconds: f64, overload_s: f64) ->
     {
         let sample = step(best.rate * FACTOR.sqrt(), seconds)?;
         steps.push(sample.clone());
-        if sample.delivered_share >= DELIVERED_MIN {
+        if holds(&sample) {
             held = Some(sample);
         }
     }

@@ -179,7 +179,7 @@ fn ramps(results: &Results) -> String {
                     show(floor.map(|floor| ramp.best_per_s / floor), 2),
                     show(at_best.map(|step| step.cpu_us), 3),
                     show(at_best.map(|step| step.cpu_load * 100.0), 0),
-                    show(at_best.map(|step| step.client_load * 100.0), 0),
+                    show(at_best.map(|step| step.load_load * 100.0), 0),
                     show(overload.map(|sample| sample.delivered_per_s / ramp.best_per_s), 2),
                     show(overload.map(|sample| sample.p99_us as f64 / 1e3), 0),
                     show(overload.map(|sample| sample.resident_bytes as f64 / f64::from(1 << 20)), 0),
@@ -192,12 +192,12 @@ fn ramps(results: &Results) -> String {
             "× coalescing floor",
             "CPU µs/delivery there",
             "server %",
-            "client %",
+            "load %",
             "at twice that, × its best",
             "p99 there, ms",
             "memory there, MiB",
         ];
-        let note = "Rates double, with one step in between at the end. Where the client is near 100 % it is the limit.";
+        let note = "Rates double, with one step in between at the end. Where clients and publisher are near 100 % they are the limit.";
         text.push_str(&table(&format!("{}: saturation, {}", shape.name, shape.what), note, &columns, &rows));
     }
     text
