@@ -65,7 +65,7 @@ pub fn way(brokers: Option<&str>, seconds: f64) -> anyhow::Result<Way> {
         "{program} run --brokers {brokers_text} --topic {TOPIC} --listen {listen} --admin {} --set shards=1",
         server::free_address()?
     );
-    let gateway = Stopped(server::spawn(Some(SERVER_CPU), &[], &words_of(&words))?);
+    let gateway = Stopped(server::spawn(Some(SERVER_CPU), &[], &words_of(&words), server::server_stderr())?);
     wait_for(listen)?;
     std::thread::sleep(ASSIGNMENT);
     let mut clients = Load::start(&[], &measure::client_words(&KAFKA, listen, Dialect::Tickgate))?;
@@ -122,7 +122,7 @@ pub fn way(brokers: Option<&str>, seconds: f64) -> anyhow::Result<Way> {
 
 fn start_broker(address: &str) -> anyhow::Result<Stopped> {
     let words = format!("{} --listen {address} --topic {TOPIC}:4", beside("tickgate-broker")?);
-    let broker = Stopped(server::spawn(Some(LOAD_CPU), &[], &words_of(&words))?);
+    let broker = Stopped(server::spawn(Some(LOAD_CPU), &[], &words_of(&words), server::server_stderr())?);
     wait_for(address.parse()?)?;
     Ok(broker)
 }

@@ -122,7 +122,7 @@ impl Server {
         let mut words = self.command(listen, feed, &scratch)?;
         words.extend_from_slice(more);
         let cpu = if *self == Self::Gateway(2) { None } else { Some(SERVER_CPU) };
-        let mut child = spawn(cpu, wrapper, &words)?;
+        let mut child = spawn(cpu, wrapper, &words, server_stderr())?;
         let (questions, answers) = pipes(&mut child)?;
         let running =
             Running { server: self.clone(), child, questions, answers, listen, feed, _scratch: scratch };
@@ -143,7 +143,11 @@ impl Server {
         let addresses = format!("--listen {listen} --feed {feed}");
         let text = match self {
             Self::Floor(mode) => format!("{ours} floor --mode {mode} {addresses}"),
-            Self::Gateway(shards) => format!("{ours} gateway --shards {shards} {addresses}"),
+            // Two shards have a processor each, the second one with the load beside it.
+            Self::Gateway(shards) => {
+                let pinned = if *shards > 1 { format!("--shard-cpu {SERVER_CPU}") } else { String::new() };
+                format!("{ours} gateway --shards {shards} {pinned} {addresses}")
+            }
             Self::Peer(name) => format!("{ours} peer {name} {addresses}"),
             Self::Node(name) => format!("node {}/{name}.js {addresses}", node_modules()?.display()),
             Self::Nats => {
@@ -172,7 +176,7 @@ impl Server {
                 format!("{} -c {}", program.display(), scratch.write("centrifugo.json", &config.to_string())?)
             }
         };
-        Ok(text.split(' ').map(str::to_owned).collect())
+        Ok(text.split_whitespace().map(str::to_owned).collect())
     }
 }
 
@@ -301,7 +305,7 @@ impl Load {
     pub fn start(wrapper: &[String], words: &str) -> anyhow::Result<Self> {
         let mut all = vec![std::env::current_exe()?.display().to_string()];
         all.extend(words.split_whitespace().map(str::to_owned));
-        let mut child = spawn(Some(LOAD_CPU), wrapper, &all)?;
+        let mut child = spawn(Some(LOAD_CPU), wrapper, &all, Stdio::inherit())?;
         let (stdin, stdout) = pipes(&mut child)?;
         Ok(Self { child, stdin, stdout })
     }
@@ -332,20 +336,25 @@ impl Drop for Load {
 }
 
 /// Starts a program on one processor, or on all.
-pub fn spawn(cpu: Option<usize>, wrapper: &[String], words: &[String]) -> anyhow::Result<Child> {
+pub fn spawn(
+    cpu: Option<usize>,
+    wrapper: &[String],
+    words: &[String],
+    stderr: Stdio,
+) -> anyhow::Result<Child> {
     let mut all = wrapper.iter().chain(words);
     let program = all.next().context("no program")?;
     // A child inherits the processors of the thread that starts it.
     process::pin(cpu)?;
     let mut command = Command::new(program);
-    command.args(all).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr());
+    command.args(all).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
     let child = command.spawn();
     process::pin(None)?;
     child.with_context(|| format!("cannot start {program}"))
 }
 
 /// What servers say to people is shown only on request: some greet at length.
-fn stderr() -> Stdio {
+pub fn server_stderr() -> Stdio {
     if std::env::var_os("TICKGATE_BENCH_VERBOSE").is_some() { Stdio::inherit() } else { Stdio::null() }
 }
 

@@ -122,6 +122,9 @@ fn steady(results: &Results, name: &str, what: &str) -> String {
             let against = |base: &str, what: &dyn Fn(&Sample) -> f64| {
                 show(ratio(&samples, |s| s.server == server, |s| s.server == base, what), 2)
             };
+            // Where nothing came in time there is nothing to take a percentile of.
+            let latency =
+                |what: &dyn Fn(&Sample) -> u64| show(of(&|s| (s.max_us > 0).then(|| what(s) as f64)), 0);
             vec![
                 server.to_owned(),
                 show(of(&|s| Some(s.cpu_us)), 3),
@@ -131,9 +134,9 @@ fn steady(results: &Results, name: &str, what: &str) -> String {
                 show(of(&|s| s.user_share.map(|share| share * 100.0)), 0),
                 show(of(&|s| s.deliveries_per_write), 1),
                 show(of(&|s| Some(s.delivered_share * 100.0)), 1),
-                show(of(&|s| Some(s.p50_us as f64)), 0),
-                show(of(&|s| Some(s.p99_us as f64)), 0),
-                show(of(&|s| Some(s.p999_us as f64)), 0),
+                latency(&|s| s.p50_us),
+                latency(&|s| s.p99_us),
+                latency(&|s| s.p999_us),
                 against(ONE_WRITE, &|s| s.p50_us as f64),
                 against(ONE_WRITE, &|s| s.p99_us as f64),
                 show(of(&|s| s.feed_us_per_record), 1),
