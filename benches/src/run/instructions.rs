@@ -6,24 +6,21 @@
 use super::proc;
 use super::server::Running;
 use anyhow::{Context as _, bail};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use tickgate_gateway::clock;
 
-/// A way to count.
+/// How long perf may take to begin.
+const PERF_START: Duration = Duration::from_millis(300);
+
+/// A way to count. Counting begins before the load does and ends after it: neither tool starts and stops at an instant.
 #[derive(Debug)]
 pub enum Counter {
-    Perf,
+    /// With the program while it counts.
+    Perf(Option<Child>),
+    /// With the folder of its files.
     Callgrind(PathBuf),
-}
-
-/// What was counted, and when.
-#[derive(Debug)]
-pub struct Counted {
-    pub instructions: f64,
-    pub from_ns: i64,
-    pub to_ns: i64,
 }
 
 impl Counter {
@@ -31,7 +28,7 @@ impl Counter {
     pub fn new() -> anyhow::Result<Self> {
         let perf = Command::new("perf").args(["stat", "-x,", "-e", "instructions:u", "true"]).output();
         if perf.is_ok_and(|out| instructions(&String::from_utf8_lossy(&out.stderr)).is_some()) {
-            return Ok(Self::Perf);
+            return Ok(Self::Perf(None));
         }
         if Command::new("callgrind_control").arg("--version").output().is_err() {
             bail!("neither the processor's counters (perf) nor valgrind are there to count instructions");
@@ -44,7 +41,7 @@ impl Counter {
     /// What reports call it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Perf => "perf stat -e instructions:u",
+            Self::Perf(_) => "perf stat -e instructions:u",
             Self::Callgrind(_) => "valgrind --tool=callgrind",
         }
     }
@@ -52,7 +49,7 @@ impl Counter {
     /// What the server has to be started with.
     pub fn wrapper(&self) -> Vec<String> {
         match self {
-            Self::Perf => Vec::new(),
+            Self::Perf(_) => Vec::new(),
             Self::Callgrind(dir) => [
                 "valgrind",
                 "-q",
@@ -68,11 +65,39 @@ impl Counter {
         }
     }
 
-    /// Counts what the threads that deliver do for a while.
-    pub fn count(&mut self, running: &mut Running, time: Duration) -> anyhow::Result<Counted> {
+    /// Begins to count what the threads that deliver do.
+    pub fn start(&mut self, running: &Running) -> anyhow::Result<()> {
         match self {
-            Self::Perf => perf(running, time),
-            Self::Callgrind(dir) => callgrind(dir, running, time),
+            Self::Perf(perf) => {
+                let ids = proc::threads(running.pid(), |name| running.server.delivers(name))?;
+                let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+                let mut command = Command::new("perf");
+                command.args(["stat", "-x,", "-e", "instructions:u", "-t", &ids.join(",")]);
+                *perf = Some(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?);
+                // It says nothing when it has begun.
+                std::thread::sleep(PERF_START);
+                Ok(())
+            }
+            Self::Callgrind(_) => control(running, &["-i", "on"]),
+        }
+    }
+
+    /// Ends counting; returns how many there were.
+    pub fn stop(&mut self, running: &Running) -> anyhow::Result<f64> {
+        match self {
+            Self::Perf(perf) => {
+                let perf = perf.take().context("counting has not begun")?;
+                let pid = i32::try_from(perf.id()).ok().and_then(Pid::from_raw).context("no process id")?;
+                kill_process(pid, Signal::INT)?;
+                let out = perf.wait_with_output()?;
+                let text = String::from_utf8_lossy(&out.stderr);
+                instructions(&text).with_context(|| format!("perf said {text:?}"))
+            }
+            Self::Callgrind(dir) => {
+                control(running, &["-i", "off"])?;
+                control(running, &["-d"])?;
+                dumped(dir, running)
+            }
         }
     }
 }
@@ -86,40 +111,22 @@ impl Drop for Counter {
     }
 }
 
-fn perf(running: &Running, time: Duration) -> anyhow::Result<Counted> {
-    let ids = proc::threads(running.pid(), |name| running.server.delivers(name))?;
-    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
-    let from_ns = clock::wall_ns();
-    let out = Command::new("perf")
-        .args(["stat", "-x,", "-e", "instructions:u", "-t", &ids.join(","), "sleep"])
-        .arg(time.as_secs_f64().to_string())
-        .output()?;
-    let to_ns = clock::wall_ns();
-    let text = String::from_utf8_lossy(&out.stderr);
-    let instructions = instructions(&text).with_context(|| format!("perf said {text:?}"))?;
-    Ok(Counted { instructions, from_ns, to_ns })
-}
-
 /// The count in perf's `value,unit,event,…`.
 fn instructions(text: &str) -> Option<f64> {
     text.lines().find(|line| line.contains("instructions"))?.split(',').next()?.parse().ok()
 }
 
-fn callgrind(dir: &std::path::Path, running: &Running, time: Duration) -> anyhow::Result<Counted> {
-    let control = |word: &str, more: &str| -> anyhow::Result<()> {
-        let pid = running.pid().to_string();
-        let mut command = Command::new("callgrind_control");
-        command.arg(word).args((!more.is_empty()).then_some(more)).arg(pid);
-        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-        anyhow::ensure!(status.success(), "callgrind_control {word} {more}: {status}");
-        Ok(())
-    };
-    control("-i", "on")?;
-    let from_ns = clock::wall_ns();
-    std::thread::sleep(time);
-    let to_ns = clock::wall_ns();
-    control("-i", "off")?;
-    control("-d", "")?;
+/// Tells valgrind something.
+fn control(running: &Running, words: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new("callgrind_control");
+    command.args(words).arg(running.pid().to_string());
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    anyhow::ensure!(status.success(), "callgrind_control {words:?}: {status}");
+    Ok(())
+}
+
+/// The instructions in what callgrind has written about the threads that deliver.
+fn dumped(dir: &Path, running: &Running) -> anyhow::Result<f64> {
     let mut instructions = 0.0;
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
@@ -137,5 +144,5 @@ fn callgrind(dir: &std::path::Path, running: &Running, time: Duration) -> anyhow
         }
     }
     anyhow::ensure!(instructions > 0.0, "callgrind counted nothing");
-    Ok(Counted { instructions, from_ns, to_ns })
+    Ok(instructions)
 }

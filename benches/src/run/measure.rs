@@ -115,19 +115,18 @@ pub fn measure(server: &Server, workload: &Workload, seconds: f64) -> anyhow::Re
     })
 }
 
-/// User instructions of `server` per delivery under `workload`.
+/// User instructions of `server` per delivery under `workload`: from before the first tick until after the last.
 pub fn count_instructions(server: &Server, workload: &Workload, seconds: f64) -> anyhow::Result<f64> {
     let mut counter = instructions::Counter::new()?;
-    let mut running = server.start(&counter.wrapper(), &[])?;
+    let running = server.start(&counter.wrapper(), &[])?;
     let mut load = start_clients(&running, workload, &[])?;
-    let times = Times::after(2 * WARM_UP_NS, seconds + 2.0);
+    counter.start(&running)?;
+    let times = Times::after(0, seconds);
     load.tell(format_args!("{} {} {}", times.from_ns, times.to_ns, times.end_ns))?;
     let _publisher = start_publisher(&running, workload, &times, &[])?;
-    sleep_until(times.from_ns);
-    let counted = counter.count(&mut running, Duration::from_secs_f64(seconds))?;
     let report: client::Report = load.report()?;
-    let deliveries = report.arrived(counted.from_ns - times.from_ns, counted.to_ns - times.from_ns);
-    Ok(counted.instructions / deliveries.max(1) as f64)
+    let instructions = counter.stop(&running)?;
+    Ok(instructions / report.ticks.max(1) as f64)
 }
 
 /// When things happen, nanoseconds since the Unix epoch.

@@ -64,6 +64,8 @@ impl Plot<'_> {
         for (at, (line, colour)) in self.lines.iter().zip(COLOURS.iter().cycle()).enumerate() {
             text(WIDTH - RIGHT + 32.0, TOP + 12.0 + 20.0 * at as f64, "start", &line.name);
             let y = TOP + 8.0 + 20.0 * at as f64;
+            // With the colours used up, dashes tell lines apart.
+            let dashes = if at < COLOURS.len() { "" } else { " stroke-dasharray=\"6 3\"" };
             let places: Vec<String> = line
                 .points
                 .iter()
@@ -72,8 +74,8 @@ impl Plot<'_> {
                 .collect();
             let _ = writeln!(
                 grid,
-                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\n\
-                 <line x1=\"{:.1}\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{y:.1}\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/>\n\
+                 <line x1=\"{:.1}\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{y:.1}\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/>",
                 places.join(" "),
                 WIDTH - RIGHT + 8.0,
                 WIDTH - RIGHT + 26.0,
