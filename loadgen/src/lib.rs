@@ -10,7 +10,9 @@
 //! 4. [`client`] is the convenient client for tests and tools, [`book`] rebuilds an order book from its events,
 //!    [`watch`] prints events for a person.
 //!
-//! [`target`] is where a gateway is, [`discover`] finds out which symbols there are, [`gateway_process`] what the gateway costs, [`machine`] where it ran.
+//! [`target`] is where a gateway is, [`discover`] finds out which symbols there are, [`waiting`] waits for one that
+//! is only starting, [`gateway_process`] tells what the gateway costs, [`machine`] where it ran, [`report_file`] writes
+//! what came out.
 #![deny(missing_docs, rustdoc::broken_intra_doc_links)]
 
 pub mod asserts;
@@ -26,12 +28,14 @@ pub mod machine;
 pub mod persona;
 pub mod plan;
 pub mod report;
+pub mod report_file;
 pub mod scan;
 pub mod subscriber;
 pub mod tally;
 pub mod target;
 pub mod transport;
 pub mod verify;
+pub mod waiting;
 pub mod watch;
 
 pub use client::{Client, ClientOptions, Incoming};

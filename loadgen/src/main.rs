@@ -11,12 +11,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tickgate_load::asserts::Assert;
+use tickgate_load::client::ClientError;
 use tickgate_load::fleet::{self, FleetError};
 use tickgate_load::persona::PersonaMix;
 use tickgate_load::plan::{ChannelMix, Plan};
 use tickgate_load::report::Report;
-use tickgate_load::watch::{WatchError, WatchOptions, watch};
-use tickgate_load::{LiveStats, asserts};
+use tickgate_load::watch::{WatchError, WatchOptions, error_chain, watch};
+use tickgate_load::{LiveStats, asserts, report_file, waiting};
 use tickgate_protocol::command::is_symbol_or_pattern;
 use tickgate_protocol::{Channel, Depth, OnSlow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -63,8 +64,8 @@ VERIFICATION
   Events that carry no send_ns and latencies below zero are counted, not measured.
 
 EXAMPLES
-  tickgate-load run --url ws://127.0.0.1:9000/v1/stream --connections 1000 --for 30s --assert 'p99<5ms'
-  tickgate-load run --url ws://127.0.0.1:9000/v1/stream --connections 200 --personas stalled=5,slow=5@50000 \\
+  tickgate-load run --url ws://127.0.0.1:8080/v1/stream --connections 1000 --for 30s --assert 'p99<5ms'
+  tickgate-load run --url ws://127.0.0.1:8080/v1/stream --connections 200 --personas stalled=5,slow=5@50000 \\
       --on-slow skip --assert 'unannounced==0' --assert 'stalled.gaps>0' --report report.json";
 
 const WATCH_HELP: &str = "\
@@ -74,9 +75,9 @@ the producer meant to send it (`gw`: since it reached the gateway), and flags: s
 unless --once is given. Ctrl-C ends it.
 
 EXAMPLES
-  tickgate-load watch --url ws://127.0.0.1:9000/v1/stream --symbols AAPL,BTC*
-  tickgate-load watch --url ws://127.0.0.1:9000/v1/stream --symbols BTCUSDT --channels book --depth 5 --for 10s
-  tickgate-load watch --url ws://127.0.0.1:9000/v1/stream --symbols '*' --raw | head -3";
+  tickgate-load watch --url ws://127.0.0.1:8080/v1/stream --symbols 'AAPL,BTC*'
+  tickgate-load watch --url ws://127.0.0.1:8080/v1/stream --symbols BTCUSDT --channels book --depth 5 --for 10s
+  tickgate-load watch --url ws://127.0.0.1:8080/v1/stream --symbols '*' --raw | head -3";
 
 /// Put load on a Tickgate gateway and verify every event, or watch market data in a terminal.
 #[derive(Debug, Parser)]
@@ -101,6 +102,9 @@ struct RunArgs {
     /// The gateway's stream
     #[arg(long, value_name = "ws://HOST:PORT/v1/stream")]
     url: String,
+    /// How long to wait for a gateway that is not there yet; 0s does not
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    connect_timeout: Duration,
     /// Clients
     #[arg(long, short = 'c', default_value_t = 100, value_name = "N")]
     connections: usize,
@@ -189,6 +193,9 @@ struct WatchArgs {
     /// The gateway's stream
     #[arg(long, value_name = "ws://HOST:PORT/v1/stream")]
     url: String,
+    /// How long to wait for a gateway that is not there yet; 0s does not
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    connect_timeout: Duration,
     /// Symbols and patterns: `*` alone or at the end
     #[arg(long, value_delimiter = ',', required = true, value_name = "A,B*,...")]
     symbols: Vec<String>,
@@ -261,14 +268,17 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 fn run_command(args: RunArgs) -> Result<ExitCode, Failure> {
+    let patience = args.connect_timeout;
     let (plan, out, asserts) = plan(args).map_err(failure(EXIT_USAGE))?;
     if let Some(path) = &out {
         // Before the run: nobody wants to learn of a missing folder after it.
-        std::fs::File::create(path)
+        report_file::check(path)
             .with_context(|| format!("cannot write {}", path.display()))
             .map_err(failure(EXIT_CANNOT_CREATE))?;
     }
-    let mut report = runtime()?.block_on(run(plan)).map_err(|error| {
+    let runtime = runtime()?;
+    runtime.block_on(wait_for_gateway(&plan.url, patience))?;
+    let mut report = runtime.block_on(run(plan)).map_err(|error| {
         let exit = match &error {
             FleetError::Plan(_) | FleetError::BadUrl(_) | FleetError::Descriptors { .. } => EXIT_USAGE,
             FleetError::Thread(_) | FleetError::Died => EXIT_FAILED,
@@ -287,6 +297,21 @@ fn run_command(args: RunArgs) -> Result<ExitCode, Failure> {
         print_quietly(&format!("report in {} {}\n", path.display(), names.join(" ")));
     }
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+}
+
+/// Waits for a gateway that is only starting. Signals still end the program as usual: there is no report yet.
+async fn wait_for_gateway(url: &str, patience: Duration) -> Result<(), Failure> {
+    if patience.is_zero() {
+        return Ok(());
+    }
+    let shown = humantime::format_duration(patience);
+    let waited = waiting::for_gateway(url, patience, |error| {
+        eprintln!("tickgate-load: {}; waiting up to {shown} for the gateway", error_chain(error));
+    });
+    waited.await.map_err(|error| {
+        let exit = if matches!(error, ClientError::BadUrl(_)) { EXIT_USAGE } else { EXIT_UNAVAILABLE };
+        Failure { exit, error: error.into() }
+    })
 }
 
 async fn run(plan: Plan) -> Result<Report, FleetError> {
@@ -382,7 +407,9 @@ fn watch_command(args: WatchArgs) -> Result<ExitCode, Failure> {
     if let Some(bad) = options.symbols.iter().find(|s| !is_symbol_or_pattern(s)) {
         return Err(failure(EXIT_USAGE)(anyhow::anyhow!("`{bad}` is neither a symbol nor a pattern")));
     }
-    let ended = runtime()?.block_on(async {
+    let runtime = runtime()?;
+    runtime.block_on(wait_for_gateway(&options.url, args.connect_timeout))?;
+    let ended = runtime.block_on(async {
         let mut signals = Signals::new();
         let mut out = BufWriter::new(io::stdout().lock());
         tokio::select! {
@@ -395,7 +422,7 @@ fn watch_command(args: WatchArgs) -> Result<ExitCode, Failure> {
         Err(error) if error.is_broken_pipe() => Ok(ExitCode::SUCCESS),
         Err(error) => {
             let exit = match &error {
-                WatchError::Client(tickgate_load::client::ClientError::BadUrl(_)) => EXIT_USAGE,
+                WatchError::Client(ClientError::BadUrl(_)) => EXIT_USAGE,
                 WatchError::Client(_) => EXIT_UNAVAILABLE,
                 _ => EXIT_CANNOT_CREATE,
             };

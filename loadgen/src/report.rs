@@ -9,12 +9,12 @@ use crate::live::Sessions;
 use crate::machine::Machine;
 use crate::persona::Persona;
 use crate::plan::Plan;
+use crate::report_file;
 use crate::tally::Tally;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Version of the report's layout.
@@ -174,19 +174,22 @@ impl Report {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_json(&self, path: &Path) -> io::Result<()> {
-        let mut out = BufWriter::new(File::create(path)?);
-        serde_json::to_writer_pretty(&mut out, self)?;
-        out.write_all(b"\n")?;
-        out.flush()
+        report_file::write(path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self)?;
+            out.write_all(b"\n")
+        })
     }
 
     /// Writes percentile files beside the JSON document at `path`: `x.hgrm` for the healthy clients, `x.PERSONA.hgrm`
-    /// for the others, where they measured anything. Returns what was written.
+    /// for the others, where they measured anything. Returns what was written: nothing beside a pipe or a device.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn write_hgrm(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let mut written = Vec::new();
+        if !report_file::has_neighbours(path) {
+            return Ok(written);
+        }
         for (persona, latencies) in &self.distributions {
             if latencies.quantiles().count == 0 {
                 continue;
@@ -195,9 +198,7 @@ impl Report {
                 Persona::Healthy => path.with_extension("hgrm"),
                 other => path.with_extension(format!("{}.hgrm", other.name())),
             };
-            let mut out = BufWriter::new(File::create(&path)?);
-            latencies.write_hgrm(&mut out)?;
-            out.flush()?;
+            report_file::write(&path, |mut out| latencies.write_hgrm(&mut out))?;
             written.push(path);
         }
         Ok(written)

@@ -88,7 +88,7 @@ pub async fn watch(options: &WatchOptions, out: &mut impl Write) -> Result<(), W
         }
         table.note(
             out,
-            &format!("{}; next attempt in {}", chain(&error), humantime::format_duration(back_off)),
+            &format!("{}; next attempt in {}", error_chain(&error), humantime::format_duration(back_off)),
         )?;
         out.flush()?;
         let wake = Instant::now() + back_off;
@@ -160,7 +160,7 @@ fn is_final(error: &ClientError) -> bool {
 }
 
 /// An error and what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

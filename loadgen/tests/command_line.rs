@@ -99,10 +99,56 @@ fn an_unreachable_gateway_exits_69() {
         vec!["run", "--url", &nobody, "--for", "10ms", "--warmup", "0s", "--symbols", "A", "-c", "2"],
         vec!["watch", "--url", &nobody, "--symbols", "A", "--once"],
     ] {
-        let output = load(&arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(69), "{arguments:?}: {}", text(&output.stderr));
-        assert!(text(&output.stderr).contains("cannot connect to"), "{}", text(&output.stderr));
+        for patience in ["0s", "50ms"] {
+            let output = load(&arguments).args(["--connect-timeout", patience]).output().unwrap();
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(69), "{arguments:?}: {stderr}");
+            assert!(stderr.contains("cannot connect to"), "{stderr}");
+            assert_eq!(stderr.contains("waiting up to 50ms for the gateway"), patience != "0s", "{stderr}");
+        }
     }
+}
+
+/// Everything started at once, as in a script: the gateway comes when the generator waits for it already.
+#[test]
+fn a_gateway_that_comes_later_is_waited_for() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for command in [
+        &["run", "-c", "2", "--for", "100ms", "--warmup", "0s", "--symbols", "S01"][..],
+        &["watch", "--symbols", "S01", "--for", "1ms"],
+    ] {
+        // Reserves a port at which nobody listens yet.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = url(socket.local_addr().unwrap());
+        let mut child = load(command)
+            .args(["--url", &url, "--connect-timeout", "1m"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = io_lines(child.stderr.take().unwrap());
+        let line = lines.next().unwrap();
+        assert!(line.contains("refused") && line.ends_with("waiting up to 1m for the gateway"), "{line}");
+        runtime.block_on(async { fake_gateway::serve(socket.listen(64).unwrap(), Fault::None) });
+        let rest: Vec<String> = lines.collect();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {}{rest:?}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn a_run_that_cannot_take_place_leaves_no_report() {
+    let folder = std::env::temp_dir().join(format!("tickgate-load-none-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (nobody, report) = (nobody().to_string(), folder.join("out.json").display().to_string());
+    let arguments = ["run", "--url", &nobody, "--connect-timeout", "0s", "--report"];
+    let output = load(&arguments).arg(&report).output().unwrap();
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "not even an empty one");
+    let output = load(&arguments).arg(folder.join("missing/out.json")).output().unwrap();
+    assert_eq!(output.status.code(), Some(73), "{}", text(&output.stderr));
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

@@ -45,7 +45,11 @@ pub enum Fault {
 
 /// Listens on a port of its own choosing until the runtime ends.
 pub async fn start(fault: Fault) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), fault)
+}
+
+/// Serves at `listener` until the runtime ends.
+pub fn serve(listener: TcpListener, fault: Fault) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
