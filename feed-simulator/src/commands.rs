@@ -16,7 +16,7 @@ use tickgate_sim::pacing::Speed;
 use tickgate_sim::producer::{EventClock, ProduceError, ProducerConfig, Progress, produce};
 use tickgate_sim::replay::{self, Options, ReplayError};
 use tickgate_sim::stats::{PeakCounter, Peaks};
-use tickgate_sim::text::{grouped, millis};
+use tickgate_sim::text::{grouped, millis, rate};
 
 /// A line for standard output. That nobody reads it any more is no error.
 macro_rules! say {
@@ -28,6 +28,10 @@ macro_rules! say {
 const EXIT_FAILED: u8 = 1;
 const EXIT_UNAVAILABLE: u8 = 69;
 const EXIT_OUTPUT: u8 = 74;
+/// How often it is looked at how a run goes.
+const SHOW_EVERY: Duration = Duration::from_millis(100);
+/// How long a broker may take to answer before that is told.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Why a command ends early.
 pub(crate) struct Failure {
@@ -130,9 +134,7 @@ fn send(
     let progress = Arc::new(Progress::default());
     let ended = AtomicBool::new(false);
     let report = std::thread::scope(|scope| {
-        if io::stderr().is_terminal() {
-            scope.spawn(|| show(&progress, &ended));
-        }
+        scope.spawn(|| show(config, &progress, &stop, &ended));
         let report = produce(source, config, &progress, &stop);
         ended.store(true, Ordering::Relaxed);
         report
@@ -147,25 +149,43 @@ fn send(
     Ok(if report.stopped && report.delivery_errors == 0 { 0 } else { report.exit_code() })
 }
 
-/// The progress line, once a second until the run has ended.
-fn show(progress: &Progress, ended: &AtomicBool) {
-    let bar = ProgressBar::new_spinner();
+/// What is waited for, and on a terminal a line of progress once a second, until the run has ended.
+fn show(config: &ProducerConfig, progress: &Progress, stop: &AtomicBool, ended: &AtomicBool) {
+    let bar = if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}") {
         bar.set_style(style);
     }
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (mut second, mut before) = (Instant::now(), 0);
+    let (mut told_connecting, mut told_stopping) = (false, false);
     while !ended.load(Ordering::Relaxed) {
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(SHOW_EVERY);
         bar.tick();
+        let is_connected = progress.connected.load(Ordering::Relaxed);
+        if !told_connecting && !is_connected && bar.elapsed() >= QUIET {
+            told_connecting = true;
+            let most = humantime::format_duration(config.connect_timeout);
+            let text = format!("tickgate-sim: waiting up to {most} for a broker at {}", config.brokers);
+            bar.suspend(|| eprintln!("{text}"));
+        }
+        let sent = get(&progress.sent);
+        let waiting = sent.saturating_sub(get(&progress.delivered) + get(&progress.errors));
+        if !told_stopping && stop.load(Ordering::Relaxed) && is_connected && waiting > 0 {
+            told_stopping = true;
+            let (waiting, most) = (grouped(waiting), humantime::format_duration(config.stop_timeout));
+            bar.suspend(|| {
+                eprintln!(
+                    "tickgate-sim: waiting up to {most} for {waiting} records to be delivered, Ctrl-C again to give up"
+                );
+            });
+        }
         let elapsed = second.elapsed();
         if elapsed >= Duration::from_secs(1) {
-            let sent = get(&progress.sent);
-            let rate = (sent - before) as f64 / elapsed.as_secs_f64();
+            let per_s = (sent - before) as f64 / elapsed.as_secs_f64();
             bar.set_message(format!(
                 "{} sent, {}/s, {} delivered, {} errors, worst lateness {}",
                 grouped(sent),
-                grouped(rate.round() as u64),
+                rate(per_s),
                 grouped(get(&progress.delivered)),
                 grouped(get(&progress.errors)),
                 millis(get(&progress.late_max_ns)),

@@ -49,6 +49,11 @@ impl Schedule {
         Self { speed, start: Instant::now(), start_wall_ns: wall.as_nanos() as i64 }
     }
 
+    /// When offset zero is due.
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
     /// When an offset is due, in nanoseconds after the start; `None` when everything is due at once.
     pub fn due_ns(&self, offset_ns: u64) -> Option<u64> {
         match self.speed {

@@ -16,12 +16,15 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use serde::Deserialize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest sleep before the stop flag is looked at again.
 const STOP_CHECK: Duration = Duration::from_millis(50);
+/// How long the last deliveries are waited for before the clock and the stop flag are looked at again.
+const FLUSH_SLICE: Duration = Duration::from_millis(100);
 /// Pause before a record is offered again to a full queue.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
 /// Lateness beyond an hour counts as an hour.
@@ -57,6 +60,8 @@ pub struct ProducerConfig {
     pub connect_timeout: Duration,
     /// How long the last records may take to be delivered at the end.
     pub flush_timeout: Duration,
+    /// The same once the run was stopped.
+    pub stop_timeout: Duration,
     /// Further librdkafka properties; they win over everything above.
     pub properties: Vec<(String, String)>,
 }
@@ -76,6 +81,7 @@ impl ProducerConfig {
             acks: "all".to_owned(),
             connect_timeout: Duration::from_secs(10),
             flush_timeout: Duration::from_secs(15),
+            stop_timeout: Duration::from_secs(10),
             properties: Vec::new(),
         }
     }
@@ -93,7 +99,9 @@ impl ProducerConfig {
             .set("queue.buffering.max.kbytes", "65536")
             .set("message.max.bytes", "8388608")
             .set("message.timeout.ms", "30000")
-            .set("reconnect.backoff.max.ms", "1000");
+            .set("reconnect.backoff.max.ms", "1000")
+            // Says whether an idempotent producer has its id; nothing else of it is looked at.
+            .set("statistics.interval.ms", "100");
         for (name, value) in &self.properties {
             config.set(name, value);
         }
@@ -113,6 +121,8 @@ pub enum EventClock {
 /// What happened so far; read it from any thread while [`produce`] runs.
 #[derive(Debug, Default)]
 pub struct Progress {
+    /// Whether a broker has answered, the topic is there, and the first record can be sent.
+    pub connected: AtomicBool,
     /// Records given to the producer.
     pub sent: AtomicU64,
     /// Bytes of their values.
@@ -146,6 +156,14 @@ pub enum ProduceError {
         /// The last thing the client said.
         reason: String,
     },
+    /// The producer got no id, without which an idempotent one sends nothing.
+    #[error("the brokers at {brokers} gave the producer no id (waited {waited:?}); --acks 1 does without")]
+    NoProducerId {
+        /// The bootstrap servers.
+        brokers: String,
+        /// How long it was tried.
+        waited: Duration,
+    },
     /// The topic is missing and could not, or was not to be, created.
     #[error("topic {topic}: {reason}")]
     Topic {
@@ -161,14 +179,71 @@ pub enum ProduceError {
 
 type Outbox = ThreadedProducer<Deliveries>;
 
+/// Whether an idempotent producer has its id.
+#[derive(Debug, Default)]
+struct Readiness {
+    ready: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Readiness {
+    /// Takes the client's statistics, as JSON.
+    fn learn(&self, statistics: &[u8]) {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if *ready {
+            return;
+        }
+        *ready = serde_json::from_slice::<Statistics<'_>>(statistics)
+            .is_ok_and(|all| all.eos.is_some_and(|eos| eos.idemp_state == "Assigned"));
+        self.changed.notify_all();
+    }
+
+    /// Waits at most for `at_most`; whether it has its id now.
+    fn wait(&self, at_most: Duration) -> bool {
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(ready, at_most, |ready| !*ready);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// The part of librdkafka's statistics that is looked at.
+#[derive(Deserialize)]
+struct Statistics<'a> {
+    #[serde(borrow)]
+    eos: Option<Eos<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Eos<'a> {
+    idemp_state: &'a str,
+}
+
+/// How late the records were when the broker had confirmed them.
+#[derive(Debug)]
+struct Confirmed {
+    /// When the schedule began; `None` where nothing has a schedule.
+    start: Option<Instant>,
+    lateness: Histogram<u64>,
+}
+
 /// Counts what becomes of the records.
 struct Deliveries {
     progress: Arc<Progress>,
     last_error: Arc<Mutex<Option<String>>>,
     warned: Mutex<Option<Instant>>,
+    readiness: Readiness,
+    confirmed: Mutex<Confirmed>,
 }
 
 impl Deliveries {
+    fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    fn confirmed(&self) -> MutexGuard<'_, Confirmed> {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn remember(&self, error: String) {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
@@ -176,21 +251,38 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
+        self.remember(reason.to_owned());
+        if !self.progress.connected.load(Ordering::Relaxed) {
+            // A broker that is only starting: told by whoever waits, and by the error when that was in vain.
+            tracing::debug!(%error, reason, "Kafka connection");
+            return;
+        }
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
             *warned = Some(Instant::now());
             tracing::warn!(%error, reason, "Kafka connection");
         }
-        self.remember(reason.to_owned());
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.readiness.learn(statistics);
     }
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
+    /// When the record was due, in nanoseconds after the start.
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, due_ns: usize) {
         match result {
-            Ok(_) => self.progress.delivered.fetch_add(1, Ordering::Relaxed),
+            Ok(_) => {
+                let mut confirmed = self.confirmed();
+                if let Some(start) = confirmed.start {
+                    let late_ns = (start.elapsed().as_nanos() as u64).saturating_sub(due_ns as u64);
+                    confirmed.lateness.saturating_record(late_ns);
+                }
+                self.progress.delivered.fetch_add(1, Ordering::Relaxed)
+            }
             Err((error, _)) => {
                 self.remember(error.to_string());
                 self.progress.errors.fetch_add(1, Ordering::Relaxed)
@@ -216,19 +308,26 @@ pub fn produce(
         progress: Arc::clone(progress),
         last_error: Arc::clone(&last_error),
         warned: Mutex::default(),
+        readiness: Readiness::default(),
+        confirmed: Mutex::new(Confirmed { start: None, lateness: lateness_histogram() }),
     };
     let client = config.client();
     let outbox = ThreadedProducer::from_config_and_context(&client, context)
         .map_err(|error| ProduceError::Config(error.to_string()))?;
-    topic::prepare(&outbox, &client, config, &last_error)?;
+    topic::prepare(&outbox, &client, config, &last_error, stop)?;
+    progress.connected.store(true, Ordering::Relaxed);
 
+    let schedule = Schedule::starting_now(config.speed);
+    if config.speed != Speed::Max {
+        outbox.context().confirmed().start = Some(schedule.start());
+    }
     let mut sender = Sender {
         outbox,
         config,
         progress,
         stop,
-        schedule: Schedule::starting_now(config.speed),
-        lateness: Histogram::new_with_bounds(1, LATENESS_MAX_NS, 3).expect("bounds and digits are valid"),
+        schedule,
+        lateness: lateness_histogram(),
         value: Vec::with_capacity(1024),
         end_ns: config.duration.map_or(u64::MAX, |duration| duration.as_nanos() as u64),
         sent_ns: 0,
@@ -238,6 +337,7 @@ pub fn produce(
     // Also after an error of the source: what was read before it is delivered.
     let undelivered = sender.flush();
     ended?;
+    let confirmed = sender.outbox.context().confirmed().lateness.clone();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     Ok(Report {
         topic: config.topic.clone(),
@@ -254,8 +354,14 @@ pub fn produce(
         elapsed_s: sending_ns as f64 / 1e9,
         late_p99_ns: sender.lateness.value_at_quantile(0.99),
         late_max_ns: sender.lateness.max(),
+        confirmed_late_p99_ns: confirmed.value_at_quantile(0.99),
+        confirmed_late_max_ns: confirmed.max(),
         stopped: stop.load(Ordering::Relaxed),
     })
+}
+
+fn lateness_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENESS_MAX_NS, 3).expect("bounds and digits are valid")
 }
 
 struct Sender<'a> {
@@ -288,7 +394,7 @@ impl Sender<'_> {
             }
             self.value.clear();
             timed.tick.write_json(&mut self.value);
-            if !self.send(&timed.tick.symbol) {
+            if !self.send(&timed.tick.symbol, due_ns) {
                 break;
             }
             self.sent_ns = self.schedule.elapsed_ns();
@@ -322,8 +428,9 @@ impl Sender<'_> {
     }
 
     /// Gives the record to the producer, waiting while its queue is full; `false` ends the run.
-    fn send(&mut self, key: &str) -> bool {
-        let record = || BaseRecord::to(&self.config.topic).key(key).payload(&self.value);
+    fn send(&mut self, key: &str, due_ns: u64) -> bool {
+        let due_ns = usize::try_from(due_ns).unwrap_or(usize::MAX);
+        let record = || BaseRecord::with_opaque_to(&self.config.topic, due_ns).key(key).payload(&self.value);
         let mut offered = self.outbox.send(record());
         while let Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) = &offered {
             self.progress.queue_full.fetch_add(1, Ordering::Relaxed);
@@ -349,10 +456,21 @@ impl Sender<'_> {
 
     /// Waits for what is in flight; how many records were given up.
     fn flush(&self) -> u64 {
-        match self.outbox.flush(self.config.flush_timeout) {
-            Ok(()) => 0,
-            Err(_) => u64::try_from(self.outbox.in_flight_count()).unwrap_or(0),
+        let start = Instant::now();
+        let mut stopped_at = None;
+        // In slices, so that whoever stops the run now waits no longer than after a stop before.
+        while self.outbox.flush(FLUSH_SLICE).is_err() {
+            if self.stopped() {
+                stopped_at.get_or_insert_with(Instant::now);
+            }
+            let is_over = |since: Instant, most: Duration| since.elapsed() >= most;
+            if is_over(start, self.config.flush_timeout)
+                || stopped_at.is_some_and(|at| is_over(at, self.config.stop_timeout))
+            {
+                return u64::try_from(self.outbox.in_flight_count()).unwrap_or(0);
+            }
         }
+        0
     }
 
     fn stopped(&self) -> bool {

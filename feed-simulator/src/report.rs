@@ -1,7 +1,7 @@
 //! What a run did, in numbers.
 
 use crate::pacing::Speed;
-use crate::text::{grouped, millis};
+use crate::text::{grouped, millis, rate};
 use serde::Serialize;
 use std::fmt;
 
@@ -36,24 +36,34 @@ pub struct Report {
     pub sent_s: f64,
     /// Length of the run in seconds, without the wait for the last deliveries.
     pub elapsed_s: f64,
-    /// 99th percentile of actual minus intended send time.
+    /// 99th percentile of actual minus intended send time: when the producer was given a record, not when it left.
     pub late_p99_ns: u64,
     /// Worst actual minus intended send time.
     pub late_max_ns: u64,
+    /// 99th percentile of the time at which the broker had confirmed a record minus its intended send time; 0 at
+    /// [`Speed::Max`], where nothing is due.
+    pub confirmed_late_p99_ns: u64,
+    /// Worst time of confirmation minus intended send time.
+    pub confirmed_late_max_ns: u64,
     /// Whether the run was ended from outside.
     pub stopped: bool,
 }
 
 impl Report {
-    /// Records per second that were due; `None` at [`Speed::Max`] and when nothing was sent.
+    /// Records per second that were due; `None` at [`Speed::Max`] and when they were all due at the start.
     pub fn target_per_s(&self) -> Option<f64> {
         let paced = self.speed != Speed::Max && self.due_s > 0.0;
-        paced.then(|| self.records as f64 / self.due_s)
+        paced.then(|| self.spaces() / self.due_s)
     }
 
     /// Records per second that were sent.
     pub fn achieved_per_s(&self) -> f64 {
-        if self.sent_s > 0.0 { self.records as f64 / self.sent_s } else { 0.0 }
+        if self.sent_s > 0.0 { self.spaces() / self.sent_s } else { 0.0 }
+    }
+
+    /// The first record is due at the start: there is one space less between records than there are records.
+    fn spaces(&self) -> f64 {
+        self.records.saturating_sub(1) as f64
     }
 
     /// Whether the schedule was kept: the achieved rate is at least [`RATE_REACHED_MIN`] of the target.
@@ -86,12 +96,15 @@ impl fmt::Display for Report {
             Some(target) => writeln!(
                 f,
                 "rate       {}/s, target {}/s ({:.1} %){}",
-                grouped(achieved.round() as u64),
-                grouped(target.round() as u64),
+                rate(achieved),
+                rate(target),
                 (achieved / target).min(1.0) * 100.0,
                 if self.kept_rate() { "" } else { ": MISSED" }
             )?,
-            None => writeln!(f, "rate       {}/s, as fast as possible", grouped(achieved.round() as u64))?,
+            None if self.speed != Speed::Max => {
+                writeln!(f, "rate       none: everything was due at the start")?
+            }
+            None => writeln!(f, "rate       {}/s, as fast as possible", rate(achieved))?,
         }
         write!(f, "delivered  {}, {} errors", grouped(self.delivered), grouped(self.delivery_errors))?;
         if let (Some(error), true) = (&self.last_error, self.delivery_errors > 0) {
@@ -103,9 +116,11 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "lateness   p99 {}, worst {} (actual minus intended send time)",
+            "lateness   p99 {}, worst {} (sent minus due); p99 {}, worst {} (confirmed by the broker minus due)",
             millis(self.late_p99_ns),
-            millis(self.late_max_ns)
+            millis(self.late_max_ns),
+            millis(self.confirmed_late_p99_ns),
+            millis(self.confirmed_late_max_ns)
         )
     }
 }
@@ -134,6 +149,8 @@ mod tests {
             elapsed_s: 10.001,
             late_p99_ns: 210_000,
             late_max_ns: 3_400_000,
+            confirmed_late_p99_ns: 4_100_000,
+            confirmed_late_max_ns: 9_300_000,
             stopped: false,
         }
     }
@@ -146,6 +163,14 @@ mod tests {
             "{}",
             report()
         );
+        let lateness = "worst 3.40 ms (sent minus due); p99 4.10 ms, worst 9.30 ms (confirmed";
+        assert!(report().to_string().contains(lateness), "{}", report());
+    }
+
+    #[test]
+    fn a_slow_run_shows_what_its_percentage_is_of() {
+        let slow = Report { records: 4, due_s: 1.2, sent_s: 1.21, ..report() }.to_string();
+        assert!(slow.contains("rate       2.5/s, target 2.5/s (99.2 %)"), "{slow}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tickgate_broker::{Broker, BrokerConfig};
+use tickgate_broker::{ApiKey, Broker, BrokerConfig, ErrorCode};
 use tickgate_protocol::record::{RecordDecoder, Tick};
 use tickgate_sim::TimedTick;
 use tickgate_sim::model::{Model, ModelConfig, Preset};
@@ -138,6 +138,42 @@ fn send_times_follow_the_schedule_exactly_whatever_the_clock_did() {
         );
         assert!(report.late_p99_ns <= report.late_max_ns);
     });
+}
+
+/// An idempotent producer sends nothing before it has its id. The clock must not run meanwhile: the first records
+/// would be half a second late, and only whoever receives them would know.
+#[test]
+fn the_producer_has_its_id_before_anything_is_due() {
+    let broker = embedded();
+    let config = ProducerConfig::new(broker.bootstrap(), topic());
+    broker.faults().fail_next(ApiKey::InitProducerId, ErrorCode::CoordinatorLoadInProgress, 1);
+    let left_to_fail = || broker.faults().failures_left(ApiKey::InitProducerId);
+    let mut asked_at_first = None;
+    let source = model(Preset::Constant, 1, 1_000.0).take(20).inspect(|_| {
+        asked_at_first.get_or_insert_with(|| (left_to_fail(), broker.requests(ApiKey::InitProducerId)));
+    });
+    let report = send(source, &config).unwrap();
+    assert_eq!((report.delivered, report.delivery_errors), (20, 0), "{report}");
+    assert_eq!(
+        asked_at_first,
+        Some((0, 2)),
+        "refused once, given at the second time, and only then a tick is due"
+    );
+    assert!(report.confirmed_late_max_ns >= report.confirmed_late_p99_ns && report.confirmed_late_p99_ns > 0);
+}
+
+#[test]
+fn a_producer_that_gets_no_id_is_an_error() {
+    let broker = embedded();
+    let mut config = ProducerConfig::new(broker.bootstrap(), topic());
+    config.connect_timeout = Duration::from_millis(300);
+    broker.faults().fail_next(ApiKey::InitProducerId, ErrorCode::CoordinatorLoadInProgress, usize::MAX);
+    let error = send(model(Preset::Fx, 1, 10.0).take(1), &config).unwrap_err();
+    assert!(matches!(&error, ProduceError::NoProducerId { .. }), "{error}");
+    // Without idempotence there is no id to wait for.
+    config.acks = "1".to_owned();
+    config.connect_timeout = PATIENCE;
+    assert_eq!(send(model(Preset::Fx, 1, 10.0).take(1), &config).unwrap().delivered, 1);
 }
 
 #[test]
