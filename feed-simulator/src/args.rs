@@ -23,12 +23,13 @@ pub(crate) struct Args {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-   0  done, or ended by Ctrl-C
+   0  done, or ended by Ctrl-C (a second Ctrl-C ends at once, with 1)
    1  records were not delivered, or the rate was missed by more than 5 %; stats: a model is not like its recording
   64  wrong flags
   65  a file cannot be understood
   66  a file cannot be opened
-  69  no broker answers, or there is no topic";
+  69  no broker answers, or there is no topic
+  74  --output or --report cannot be written";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -6,6 +6,7 @@ mod commands;
 use args::{Args, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// sysexits.h: the command was used incorrectly.
@@ -22,7 +23,8 @@ fn main() -> ExitCode {
         }
     };
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log).unwrap_or_default();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
     let done = match args.command {
         Command::Run(run) => commands::run(&run),
         Command::Replay(replay) => commands::replay(&replay),

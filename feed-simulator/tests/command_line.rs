@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::process::{Command, Output};
-use tickgate_broker::{Broker, BrokerConfig};
+use tickgate_broker::{ApiKey, Broker, BrokerConfig, ErrorCode};
 
 fn sim(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tickgate-sim")).args(args).output().unwrap()
@@ -26,6 +26,7 @@ fn wrong_flags_are_64_and_help_is_0() {
     check(&["replay", "x", "--speed", "0"], 64, "max");
     check(&["stats"], 64, "--model");
     check(&["--help"], 0, "Exit codes");
+    check(&["--help"], 0, "74  --output or --report");
     check(&["run", "--help"], 0, "--linger-ms");
 }
 
@@ -67,7 +68,13 @@ fn a_file_that_cannot_be_read_is_65_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.ndjson");
     std::fs::write(&file, "{\"type\":\"bar\",\"symbol\":\"A\"}\n").unwrap();
-    check(&["stats", file.to_str().unwrap()], 65, "bad.ndjson:1: expected");
+    let path = file.to_str().unwrap();
+    check(&["stats", path], 65, "bad.ndjson:1: expected");
+    check(&["stats", path], 65, r#"found `{"type":"bar","symbol":"A"}`"#);
+    std::fs::write(&file, "{\"type\":\"trade\",\"symbol\":\"A\",\"pri\n").unwrap();
+    check(&["stats", path], 65, "but the line breaks off; found");
+    std::fs::write(&file, "{\"type\":trade\x1b}\n").unwrap();
+    check(&["stats", path], 65, "but character 11 is out of place; found `{\"type\":trade\\u{1b}}`");
     check(&["stats", "no-such-file"], 66, "no-such-file");
 }
 
@@ -88,6 +95,43 @@ fn the_same_seed_writes_the_same_bytes() {
     assert_ne!(one, other);
 }
 
+#[cfg(unix)]
+fn interrupt(child: &std::process::Child) {
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+}
+
+/// A run whose broker has gone says what it waits for; who does not want to wait interrupts it once more.
+#[cfg(unix)]
+#[test]
+fn a_second_interrupt_gives_up_what_is_not_delivered() {
+    use std::io::{BufRead, BufReader};
+    let broker = Broker::start(BrokerConfig::default()).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tickgate-sim"))
+        .args(["run", "--model", "constant", "--rate", "1000", "--brokers", &broker.bootstrap()])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let sent = || (0..4).map(|partition| broker.high_watermark("ticks", partition).unwrap_or(0)).sum::<i64>();
+    let start = std::time::Instant::now();
+    while sent() < 10 {
+        assert!(start.elapsed().as_secs() < 30 && child.try_wait().unwrap().is_none(), "nothing is sent");
+        std::thread::yield_now();
+    }
+    // From now on everything is to be tried again, and something was.
+    broker.faults().fail_next(ApiKey::Produce, ErrorCode::NotEnoughReplicas, usize::MAX);
+    while broker.faults().failures_left(ApiKey::Produce) == usize::MAX {
+        assert!(start.elapsed().as_secs() < 30 && child.try_wait().unwrap().is_none(), "nothing is sent");
+        std::thread::yield_now();
+    }
+    interrupt(&child);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = lines.next().unwrap().unwrap();
+    assert!(line.contains("waiting up to 10s for ") && line.contains("Ctrl-C again to give up"), "{line}");
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
 /// Ctrl-C is no failure: the run ends with its summary, everything delivered.
 #[cfg(unix)]
 #[test]
@@ -105,8 +149,7 @@ fn an_interrupt_ends_a_run_cleanly() {
         assert!(start.elapsed().as_secs() < 30 && child.try_wait().unwrap().is_none(), "nothing is sent");
         std::thread::yield_now();
     }
-    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(interrupted.success());
+    interrupt(&child);
     let status = child.wait().unwrap();
     let mut output = String::new();
     child.stdout.unwrap().read_to_string(&mut output).unwrap();

@@ -90,9 +90,21 @@ impl Lines {
             path: self.path.clone(),
             line: self.number,
             expected: expected.into(),
-            found: format!("{}{more}", shown.escape_ascii()),
+            found: format!("{}{more}", readable(shown)),
         }
     }
+}
+
+/// Text as it is; what is none, or would move the cursor of a terminal, as escapes.
+fn readable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+        }
+        chunk.invalid().iter().for_each(|byte| text.extend(byte.escape_ascii().map(char::from)));
+    }
+    text
 }
 
 fn input(path: &Path) -> io::Result<Box<dyn Read + Send>> {

@@ -2,7 +2,7 @@
 
 use super::lines::Lines;
 use super::{Decode, ReplayError, Skipped, Stamp};
-use tickgate_protocol::record::{RecordDecoder, Tick};
+use tickgate_protocol::record::{RecordDecoder, RecordError, Tick};
 
 /// Reads one file.
 #[derive(Debug)]
@@ -18,13 +18,22 @@ impl Ndjson {
     }
 }
 
+/// What was expected instead of `line`. The decoder is made for speed and does not say where JSON breaks off.
+fn wrong(line: &[u8], error: &RecordError) -> String {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(line) {
+        Err(json) if json.is_eof() => "one whole record of JSON, but the line breaks off".to_owned(),
+        Err(json) => format!("one record of JSON, but character {} is out of place", json.column()),
+        Ok(_) => format!("one record of JSON: {error}"),
+    }
+}
+
 impl Decode for Ndjson {
     fn read(&mut self, ticks: &mut Vec<Tick<'static>>) -> Result<Option<Stamp>, ReplayError> {
         if !self.lines.advance()? {
             return Ok(None);
         }
         let before = ticks.len();
-        let bad = |error| self.lines.expected(format!("one record of JSON: {error}"));
+        let bad = |error| self.lines.expected(wrong(self.lines.line(), &error));
         for tick in self.decoder.ticks(self.lines.line()).map_err(bad)? {
             ticks.push(tick.map_err(bad)?.into_owned());
         }
