@@ -31,8 +31,11 @@ struct Cli {
     command: Command,
 }
 
+/// The command line makes no sense (`EX_USAGE` of sysexits).
+const USAGE: u8 = 64;
+
 const EXIT_CODES: &str = concat!(
-    "Exit codes: 0 all well; 1 something failed, and the last lines say what; 2 bad usage; 69 a tool is missing that ",
+    "Exit codes: 0 all well; 1 something failed, and the last lines say what; 64 bad usage; 69 a tool is missing that ",
     "could not be installed; 130 or 143 interrupted, after everything that was started has been stopped."
 );
 
@@ -49,7 +52,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing to be done when even this cannot be written.
+            let _ = error.print();
+            return usage(&error);
+        }
+    };
     let result = shell::watch_signals().and_then(|()| match cli.command {
         Command::Setup(args) => setup::run(args),
         Command::Demo(args) => demo::demo(args),
@@ -68,9 +78,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// The exit code for a command line that was not run: 0 when it asked for help.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn bad_usage_is_64_and_help_is_0() {
+        let code = |args: &[&str]| usage(&Cli::try_parse_from([&["xtask"], args].concat()).unwrap_err());
+        for bad in [&[][..], &["fly"], &["kafka", "sideways"], &["test", "--no-such-flag"]] {
+            assert_eq!(code(bad), ExitCode::from(64), "{bad:?}");
+        }
+        assert_eq!(code(&["--help"]), ExitCode::SUCCESS);
+        assert!(EXIT_CODES.contains("64 bad usage"));
+    }
 
     #[test]
     fn command_line_is_consistent() {
