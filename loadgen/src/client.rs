@@ -102,7 +102,7 @@ pub enum ClientError {
     Send(#[source] std::io::Error),
     #[error("no answer within {ANSWER_TIMEOUT:?}")]
     Timeout,
-    #[error("the session was closed with {code:?}: {reason}")]
+    #[error("the session was closed {}: {reason}", code.map_or("without a code".to_owned(), |c| format!("with {c}")))]
     Closed { code: Option<u16>, reason: String },
     #[error("{code}: {message}")]
     Refused { code: Code, message: String },

@@ -25,6 +25,9 @@ const BOOKS_MAX: usize = 10_000;
 const BACK_OFF_FIRST: Duration = Duration::from_millis(250);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 
+/// The colour of a row that has none.
+const PLAIN: &str = "";
+
 /// What to watch.
 #[derive(Debug, Clone)]
 pub struct WatchOptions {
@@ -223,7 +226,7 @@ impl<'a> Table<'a> {
 
     /// Writes a line, on a terminal in a colour.
     fn paint(&self, out: &mut impl Write, colour: &str, text: &str) -> io::Result<()> {
-        if self.options.colour {
+        if self.options.colour && colour != PLAIN {
             writeln!(out, "\x1b[{colour}m{text}\x1b[0m")
         } else {
             writeln!(out, "{text}")
@@ -264,7 +267,7 @@ impl<'a> Table<'a> {
                 (true, _) => "1;33",
                 (_, Some(Side::Buy)) => "32",
                 (_, Some(Side::Sell)) => "31",
-                _ => "0",
+                _ => PLAIN,
             };
             self.paint(out, colour, line.trim_end())?;
         }
@@ -428,4 +431,34 @@ fn venue(event: &EventView<'_>) -> String {
 /// Text from outside without what would move the cursor of a terminal.
 fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_only_where_there_are_some() {
+        let options = WatchOptions {
+            url: String::new(),
+            symbols: Vec::new(),
+            channels: Vec::new(),
+            depth: Depth::new(5).unwrap(),
+            on_slow: None,
+            conflate_ms: 0,
+            raw: false,
+            once: false,
+            duration: None,
+            colour: true,
+        };
+        let painted = |colour: bool, of: &str| {
+            let options = WatchOptions { colour, ..options.clone() };
+            let mut out = Vec::new();
+            Table::new(&options).paint(&mut out, of, "row").unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(painted(true, "32"), "\x1b[32mrow\x1b[0m\n");
+        assert_eq!(painted(true, PLAIN), "row\n");
+        assert_eq!(painted(false, "32"), "row\n");
+    }
 }
