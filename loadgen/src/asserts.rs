@@ -275,6 +275,14 @@ impl Unit {
 }
 
 impl Assert {
+    /// The bound in nanoseconds, when this asks events to be faster than it.
+    pub(crate) fn latency_bound_ns(&self) -> Option<u64> {
+        let is_latency =
+            self.metric.unit == Unit::Time && !["connect", "lag"].contains(&self.metric.of.as_str());
+        let is_upper = matches!(self.operator, Operator::Below | Operator::AtMost);
+        (is_latency && is_upper).then_some(self.bound as u64)
+    }
+
     /// Judges a report. A figure that was not measured fails.
     pub fn judge(&self, report: &Report) -> Judged {
         let Some(actual) = self.metric.read(report) else {

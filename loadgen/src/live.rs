@@ -51,6 +51,10 @@ pub struct Sessions {
     pub closed_early: u64,
     /// Sessions of stalled and slow clients that the gateway ended, as it may.
     pub cut_off: u64,
+    /// Sessions of stalled and slow clients that were left, at the end of the run, before they had read all that
+    /// waited for them: what the gateway did to them cannot be seen from here.
+    #[serde(default)]
+    pub unread: u64,
     /// Sessions that the gateway ended, by close code; `none` without a close frame.
     pub closes_by_code: BTreeMap<String, u64>,
     /// Sessions that clients ended themselves to return.
@@ -70,6 +74,7 @@ impl Sessions {
             (&mut self.failed, other.failed),
             (&mut self.closed_early, other.closed_early),
             (&mut self.cut_off, other.cut_off),
+            (&mut self.unread, other.unread),
             (&mut self.returns, other.returns),
         ] {
             *mine += theirs;

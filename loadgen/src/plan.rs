@@ -63,6 +63,9 @@ pub struct Plan {
     pub gateway_pid: Option<u32>,
     /// The generator's own lag beyond which its figures are not to be trusted.
     pub lag_max_ms: u64,
+    /// Whether a run in which no event comes may pass.
+    #[serde(default)]
+    pub allow_empty: bool,
 }
 
 impl Plan {
@@ -91,6 +94,7 @@ impl Plan {
             source_addresses: 0,
             gateway_pid: None,
             lag_max_ms: 500,
+            allow_empty: false,
         }
     }
 

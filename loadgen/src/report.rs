@@ -2,7 +2,7 @@
 //!
 //! The README describes every field. `schema` grows when a field changes its meaning or goes away.
 
-use crate::asserts::Judged;
+use crate::asserts::{Assert, Judged};
 use crate::gateway_process::Spent;
 use crate::latency::{Latencies, Quantiles, human};
 use crate::live::Sessions;
@@ -19,6 +19,11 @@ use std::path::{Path, PathBuf};
 
 /// Version of the report's layout.
 pub const SCHEMA: u32 = 1;
+
+/// What a timer that is not late may be off by: tokio's go by whole milliseconds, and the kernel's add some.
+const TIMER_NS: u64 = 2_000_000;
+const NOTHING_CAME: &str = "no event came while measuring: does the feed run, and are there such symbols? \
+                            (--allow-empty lets that pass)";
 
 /// Everything that a run found out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,6 +62,9 @@ pub struct Report {
     pub gateway: Option<Spent>,
     /// What was asserted.
     pub asserts: Vec<Judged>,
+    /// What to know before the figures are used, beside failures.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Why the run failed; empty when it passed.
     pub failures: Vec<String>,
     /// Whether it passed.
@@ -113,6 +121,10 @@ pub struct Generator {
     pub rss_max_bytes: u64,
     /// How late its own timers were: latencies below this are not to be trusted.
     pub lag: Quantiles,
+    /// Whether latencies are partly the generator's own: the 99th percentile of its lag is over 2 ms, and over half of
+    /// the 99th percentile of all latencies or over the bound of an assertion on a latency.
+    #[serde(default)]
+    pub late: bool,
 }
 
 impl Report {
@@ -147,6 +159,9 @@ impl Report {
             let missing =
                 self.sessions.planned.saturating_sub(self.sessions.established + self.sessions.failed);
             fail(missing, "connections without a session by the end");
+            if self.measured.events == 0 && !self.plan.allow_empty {
+                failures.push(NOTHING_CAME.to_owned());
+            }
             let (lag, bound) = (self.generator.lag.max_ns, self.plan.lag_max_ms * 1_000_000);
             if lag > bound {
                 let (lag, bound) = (human(lag), human(bound));
@@ -155,18 +170,48 @@ impl Report {
         }
         self.failures = failures;
         self.passed = self.failures.is_empty();
+        let measured = self.latency_of("all");
+        self.generator.late = measured.count > 0 && self.is_lag_over(measured.p99_ns / 2);
+        self.warn();
     }
 
     /// Takes the verdicts of assertions into the report.
-    pub fn assert_all(&mut self, asserts: &[crate::asserts::Assert]) {
+    pub fn assert_all(&mut self, asserts: &[Assert]) {
+        // First, because every assertion on a latency that fails names it.
+        self.generator.late |=
+            asserts.iter().filter_map(Assert::latency_bound_ns).any(|bound_ns| self.is_lag_over(bound_ns));
+        self.warn();
         for assert in asserts {
             let judged = assert.judge(self);
             if !judged.passed {
-                self.failures.push(format!("assertion failed: {} is {}", judged.assertion, judged.actual));
+                let mut failure = format!("assertion failed: {} is {}", judged.assertion, judged.actual);
+                if self.generator.late && assert.latency_bound_ns().is_some() {
+                    failure += &format!(
+                        " (the generator was late by itself: lag p99 {})",
+                        human(self.generator.lag.p99_ns)
+                    );
+                }
+                self.failures.push(failure);
             }
             self.asserts.push(judged);
         }
         self.passed = self.failures.is_empty();
+    }
+
+    /// Whether the generator's own lag says that a latency of `latency_ns` was its own doing.
+    fn is_lag_over(&self, latency_ns: u64) -> bool {
+        self.generator.lag.p99_ns > latency_ns.max(TIMER_NS)
+    }
+
+    fn warn(&mut self) {
+        self.warnings.clear();
+        if self.generator.late {
+            self.warnings.push(format!(
+                "the generator was late by itself (lag p99 {}): latencies above are partly its own; use fewer \
+                 connections, more threads or another machine",
+                human(self.generator.lag.p99_ns)
+            ));
+        }
     }
 
     /// Writes the JSON document to `path`.
@@ -223,6 +268,13 @@ impl Report {
             sessions.cut_off,
             sessions.returns
         )?;
+        if sessions.unread > 0 {
+            writeln!(
+                out,
+                "           {} left before they had read all that waited: the gateway may have cut off some",
+                sessions.unread
+            )?;
+        }
         if self.connect.count > 0 {
             let c = &self.connect;
             writeln!(
@@ -317,6 +369,9 @@ impl Report {
         for judged in &self.asserts {
             let verdict = if judged.passed { "ok" } else { "FAILED" };
             writeln!(out, "assert {}: {} {verdict}", judged.assertion, judged.actual)?;
+        }
+        for warning in &self.warnings {
+            writeln!(out, "warning: {warning}")?;
         }
         for sample in all.samples.iter().chain(&sessions.samples).take(10) {
             writeln!(out, "note: {sample}")?;

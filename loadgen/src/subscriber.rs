@@ -17,14 +17,16 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tickgate_protocol::Channel;
 use tickgate_protocol::checker::Verdict;
 use tickgate_protocol::control::Control;
+use tickgate_protocol::{Channel, Code};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long a client waits for the other side's close frame.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
+/// The same for one that has not read all that waits for it: whether it was cut off stands at the end of that.
+const READING_OUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client tries to send its close frame.
 const CLOSE_SEND_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -194,11 +196,17 @@ impl<'a> Session<'a> {
                             // What cannot be sent now need not be sent: the connection ends anyway.
                             let _ = timeout(CLOSE_SEND_TIMEOUT, writer.flush()).await;
                             has_timer = true;
-                            timer.as_mut().reset(Instant::now() + CLOSING_TIMEOUT);
+                            let may_be_cut_off = self.client.persona.may_be_cut_off();
+                            let closing =
+                                if may_be_cut_off { READING_OUT_TIMEOUT } else { CLOSING_TIMEOUT };
+                            timer.as_mut().reset(Instant::now() + closing);
                         }
                         message = &mut reading => break message,
                         () = &mut timer, if has_timer => {
                             if self.is_closing {
+                                if self.client.persona.may_be_cut_off() {
+                                    shared.cell.lock().sessions.unread += 1;
+                                }
                                 return Outcome::Over;
                             }
                             if self.client.persona == Persona::Reconnecting {
@@ -221,7 +229,20 @@ impl<'a> Session<'a> {
                     let _ = writer.flush().await;
                 }
                 Ok(Message::Other) => {}
-                Ok(Message::Close { .. }) | Err(_) if self.is_closing => return Outcome::Over,
+                Ok(Message::Close { code, reason }) if self.is_closing => {
+                    // Cut off before the gateway came to read that the client closes.
+                    if code == Some(Code::SlowConsumer.number()) {
+                        self.lost(code, &reason);
+                    }
+                    return Outcome::Over;
+                }
+                Err(error) if self.is_closing => {
+                    // A gateway that is asked to close answers; one that cuts off may not get its answer through.
+                    if self.client.persona.may_be_cut_off() {
+                        self.lost(None, &error.to_string());
+                    }
+                    return Outcome::Over;
+                }
                 Ok(Message::Close { code, reason }) => {
                     self.lost(code, &reason);
                     writer.close(code.unwrap_or(1000), "");

@@ -68,6 +68,22 @@ fn a_failed_run_says_why_and_exits_1() {
     assert!(text(&output.stdout).contains("assertion failed: p99<1ns is "), "{}", text(&output.stdout));
 }
 
+/// Symbols that nobody knows: the stand-in knows all, but says nothing of a pattern without any.
+#[test]
+fn a_run_without_events_fails() {
+    let silent = ["--symbols", "ZZZ*"];
+    let output = beside(Fault::None, move |url| run_arguments(url, &silent));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).contains("FAILED: no event came while measuring"),
+        "{}",
+        text(&output.stdout)
+    );
+    let output =
+        beside(Fault::None, move |url| run_arguments(url, &[&silent[..], &["--allow-empty"]].concat()));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
 #[test]
 fn usage_errors_exit_64() {
     for (arguments, message) in [

@@ -49,6 +49,7 @@ pub(crate) fn sample() -> Report {
             cpu_percent: 40.0,
             rss_max_bytes: 16 << 20,
             lag: Quantiles { count: 9, max_ns: 3_000_000, ..Quantiles::default() },
+            late: false,
         },
         gateway: Some(Spent {
             pid: 1,
@@ -59,6 +60,7 @@ pub(crate) fn sample() -> Report {
             threads: 4,
         }),
         asserts: Vec::new(),
+        warnings: Vec::new(),
         failures: Vec::new(),
         passed: false,
         distributions: BTreeMap::from([(Persona::Healthy, latencies)]),
@@ -77,7 +79,7 @@ fn the_schema_is_kept() {
     assert_eq!(
         keys(&json).join(" "),
         "asserts command connect ended failures gateway generator interrupted latency machine measured passed plan \
-         schema sessions started symbols tool verification"
+         schema sessions started symbols tool verification warnings"
     );
     assert_eq!(
         keys(&json["latency"]["healthy"]).join(" "),
@@ -89,11 +91,12 @@ fn the_schema_is_kept() {
     );
     assert_eq!(
         keys(&json["sessions"]).join(" "),
-        "closed_early closes_by_code cut_off established failed failed_by_reason open planned returns samples subscribed"
+        "closed_early closes_by_code cut_off established failed failed_by_reason open planned returns samples \
+         subscribed unread"
     );
     assert_eq!(keys(&json["machine"]).join(" "), "cores kernel memory_bytes model");
     assert_eq!(keys(&json["gateway"]).join(" "), "cpu_percent cpu_s in_process pid rss_max_bytes threads");
-    assert_eq!(keys(&json["generator"]).join(" "), "cpu_percent cpu_s lag rss_max_bytes threads");
+    assert_eq!(keys(&json["generator"]).join(" "), "cpu_percent cpu_s lag late rss_max_bytes threads");
     assert_eq!(keys(&json["verification"]).join(" "), "all healthy stalled");
 }
 
@@ -103,7 +106,8 @@ fn each_failure_has_its_reason() {
     type Break = fn(&mut Report);
     let all =
         |report: &mut Report, change: fn(&mut Tally)| change(report.verification.get_mut("all").unwrap());
-    let cases: [(&str, Break); 9] = [
+    let cases: [(&str, Break); 10] = [
+        (NOTHING_CAME, |r| r.measured.events = 0),
         ("1 unannounced losses", |r| r.verification.get_mut("all").unwrap().unannounced = 1),
         ("2 gaps that do not begin where the last event ended", |r| {
             r.verification.get_mut("all").unwrap().gaps_misfit = 2;
@@ -133,6 +137,58 @@ fn each_failure_has_its_reason() {
     all(&mut report, |tally| (tally.duplicates, tally.gap_events) = (5, 5));
     report.judge();
     assert!(report.passed);
+}
+
+#[test]
+fn a_run_without_events_may_be_meant() {
+    let mut report = sample();
+    (report.measured.events, report.plan.allow_empty) = (0, true);
+    report.judge();
+    assert!(report.passed, "{:?}", report.failures);
+    // Who stops a run early did not wait for events.
+    (report.interrupted, report.plan.allow_empty) = (true, false);
+    report.judge();
+    assert!(report.passed, "{:?}", report.failures);
+}
+
+/// The sample's latency has a p99 of 4 ms.
+#[test]
+fn a_late_generator_is_told_from_a_late_gateway() {
+    let judged = |lag_p99_ns, asserts: &[&str]| {
+        let mut report = sample();
+        report.generator.lag.p99_ns = lag_p99_ns;
+        report.judge();
+        report.assert_all(&asserts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>());
+        report
+    };
+    let late = judged(2_500_000, &["p99<3ms", "unannounced==1", "p50<1s"]);
+    let sentence = "the generator was late by itself (lag p99 2.50ms): latencies above are partly its own; use fewer \
+                    connections, more threads or another machine";
+    assert_eq!((late.generator.late, &late.warnings[..]), (true, &[sentence.to_owned()][..]));
+    assert!(late.summary().contains(sentence), "{}", late.summary());
+    assert_eq!(
+        late.failures,
+        [
+            "assertion failed: p99<3ms is 4.00ms (the generator was late by itself: lag p99 2.50ms)",
+            "assertion failed: unannounced==1 is 0"
+        ]
+    );
+    // Below half of the p99 it is told only to whom a bound is that low; what timers are off by, to nobody.
+    for (lag_p99_ns, assert, is_late) in [
+        (1_900_000, "p99<1ms", false),
+        (2_100_000, "unannounced==0", true),
+        (2_000_000, "p99<100ms", false),
+        (20_000_000, "lag.p99<1ms", true),
+    ] {
+        assert_eq!(judged(lag_p99_ns, &[assert]).generator.late, is_late, "{lag_p99_ns} {assert}");
+    }
+    let mut slow = sample();
+    slow.latency.get_mut("all").unwrap().p99_ns = 80_000_000;
+    slow.generator.lag.p99_ns = 30_000_000;
+    slow.judge();
+    assert!(slow.warnings.is_empty() && !slow.generator.late);
+    slow.assert_all(&["p99<20ms".parse().unwrap()]);
+    assert!(slow.generator.late && slow.passed, "{:?}", slow.failures);
 }
 
 #[test]
