@@ -175,7 +175,8 @@ fn show(config: &ProducerConfig, progress: &Progress, stop: &AtomicBool, ended: 
             let (waiting, most) = (grouped(waiting), humantime::format_duration(config.stop_timeout));
             bar.suspend(|| {
                 eprintln!(
-                    "tickgate-sim: waiting up to {most} for {waiting} records to be delivered, Ctrl-C again to give up"
+                    "tickgate-sim: waiting up to {most} for {waiting} records to be delivered, \
+                     Ctrl-C again to give up"
                 );
             });
         }
