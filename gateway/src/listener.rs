@@ -119,7 +119,7 @@ async fn serve(socket: TcpStream, peer: SocketAddr, shard: Rc<RefCell<Shard>>, p
     }
     let place = Rc::new(RefCell::new(Some(place)));
     let service = service_fn(|request: Request<Incoming>| {
-        let response = answer(request, peer, &shard, &place, is_full);
+        let response = answer(request, &shard, &place, is_full);
         async move { Ok::<_, Infallible>(response) }
     });
     let mut builder = http1::Builder::new();
@@ -153,7 +153,6 @@ fn set_options(socket: &TcpStream, outbox: &crate::config::OutboxConfig) -> std:
 
 fn answer(
     mut request: Request<Incoming>,
-    peer: SocketAddr,
     shard: &Rc<RefCell<Shard>>,
     place: &Rc<RefCell<Option<Place>>>,
     is_full: bool,
@@ -192,7 +191,7 @@ fn answer(
             place.is_session = true;
         }
         // A fresh task: this one would keep hyper's memory for as long as the session lives.
-        tokio::task::spawn_local(run::session(shard, socket, peer, early));
+        tokio::task::spawn_local(run::session(shard, socket, early));
     });
     let mut response = response.map(|_| Full::default());
     if offers {

@@ -71,6 +71,15 @@ impl Books {
     }
 }
 
+/// The gaps of one outbox since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gaps {
+    /// Gaps announced, by cause.
+    pub by_cause: [u64; GapCause::ALL.len()],
+    /// Events that gaps of this slow client counted.
+    pub events: u64,
+}
+
 /// A book whose changes were given up: the client needs a snapshot once it reads again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resync {
@@ -115,8 +124,7 @@ pub struct Outbox {
     slow_told: bool,
     pressure: Option<Box<Pressure>>,
     books: Books,
-    gaps: [u64; GapCause::ALL.len()],
-    gap_events: u64,
+    gaps: Option<Box<Gaps>>,
 }
 
 impl Outbox {
@@ -168,7 +176,7 @@ impl Outbox {
 
     /// Queues a gap that the feed found, in order with the events.
     pub fn announce(&mut self, symbol: &Arc<crate::event::Symbol>, stream: Stream, mut gap: Gap) {
-        self.gaps[gap.cause as usize] += 1;
+        self.gaps.get_or_insert_default().by_cause[gap.cause as usize] += 1;
         if let Some(pressure) = &mut self.pressure {
             gap = pressure.announced((symbol.id, stream), gap);
         }
@@ -358,7 +366,7 @@ impl Outbox {
     pub fn abandon(&mut self) -> u64 {
         let held = std::mem::take(&mut self.books.held);
         self.books.dropped[DropReason::Closed as usize] += held;
-        *self = Self { books: self.books, gaps: self.gaps, gap_events: self.gap_events, ..Self::default() };
+        *self = Self { books: self.books, gaps: self.gaps.take(), ..Self::default() };
         held
     }
 
@@ -480,9 +488,9 @@ impl Outbox {
         &self.books
     }
 
-    /// Gaps announced by cause, and the events that gaps of this slow client counted.
-    pub fn gaps(&self) -> (&[u64; GapCause::ALL.len()], u64) {
-        (&self.gaps, self.gap_events)
+    /// The gaps, if there were any.
+    pub fn gaps(&self) -> Option<&Gaps> {
+        self.gaps.as_deref()
     }
 
     /// The positions that this client was not given yet, handed to `still_owed` in no order: a cursor, which names the

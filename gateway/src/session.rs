@@ -5,12 +5,11 @@ pub mod throttle;
 
 use crate::clock;
 use crate::feed::request::{SessionKey, Target, Want};
-use crate::outbox::{Books, Outbox};
+use crate::outbox::{Books, Gaps, Outbox};
 use crate::shard::memory::Reservation;
 use crate::shard::timers::Armed;
 use crate::stats::{CloseReason, SessionInfo};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Waker;
 use subs::Subs;
@@ -44,6 +43,8 @@ pub struct PendingSubscribe {
     pub wants: Vec<(usize, Target, SubscribeOptions)>,
     /// Its places among all subscriptions.
     pub reservation: Reservation,
+    /// Requests that came behind it in the same read; counted in `limits.reading_bytes_total_max`.
+    pub deferred: VecDeque<Box<str>>,
 }
 
 /// Where a session is in its life.
@@ -62,14 +63,10 @@ pub enum Life {
 pub struct Session {
     /// Its key on this shard.
     pub key: SessionKey,
-    /// Its name in `hello`.
-    pub name: Box<str>,
-    /// The address of its peer.
-    pub peer: SocketAddr,
     /// Its socket.
     pub socket: Rc<TcpStream>,
-    /// Reads its frames.
-    pub decoder: Decoder,
+    /// Reads its frames; absent between whole messages.
+    pub decoder: Option<Box<Decoder>>,
     /// Its queue.
     pub outbox: Outbox,
     /// Its subscriptions.
@@ -85,19 +82,17 @@ pub struct Session {
     /// Where it is in its life.
     pub life: Life,
     /// Interval of its heartbeats in milliseconds; 0 is none.
-    pub heartbeat_ms: u64,
+    pub heartbeat_ms: u32,
     /// Its timers.
     pub timers: Armed,
     /// Bytes per second that the client asked for at most.
-    pub bytes: Option<Bucket>,
+    pub bytes: Option<Box<Bucket>>,
     /// Whether that rate holds its writes back.
     pub is_throttled: bool,
     /// Requests per second.
     pub requests: Bucket,
     /// A subscribe that waits for the feed.
     pub pending: Option<Box<PendingSubscribe>>,
-    /// Requests that came behind it in the same read; counted in `limits.reading_bytes_total_max`.
-    pub deferred: VecDeque<Box<str>>,
     /// Stamps of events in frames that the socket has not wholly taken; at most one write's worth.
     pub unsent: Vec<Stamp>,
     /// What of its outbox the shard's sum already has, in bytes.
@@ -107,7 +102,7 @@ pub struct Session {
     /// What of its books the shard's totals already have.
     pub accounted: Books,
     /// Gap counts that the shard's totals already have.
-    pub accounted_gaps: ([u64; 5], u64),
+    pub accounted_gaps: Option<Box<Gaps>>,
     /// When it opened, monotonic milliseconds.
     pub opened_ms: u64,
 }
@@ -128,6 +123,16 @@ impl Session {
         }
     }
 
+    /// Its name in `hello`.
+    pub fn name(&self, shard: usize) -> String {
+        format!("s-{shard:x}-{:x}", self.key.generation)
+    }
+
+    /// The address of its peer, while it is there.
+    pub fn peer(&self) -> String {
+        self.socket.peer_addr().map_or_else(|_| "gone".to_owned(), |peer| peer.to_string())
+    }
+
     /// Wakes the session's task.
     pub fn wake(&mut self) {
         if let Some(task) = self.task.take() {
@@ -139,8 +144,8 @@ impl Session {
     pub fn info(&self, shard: usize, now_us: u32) -> SessionInfo {
         let books = self.outbox.books();
         SessionInfo {
-            session: self.name.to_string(),
-            peer: self.peer.to_string(),
+            session: self.name(shard),
+            peer: self.peer(),
             shard,
             queue_age_ms: u64::from(self.outbox.delay_us(now_us) / 1000),
             queued_bytes: self.outbox.queued_bytes() as u64,

@@ -92,6 +92,8 @@ pub struct Shard {
     feeds_json: Arc<str>,
     totals: ShardTotals,
     recorder: Recorder,
+    /// The wall clock minus the monotonic one, as of the last turn.
+    wall_ahead_ns: i64,
     is_draining: bool,
     slow_logs: LogLimit,
 }
@@ -133,6 +135,7 @@ impl Shard {
             feeds_json: Arc::from("[]"),
             totals: ShardTotals::default(),
             recorder: Recorder::new(),
+            wall_ahead_ns: 0,
             is_draining: false,
             slow_logs: LogLimit::new(SLOW_LOGS_PER_10_S),
         }
@@ -142,6 +145,7 @@ impl Shard {
     pub fn pass(&mut self, batches: &mut Vec<Batch>) {
         let now_us = now_us();
         let now_ns = clock::wall_ns();
+        self.wall_ahead_ns = now_ns - clock::mono_ns() as i64;
         for batch in batches.drain(..) {
             self.totals.batches += 1;
             let mut events = 0;

@@ -134,6 +134,11 @@ struct Header {
 }
 
 impl Decoder {
+    /// Whether it is between two messages: a new decoder would read on just as well.
+    pub fn is_idle(&self) -> bool {
+        self.partial.is_empty() && self.fragments_of.is_none()
+    }
+
     /// Takes `input` and hands every whole message in it to `sink`. `input` is unmasked in place.
     ///
     /// # Errors

@@ -404,13 +404,13 @@ impl Compaction<'_> {
         self.gone(entry);
         self.outbox.books.dropped[DropReason::Skipped as usize] += count;
         self.outbox.books.held -= count;
-        self.outbox.gap_events += count;
+        self.outbox.gaps.get_or_insert_default().events += count;
         if let Some(earlier) = self.gap_at(last.gap) {
             return extend(earlier, upto, Some(count), GapCause::SlowConsumer);
         }
         let gap = Gap { after, upto, count: Some(count), cause: GapCause::SlowConsumer };
         let gap = Entry::gap(event.symbol.clone(), event.stream, gap);
-        self.outbox.gaps[GapCause::SlowConsumer as usize] += 1;
+        self.outbox.gaps.get_or_insert_default().by_cause[GapCause::SlowConsumer as usize] += 1;
         self.outbox.queued_bytes += gap.bytes();
         self.entries += 1;
         (last.state, last.gap) = (None, Some(self.kept.len()));

@@ -46,7 +46,7 @@ impl Shard {
             self.landed(&answer.want.target, answer.want.stream, pending.is_none() || is_void);
         }
         let Some(pending) = pending else { return };
-        let PendingSubscribe { id, mut results, wants, reservation } = *pending;
+        let PendingSubscribe { id, mut results, wants, reservation, deferred } = *pending;
         let mut begun: Vec<(Channel, Target, SubscribeOptions, Answer)> = Vec::with_capacity(wants.len());
         for ((at, target, options), answer) in wants.into_iter().zip(answers) {
             let Some(channel) = Channel::parse(&results[at].channel) else { continue };
@@ -85,7 +85,7 @@ impl Shard {
             self.offer_states(key, channel, &target, &options, answer, now_us);
         }
         self.touch(key.slot);
-        self.resume_requests(key);
+        self.resume_requests(key, deferred);
     }
 
     /// Enters a subscription into the table, in the place of the one it changes.

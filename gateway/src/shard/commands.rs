@@ -36,10 +36,10 @@ impl Shard {
         if session.life != Life::Open {
             return;
         }
-        let mut decoder = std::mem::take(&mut session.decoder);
+        let mut decoder = session.decoder.take().unwrap_or_default();
         let result = decoder.feed(bytes, message_bytes_max, |message| self.on_message(key, message));
-        if let Some(session) = self.open_session(key) {
-            session.decoder = decoder;
+        if let Some(session) = self.open_session(key).filter(|_| !decoder.is_idle()) {
+            session.decoder = Some(decoder);
         }
         if let Err(violation) = result {
             self.on_violation(key, violation);
@@ -59,9 +59,10 @@ impl Shard {
         let Some(session) = self.open_session(key) else { return };
         match message {
             Message::Text(text) if session.pending.is_some() => {
-                if self.admit(key, text) {
-                    let Some(session) = self.open_session(key) else { return };
-                    session.deferred.push_back(text.into());
+                if self.admit(key, text)
+                    && let Some(pending) = self.open_session(key).and_then(|session| session.pending.as_mut())
+                {
+                    pending.deferred.push_back(text.into());
                 }
             }
             Message::Text(text) => {
@@ -156,17 +157,17 @@ impl Shard {
     }
 
     /// Handles what came behind a subscribe that is now answered.
-    pub(super) fn resume_requests(&mut self, key: SessionKey) {
-        while let Some(session) = self.open_session(key)
-            && session.pending.is_none()
-            && let Some(text) = session.deferred.pop_front()
-        {
+    pub(super) fn resume_requests(&mut self, key: SessionKey, mut deferred: VecDeque<Box<str>>) {
+        while let Some(session) = self.open_session(key) {
+            // One of them may wait for the feed again: the others wait behind it.
+            if let Some(pending) = &mut session.pending {
+                pending.deferred = deferred;
+                break;
+            }
+            let Some(text) = deferred.pop_front() else { break };
             self.on_request(key, &text);
         }
         if let Some(session) = self.session(key) {
-            if session.deferred.is_empty() {
-                session.deferred = VecDeque::new();
-            }
             session.wake();
         }
         self.account_reading(key);
@@ -189,7 +190,13 @@ impl Shard {
         let total_max = self.shared.config.limits.subscriptions_total_max;
         let reservation = Reservation::new(self.shared.subscriptions.clone());
         let Some((session, table)) = self.open_session_and_table(key) else { return };
-        let mut pending = PendingSubscribe { id, results: Vec::new(), wants: Vec::new(), reservation };
+        let mut pending = PendingSubscribe {
+            id,
+            results: Vec::new(),
+            wants: Vec::new(),
+            reservation,
+            deferred: VecDeque::new(),
+        };
         let mut new = 0;
         // What the request named already, and its place in `wants` unless it is held just so.
         let mut named: FxHashMap<(Channel, Target), Option<usize>> = FxHashMap::default();
@@ -330,11 +337,11 @@ impl Shard {
         let now_ms = clock::mono_ms();
         let Some(session) = self.open_session(key) else { return };
         if let Some(bytes) = max_bytes_per_s {
-            session.bytes = (bytes > 0).then(|| Bucket::new(bytes as f64, now_ms));
+            session.bytes = (bytes > 0).then(|| Box::new(Bucket::new(bytes as f64, now_ms)));
             session.is_throttled = false;
         }
         if let Some(ms) = heartbeat_ms {
-            session.heartbeat_ms = ms;
+            session.heartbeat_ms = u32::try_from(ms).unwrap_or(u32::MAX);
             if ms > 0 {
                 self.set_timer(now_ms + ms, key, Due::Heartbeat);
             }
@@ -392,10 +399,12 @@ impl Shard {
     /// Ends a session that broke its promise to read, with what it needs to resume.
     pub(super) fn end_slow(&mut self, key: SessionKey) {
         let cursor = self.cursor_of(key.slot);
+        let id = self.id;
         let Some(session) = self.open_session(key) else { return };
+        let name = session.name(id);
         let delay_ms = session.outbox.delay_us(now_us()) / 1000;
         let queued_bytes = session.outbox.queued_bytes();
-        let (name, peer) = (session.name.clone(), session.peer);
+        let peer = session.peer();
         let error = Control::Error {
             id: None,
             code: Code::SlowConsumer,
@@ -408,10 +417,10 @@ impl Shard {
             cursor: Some(cursor.to_string()),
         };
         if let Verdict::Write { left_out } = self.slow_logs.admit(clock::mono_ms()) {
-            tracing::warn!(session = %name, %peer, queued_bytes, delay_ms, left_out, "slow client disconnected");
+            tracing::warn!(session = name, peer, queued_bytes, delay_ms, left_out, "slow client disconnected");
         }
         let words = Some(error.to_json().into_bytes());
-        let (number, name) = (Code::SlowConsumer.number(), Code::SlowConsumer.name());
-        self.close_session(key, number, name, words, CloseReason::SlowConsumer);
+        let (number, text) = (Code::SlowConsumer.number(), Code::SlowConsumer.name());
+        self.close_session(key, number, text, words, CloseReason::SlowConsumer);
     }
 }

@@ -3,7 +3,7 @@
 use super::{Shard, now_us};
 use crate::clock;
 use crate::feed::request::{Request, SessionKey};
-use crate::latency::Stage;
+use crate::latency::{Recorder, Stage};
 use crate::outbox::{Books, Offer};
 use crate::session::{Life, Stamp};
 use crate::stats::CloseReason;
@@ -89,7 +89,9 @@ impl Shard {
                 if let Some(bucket) = &mut session.bytes {
                     bucket.take(taken as f64);
                 }
-                session.outbox.wrote(buffer, taken, now_us());
+                // The time counts only when something is left.
+                let left_us = if taken < buffer.len() { now_us() } else { 0 };
+                session.outbox.wrote(buffer, taken, left_us);
                 if taken < buffer.len() {
                     session.unsent.extend_from_slice(stamps);
                     self.totals.write_stalls += 1;
@@ -99,12 +101,12 @@ impl Shard {
                     stamps.append(&mut session.unsent);
                     session.unsent = Vec::new();
                 }
-                record(&mut self.recorder, stamps);
+                record(&mut self.recorder, stamps, self.wall_ahead_ns);
             }
         }
         let key = session.key;
         if let Some(error) = failed {
-            tracing::debug!(session = %session.name, %error, "write failed");
+            tracing::debug!(session = session.name(self.id), %error, "write failed");
             self.end_session(key, CloseReason::Io);
             return;
         }
@@ -210,13 +212,15 @@ impl Shard {
             *total += now - then;
         }
         totals.held = totals.held + books.held - before.held;
-        let (gaps, gap_events) = session.outbox.gaps();
-        let gaps = (*gaps, gap_events);
-        let before = std::mem::replace(&mut session.accounted_gaps, gaps);
-        for (total, (now, then)) in totals.gaps.iter_mut().zip(gaps.0.iter().zip(before.0)) {
-            *total += now - then;
+        if let Some(gaps) = session.outbox.gaps().copied() {
+            let before = std::mem::replace(&mut **session.accounted_gaps.get_or_insert_default(), gaps);
+            for (total, (now, then)) in
+                totals.gaps.iter_mut().zip(gaps.by_cause.iter().zip(before.by_cause))
+            {
+                *total += now - then;
+            }
+            totals.gap_events += gaps.events - before.events;
         }
-        totals.gap_events += gaps.1 - before.1;
     }
 
     /// Ends the sessions that reached a bound under `on_slow: disconnect`.
@@ -232,19 +236,24 @@ impl Shard {
     }
 }
 
-/// Records how long written events took.
-fn record(recorder: &mut crate::latency::Recorder, stamps: &[Stamp]) {
+/// Records how long written events took. The wall clock is `wall_ahead_ns` ahead of the monotonic one.
+fn record(recorder: &mut Recorder, stamps: &[Stamp], wall_ahead_ns: i64) {
     if stamps.is_empty() {
         return;
     }
-    let now_ns = clock::wall_ns();
-    let now = now_us();
-    for stamp in stamps {
-        recorder.record_n(Stage::OfferedToWritten, i64::from(now.wrapping_sub(stamp.at_us)) * 1000, 1);
-        recorder.record_n(Stage::IngestToWritten, now_ns - stamp.ingest_ns, 1);
-        recorder.record_n(Stage::EventToWritten, now_ns.saturating_sub(stamp.event_ns), 1);
-        if let Some(send_ns) = stamp.send_ns {
-            recorder.record_n(Stage::SendToWritten, now_ns.saturating_sub(send_ns), 1);
+    let mono_ns = clock::mono_ns();
+    let (now_us, now_ns) = ((mono_ns / 1000) as u32, mono_ns as i64 + wall_ahead_ns);
+    // What came together has the same times.
+    for same in stamps.chunk_by(|a, b| (a.at_us, a.ingest_ns) == (b.at_us, b.ingest_ns)) {
+        let n = same.len() as u64;
+        recorder.record_n(Stage::OfferedToWritten, i64::from(now_us.wrapping_sub(same[0].at_us)) * 1000, n);
+        recorder.record_n(Stage::IngestToWritten, now_ns - same[0].ingest_ns, n);
+        for same in same.chunk_by(|a, b| (a.event_ns, a.send_ns) == (b.event_ns, b.send_ns)) {
+            let n = same.len() as u64;
+            recorder.record_n(Stage::EventToWritten, now_ns.saturating_sub(same[0].event_ns), n);
+            if let Some(send_ns) = same[0].send_ns {
+                recorder.record_n(Stage::SendToWritten, now_ns.saturating_sub(send_ns), n);
+            }
         }
     }
 }

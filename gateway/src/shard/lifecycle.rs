@@ -9,13 +9,10 @@ use crate::session::subs::Subs;
 use crate::session::throttle::Bucket;
 use crate::session::{Life, Session};
 use crate::stats::{CloseReason, SessionInfo};
-use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use tickgate_protocol::code::CLOSE_RESTART;
 use tickgate_protocol::control::{Control, Limits, PROTOCOL, write_heartbeat};
-use tickgate_protocol::frame::Decoder;
 use tokio::net::TcpStream;
 
 /// Time for a peer to answer a close frame, in milliseconds: then the socket is dropped.
@@ -27,17 +24,39 @@ const PUBLISH_MS: u64 = 250;
 
 impl Shard {
     /// Opens a session and greets it.
-    pub(super) fn open(&mut self, socket: Rc<TcpStream>, peer: SocketAddr) -> SessionKey {
+    pub(super) fn open(&mut self, socket: Rc<TcpStream>) -> SessionKey {
         let config = self.shared.config.clone();
         let now_ms = clock::mono_ms();
         let entry = self.sessions.vacant_entry();
         let key = SessionKey { slot: entry.key() as u32, generation: self.generation };
         self.generation = self.generation.wrapping_add(1);
-        let name: Box<str> = format!("s-{:x}-{:x}", self.id, key.generation).into();
-        let mut outbox = Outbox::default();
+        let session = entry.insert(Session {
+            key,
+            socket,
+            decoder: None,
+            outbox: Outbox::default(),
+            subs: Subs::default(),
+            task: None,
+            is_touched: false,
+            was_half_full: false,
+            is_listed_blocked: false,
+            life: Life::Open,
+            heartbeat_ms: u32::try_from(config.session.heartbeat_ms).unwrap_or(u32::MAX),
+            timers: Default::default(),
+            bytes: None,
+            is_throttled: false,
+            requests: Bucket::new(f64::from(config.limits.requests_per_s), now_ms),
+            pending: None,
+            unsent: Vec::new(),
+            slow_bytes: 0,
+            reading_bytes: 0,
+            accounted: Books::default(),
+            accounted_gaps: None,
+            opened_ms: now_ms,
+        });
         let hello = Control::Hello {
             protocol: PROTOCOL,
-            session: name.to_string(),
+            session: session.name(self.id),
             now_ns: clock::wall_ns(),
             heartbeat_ms: config.session.heartbeat_ms,
             auth: "none".to_owned(),
@@ -48,35 +67,8 @@ impl Shard {
                 replay_s: None,
             },
         };
-        outbox.control(hello.to_json().into_bytes());
-        tracing::debug!(session = %name, %peer, "opened");
-        entry.insert(Session {
-            key,
-            name,
-            peer,
-            socket,
-            decoder: Decoder::default(),
-            outbox,
-            subs: Subs::default(),
-            task: None,
-            is_touched: false,
-            was_half_full: false,
-            is_listed_blocked: false,
-            life: Life::Open,
-            heartbeat_ms: config.session.heartbeat_ms,
-            timers: Default::default(),
-            bytes: None,
-            is_throttled: false,
-            requests: Bucket::new(f64::from(config.limits.requests_per_s), now_ms),
-            pending: None,
-            deferred: VecDeque::new(),
-            unsent: Vec::new(),
-            slow_bytes: 0,
-            reading_bytes: 0,
-            accounted: Books::default(),
-            accounted_gaps: Default::default(),
-            opened_ms: now_ms,
-        });
+        session.outbox.control(hello.to_json().into_bytes());
+        tracing::debug!(session = session.name(self.id), peer = session.peer(), "opened");
         if config.session.heartbeat_ms > 0 {
             self.set_timer(now_ms + config.session.heartbeat_ms, key, Due::Heartbeat);
         }
@@ -114,8 +106,7 @@ impl Shard {
         session.life = Life::Closing(reason);
         session.outbox.close(code, text, last_words);
         // Nothing more is read from it.
-        session.decoder = Decoder::default();
-        session.deferred = VecDeque::new();
+        session.decoder = None;
         session.pending = None;
         // Whoever does not read now learns why it was closed when it reads again, within what any silence may take.
         let wait_ms = if session.outbox.is_blocked() { stall_timeout_ms } else { CLOSE_ANSWER_MS };
@@ -159,6 +150,7 @@ impl Shard {
     /// Ends a session now. Its task notices and drops the socket.
     pub(super) fn end_session(&mut self, key: SessionKey, reason: CloseReason) {
         self.leave_all(key);
+        let id = self.id;
         let Some(session) = self.session(key) else { return };
         let reason = match session.life {
             Life::Closing(first) => first,
@@ -167,11 +159,10 @@ impl Shard {
         session.life = Life::Over(reason);
         let held = session.outbox.abandon();
         session.unsent = Vec::new();
-        session.decoder = Decoder::default();
-        session.deferred = VecDeque::new();
+        session.decoder = None;
         session.pending = None;
         session.wake();
-        tracing::debug!(session = %session.name, reason = reason.label(), held, "closed");
+        tracing::debug!(session = session.name(id), reason = reason.label(), held, "closed");
         self.account(key.slot);
         self.account_reading(key);
         let mut session = self.sessions.remove(key.slot as usize);
@@ -184,6 +175,7 @@ impl Shard {
     /// Does what is due and says when to come again, in monotonic milliseconds.
     pub(super) fn on_time(&mut self, published_ms: &mut u64) -> u64 {
         let now_ms = clock::mono_ms();
+        self.wall_ahead_ns = clock::wall_ns() - clock::mono_ns() as i64;
         while let Some((key, due)) = self.timers.pop(now_ms) {
             if let Some(session) = self.session(key) {
                 session.timers[due as usize] = None;
@@ -223,7 +215,7 @@ impl Shard {
 
     fn heartbeat(&mut self, key: SessionKey, now_ms: u64) {
         let Some(session) = self.open_session(key).filter(|s| s.heartbeat_ms > 0) else { return };
-        let due_ms = now_ms + session.heartbeat_ms;
+        let due_ms = now_ms + u64::from(session.heartbeat_ms);
         // One that is still queued says all that another would.
         let is_waiting = session.outbox.is_blocked() && session.outbox.control_bytes() > 0;
         self.set_timer(due_ms, key, Due::Heartbeat);

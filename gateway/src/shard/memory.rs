@@ -63,9 +63,8 @@ impl Memory {
     }
 
     fn account_reading(&mut self, session: &mut Session) {
-        let deferred: usize = session.deferred.iter().map(|text| text.len() + size_of::<Box<str>>()).sum();
         let pending = session.pending.as_ref().map_or(0, |pending| pending.bytes());
-        let held = session.decoder.held_bytes() + deferred + pending;
+        let held = session.decoder.as_ref().map_or(0, |decoder| decoder.held_bytes()) + pending;
         self.reading_bytes = self.reading_bytes + held - std::mem::replace(&mut session.reading_bytes, held);
     }
 }
@@ -76,7 +75,8 @@ impl PendingSubscribe {
         // Two short texts each, the name shared by its copies, and the entry among those in flight.
         const TEXTS: usize = 48;
         let want = size_of::<(usize, Target, SubscribeOptions)>() + 2 * size_of::<Want>() + 4 * TEXTS;
-        self.results.len() * (size_of::<AckResult>() + TEXTS) + self.wants.len() * want
+        let deferred: usize = self.deferred.iter().map(|text| text.len() + size_of::<Box<str>>()).sum();
+        self.results.len() * (size_of::<AckResult>() + TEXTS) + self.wants.len() * want + deferred
     }
 }
 

@@ -9,7 +9,6 @@ use crate::session::Life;
 use crate::stats::SessionsRequest;
 use std::cell::RefCell;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -104,11 +103,11 @@ async fn introspection(shard: Rc<RefCell<Shard>>, mut requests: mpsc::Receiver<S
 }
 
 /// One client, from the end of its handshake to the end of its socket. `early` is what it sent behind its request.
-pub async fn session(shard: Rc<RefCell<Shard>>, socket: TcpStream, peer: SocketAddr, mut early: Vec<u8>) {
+pub async fn session(shard: Rc<RefCell<Shard>>, socket: TcpStream, mut early: Vec<u8>) {
     let socket = Rc::new(socket);
     let key = {
         let mut shard = shard.borrow_mut();
-        let key = shard.open(socket.clone(), peer);
+        let key = shard.open(socket.clone());
         shard.on_bytes(key, &mut early);
         shard.flush_touched();
         key

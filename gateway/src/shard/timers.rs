@@ -2,6 +2,7 @@
 
 use crate::feed::request::SessionKey;
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +23,7 @@ impl Due {
 }
 
 /// The timers of one session: when each is due, in monotonic milliseconds.
-pub type Armed = [Option<u64>; Due::COUNT];
+pub type Armed = [Option<NonZeroU64>; Due::COUNT];
 
 /// Timers by due time. A session has at most one of each kind, setting it again replaces it, and they go with it:
 /// [`Due::COUNT`] entries a session bound them, whatever a client asks for.
@@ -35,8 +36,10 @@ impl Timers {
     /// Sets a timer for `due_ms`, in place of the one set before; says whether it is now the earliest.
     pub fn set(&mut self, armed: &mut Armed, due_ms: u64, key: SessionKey, due: Due) -> bool {
         self.clear(armed, key, due);
+        // The clock's very first moment, which is past, is as good as the one after it.
+        let due_ms = due_ms.max(1);
         let is_earliest = self.next_ms().is_none_or(|next| due_ms < next);
-        armed[due as usize] = Some(due_ms);
+        armed[due as usize] = NonZeroU64::new(due_ms);
         self.queue.insert((due_ms, key.slot, key.generation, due));
         is_earliest
     }
@@ -44,7 +47,7 @@ impl Timers {
     /// Takes a timer back, if it is set.
     pub fn clear(&mut self, armed: &mut Armed, key: SessionKey, due: Due) {
         if let Some(due_ms) = armed[due as usize].take() {
-            self.queue.remove(&(due_ms, key.slot, key.generation, due));
+            self.queue.remove(&(due_ms.get(), key.slot, key.generation, due));
         }
     }
 
