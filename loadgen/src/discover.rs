@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// Most symbols that are told apart.
 const SYMBOLS_MAX: usize = 100_000;
-/// How much longer than asked is waited for a first event, as a factor.
+/// How much longer than is listened a first event is waited for, as a factor.
 const PATIENCE: u32 = 10;
 
 /// Why the symbols could not be found out.
@@ -24,8 +24,8 @@ pub enum DiscoverError {
     Silence(Duration),
 }
 
-/// Listens to every symbol on `channels` for `duration` (longer while nothing comes at all) and gives the symbols, the
-/// most frequent first, those that only had a snapshot last.
+/// Listens to every symbol on `channels` for `duration` from the first event on and gives the symbols, the most
+/// frequent first, those that only had a snapshot last.
 ///
 /// # Errors
 /// [`DiscoverError`] when the gateway cannot be reached or says nothing.
@@ -37,15 +37,16 @@ pub async fn symbols(
     let mut client = Client::connect(url, &ClientOptions::default()).await?;
     let all: Vec<_> = channels.map(|c| json!({"channel": c.name(), "symbols": ["*"]})).collect();
     client.subscribe(&all).await?;
-    let started = Instant::now();
+    // A feed that only starts is waited for, and is listened to no shorter than one that runs.
+    let mut until = Instant::now() + duration * PATIENCE;
     let mut counts: HashMap<String, u64> = HashMap::new();
     loop {
-        let wait = if counts.is_empty() { duration * PATIENCE } else { duration };
-        match timeout_at(started + wait, client.next()).await {
+        match timeout_at(until, client.next()).await {
             Err(_) => break,
             Ok(Incoming::Closed { code, reason }) => return Err(ClientError::Closed { code, reason }.into()),
             Ok(Incoming::Control { .. }) => {}
             Ok(Incoming::Events(frame)) => {
+                let was_silent = counts.is_empty();
                 // What cannot be read is the business of the verifier, not ours.
                 let _ = scan(frame.as_bytes(), |event| {
                     let has_room = counts.len() < SYMBOLS_MAX;
@@ -58,6 +59,9 @@ pub async fn symbols(
                         None => {}
                     }
                 });
+                if was_silent && !counts.is_empty() {
+                    until = Instant::now() + duration;
+                }
             }
         }
     }
