@@ -6,7 +6,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use tickgate_load::{Client, ClientOptions, Incoming};
 //!
-//! let mut client = Client::connect("ws://127.0.0.1:9000/v1/stream", &ClientOptions::default()).await?;
+//! let mut client = Client::connect("ws://127.0.0.1:8080/v1/stream", &ClientOptions::default()).await?;
 //! client.subscribe(&[serde_json::json!({"channel": "trades", "symbols": ["AAPL"]})]).await?;
 //! while let Incoming::Events(frame) | Incoming::Control { frame, .. } = client.next().await {
 //!     println!("{}", frame.as_str());

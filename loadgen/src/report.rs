@@ -271,7 +271,7 @@ impl Report {
         if sessions.unread > 0 {
             writeln!(
                 out,
-                "           {} left before they had read all that waited: the gateway may have cut off some",
+                "           {} of them left unread at the end: the gateway may have cut off some of those, too",
                 sessions.unread
             )?;
         }
