@@ -417,7 +417,14 @@ impl Shard {
             cursor: Some(cursor.to_string()),
         };
         if let Verdict::Write { left_out } = self.slow_logs.admit(clock::mono_ms()) {
-            tracing::warn!(session = name, peer, queued_bytes, delay_ms, left_out, "slow client disconnected");
+            tracing::warn!(
+                session = name,
+                peer,
+                queued_bytes,
+                delay_ms,
+                left_out,
+                "slow client disconnected"
+            );
         }
         let words = Some(error.to_json().into_bytes());
         let (number, text) = (Code::SlowConsumer.number(), Code::SlowConsumer.name());

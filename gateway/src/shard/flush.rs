@@ -214,8 +214,7 @@ impl Shard {
         totals.held = totals.held + books.held - before.held;
         if let Some(gaps) = session.outbox.gaps().copied() {
             let before = std::mem::replace(&mut **session.accounted_gaps.get_or_insert_default(), gaps);
-            for (total, (now, then)) in
-                totals.gaps.iter_mut().zip(gaps.by_cause.iter().zip(before.by_cause))
+            for (total, (now, then)) in totals.gaps.iter_mut().zip(gaps.by_cause.iter().zip(before.by_cause))
             {
                 *total += now - then;
             }
