@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// Longest wait for one answer of a broker, in milliseconds.
 const ANSWER_MS: u64 = 3_000;
-/// How soon a broker that did not answer is asked again, in milliseconds.
+/// How soon a broker that did not answer, or a topic that was not there, is asked for again, in milliseconds.
 const RETRY_MS: u64 = 250;
 /// How far the clocks of producers may be behind ours, in milliseconds, for records of a new topic to be found by time.
 const CLOCKS_MS: i64 = 60_000;
@@ -226,7 +226,8 @@ impl Tracker {
     fn missing(&mut self, feed: usize, error: RDKafkaRespErr) -> bool {
         self.topics[feed].is_missing = true;
         self.tell(Change::Missing(feed, error));
-        true
+        // Whoever creates it will write soon.
+        false
     }
 
     /// Takes note of the partitions that a topic has; returns whether it was found for the first time.
