@@ -101,6 +101,16 @@ fn interrupt(child: &std::process::Child) {
     assert!(interrupted.success());
 }
 
+/// Waits, for a bounded time, while a run goes on.
+#[cfg(unix)]
+fn until_sent(child: &mut std::process::Child, is_sent: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_sent() {
+        assert!(start.elapsed().as_secs() < 30 && child.try_wait().unwrap().is_none(), "nothing is sent");
+        std::thread::yield_now();
+    }
+}
+
 /// A run whose broker has gone says what it waits for; who does not want to wait interrupts it once more.
 #[cfg(unix)]
 #[test]
@@ -113,17 +123,10 @@ fn a_second_interrupt_gives_up_what_is_not_delivered() {
         .spawn()
         .unwrap();
     let sent = || (0..4).map(|partition| broker.high_watermark("ticks", partition).unwrap_or(0)).sum::<i64>();
-    let start = std::time::Instant::now();
-    while sent() < 10 {
-        assert!(start.elapsed().as_secs() < 30 && child.try_wait().unwrap().is_none(), "nothing is sent");
-        std::thread::yield_now();
-    }
+    until_sent(&mut child, || sent() >= 10);
     // From now on everything is to be tried again, and something was.
     broker.faults().fail_next(ApiKey::Produce, ErrorCode::NotEnoughReplicas, usize::MAX);
-    while broker.faults().failures_left(ApiKey::Produce) == usize::MAX {
-        assert!(start.elapsed().as_secs() < 30 && child.try_wait().unwrap().is_none(), "nothing is sent");
-        std::thread::yield_now();
-    }
+    until_sent(&mut child, || broker.faults().failures_left(ApiKey::Produce) < usize::MAX);
     interrupt(&child);
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let line = lines.next().unwrap().unwrap();
@@ -144,11 +147,7 @@ fn an_interrupt_ends_a_run_cleanly() {
         .spawn()
         .unwrap();
     let sent = || (0..4).map(|partition| broker.high_watermark("ticks", partition).unwrap_or(0)).sum::<i64>();
-    let start = std::time::Instant::now();
-    while sent() < 10 {
-        assert!(start.elapsed().as_secs() < 30 && child.try_wait().unwrap().is_none(), "nothing is sent");
-        std::thread::yield_now();
-    }
+    until_sent(&mut child, || sent() >= 10);
     interrupt(&child);
     let status = child.wait().unwrap();
     let mut output = String::new();

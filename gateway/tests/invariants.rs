@@ -24,14 +24,8 @@ kafkas!(
     invariant_9_any_gateway_can_continue_any_client,
 );
 
-/// A client that reads nothing stands beside one that reads: the second gets everything at once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn invariant_1_delivering_never_waits() {
-    let kafka = Kafka::embedded();
-    let topic = kafka.topic(1).await;
-    let records = kafka.producer(&topic);
-    let mut config = kafka.config(&topic);
-    config.shards = 1;
+/// Queues and buffers so small that a client that stops to read meets a bound soon, and by bytes alone.
+fn soon_full(config: &mut Config) {
     config.outbox.bytes_max = 64 << 10;
     config.outbox.write_bytes_max = 8 << 10;
     config.outbox.frame_bytes_max = 8 << 10;
@@ -40,6 +34,17 @@ async fn invariant_1_delivering_never_waits() {
     config.outbox.age_max_ms = 60_000;
     config.outbox.stall_timeout_ms = 120_000;
     config.session.heartbeat_ms = 0;
+}
+
+/// A client that reads nothing stands beside one that reads: the second gets everything at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn invariant_1_delivering_never_waits() {
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let records = kafka.producer(&topic);
+    let mut config = kafka.config(&topic);
+    config.shards = 1;
+    soon_full(&mut config);
     let gateway = Gateway::start(config).await;
     let mut stalled = Raw::session_narrow(gateway.url(), Some(4 << 10)).await;
     let skipping = json!([{"channel": "trades", "symbols": ["*"], "on_slow": "skip"}]);
@@ -142,14 +147,7 @@ async fn invariant_4_the_books_close() {
     let topic = kafka.topic(1).await;
     let records = kafka.producer(&topic);
     let mut config = kafka.config(&topic);
-    config.outbox.bytes_max = 64 << 10;
-    config.outbox.write_bytes_max = 8 << 10;
-    config.outbox.frame_bytes_max = 8 << 10;
-    config.outbox.send_buffer_bytes = 4 << 10;
-    config.outbox.notsent_lowat_bytes = 1 << 10;
-    config.outbox.age_max_ms = 60_000;
-    config.outbox.stall_timeout_ms = 120_000;
-    config.session.heartbeat_ms = 0;
+    soon_full(&mut config);
     let gateway = Gateway::start(config).await;
     let mut stalled = Vec::new();
     for (channel, policy) in [("quotes", "conflate"), ("trades", "skip"), ("trades", "disconnect")] {
