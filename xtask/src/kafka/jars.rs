@@ -80,7 +80,7 @@ fn java_home() -> Option<PathBuf> {
 
 fn pom_xml() -> String {
     format!(
-        r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
+        r#"<project>
   <!-- Written by `cargo xtask kafka up`; only lists what Maven is to fetch. -->
   <modelVersion>4.0.0</modelVersion>
   <groupId>tickgate</groupId>
