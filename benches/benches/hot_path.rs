@@ -11,7 +11,7 @@ use tickgate_gateway::event::{Event, Stream, Symbol};
 use tickgate_gateway::feed::book::Book;
 use tickgate_gateway::feed::request::Target;
 use tickgate_gateway::feed::symbols::encode;
-use tickgate_gateway::outbox::{Bounds, Outbox};
+use tickgate_gateway::outbox::{Bounds, Filled, Outbox};
 use tickgate_gateway::shard::table::{Subscriber, Table};
 use tickgate_protocol::event::{Meta, Tail};
 use tickgate_protocol::record::{self, Body, Level, RecordDecoder};
@@ -109,15 +109,17 @@ fn walk(bencher: Bencher<'_, '_>, subscribers: u32) {
 fn offer_and_fill(bencher: Bencher<'_, '_>) {
     let events: Vec<_> = (1..=10).map(event).collect();
     let mut outbox = Outbox::default();
-    let mut frame = Vec::new();
+    let mut filled = Filled::default();
     bencher.counter(ItemsCount::new(10usize)).bench_local(|| {
         for event in &events {
             let _ = black_box(outbox.offer(event, OnSlow::Disconnect, 0, &BOUNDS));
         }
-        frame.clear();
-        outbox.fill(&mut frame, &BOUNDS, |_| ());
-        outbox.wrote(&frame, frame.len(), 0);
-        frame.len()
+        outbox.fill(&mut filled, &BOUNDS);
+        let bytes = filled.bytes().len();
+        outbox.wrote(&mut filled, bytes, 0);
+        // A frame of its own for every client.
+        filled.clear();
+        bytes
     });
 }
 

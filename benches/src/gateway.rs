@@ -49,6 +49,9 @@ pub struct Args {
     /// Interval of heartbeats; 0 for none
     #[arg(long)]
     heartbeat_ms: Option<u64>,
+    /// Flush window of sessions; 0 for none
+    #[arg(long, default_value_t = 0)]
+    flush_ms: u64,
     /// Sessions that are allowed
     #[arg(long, default_value_t = 20_000)]
     sessions_max: usize,
@@ -66,6 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(heartbeat_ms) = args.heartbeat_ms {
         config.session.heartbeat_ms = heartbeat_ms;
     }
+    config.session.flush_ms = args.flush_ms;
     let config = Arc::new(config);
     let board = Arc::new(Board::new(args.shards));
     let feed_listener =

@@ -39,6 +39,7 @@ const HEARTBEAT_MS: u64 = 5_000;
 /// Every experiment, in order.
 const EXPERIMENTS: &[(&str, &str)] = &[
     ("limit", "bytes into a connection that the other end throws away"),
+    ("W2w", "W2b with flush windows of 10 and 50 ms"),
     ("W4", "ever more ticks until they are no longer delivered, then twice the best"),
     ("W5", "5,000, 10,000 and 19,000 idle connections with 10 subscriptions each"),
     ("W5x", "the same 19,000 on each of five gateways"),
@@ -114,6 +115,7 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     }
     for (name, run) in [
         ("limit", Experiments::limit as fn(&mut Experiments)),
+        ("W2w", Experiments::windows),
         ("W4", Experiments::ramps),
         ("W5", Experiments::idle),
         ("W5x", Experiments::many),
@@ -194,7 +196,7 @@ impl Experiments {
 
     /// The product and the floors, and nothing else unless it was asked for by name.
     fn ours(&self) -> Vec<Server> {
-        let is_ours = |server: &&Server| matches!(server, Server::Floor(_) | Server::Gateway(_));
+        let is_ours = |server: &&Server| matches!(server, Server::Floor(_) | Server::Gateway { .. });
         self.servers.iter().filter(is_ours).cloned().collect()
     }
 
@@ -248,11 +250,25 @@ impl Experiments {
         }
     }
 
+    /// Windows cost latency, so they are no part of the other comparisons.
+    fn windows(&mut self) {
+        let names = ["floor-each", "floor-p10", "gateway-f10", "floor-p50", "gateway-f50"];
+        for repetition in 0..self.args.reps {
+            let mut order: Vec<_> = names.iter().filter_map(|name| Server::named(name).ok()).collect();
+            if repetition % 2 == 1 {
+                order.reverse();
+            }
+            for server in order {
+                self.measure(&server, &workload::WINDOWS, repetition);
+            }
+        }
+    }
+
     fn ramps(&mut self) {
         let mut servers = self.servers.clone();
         // One shard on one processor, and beside it two on both.
-        if servers.contains(&Server::Gateway(1)) && !servers.contains(&Server::Gateway(2)) {
-            servers.push(Server::Gateway(2));
+        if servers.contains(&Server::GATEWAY) && !servers.contains(&Server::GATEWAY_2) {
+            servers.push(Server::GATEWAY_2);
         }
         for shape in workload::RAMPS {
             for server in servers.clone() {
@@ -270,7 +286,7 @@ impl Experiments {
         // Long enough for a heartbeat to everyone.
         let seconds = if self.args.quick { 1.0 } else { HEARTBEAT_MS as f64 / 1e3 };
         for server in self.servers.clone() {
-            let is_ours = matches!(server, Server::Floor(_) | Server::Gateway(_));
+            let is_ours = matches!(server, Server::Floor(_) | Server::Gateway { .. });
             let heartbeats = if is_ours { &[Some(0), Some(HEARTBEAT_MS)][..] } else { &[None] };
             for heartbeat_ms in heartbeats {
                 for connections in steps {

@@ -1,7 +1,7 @@
 //! The only place that reads clocks.
 
-use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use nix::time::{ClockId, clock_gettime};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Wall clock, nanoseconds since the Unix epoch. It can jump: for timestamps, never for durations.
 pub fn wall_ns() -> i64 {
@@ -11,10 +11,12 @@ pub fn wall_ns() -> i64 {
     }
 }
 
-/// Monotonic clock, nanoseconds since the process first asked. For durations and deadlines.
+/// Monotonic clock, nanoseconds since the machine started. For durations and deadlines.
+#[inline]
 pub fn mono_ns() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+    // Half the instructions of `Instant`, which only gives differences. Every write reads it once.
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux always has this clock");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
 /// Monotonic clock in milliseconds.

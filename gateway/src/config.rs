@@ -147,6 +147,9 @@ pub struct OutboxConfig {
 pub struct SessionConfig {
     /// Interval of heartbeats unless the client sets another, in milliseconds; 0 is none.
     pub heartbeat_ms: u64,
+    /// Flush window unless the client sets another, in milliseconds, rounded up as [`tickgate_protocol::FlushMs`] says;
+    /// 0 is none.
+    pub flush_ms: u64,
     /// Batches from the feed that a shard may be behind before the feed conflates for it.
     pub inbox_batches: usize,
     /// Bytes of events that a shard may be behind before the feed conflates for it.
@@ -251,6 +254,7 @@ impl Default for SessionConfig {
     fn default() -> Self {
         Self {
             heartbeat_ms: 5_000,
+            flush_ms: 0,
             inbox_batches: 256,
             inbox_bytes_max: 32 << 20,
             allowed_origins: Vec::new(),

@@ -1,6 +1,6 @@
 //! How long each leg of the way took: one HDR histogram per stage and hot thread, published to the [`Board`].
 //!
-//! A hot thread owns a [`Recorder`]: recording is one index computation into memory of its own, with no lock, no
+//! A hot thread owns a [`Recorder`]: recording is one index computation into cells of its own, with no lock, no
 //! atomic and no allocation. A few times a second it adds what it has to the cumulative histograms on the board and
 //! starts again from zero. Whoever wants "the last ten seconds" subtracts two copies of the cumulative ones, as
 //! [`LatencyWindow`] does.
@@ -10,7 +10,10 @@
 //! thread and push the outboxes out of the cache at every publication. Measurements that need more digits come from
 //! the load generator, which keeps three.
 
+mod cells;
+
 use crate::stats::Board;
+use cells::Cells;
 use hdrhistogram::Histogram;
 use std::collections::VecDeque;
 
@@ -88,6 +91,13 @@ pub struct Negative {
     pub largest_ns: u64,
 }
 
+impl Negative {
+    fn add(&mut self, more: Self) {
+        self.count += more.count;
+        self.largest_ns = self.largest_ns.max(more.largest_ns);
+    }
+}
+
 /// The latencies of every stage.
 #[derive(Debug, Clone)]
 pub struct StageHistograms {
@@ -109,46 +119,12 @@ impl StageHistograms {
         Self { stages: std::array::from_fn(|_| record.clone()) }
     }
 
-    /// Records `n` events that took `ns` each.
-    ///
-    /// A negative time is counted apart, as [`Negative`]; one over [`HIGHEST_NS`] goes into the top cell, is counted
-    /// in [`StageHistograms::over_range`] and enters the sum at its full size.
-    #[inline]
-    pub fn record_n(&mut self, stage: Stage, ns: i64, n: u64) {
-        let record = &mut self.stages[stage as usize];
-        let Ok(value) = u64::try_from(ns) else {
-            record.negative.count += n;
-            record.negative.largest_ns = record.negative.largest_ns.max(ns.unsigned_abs());
-            return;
-        };
-        record.sum_ns += u128::from(value) * u128::from(n);
-        if value > HIGHEST_NS {
-            record.over_range += n;
-        }
-        record.histogram.saturating_record_n(value.min(HIGHEST_NS), n);
-    }
-
-    /// Adds everything to `into` and starts again from zero.
-    pub fn merge_and_reset(&mut self, into: &mut Self) {
-        into.merge(self);
-        for record in &mut self.stages {
-            // Most threads record half of the stages: nothing to clear in the others.
-            if !record.histogram.is_empty() {
-                record.histogram.reset();
-            }
-            record.sum_ns = 0;
-            record.negative = Negative::default();
-            record.over_range = 0;
-        }
-    }
-
     /// Adds everything that `other` holds.
     pub fn merge(&mut self, other: &Self) {
         for (into, from) in self.stages.iter_mut().zip(&other.stages) {
             into.histogram.add(&from.histogram).expect("all have the same bounds");
             into.sum_ns += from.sum_ns;
-            into.negative.count += from.negative.count;
-            into.negative.largest_ns = into.negative.largest_ns.max(from.negative.largest_ns);
+            into.negative.add(from.negative);
             into.over_range += from.over_range;
         }
     }
@@ -223,23 +199,37 @@ impl StageHistograms {
 }
 
 /// The latencies that one hot thread records. It owns this; nobody else reads it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Recorder {
-    local: StageHistograms,
-    recorded: bool,
+    stages: [Cells; Stage::COUNT],
+    recorded: [bool; Stage::COUNT],
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Recorder {
-    /// An empty recorder.
+    /// An empty recorder, with all the memory it will ever need.
     pub fn new() -> Self {
-        Self::default()
+        Self { stages: std::array::from_fn(|_| Cells::new()), recorded: [false; Stage::COUNT] }
     }
 
-    /// Records `n` events that took `ns` each, as [`StageHistograms::record_n`] does.
+    /// The memory that one of these takes, in bytes.
+    pub fn memory_bytes() -> usize {
+        size_of::<Self>() + Stage::COUNT * Cells::BYTES
+    }
+
+    /// Records `n` events that took `ns` each.
+    ///
+    /// A negative time is counted apart, as [`Negative`]; one over [`HIGHEST_NS`] goes into the top cell, is counted
+    /// in [`StageHistograms::over_range`] and enters the sum at its full size.
     #[inline]
     pub fn record_n(&mut self, stage: Stage, ns: i64, n: u64) {
-        self.recorded = true;
-        self.local.record_n(stage, ns, n);
+        self.recorded[stage as usize] = true;
+        self.stages[stage as usize].record_n(ns, n);
     }
 
     /// Records one event that took `ns`.
@@ -251,8 +241,18 @@ impl Recorder {
     /// Adds what was recorded since the last call to the entry of `thread` on the board: a shard's number, or the
     /// number after the last shard for the feed. Does nothing when nothing was recorded.
     pub fn publish(&mut self, board: &Board, thread: usize) {
-        if std::mem::take(&mut self.recorded) {
-            self.local.merge_and_reset(&mut board.latency(thread));
+        if self.recorded.contains(&true) {
+            self.empty_into(&mut board.latency(thread));
+        }
+    }
+
+    fn empty_into(&mut self, into: &mut StageHistograms) {
+        let stages = self.stages.iter_mut().zip(&mut into.stages);
+        for ((cells, into), recorded) in stages.zip(&mut self.recorded) {
+            // Most threads record half of the stages.
+            if std::mem::take(recorded) {
+                cells.empty_into(into);
+            }
         }
     }
 }
@@ -319,11 +319,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn histograms(values: &[(Stage, i64, u64)]) -> StageHistograms {
+        let (mut recorder, mut histograms) = (Recorder::new(), StageHistograms::new());
+        values.iter().for_each(|(stage, ns, n)| recorder.record_n(*stage, *ns, *n));
+        recorder.empty_into(&mut histograms);
+        assert!(recorder.stages.iter().all(|cells| cells.is_empty()), "it starts again from zero");
+        histograms
+    }
+
     #[test]
     fn a_cell_is_at_most_one_percent_wide() {
-        let mut histograms = StageHistograms::new();
         for ns in [100_000, 1_000_000, 123_456_789, 9_876_543_210] {
-            histograms.record_n(Stage::IngestToWritten, ns, 1);
+            let histograms = histograms(&[(Stage::IngestToWritten, ns, 1)]);
             let read = histograms.quantile_ns(Stage::IngestToWritten, 1.0).expect("a value") as f64;
             let error = (read - ns as f64) / ns as f64;
             assert!((0.0..0.01).contains(&error), "{ns} read as {read}");
@@ -332,10 +339,8 @@ mod tests {
 
     #[test]
     fn a_negative_time_is_counted_apart_and_never_clamped() {
-        let mut histograms = StageHistograms::new();
-        histograms.record_n(Stage::EventToWritten, -5, 2);
-        histograms.record_n(Stage::EventToWritten, -9, 1);
-        histograms.record_n(Stage::EventToWritten, i64::MIN, 1);
+        let stage = Stage::EventToWritten;
+        let histograms = histograms(&[(stage, -5, 2), (stage, -9, 1), (stage, i64::MIN, 1)]);
         assert_eq!(histograms.negative(Stage::EventToWritten), Negative { count: 4, largest_ns: 1 << 63 });
         assert_eq!(histograms.count(Stage::EventToWritten), 0);
         assert_eq!(histograms.sum_ns(Stage::EventToWritten), 0);
@@ -344,8 +349,7 @@ mod tests {
 
     #[test]
     fn a_time_over_the_range_saturates_and_is_counted() {
-        let mut histograms = StageHistograms::new();
-        histograms.record_n(Stage::EventToWritten, i64::MAX, 3);
+        let histograms = histograms(&[(Stage::EventToWritten, i64::MAX, 3)]);
         assert_eq!(histograms.over_range(Stage::EventToWritten), 3);
         assert_eq!(histograms.count(Stage::EventToWritten), 3);
         assert_eq!(histograms.quantile_ns(Stage::EventToWritten, 0.5), Some(HIGHEST_NS));
@@ -378,9 +382,8 @@ mod tests {
     #[test]
     fn the_window_forgets_what_is_older_than_itself() {
         const S: u64 = 1_000_000_000;
-        let mut cumulative = StageHistograms::new();
+        let mut cumulative = histograms(&[(Stage::IngestToWritten, 50_000_000, 1)]);
         let mut window = LatencyWindow::new(0);
-        cumulative.record_n(Stage::IngestToWritten, 50_000_000, 1);
         let (early, length_ns) = window.since_start(S, &cumulative);
         assert_eq!(
             (early.count(Stage::IngestToWritten), length_ns),
@@ -390,7 +393,7 @@ mod tests {
 
         for second in 1..=13 {
             window.observe(second * S, &cumulative);
-            cumulative.record_n(Stage::IngestToWritten, 1_000, 1);
+            cumulative.merge(&histograms(&[(Stage::IngestToWritten, 1_000, 1)]));
         }
         let (late, length_ns) = window.since_start(13 * S, &cumulative);
         assert!((10 * S..=12 * S).contains(&length_ns), "{length_ns}");
@@ -402,11 +405,9 @@ mod tests {
 
     #[test]
     fn the_memory_of_a_thread_is_what_the_module_says() {
-        assert!(
-            (150_000..200_000).contains(&StageHistograms::memory_bytes()),
-            "{}",
-            StageHistograms::memory_bytes()
-        );
+        for bytes in [StageHistograms::memory_bytes(), Recorder::memory_bytes()] {
+            assert!((150_000..200_000).contains(&bytes), "{bytes}");
+        }
     }
 
     proptest! {
@@ -416,15 +417,13 @@ mod tests {
             second in prop::collection::vec((0..7usize, -1_000_000..120_000_000_000i64, 1..50u64), 0..60),
         ) {
             let edges = [50_000, 1_000_000, 1_000_000_000];
-            let (mut a, mut b, mut all) = (StageHistograms::new(), StageHistograms::new(), StageHistograms::new());
-            for (into, values) in [(&mut a, &first), (&mut b, &second)] {
-                for (stage, ns, n) in values {
-                    into.record_n(Stage::ALL[*stage], *ns, *n);
-                    all.record_n(Stage::ALL[*stage], *ns, *n);
-                }
-            }
+            let of = |values: &[(usize, i64, u64)]| {
+                let values: Vec<_> = values.iter().map(|(stage, ns, n)| (Stage::ALL[*stage], *ns, *n)).collect();
+                histograms(&values)
+            };
+            let (a, b, all) = (of(&first), of(&second), of(&[first, second].concat()));
             let mut merged = a.clone();
-            b.clone().merge_and_reset(&mut merged);
+            merged.merge(&b);
             let rest = merged.since(&a);
             for stage in Stage::ALL {
                 prop_assert_eq!(merged.count(stage), all.count(stage));

@@ -8,12 +8,15 @@
 
 mod compact;
 mod entry;
+mod filled;
 mod spares;
 
 use crate::event::{Event, Key, Stream};
 use crate::stats::DropReason;
 use compact::Pressure;
 pub use entry::Entry;
+use filled::Unsent;
+pub use filled::{Filled, Offered, Origin, Stamps};
 pub use spares::Spares;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -102,18 +105,17 @@ struct Close {
     orderly: bool,
 }
 
-/// A written event, for latencies.
-pub type Written<'a> = (&'a Event, u32);
-
 /// The queue of one session.
 #[derive(Debug, Default)]
 pub struct Outbox {
     queue: VecDeque<Entry>,
     /// Bytes of the entries in `queue`, shared events at full size.
     queued_bytes: usize,
-    /// Frames that were begun and must be finished: what the socket did not take of the last write.
-    unsent: Vec<u8>,
-    unsent_at: usize,
+    /// Whether there is, or was since it was last quiet, more to see to than a queue of shared events and a socket that
+    /// takes everything.
+    is_special: bool,
+    unsent: Option<Box<Unsent>>,
+    /// Events in what was handed out and not wholly taken yet.
     unsent_events: u32,
     /// Control payloads queued, which a client that does not read could otherwise grow without end.
     control_bytes: usize,
@@ -128,12 +130,23 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// Entries that a small queue has room for at the most.
+    const SMALL_ENTRIES: usize = 16;
+    /// Bytes of a small queue.
+    pub const SMALL_BYTES: usize = Self::SMALL_ENTRIES * size_of::<Entry>();
+
     /// Offers an event under the policy of its subscription. Never waits.
+    #[inline]
     pub fn offer(&mut self, event: &Arc<Event>, policy: OnSlow, now_us: u32, bounds: &Bounds) -> Offer {
-        self.offer_with(event, None, policy, now_us, bounds)
+        if self.pressure.is_some() {
+            return self.offer_with(event, None, policy, now_us, bounds);
+        }
+        self.books.offered += u64::from(event.count);
+        self.books.held += u64::from(event.count);
+        self.push_event(event, None, policy, now_us, bounds)
     }
 
-    /// Offers an event with a tail for this client alone.
+    /// Offers an event with a tail for this client alone, if there is one.
     pub fn offer_with(
         &mut self,
         event: &Arc<Event>,
@@ -144,6 +157,7 @@ impl Outbox {
     ) -> Offer {
         let count = u64::from(event.count);
         self.books.offered += count;
+        self.is_special |= tail.is_some();
         if let Some(pressure) = &mut self.pressure
             && let Some(conflated) =
                 pressure.absorb(&mut self.queue, &mut self.queued_bytes, event, tail, policy, now_us)
@@ -159,15 +173,42 @@ impl Outbox {
         {
             pressure.placed(event.key(), self.queue.len());
         }
-        self.push(Entry::event(event.clone(), tail, policy, now_us));
-        let over = self.queued_bytes > bounds.bytes_max || self.queue.len() > bounds.entries_max;
-        if over { self.relieve(now_us, bounds) } else { Offer::Queued }
+        self.push_event(event, tail, policy, now_us, bounds)
+    }
+
+    #[inline]
+    fn push_event(
+        &mut self,
+        event: &Arc<Event>,
+        tail: Option<Tail>,
+        policy: OnSlow,
+        now_us: u32,
+        bounds: &Bounds,
+    ) -> Offer {
+        self.queued_bytes += event.text.len();
+        self.queue.push_back(Entry::event(event.clone(), tail, policy, now_us));
+        if self.is_over(bounds) { self.relieve(now_us, bounds) } else { Offer::Queued }
+    }
+
+    #[inline]
+    fn is_over(&self, bounds: &Bounds) -> bool {
+        self.queued_bytes > bounds.bytes_max || self.queue.len() > bounds.entries_max
+    }
+
+    /// Whether what is queued may wait for more: shared events, far from the bounds, and a socket that takes them.
+    pub fn may_gather(&self, bounds: &Bounds) -> bool {
+        !self.is_special && !self.is_half_full(bounds) && self.queued_bytes < bounds.write_bytes_max / 2
+    }
+
+    /// Whether half of a bound is reached.
+    #[inline]
+    pub fn is_half_full(&self, bounds: &Bounds) -> bool {
+        self.queued_bytes() > bounds.bytes_max / 2 || self.queue.len() > bounds.entries_max / 2
     }
 
     /// Acts on the bounds as time passes: to be called now and then while [`Outbox::is_blocked`].
     pub fn check_age(&mut self, now_us: u32, bounds: &Bounds) -> Offer {
-        let over = self.queued_bytes > bounds.bytes_max || self.queue.len() > bounds.entries_max;
-        if over || self.delay_us(now_us) >= bounds.age_max_us {
+        if self.is_over(bounds) || self.delay_us(now_us) >= bounds.age_max_us {
             self.relieve(now_us, bounds)
         } else {
             Offer::Queued
@@ -203,6 +244,7 @@ impl Outbox {
     pub fn control_first(&mut self, json: Vec<u8>) {
         self.control_bytes += json.len();
         let entry = Entry::Control { json: json.into_boxed_slice(), is_fence: false };
+        self.is_special = true;
         self.queued_bytes += entry.bytes();
         self.queue.push_front(entry);
         if let Some(pressure) = &mut self.pressure {
@@ -212,6 +254,7 @@ impl Outbox {
 
     /// Keeps the newest ping's answer: one slot, as RFC 6455 5.5.3 allows.
     pub fn pong(&mut self, payload: &[u8]) {
+        self.is_special = true;
         self.pong = Some(payload.into());
     }
 
@@ -219,6 +262,7 @@ impl Outbox {
     /// yet begun. The first close wins, but for an orderly one.
     pub fn close(&mut self, code: u16, reason: &str, last_words: Option<Vec<u8>>) {
         if self.close.as_ref().is_none_or(|close| close.orderly) && !self.close_written {
+            self.is_special = true;
             let last_words = last_words.map(Vec::into_boxed_slice);
             self.close = Some(Box::new(Close { code, reason: reason.into(), last_words, orderly: false }));
             self.give_up_queue();
@@ -228,6 +272,7 @@ impl Outbox {
     /// Ends with a close frame behind everything queued.
     pub fn close_orderly(&mut self, code: u16, reason: &str) {
         if self.close.is_none() && !self.close_written {
+            self.is_special = true;
             self.close =
                 Some(Box::new(Close { code, reason: reason.into(), last_words: None, orderly: true }));
         }
@@ -238,27 +283,45 @@ impl Outbox {
         self.close.is_some() || self.close_written
     }
 
-    /// Appends the next bytes to write to `out`, at most about `write_bytes_max`, and hands every event in them to
-    /// `written`. The bytes stay the outbox's business until [`Outbox::wrote`] says how many were taken.
-    pub fn fill(&mut self, out: &mut Vec<u8>, bounds: &Bounds, mut written: impl FnMut(Written<'_>)) {
-        out.extend_from_slice(&self.unsent[self.unsent_at..]);
+    /// Puts the next bytes to write into `out`, at most about `write_bytes_max`, in the place of what is there. They
+    /// stay the outbox's business until [`Outbox::wrote`] says how many were taken.
+    #[inline]
+    pub fn fill(&mut self, out: &mut Filled, bounds: &Bounds) {
+        // A bracket, and a comma or the other bracket behind each.
+        let payload_bytes = self.queued_bytes + self.queue.len() + 1;
+        let room = bounds.frame_bytes_max.min(bounds.write_bytes_max);
+        if self.is_special || self.queue.is_empty() || payload_bytes > room {
+            return self.fill_special(out, bounds);
+        }
+        self.queued_bytes = 0;
+        out.take(&mut self.queue, payload_bytes);
+        self.unsent_events = out.events;
+    }
+
+    fn fill_special(&mut self, out: &mut Filled, bounds: &Bounds) {
+        self.is_special = true;
+        out.clear();
+        if let Some(unsent) = &self.unsent {
+            out.out().extend_from_slice(&unsent.bytes);
+        }
         if let Some(payload) = self.pong.take() {
-            frame::write_header(out, Opcode::Pong, payload.len());
-            out.extend_from_slice(&payload);
+            frame::write_header(out.out(), Opcode::Pong, payload.len());
+            out.out().extend_from_slice(&payload);
         }
         if let Some(close) = self.close.take_if(|close| !close.orderly) {
-            self.fill_close(out, &close);
+            self.fill_close(out.out(), &close);
         }
-        while !self.close_written && out.len() < bounds.write_bytes_max {
+        while !self.close_written && out.bytes().len() < bounds.write_bytes_max {
             match self.queue.front() {
                 None => match self.close.take() {
-                    Some(close) => self.fill_close(out, &close),
+                    Some(close) => self.fill_close(out.out(), &close),
                     None => break,
                 },
-                Some(Entry::Control { .. }) => self.fill_control(out),
-                Some(_) => self.fill_data(out, bounds, &mut written),
+                Some(Entry::Control { .. }) => self.fill_control(out.out()),
+                Some(_) => self.fill_data(out, bounds),
             }
         }
+        self.unsent_events += out.events;
     }
 
     fn fill_close(&mut self, out: &mut Vec<u8>, close: &Close) {
@@ -279,8 +342,8 @@ impl Outbox {
     }
 
     /// One data frame: as many events and gaps as are at the front and fit.
-    fn fill_data(&mut self, out: &mut Vec<u8>, bounds: &Bounds, written: &mut impl FnMut(Written<'_>)) {
-        let room = bounds.frame_bytes_max.min(bounds.write_bytes_max.saturating_sub(out.len()));
+    fn fill_data(&mut self, out: &mut Filled, bounds: &Bounds) {
+        let room = bounds.frame_bytes_max.min(bounds.write_bytes_max.saturating_sub(out.bytes().len()));
         let mut payload_bytes = 2;
         let mut entries = 0;
         for entry in &self.queue {
@@ -294,37 +357,41 @@ impl Outbox {
             payload_bytes += with_comma;
             entries += 1;
         }
-        frame::write_header(out, Opcode::Text, payload_bytes);
-        let start = out.len();
+        frame::write_header(out.out(), Opcode::Text, payload_bytes);
+        let start = out.bytes().len();
         for i in 0..entries {
-            out.push(if i == 0 { b'[' } else { b',' });
+            out.out().push(if i == 0 { b'[' } else { b',' });
             let Some(entry) = self.pop() else { break };
-            entry.write(out);
+            entry.write(out.out());
             if let Entry::Event { event, at_us, .. } = &entry {
-                self.unsent_events += event.count;
-                written((event, *at_us));
+                out.written(event, *at_us);
             }
         }
-        out.push(b']');
-        debug_assert_eq!(out.len() - start, payload_bytes, "the header told the payload's length");
+        out.out().push(b']');
+        debug_assert_eq!(out.bytes().len() - start, payload_bytes, "the header told the payload's length");
     }
 
     /// Takes note that the socket took the first `bytes` of `filled`, which [`Outbox::fill`] made.
-    pub fn wrote(&mut self, filled: &[u8], bytes: usize, now_us: u32) {
-        if bytes == filled.len() {
+    #[inline]
+    pub fn wrote(&mut self, filled: &mut Filled, bytes: usize, now_us: u32) {
+        if bytes < filled.bytes().len() || self.is_special {
+            return self.wrote_special(filled, bytes, now_us);
+        }
+        let events = u64::from(std::mem::take(&mut self.unsent_events));
+        self.books.sent += events;
+        self.books.held -= events;
+    }
+
+    fn wrote_special(&mut self, filled: &mut Filled, bytes: usize, now_us: u32) {
+        self.is_special = true;
+        if bytes == filled.bytes().len() {
             let events = u64::from(std::mem::take(&mut self.unsent_events));
             self.books.sent += events;
             self.books.held -= events;
-            self.unsent = Vec::new();
-            self.unsent_at = 0;
+            self.unsent.take().into_iter().for_each(|unsent| filled.with(&unsent));
             self.blocked_since_us = None;
         } else {
-            if bytes == 0 && self.unsent.len() - self.unsent_at == filled.len() {
-                // Nothing moved: the bytes are held already.
-            } else {
-                self.unsent = filled[bytes..].to_vec();
-                self.unsent_at = 0;
-            }
+            filled.rest(bytes, self.unsent.get_or_insert_default());
             if bytes > 0 || self.blocked_since_us.is_none() {
                 self.blocked_since_us = Some(now_us);
             }
@@ -334,17 +401,37 @@ impl Outbox {
             if self.pressure.as_ref().is_some_and(|p| p.is_idle()) {
                 self.pressure = None;
             }
+            self.is_special = self.is_blocked()
+                || self.pressure.is_some()
+                || self.pong.is_some()
+                || self.close.is_some()
+                || self.close_written;
         }
     }
 
+    /// Whether the socket takes everything, and there was nothing but shared events to write: then nothing follows from
+    /// a write.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        !self.is_special && self.queue.is_empty()
+    }
+
     /// Takes a queue from `spares` if it has none, so that what is offered next allocates none.
+    #[inline]
     pub fn lend(&mut self, spares: &mut Spares) {
         if self.queue.capacity() == 0 {
             self.queue = spares.take();
         }
     }
 
+    /// Whether the memory of its queue is small enough to be kept for some moments, for what comes next.
+    #[inline]
+    pub fn is_small(&self) -> bool {
+        self.queue.capacity() <= Self::SMALL_ENTRIES
+    }
+
     /// Gives an empty queue to `spares`: a quiet session holds no buffers.
+    #[inline]
     pub fn give_back(&mut self, spares: &mut Spares) {
         if self.queue.is_empty() && self.queue.capacity() > 0 {
             spares.keep(std::mem::take(&mut self.queue));
@@ -370,7 +457,9 @@ impl Outbox {
         held
     }
 
+    /// Queues what is no event.
     fn push(&mut self, entry: Entry) {
+        self.is_special = true;
         self.queued_bytes += entry.bytes();
         self.queue.push_back(entry);
     }
@@ -393,7 +482,7 @@ impl Outbox {
 
     /// Whether a frame was begun that the socket has not wholly taken.
     pub fn has_unsent(&self) -> bool {
-        self.unsent.len() > self.unsent_at
+        self.unsent.is_some()
     }
 
     /// Whether the close frame was handed out and wholly taken.
@@ -409,6 +498,7 @@ impl Outbox {
     /// The client's own rate allows no more bytes: counts like a socket that refuses them, and conflates at once, so
     /// that what is sent next is the newest state.
     pub fn throttle(&mut self, now_us: u32) {
+        self.is_special = true;
         self.blocked_since_us.get_or_insert(now_us);
         if self.pressure.is_none() {
             let without_bounds = Bounds {
@@ -424,6 +514,7 @@ impl Outbox {
 
     /// Begins to hold the changes of a stream back until its snapshot comes, as a subscription falls back to it.
     pub fn await_snapshot(&mut self, key: Key) {
+        self.is_special = true;
         self.pressure.get_or_insert_default().await_snapshot(key);
     }
 
@@ -445,7 +536,7 @@ impl Outbox {
 
     /// Bytes held, shared events at full size.
     pub fn queued_bytes(&self) -> usize {
-        self.queued_bytes + self.unsent.len() - self.unsent_at
+        self.queued_bytes + self.unsent.as_ref().map_or(0, |unsent| unsent.bytes.len())
     }
 
     /// Bytes of memory held, shared events at full size: what a slow client costs at the most.
@@ -458,7 +549,7 @@ impl Outbox {
             + self.queue.capacity() * size_of::<Entry>()
             + tails
             + pressure
-            + self.unsent.capacity()
+            + self.unsent.as_ref().map_or(0, |unsent| unsent.held_bytes())
             + words
     }
 

@@ -14,23 +14,11 @@ use std::rc::Rc;
 use std::task::Waker;
 use subs::Subs;
 use throttle::Bucket;
+use tickgate_protocol::FlushMs;
 use tickgate_protocol::command::{Id, SubscribeOptions};
 use tickgate_protocol::control::AckResult;
 use tickgate_protocol::frame::Decoder;
 use tokio::net::TcpStream;
-
-/// What a written event is measured by.
-#[derive(Debug, Clone, Copy)]
-pub struct Stamp {
-    /// When it was offered, in wrapping microseconds.
-    pub at_us: u32,
-    /// When it arrived, nanoseconds since the Unix epoch.
-    pub ingest_ns: i64,
-    /// The venue's time, nanoseconds since the Unix epoch.
-    pub event_ns: i64,
-    /// The producer's intended time, nanoseconds since the Unix epoch.
-    pub send_ns: Option<i64>,
-}
 
 /// A subscribe request that waits for the feed's answer. Nothing else of the session is handled meanwhile.
 #[derive(Debug)]
@@ -83,6 +71,10 @@ pub struct Session {
     pub life: Life,
     /// Interval of its heartbeats in milliseconds; 0 is none.
     pub heartbeat_ms: u32,
+    /// Its flush window.
+    pub flush: FlushMs,
+    /// Whether a flush window is open: what it gets is gathered.
+    pub is_gathering: bool,
     /// Its timers.
     pub timers: Armed,
     /// Bytes per second that the client asked for at most.
@@ -93,12 +85,12 @@ pub struct Session {
     pub requests: Bucket,
     /// A subscribe that waits for the feed.
     pub pending: Option<Box<PendingSubscribe>>,
-    /// Stamps of events in frames that the socket has not wholly taken; at most one write's worth.
-    pub unsent: Vec<Stamp>,
     /// What of its outbox the shard's sum already has, in bytes.
     pub slow_bytes: usize,
     /// What of its requests the shard's sum already has, in bytes.
     pub reading_bytes: usize,
+    /// Whether it is in the shard's list of sessions whose books its totals do not have yet.
+    pub is_unaccounted: bool,
     /// What of its books the shard's totals already have.
     pub accounted: Books,
     /// Gap counts that the shard's totals already have.

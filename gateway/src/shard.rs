@@ -12,6 +12,7 @@ pub mod memory;
 pub mod run;
 pub mod table;
 pub mod timers;
+pub mod windows;
 
 use crate::clock;
 use crate::config::Config;
@@ -19,7 +20,7 @@ use crate::event::{Batch, Event, Item, Key, Stream};
 use crate::feed::request::{Mailbox, Request, SessionKey, Target};
 use crate::latency::{Recorder, Stage};
 use crate::log_limit::LogLimit;
-use crate::outbox::{Bounds, Offer, Spares};
+use crate::outbox::{Bounds, Filled, Offer, Spares};
 use crate::session::Session;
 use crate::stats::{Board, ShardTotals};
 use memory::Memory;
@@ -34,6 +35,7 @@ use tickgate_protocol::Position;
 use tickgate_protocol::event::{Gap, Tail};
 use timers::Timers;
 use tokio::sync::Notify;
+use windows::Windows;
 
 /// Disconnected slow clients that are logged within ten seconds; further ones are only counted.
 const SLOW_LOGS_PER_10_S: u32 = 5;
@@ -81,11 +83,15 @@ pub struct Shard {
     /// Subscribes on their way to the feed, by what they ask for; counted in what their requests hold.
     in_flight: FxHashMap<(Target, Stream), u32>,
     timers: Timers,
+    windows: Windows,
+    /// When its clock looks at timers and windows next, in monotonic milliseconds.
+    wakes_ms: u64,
     timers_changed: Rc<Notify>,
+    /// Sessions whose books the totals do not have yet: brought up to date when the totals are published.
+    unaccounted: Vec<u32>,
     /// What is written next; and what was read last. One of each for all sessions.
-    write_buffer: Vec<u8>,
+    filled: Filled,
     read_buffer: Vec<u8>,
-    stamps: Vec<crate::session::Stamp>,
     /// Last record read of every partition that has any.
     positions: Vec<Position>,
     cursor: Rc<str>,
@@ -126,10 +132,12 @@ impl Shard {
             joiners: FxHashMap::default(),
             in_flight: FxHashMap::default(),
             timers: Timers::default(),
+            windows: Windows::default(),
+            wakes_ms: 0,
             timers_changed: Rc::new(Notify::new()),
-            write_buffer: Vec::new(),
+            unaccounted: Vec::new(),
+            filled: Filled::default(),
             read_buffer: vec![0; 64 << 10],
-            stamps: Vec::new(),
             positions: Vec::new(),
             cursor: Rc::from(tickgate_protocol::cursor::encode(&[])),
             feeds_json: Arc::from("[]"),
@@ -192,24 +200,28 @@ impl Shard {
                 return;
             }
             let policy = sub.on_slow;
-            let tail = match joiners.as_ref().and_then(|j| j.iter().find(|(key, _)| *key == session.key)) {
+            let joined = joiners.as_ref().and_then(|j| j.iter().find(|(key, _)| *key == session.key));
+            if joined.is_some_and(|(_, joined)| event.position.is_at_or_before(*joined)) {
                 // Its snapshot has this update already.
-                Some((_, joined)) if event.position.is_at_or_before(*joined) => return,
-                Some((_, joined)) => Some(Tail { prev: Some(*joined), ..event.tail }),
-                None => None,
-            };
+                return;
+            }
             if !session.is_touched {
                 session.is_touched = true;
                 session.outbox.lend(spares);
                 touched.push(subscriber.session);
             }
             memory.queued_entries += 1;
-            if session.outbox.offer_with(event, tail, policy, now_us, bounds) == Offer::Overflow {
+            let offer = match joined {
+                None => session.outbox.offer(event, policy, now_us, bounds),
+                Some((_, joined)) => {
+                    let tail = Tail { prev: Some(*joined), ..event.tail };
+                    session.outbox.offer_with(event, Some(tail), policy, now_us, bounds)
+                }
+            };
+            if offer == Offer::Overflow {
                 overflowed.push(subscriber.session);
             }
-            if session.outbox.queued_bytes() > bounds.bytes_max / 2
-                || session.outbox.queued_entries() > bounds.entries_max / 2
-            {
+            if session.outbox.is_half_full(bounds) {
                 session.was_half_full = true;
                 if !session.outbox.is_blocked() {
                     half_full.push(subscriber.session);

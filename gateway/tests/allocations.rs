@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tickgate_gateway::event::{Event, Stream, Symbol};
 use tickgate_gateway::feed::request::Target;
 use tickgate_gateway::feed::symbols::encode;
-use tickgate_gateway::outbox::{Bounds, Offer, Outbox, Spares};
+use tickgate_gateway::outbox::{Bounds, Filled, Offer, Outbox, Spares};
 use tickgate_gateway::shard::table::{Subscriber, Table};
 use tickgate_protocol::event::{Meta, Tail};
 use tickgate_protocol::record::RecordDecoder;
@@ -85,7 +85,7 @@ fn a_steady_fan_out_allocates_nothing() {
     }
     let events: Vec<_> = (1..=EVENTS).map(|offset| event(&symbol, offset)).collect();
     let mut outboxes: Vec<_> = (0..SESSIONS).map(|_| Outbox::default()).collect();
-    let (mut spares, mut buffer, mut written) = (Spares::default(), Vec::new(), 0);
+    let (mut spares, mut filled, mut written) = (Spares::default(), Filled::default(), 0);
     let mut pass = |count: usize| {
         for event in &events[..count] {
             table.walk(symbol.id, stream, |_, subscriber| {
@@ -95,9 +95,10 @@ fn a_steady_fan_out_allocates_nothing() {
             });
         }
         for outbox in &mut outboxes {
-            buffer.clear();
-            outbox.fill(&mut buffer, &BOUNDS, |_| written += 1);
-            outbox.wrote(&buffer, buffer.len(), 0);
+            outbox.fill(&mut filled, &BOUNDS);
+            let bytes = filled.bytes().len();
+            outbox.wrote(&mut filled, bytes, 0);
+            written += bytes;
             outbox.give_back(&mut spares);
             assert_eq!(outbox.held_bytes(), 0, "a quiet session holds no buffers");
         }

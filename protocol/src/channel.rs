@@ -146,6 +146,38 @@ impl ConflateMs {
     }
 }
 
+/// A flush window in milliseconds: 0 (none), 1, 2, 5, 10, 20, 50, 100, 250, 500 or 1000. A session is written to at once,
+/// and then not again before its window is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FlushMs(u8);
+
+impl FlushMs {
+    /// Every event is written as it comes.
+    pub const NONE: Self = Self(0);
+
+    /// The windows that are served: few, so that those of a length end in the order in which they began.
+    pub const STEPS: [u16; 10] = [1, 2, 5, 10, 20, 50, 100, 250, 500, 1000];
+
+    /// `ms` rounded up to the next step; `None` when it is over a second.
+    pub fn round_up(ms: u64) -> Option<Self> {
+        if ms == 0 {
+            return Some(Self::NONE);
+        }
+        let step = Self::STEPS.iter().position(|step| ms <= u64::from(*step))?;
+        Some(Self(step as u8 + 1))
+    }
+
+    /// Its place among [`FlushMs::STEPS`], if there is a window at all.
+    pub fn step(self) -> Option<usize> {
+        usize::from(self.0).checked_sub(1)
+    }
+
+    /// The window in milliseconds; 0 when there is none.
+    pub fn get(self) -> u16 {
+        self.step().map_or(0, |step| Self::STEPS[step])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +197,13 @@ mod tests {
     fn conflation_rounds_up() {
         let rounded = |ms| ConflateMs::round_up(ms).map(ConflateMs::get);
         assert_eq!([0, 1, 10, 11, 60, 251, 1000].map(rounded), [0, 10, 10, 20, 100, 500, 1000].map(Some));
+        assert_eq!(rounded(1001), None);
+    }
+
+    #[test]
+    fn flush_windows_round_up() {
+        let rounded = |ms| FlushMs::round_up(ms).map(FlushMs::get);
+        assert_eq!([0, 1, 3, 10, 11, 251, 1000].map(rounded), [0, 1, 5, 10, 20, 500, 1000].map(Some));
         assert_eq!(rounded(1001), None);
     }
 

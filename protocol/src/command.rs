@@ -58,6 +58,8 @@ pub enum Command {
         heartbeat_ms: Option<u64>,
         /// Most bytes per second that the client wants, 0 removes the bound.
         max_bytes_per_s: Option<u64>,
+        /// Flush window in milliseconds, 0 removes it.
+        flush_ms: Option<u64>,
     },
     /// List the subscriptions held.
     List,
@@ -140,6 +142,7 @@ struct RawRequest {
     cursor: Option<String>,
     heartbeat_ms: Option<serde_json::Value>,
     max_bytes_per_s: Option<serde_json::Value>,
+    flush_ms: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -236,6 +239,7 @@ impl RawRequest {
             "set" => Command::Set {
                 heartbeat_ms: whole("heartbeat_ms", self.heartbeat_ms)?,
                 max_bytes_per_s: whole("max_bytes_per_s", self.max_bytes_per_s)?,
+                flush_ms: whole("flush_ms", self.flush_ms)?,
             },
             "list" => Command::List,
             "ping" => Command::Ping,

@@ -24,7 +24,7 @@ pub mod frame;
 pub mod position;
 pub mod record;
 
-pub use channel::{Channel, ConflateMs, Depth, OnSlow};
+pub use channel::{Channel, ConflateMs, Depth, FlushMs, OnSlow};
 pub use code::Code;
 pub use decimal::Decimal;
 pub use position::Position;

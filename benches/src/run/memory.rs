@@ -103,7 +103,7 @@ pub fn many(gateways: usize, connections: usize, seconds: f64) -> anyhow::Result
     let mut all = Vec::new();
     let mut connect_ms = 0.0;
     for _ in 0..gateways {
-        let running = Server::Gateway(1).start(&[], &[])?;
+        let running = Server::GATEWAY.start(&[], &[])?;
         let (load, connected) = connect(&running, connections)?;
         connect_ms += connected.took_ms;
         all.push((running, load));

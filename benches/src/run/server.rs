@@ -21,8 +21,11 @@ const START: Duration = Duration::from_secs(30);
 pub enum Server {
     /// The bare epoll loop in one of its modes.
     Floor(String),
-    /// The product, with so many shards.
-    Gateway(usize),
+    /// The product, with so many shards and a flush window in milliseconds.
+    Gateway {
+        shards: usize,
+        flush_ms: u64,
+    },
     /// One of ours with a WebSocket library.
     Peer(&'static str),
     /// A script for Node.
@@ -36,11 +39,20 @@ pub const PEERS: &[&str] =
     &["fastwebsockets", "tungstenite", "tungstenite-batch", "ws", "uws", "nats", "centrifugo"];
 
 impl Server {
+    /// The product as it is by default, with one shard.
+    pub const GATEWAY: Self = Self::Gateway { shards: 1, flush_ms: 0 };
+    /// The product with two shards, each on a processor of its own.
+    pub const GATEWAY_2: Self = Self::Gateway { shards: 2, flush_ms: 0 };
+
     /// The server of a name, as reports call it.
     pub fn named(name: &str) -> anyhow::Result<Self> {
         Ok(match name {
-            "gateway" => Self::Gateway(1),
-            "gateway-2" => Self::Gateway(2),
+            "gateway" => Self::GATEWAY,
+            "gateway-2" => Self::GATEWAY_2,
+            _ if name.starts_with("gateway-f") => {
+                let flush_ms = name["gateway-f".len()..].parse().context("gateway-fN is a window of N ms")?;
+                Self::Gateway { shards: 1, flush_ms }
+            }
             "fastwebsockets" => Self::Peer("fastwebsockets"),
             "tungstenite" => Self::Peer("tungstenite"),
             "tungstenite-batch" => Self::Peer("tungstenite-batch"),
@@ -51,7 +63,7 @@ impl Server {
             _ => match name.strip_prefix("floor-") {
                 Some(mode) => Self::Floor(mode.to_owned()),
                 None => bail!(
-                    "no server is called {name:?}: floor-MODE, gateway, gateway-2, {}",
+                    "no server is called {name:?}: floor-MODE, gateway, gateway-2, gateway-fN, {}",
                     PEERS.join(", ")
                 ),
             },
@@ -61,8 +73,9 @@ impl Server {
     pub fn name(&self) -> String {
         match self {
             Self::Floor(mode) => format!("floor-{mode}"),
-            Self::Gateway(1) => "gateway".to_owned(),
-            Self::Gateway(shards) => format!("gateway-{shards}"),
+            Self::Gateway { shards: 1, flush_ms: 0 } => "gateway".to_owned(),
+            Self::Gateway { shards, flush_ms: 0 } => format!("gateway-{shards}"),
+            Self::Gateway { flush_ms, .. } => format!("gateway-f{flush_ms}"),
             Self::Peer(name) | Self::Node(name) => (*name).to_owned(),
             Self::Nats => "nats".to_owned(),
             Self::Centrifugo => "centrifugo".to_owned(),
@@ -78,13 +91,13 @@ impl Server {
     }
 
     pub fn is_gateway(&self) -> bool {
-        matches!(self, Self::Gateway(_))
+        matches!(self, Self::Gateway { .. })
     }
 
     /// Why it cannot run here, if it cannot.
     pub fn absent(&self) -> Option<String> {
         match self {
-            Self::Floor(_) | Self::Gateway(_) | Self::Peer(_) => None,
+            Self::Floor(_) | Self::Gateway { .. } | Self::Peer(_) => None,
             Self::Node(_) if program("node", "").is_none() => Some("node is not on PATH".to_owned()),
             Self::Node(_) => node_modules().err().map(|error| format!("{error:#}")),
             Self::Nats => program("nats-server", "")
@@ -105,7 +118,7 @@ impl Server {
     pub fn delivers_by_number(&self, thread: usize) -> bool {
         // The first thread starts the shards, then those for questions and records.
         match self {
-            Self::Gateway(shards) => (2..2 + shards).contains(&thread),
+            Self::Gateway { shards, .. } => (2..2 + shards).contains(&thread),
             _ => true,
         }
     }
@@ -121,7 +134,7 @@ impl Server {
         let scratch = Scratch::new()?;
         let mut words = self.command(listen, feed, &scratch)?;
         words.extend_from_slice(more);
-        let cpu = if *self == Self::Gateway(2) { None } else { Some(SERVER_CPU) };
+        let cpu = if *self == Self::GATEWAY_2 { None } else { Some(SERVER_CPU) };
         let mut child = spawn(cpu, wrapper, &words, server_stderr())?;
         let (questions, answers) = pipes(&mut child)?;
         let running =
@@ -144,9 +157,9 @@ impl Server {
         let text = match self {
             Self::Floor(mode) => format!("{ours} floor --mode {mode} {addresses}"),
             // Two shards have a processor each, the second one with the load beside it.
-            Self::Gateway(shards) => {
+            Self::Gateway { shards, flush_ms } => {
                 let pinned = if *shards > 1 { format!("--shard-cpu {SERVER_CPU}") } else { String::new() };
-                format!("{ours} gateway --shards {shards} {pinned} {addresses}")
+                format!("{ours} gateway --shards {shards} {pinned} --flush-ms {flush_ms} {addresses}")
             }
             Self::Peer(name) => format!("{ours} peer {name} {addresses}"),
             Self::Node(name) => format!("node {}/{name}.js {addresses}", node_modules()?.display()),
@@ -258,7 +271,7 @@ impl Running {
 
     /// What it says it has done, if it is one that can be asked.
     pub fn counts(&mut self) -> anyhow::Result<Option<Counts>> {
-        if !matches!(self.server, Server::Floor(_) | Server::Gateway(_)) {
+        if !matches!(self.server, Server::Floor(_) | Server::Gateway { .. }) {
             return Ok(None);
         }
         writeln!(self.questions)?;

@@ -47,6 +47,10 @@ const BASE: Workload = Workload {
 /// Many symbols of unequal popularity, clients with a watch list each.
 pub const W2_SHAPE: Workload = Workload { symbols: 100, zipf: 1.0, clients: 1_000, per_client: 10, ..BASE };
 
+/// The load for flush windows: 98 deliveries a second to each client.
+pub const WINDOWS: Workload =
+    Workload { name: "W2w", what: "W2b with flush windows", rate: 1_000.0, ..W2_SHAPE };
+
 /// The shapes that are taken to saturation.
 pub const RAMPS: &[Workload] = &[
     Workload { name: "W4-1", what: "1 symbol, 200 clients", ..BASE },

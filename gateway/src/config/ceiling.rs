@@ -12,7 +12,7 @@ use crate::event::{Event, Key, Symbol};
 use crate::feed::dispatch::FOLDED_BYTES;
 use crate::feed::symbols::{Kept, StreamState, SymbolState};
 use crate::latency::{LatencyWindow, StageHistograms};
-use crate::outbox::{Entry, Spares};
+use crate::outbox::{Entry, Outbox, Spares};
 use crate::session::Session;
 use crate::session::subs::SUB_BYTES;
 use crate::shard::memory::QUEUED_ENTRIES_MAX;
@@ -50,8 +50,10 @@ const KAFKA_FETCH_BYTES: u64 = 16 << 20;
 /// The producer's queue of dead letters.
 const DEAD_LETTER_BYTES: u64 = 8 << 20;
 
-/// A session with nothing to read or write: its struct in the slab, its task, its timers.
-const SESSION_BYTES: usize = size_of::<Session>() + TASK_BYTES + Due::COUNT * TIMER_BYTES;
+/// A session with nothing to read or write: its struct in the slab, its task, its timers, and the small queue that it
+/// has for some moments after a write.
+const SESSION_BYTES: usize =
+    size_of::<Session>() + TASK_BYTES + Due::COUNT * TIMER_BYTES + Outbox::SMALL_BYTES;
 /// A subscription in its session and in a list of the shard's table that it has for itself.
 const SUBSCRIPTION_BYTES: usize = SUB_BYTES + TABLE_SLACK * size_of::<Subscriber>() + LIST_BYTES;
 /// A symbol or prefix that is named, at the feed.

@@ -441,6 +441,17 @@ pub(super) static KEYS: &[Key<Config>] = &[
         session.heartbeat_ms
     ),
     number!(
+        "session.flush_ms",
+        Unit::Milliseconds,
+        1,
+        1_000,
+        Some("writes at once"),
+        "Flush window unless the client sets another: a session is written to at once, and then not again for this \
+         long, rounded up to 1, 2, 5, 10, 20, 50, 100, 250, 500 or 1000. Fewer writes are nearly all that saves \
+         processor time; the price is a delay of at most the window.",
+        session.flush_ms
+    ),
+    number!(
         "session.inbox_batches",
         Unit::Count("batches"),
         1,

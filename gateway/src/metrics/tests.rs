@@ -1,5 +1,6 @@
 use super::catalog::CATALOG;
 use super::*;
+use crate::latency::Recorder;
 use crate::stats::PartitionTotals;
 use std::collections::{BTreeMap, BTreeSet};
 use tickgate_protocol::control::FeedStatus;
@@ -56,12 +57,13 @@ fn busy_board() -> Board {
         totals.sessions = 3 + shard as u64;
         totals.queue_age_max_ms = 1_500 * shard as u64;
         totals.sessions_closed[CloseReason::Stalled as usize] = 2;
-        let mut latencies = board.latency(shard);
+        let mut latencies = Recorder::new();
         for stage in Stage::ALL {
             latencies.record_n(stage, 3_000_000, 98);
             latencies.record_n(stage, 40_000, 2);
             latencies.record_n(stage, -2_000_000_000, 1);
         }
+        latencies.publish(&board, shard);
     }
     let mut feed = board.feed();
     feed.records = 7;

@@ -203,6 +203,7 @@ impl Outbox {
     /// Makes room: conflates what may be, skips the oldest of what may be skipped down to half the bound, and says
     /// [`Offer::Overflow`] when that is not enough.
     pub(super) fn relieve(&mut self, now_us: u32, bounds: &Bounds) -> Offer {
+        self.is_special = true;
         let pressure = self.pressure.take().map_or_else(Pressure::default, |pressure| *pressure);
         let old = std::mem::take(&mut self.queue);
         let kept = VecDeque::with_capacity(old.len());

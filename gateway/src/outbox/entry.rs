@@ -80,6 +80,18 @@ impl Entry {
         }
     }
 
+    /// Whether both are the same shared event, offered at the same time.
+    #[inline]
+    pub(super) fn is_same_event(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Event { event, tail: None, at_us, .. },
+                Self::Event { event: other, tail: None, at_us: other_us, .. },
+            ) => Arc::ptr_eq(event, other) && at_us == other_us,
+            _ => false,
+        }
+    }
+
     /// How many events it holds.
     pub(super) fn count(&self) -> u64 {
         match self {

@@ -122,13 +122,14 @@ fn parse(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
 /// Writes as much as the socket takes; returns whether it took everything.
 fn flush(outbox: &mut Outbox, client: &mut Client, mut takes: usize, now_us: u32) -> bool {
     while outbox.has_work() {
-        let mut bytes = Vec::new();
-        outbox.fill(&mut bytes, &BOUNDS, |_| ());
-        let n = bytes.len().min(takes);
-        client.read(&bytes[..n]);
-        outbox.wrote(&bytes, n, now_us);
+        let mut filled = Filled::default();
+        outbox.fill(&mut filled, &BOUNDS);
+        let bytes = filled.bytes().len();
+        let n = bytes.min(takes);
+        client.read(&filled.bytes()[..n]);
+        outbox.wrote(&mut filled, n, now_us);
         takes -= n;
-        if n < bytes.len() {
+        if n < bytes {
             return false;
         }
     }
@@ -212,7 +213,7 @@ fn a_conflated_book_asks_for_one_snapshot_and_continues_from_it() {
     }
     assert!(outbox.due_resyncs(&BOUNDS).is_empty(), "not while the socket refuses bytes");
     assert!(flush(&mut outbox, &mut client, usize::MAX, 0));
-    outbox.wrote(&[], 0, 0);
+    outbox.wrote(&mut Filled::default(), 0, 0);
     assert_eq!(outbox.due_resyncs(&BOUNDS), [(1, BOOK)]);
     assert!(outbox.due_resyncs(&BOUNDS).is_empty(), "asked once");
     let newest = feed.next(1, BOOK);
@@ -329,7 +330,7 @@ proptest! {
             prop_assert!(outbox.queued_bytes() <= BOUNDS.bytes_max + BOUNDS.write_bytes_max + 200);
         }
         flush(&mut outbox, &mut client, usize::MAX, now_us);
-        outbox.wrote(&[], 0, now_us);
+        outbox.wrote(&mut Filled::default(), 0, now_us);
         for (symbol, stream) in outbox.due_resyncs(&BOUNDS) {
             // The snapshot stands at the last position of its book.
             let position = feed.last[&(symbol, stream)];

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use tickgate_protocol::command::{Command, Id, Request, Subscription, is_symbol_or_pattern};
 use tickgate_protocol::control::{AckResult, Control, ListEntry};
 use tickgate_protocol::frame::{Message, Violation};
-use tickgate_protocol::{Channel, Code, ConflateMs, Depth};
+use tickgate_protocol::{Channel, Code, ConflateMs, Depth, FlushMs};
 
 /// Shortest interval of heartbeats that a client may ask for, in milliseconds.
 const HEARTBEAT_MS_MIN: u64 = 100;
@@ -141,8 +141,8 @@ impl Shard {
                     self.subscribe(key, id, subscriptions, cursor.as_deref())
                 }
                 Command::Unsubscribe { subscriptions } => self.unsubscribe(key, id, &subscriptions),
-                Command::Set { heartbeat_ms, max_bytes_per_s } => {
-                    self.set(key, id, heartbeat_ms, max_bytes_per_s)
+                Command::Set { heartbeat_ms, max_bytes_per_s, flush_ms } => {
+                    self.set(key, id, heartbeat_ms, max_bytes_per_s, flush_ms)
                 }
                 Command::List => self.list(key, id),
                 Command::Ping => self.tell(key, &Control::Pong { id, now_ns: clock::wall_ns() }),
@@ -320,6 +320,7 @@ impl Shard {
         id: Option<Id>,
         heartbeat_ms: Option<u64>,
         max_bytes_per_s: Option<u64>,
+        flush_ms: Option<u64>,
     ) {
         let heartbeat_fits = |ms: &u64| *ms == 0 || (HEARTBEAT_MS_MIN..=HEARTBEAT_MS_MAX).contains(ms);
         let rate_fits = |bytes: &u64| *bytes == 0 || *bytes >= BYTES_PER_S_MIN;
@@ -327,6 +328,8 @@ impl Shard {
             Some(format!("`heartbeat_ms` must be 0 or from {HEARTBEAT_MS_MIN} to {HEARTBEAT_MS_MAX}"))
         } else if !max_bytes_per_s.as_ref().is_none_or(rate_fits) {
             Some(format!("`max_bytes_per_s` must be 0 or at least {BYTES_PER_S_MIN}"))
+        } else if flush_ms.is_some_and(|ms| FlushMs::round_up(ms).is_none()) {
+            Some(format!("`flush_ms` must be at most {}", FlushMs::STEPS[FlushMs::STEPS.len() - 1]))
         } else {
             None
         };
@@ -339,6 +342,9 @@ impl Shard {
         if let Some(bytes) = max_bytes_per_s {
             session.bytes = (bytes > 0).then(|| Box::new(Bucket::new(bytes as f64, now_ms)));
             session.is_throttled = false;
+        }
+        if let Some(flush) = flush_ms.and_then(FlushMs::round_up) {
+            session.flush = flush;
         }
         if let Some(ms) = heartbeat_ms {
             session.heartbeat_ms = u32::try_from(ms).unwrap_or(u32::MAX);

@@ -4,11 +4,15 @@ use super::{Shard, now_us};
 use crate::clock;
 use crate::feed::request::{Request, SessionKey};
 use crate::latency::{Recorder, Stage};
-use crate::outbox::{Books, Offer};
-use crate::session::{Life, Stamp};
+use crate::outbox::{Books, Offer, Stamps};
+use crate::session::Life;
 use crate::stats::CloseReason;
+use rustix::net::SendFlags;
 use std::io::ErrorKind;
+use tickgate_protocol::FlushMs;
 use tickgate_protocol::control::Control;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 
 /// Writes to one session in one turn: what is left then waits for the next, so that nobody starves the others.
 const WRITES_PER_TURN: usize = 16;
@@ -21,13 +25,23 @@ impl Shard {
             for slot in touched.drain(..) {
                 if let Some(session) = self.sessions.get_mut(slot as usize) {
                     session.is_touched = false;
-                    self.flush_session(slot, false);
+                    let may_gather = session.is_gathering && session.outbox.may_gather(&self.bounds);
+                    if may_gather && !self.memory.is_over() {
+                        self.memory.account_slow(session);
+                    } else {
+                        self.flush_session(slot, false);
+                    }
                 }
             }
             // A flush can end a session and touch nobody else, so the list is still empty.
             debug_assert!(self.touched.is_empty());
             self.touched = touched;
+            self.filled.clear();
             self.memory.queued_entries = 0;
+            if self.memory.is_over() {
+                // What is gathered can go out at once, and costs nobody a session.
+                self.windows.take().into_iter().for_each(|key| self.end_window(key));
+            }
             if !self.memory.is_over() {
                 return;
             }
@@ -65,18 +79,9 @@ impl Shard {
                     }
                     bounds.write_bytes_max = bounds.write_bytes_max.min(tokens as usize);
                 }
-                let buffer = &mut self.write_buffer;
-                let stamps = &mut self.stamps;
-                buffer.clear();
-                stamps.clear();
-                session.outbox.fill(buffer, &bounds, |(event, at_us)| {
-                    let (ingest_ns, event_ns, send_ns) = (event.ingest_ns, event.event_ns, event.send_ns);
-                    // What a snapshot says is as old as the symbol is quiet: its age is no latency.
-                    if !event.tail.snapshot {
-                        stamps.push(Stamp { at_us, ingest_ns, event_ns, send_ns });
-                    }
-                });
-                let taken = match session.socket.try_write(buffer) {
+                session.outbox.fill(&mut self.filled, &bounds);
+                let bytes = self.filled.bytes().len();
+                let taken = match write(&session.socket, self.filled.bytes()) {
                     Ok(taken) => taken,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                     Err(error) => {
@@ -90,18 +95,32 @@ impl Shard {
                     bucket.take(taken as f64);
                 }
                 // The time counts only when something is left.
-                let left_us = if taken < buffer.len() { now_us() } else { 0 };
-                session.outbox.wrote(buffer, taken, left_us);
-                if taken < buffer.len() {
-                    session.unsent.extend_from_slice(stamps);
+                let left_us = if taken < bytes { now_us() } else { 0 };
+                session.outbox.wrote(&mut self.filled, taken, left_us);
+                if taken < bytes {
                     self.totals.write_stalls += 1;
                     break;
                 }
-                if !session.unsent.is_empty() {
-                    stamps.append(&mut session.unsent);
-                    session.unsent = Vec::new();
+                record(&mut self.recorder, self.filled.stamps(), self.wall_ahead_ns);
+                if session.flush != FlushMs::NONE && !session.is_gathering && self.filled.has_events() {
+                    let over_ms = self.windows.open(session.key, session.flush, clock::mono_ms());
+                    session.is_gathering = over_ms.is_some();
+                    if over_ms.is_some_and(|over_ms| over_ms < self.wakes_ms) {
+                        self.wakes_ms = over_ms.unwrap_or(self.wakes_ms);
+                        self.timers_changed.notify_one();
+                    }
                 }
-                record(&mut self.recorder, stamps, self.wall_ahead_ns);
+                if session.outbox.is_plain() && session.slow_bytes == 0 {
+                    // Nothing follows, but for the books and its memory, which have time.
+                    session.was_half_full = false;
+                    if !session.outbox.is_small() {
+                        session.outbox.give_back(&mut self.spares);
+                    }
+                    if !std::mem::replace(&mut session.is_unaccounted, true) {
+                        self.unaccounted.push(slot);
+                    }
+                    return;
+                }
             }
         }
         let key = session.key;
@@ -111,6 +130,15 @@ impl Shard {
             return;
         }
         self.after_flush(key, was_waiting);
+    }
+
+    /// Ends a flush window: what was gathered goes out, and opens the next.
+    pub(super) fn end_window(&mut self, key: SessionKey) {
+        let Some(session) = self.session(key) else { return };
+        session.is_gathering = false;
+        if session.outbox.has_work() && !session.outbox.is_blocked() {
+            self.flush_session(key.slot, false);
+        }
     }
 
     /// What follows from the state of an outbox after a write. A task that `was_waiting` for its socket still is.
@@ -200,6 +228,7 @@ impl Shard {
     /// Brings the shard's totals up to a session's books.
     pub(super) fn account(&mut self, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        session.is_unaccounted = false;
         self.memory.account_slow(session);
         let books = *session.outbox.books();
         debug_assert_eq!(books.imbalance(), 0, "the books of an outbox close");
@@ -235,24 +264,32 @@ impl Shard {
     }
 }
 
+/// Hands `bytes` to a socket, if it is not known to refuse them; returns how many it took.
+#[inline]
+fn write(socket: &TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
+    // As `TcpStream::try_write`, without the C library's preparations for a thread that is cancelled in the call.
+    socket.try_io(Interest::WRITABLE, || Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?))
+}
+
 /// Records how long written events took. The wall clock is `wall_ahead_ns` ahead of the monotonic one.
-fn record(recorder: &mut Recorder, stamps: &[Stamp], wall_ahead_ns: i64) {
-    if stamps.is_empty() {
+#[inline]
+fn record(recorder: &mut Recorder, stamps: &Stamps, wall_ahead_ns: i64) {
+    if stamps.offered.is_empty() {
         return;
     }
     let mono_ns = clock::mono_ns();
     let (now_us, now_ns) = ((mono_ns / 1000) as u32, mono_ns as i64 + wall_ahead_ns);
-    // What came together has the same times.
-    for same in stamps.chunk_by(|a, b| (a.at_us, a.ingest_ns) == (b.at_us, b.ingest_ns)) {
-        let n = same.len() as u64;
-        recorder.record_n(Stage::OfferedToWritten, i64::from(now_us.wrapping_sub(same[0].at_us)) * 1000, n);
-        recorder.record_n(Stage::IngestToWritten, now_ns - same[0].ingest_ns, n);
-        for same in same.chunk_by(|a, b| (a.event_ns, a.send_ns) == (b.event_ns, b.send_ns)) {
-            let n = same.len() as u64;
-            recorder.record_n(Stage::EventToWritten, now_ns.saturating_sub(same[0].event_ns), n);
-            if let Some(send_ns) = same[0].send_ns {
-                recorder.record_n(Stage::SendToWritten, now_ns.saturating_sub(send_ns), n);
-            }
+    for offered in &stamps.offered {
+        let n = u64::from(offered.count);
+        let offered_ns = i64::from(now_us.wrapping_sub(offered.at_us)) * 1000;
+        recorder.record_n(Stage::OfferedToWritten, offered_ns, n);
+        recorder.record_n(Stage::IngestToWritten, now_ns - offered.ingest_ns, n);
+    }
+    for origin in &stamps.origins {
+        let n = u64::from(origin.count);
+        recorder.record_n(Stage::EventToWritten, now_ns - origin.event_ns, n);
+        if let Some(send_ns) = origin.send_ns {
+            recorder.record_n(Stage::SendToWritten, now_ns - send_ns, n);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::session::{Life, Session};
 use crate::stats::{CloseReason, SessionInfo};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use tickgate_protocol::FlushMs;
 use tickgate_protocol::code::CLOSE_RESTART;
 use tickgate_protocol::control::{Control, Limits, PROTOCOL, write_heartbeat};
 use tokio::net::TcpStream;
@@ -42,14 +43,16 @@ impl Shard {
             is_listed_blocked: false,
             life: Life::Open,
             heartbeat_ms: u32::try_from(config.session.heartbeat_ms).unwrap_or(u32::MAX),
+            flush: FlushMs::round_up(config.session.flush_ms).unwrap_or_default(),
+            is_gathering: false,
             timers: Default::default(),
             bytes: None,
             is_throttled: false,
             requests: Bucket::new(f64::from(config.limits.requests_per_s), now_ms),
             pending: None,
-            unsent: Vec::new(),
             slow_bytes: 0,
             reading_bytes: 0,
+            is_unaccounted: false,
             accounted: Books::default(),
             accounted_gaps: None,
             opened_ms: now_ms,
@@ -158,7 +161,6 @@ impl Shard {
         };
         session.life = Life::Over(reason);
         let held = session.outbox.abandon();
-        session.unsent = Vec::new();
         session.decoder = None;
         session.pending = None;
         session.wake();
@@ -194,6 +196,9 @@ impl Shard {
                 Due::Drain => self.drain_session(key, now_ms),
             }
         }
+        while let Some(key) = self.windows.pop(now_ms) {
+            self.end_window(key);
+        }
         if !self.blocked.is_empty() {
             self.check_blocked();
         }
@@ -204,12 +209,13 @@ impl Shard {
             *published_ms = now_ms;
         }
         let mut next_ms = *published_ms + PUBLISH_MS;
-        if let Some(due_ms) = self.timers.next_ms() {
+        for due_ms in self.timers.next_ms().into_iter().chain(self.windows.next_ms()) {
             next_ms = next_ms.min(due_ms);
         }
         if !self.blocked.is_empty() {
             next_ms = next_ms.min(now_ms + BLOCKED_CHECK_MS);
         }
+        self.wakes_ms = next_ms;
         next_ms
     }
 
@@ -235,6 +241,14 @@ impl Shard {
 
     /// Copies the totals to the scoreboard.
     pub(super) fn publish(&mut self) {
+        let mut unaccounted = std::mem::take(&mut self.unaccounted);
+        for slot in unaccounted.drain(..) {
+            if let Some(session) = self.sessions.get_mut(slot as usize) {
+                session.outbox.give_back(&mut self.spares);
+            }
+            self.account(slot);
+        }
+        self.unaccounted = unaccounted;
         self.totals.queued_bytes = self
             .blocked
             .iter()

@@ -8,7 +8,7 @@ use super::Shard;
 use crate::clock;
 use crate::config::Config;
 use crate::feed::request::{SessionKey, Target, Want};
-use crate::session::{PendingSubscribe, Session, Stamp};
+use crate::session::{PendingSubscribe, Session};
 use crate::stats::CloseReason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +58,7 @@ impl Memory {
 
     /// Brings the sum up to what a session's outbox holds.
     pub(super) fn account_slow(&mut self, session: &mut Session) {
-        let held = session.outbox.held_bytes() + session.unsent.capacity() * size_of::<Stamp>();
+        let held = session.outbox.held_bytes();
         self.slow_bytes = self.slow_bytes + held - std::mem::replace(&mut session.slow_bytes, held);
     }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use tickgate_gateway::event::{Batch, Event, Item, Key, Stream, Symbol};
 use tickgate_gateway::feed::request::{Answer, Reply, Request as Ask, SessionKey, Target};
-use tickgate_gateway::outbox::{Bounds, Offer, Outbox};
+use tickgate_gateway::outbox::{Bounds, Filled, Offer, Outbox};
 use tickgate_gateway::session::subs::{Ended, Sub, Subs};
 use tickgate_gateway::session::want;
 use tickgate_gateway::shard::table::{Subscriber, Table};
@@ -444,13 +444,14 @@ impl Shard {
         let now_us = self.now_us;
         let Some(session) = self.session(key) else { return };
         while session.outbox.has_work() {
-            let mut bytes = Vec::new();
-            session.outbox.fill(&mut bytes, bounds, |_| ());
-            let taken = bytes.len().min(takes);
+            let mut filled = Filled::default();
+            session.outbox.fill(&mut filled, bounds);
+            let bytes = filled.bytes().len();
+            let taken = bytes.min(takes);
             takes -= taken;
-            read(&bytes[..taken]);
-            session.outbox.wrote(&bytes, taken, now_us);
-            if taken < bytes.len() {
+            read(&filled.bytes()[..taken]);
+            session.outbox.wrote(&mut filled, taken, now_us);
+            if taken < bytes {
                 break;
             }
         }

@@ -27,10 +27,12 @@ fn the_reference_examples() {
     assert_eq!(options[4].1.from, Some(From::TimeNs(1_381_150_800_000_000_000)));
     assert_eq!(options[0].0.default_on_slow(), OnSlow::Disconnect);
 
-    let set =
-        Request::parse(r#"{"op":"set","id":"x","heartbeat_ms":1000,"max_bytes_per_s":200000}"#).unwrap();
+    let text = r#"{"op":"set","id":"x","heartbeat_ms":1000,"max_bytes_per_s":200000,"flush_ms":10}"#;
+    let set = Request::parse(text).unwrap();
     assert_eq!(set.id, Some(Id::Text("x".to_owned())));
-    assert_eq!(set.command, Command::Set { heartbeat_ms: Some(1000), max_bytes_per_s: Some(200_000) });
+    let expected =
+        Command::Set { heartbeat_ms: Some(1000), max_bytes_per_s: Some(200_000), flush_ms: Some(10) };
+    assert_eq!(set.command, expected);
     assert_eq!(Request::parse(r#"{"op":"ping","more":[]}"#).unwrap().command, Command::Ping);
 }
 

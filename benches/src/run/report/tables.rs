@@ -15,7 +15,7 @@ pub fn markdown(results: &Results) -> String {
     let mut text = head(results);
     // Writing to a string cannot fail, here and below.
     let _ = write!(text, "{}", limits(results));
-    for workload in workload::ALL {
+    for workload in workload::ALL.iter().chain([&workload::WINDOWS]) {
         text.push_str(&steady(results, workload.name, workload.what));
     }
     for part in [ramps, idle, isolation, storms, ways, costs] {
