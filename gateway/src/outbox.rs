@@ -9,6 +9,7 @@
 mod compact;
 mod entry;
 mod filled;
+mod skip;
 mod spares;
 
 use crate::event::{Event, Key, Stream};
@@ -195,6 +196,11 @@ impl Outbox {
         self.queued_bytes > bounds.bytes_max || self.queue.len() > bounds.entries_max
     }
 
+    /// Whether an event was offered too long ago for a socket that refuses bytes.
+    fn is_too_old(&self, at_us: u32, now_us: u32, bounds: &Bounds) -> bool {
+        self.is_blocked() && now_us.wrapping_sub(at_us) >= bounds.age_max_us
+    }
+
     /// Whether what is queued may wait for more: shared events, far from the bounds, and a socket that takes them.
     pub fn may_gather(&self, bounds: &Bounds) -> bool {
         !self.is_special && !self.is_half_full(bounds) && self.queued_bytes < bounds.write_bytes_max / 2
@@ -243,13 +249,7 @@ impl Outbox {
     /// Queues a control message before everything that is not yet begun.
     pub fn control_first(&mut self, json: Vec<u8>) {
         self.control_bytes += json.len();
-        let entry = Entry::Control { json: json.into_boxed_slice(), is_fence: false };
-        self.is_special = true;
-        self.queued_bytes += entry.bytes();
-        self.queue.push_front(entry);
-        if let Some(pressure) = &mut self.pressure {
-            pressure.shifted_back();
-        }
+        self.put_back(Entry::Control { json: json.into_boxed_slice(), is_fence: false });
     }
 
     /// Keeps the newest ping's answer: one slot, as RFC 6455 5.5.3 allows.

@@ -204,6 +204,9 @@ impl Outbox {
     /// [`Offer::Overflow`] when that is not enough.
     pub(super) fn relieve(&mut self, now_us: u32, bounds: &Bounds) -> Offer {
         self.is_special = true;
+        if self.skip_oldest(now_us, bounds) {
+            return Offer::Queued;
+        }
         let pressure = self.pressure.take().map_or_else(Pressure::default, |pressure| *pressure);
         let old = std::mem::take(&mut self.queue);
         let kept = VecDeque::with_capacity(old.len());
@@ -298,7 +301,7 @@ impl Compaction<'_> {
     }
 
     fn is_too_old(&self, at_us: u32) -> bool {
-        self.outbox.is_blocked() && self.now_us.wrapping_sub(at_us) >= self.bounds.age_max_us
+        self.outbox.is_too_old(at_us, self.now_us, self.bounds)
     }
 
     /// A gap of the feed's. Behind another one it is the same gap.
@@ -420,12 +423,12 @@ impl Compaction<'_> {
 }
 
 /// Whether an event builds on the one before it.
-fn is_change(event: &Event) -> bool {
+pub(super) fn is_change(event: &Event) -> bool {
     event.stream.channel == Channel::Book && !event.stream.is_replaceable()
 }
 
 /// More is missing, right behind what was.
-fn extend(gap: &mut Gap, upto: Option<Position>, count: Option<u64>, cause: GapCause) {
+pub(super) fn extend(gap: &mut Gap, upto: Option<Position>, count: Option<u64>, cause: GapCause) {
     gap.upto = upto.or(gap.upto);
     gap.count = gap.count.zip(count).map(|(earlier, more)| earlier + more);
     if cause == GapCause::SlowConsumer {
