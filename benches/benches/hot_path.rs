@@ -95,7 +95,7 @@ fn walk(bencher: Bencher<'_, '_>, subscribers: u32) {
     let stream = Stream::whole(Channel::Trades);
     table.meet(&Symbol::new(0, "AAPL"));
     for session in 0..subscribers {
-        table.insert(&Target::parse("AAPL"), stream, Subscriber { session, sub: 0 });
+        table.insert(&Target::parse("AAPL"), stream, Subscriber::new(session, 0, OnSlow::Disconnect));
     }
     bencher.counter(ItemsCount::new(subscribers)).bench_local(|| {
         let mut sum = 0u64;

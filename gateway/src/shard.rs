@@ -192,14 +192,13 @@ impl Shard {
         let table: &Table = table;
         table.walk(event.symbol.id, event.stream, |target, subscriber| {
             let Some(session) = sessions.get_mut(subscriber.session as usize) else { return };
-            let Some(sub) = session.subs.get(subscriber.sub) else { return };
             let is_prefix = matches!(target, Target::Prefix(_));
             if is_prefix
-                && !session.subs.wins(table, subscriber.sub, event.stream.channel, target, event.symbol.id)
+                && !session.subs.wins(table, subscriber.sub(), event.stream.channel, target, event.symbol.id)
             {
                 return;
             }
-            let policy = sub.on_slow;
+            let policy = subscriber.on_slow();
             let joined = joiners.as_ref().and_then(|j| j.iter().find(|(key, _)| *key == session.key));
             if joined.is_some_and(|(_, joined)| event.position.is_at_or_before(*joined)) {
                 // Its snapshot has this update already.
@@ -255,7 +254,7 @@ impl Shard {
         let table: &Table = table;
         table.walk(symbol.id, stream, |target, subscriber| {
             let Some(session) = sessions.get_mut(subscriber.session as usize) else { return };
-            if !session.subs.wins(table, subscriber.sub, stream.channel, target, symbol.id) {
+            if !session.subs.wins(table, subscriber.sub(), stream.channel, target, symbol.id) {
                 return;
             }
             memory.queued_entries += 1;

@@ -81,7 +81,7 @@ fn a_steady_fan_out_allocates_nothing() {
     let mut table = Table::default();
     table.meet(&symbol);
     for session in 0..SESSIONS {
-        table.insert(&Target::parse("AAPL"), stream, Subscriber { session, sub: 0 });
+        table.insert(&Target::parse("AAPL"), stream, Subscriber::new(session, 0, OnSlow::Disconnect));
     }
     let events: Vec<_> = (1..=EVENTS).map(|offset| event(&symbol, offset)).collect();
     let mut outboxes: Vec<_> = (0..SESSIONS).map(|_| Outbox::default()).collect();

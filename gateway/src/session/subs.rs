@@ -9,23 +9,21 @@ use crate::shard::table::{Place, Table};
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 use std::hash::{Hash, Hasher};
+use tickgate_protocol::Channel;
 use tickgate_protocol::command::SubscribeOptions;
-use tickgate_protocol::{Channel, OnSlow};
 
 /// One subscription held.
 #[derive(Debug, Clone, Copy)]
 pub struct Sub {
     /// Where it stands in the shard's table.
     pub place: Place,
-    /// What happens when the client is slow.
-    pub on_slow: OnSlow,
 }
 
 impl Sub {
     /// Whether a subscription with these options would be the same.
     pub fn is_same(&self, table: &Table, stream: Stream, options: &SubscribeOptions) -> bool {
         table.stream(self.place) == stream
-            && self.on_slow == options.on_slow
+            && table.on_slow(self.place) == options.on_slow
             && options.from.is_none()
             && options.snapshot == 0
     }

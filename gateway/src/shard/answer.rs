@@ -25,8 +25,9 @@ impl Shard {
                 let Some((session, table)) = self.open_session_and_table(key) else { return };
                 let Some((event, pending)) = event else { return session.outbox.forget(stream) };
                 let best = session.subs.best(table, event.stream.channel, event.symbol.id);
-                let Some(policy) =
-                    best.filter(|sub| table.stream(sub.place) == event.stream).map(|sub| sub.on_slow)
+                let Some(policy) = best
+                    .filter(|sub| table.stream(sub.place) == event.stream)
+                    .map(|sub| table.on_slow(sub.place))
                 else {
                     return session.outbox.forget(stream);
                 };
@@ -99,8 +100,8 @@ impl Shard {
         let changed = session.subs.remove(table, channel, target);
         let slot = session.subs.reserve();
         // Entered before the old one leaves, so that a list that both stand in is never empty in between.
-        let place = table.insert(target, stream, Subscriber { session: key.slot, sub: slot });
-        session.subs.fill(table, slot, Sub { place, on_slow: options.on_slow });
+        let place = table.insert(target, stream, Subscriber::new(key.slot, slot, options.on_slow));
+        session.subs.fill(table, slot, Sub { place });
         self.totals.subscriptions += 1;
         self.shared.subscriptions.fetch_add(1, Ordering::Relaxed);
         if let Some(sub) = changed {
@@ -218,7 +219,7 @@ impl Shard {
         if let Some(moved) = removed.moved
             && let Some(session) = self.sessions.get_mut(moved.session as usize)
         {
-            session.subs.moved(moved.sub, sub.place);
+            session.subs.moved(moved.sub(), sub.place);
         }
         if let Some((target, stream)) = removed.emptied
             && !self.in_flight.contains_key(&(target.clone(), stream))

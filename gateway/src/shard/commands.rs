@@ -362,7 +362,7 @@ impl Shard {
             ListEntry {
                 channel,
                 symbol: table.target(sub.place).text(),
-                on_slow: sub.on_slow,
+                on_slow: table.on_slow(sub.place),
                 conflate_ms: if conflate == ConflateMs::NONE { 0 } else { conflate.get() },
                 depth: (channel == Channel::Book || depth != Depth::ALL).then(|| depth.get()),
             }

@@ -9,14 +9,40 @@ use crate::feed::request::Target;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
+use tickgate_protocol::OnSlow;
 
-/// A subscriber: the slot of its session, and the place of the subscription among that session's own.
+/// A subscriber: the slot of its session, the place of the subscription among that session's own, and its policy. Eight
+/// bytes hold all that a delivery needs to know of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscriber {
     /// Slot of the session.
     pub session: u32,
+    sub_and_policy: u32,
+}
+
+impl Subscriber {
+    const SUB_BITS: u32 = 30;
+
+    /// The subscription `sub` of a session.
+    pub fn new(session: u32, sub: u32, on_slow: OnSlow) -> Self {
+        debug_assert!(sub < 1 << Self::SUB_BITS, "limits.subscriptions_max is far below");
+        Self { session, sub_and_policy: (on_slow as u32) << Self::SUB_BITS | sub }
+    }
+
     /// Place of the subscription in the session.
-    pub sub: u32,
+    pub fn sub(self) -> u32 {
+        self.sub_and_policy & ((1 << Self::SUB_BITS) - 1)
+    }
+
+    /// What happens when the client reads too slowly.
+    #[inline]
+    pub fn on_slow(self) -> OnSlow {
+        match self.sub_and_policy >> Self::SUB_BITS {
+            0 => OnSlow::Conflate,
+            1 => OnSlow::Skip,
+            _ => OnSlow::Disconnect,
+        }
+    }
 }
 
 /// Where a subscriber stands, for its removal in constant time.
@@ -114,6 +140,11 @@ impl Table {
     /// What the subscriber at a place receives.
     pub fn stream(&self, place: Place) -> Stream {
         self.lists[place.list as usize].stream
+    }
+
+    /// What happens to the subscription at `place` when its client reads too slowly.
+    pub fn on_slow(&self, place: Place) -> OnSlow {
+        self.lists[place.list as usize].subscribers[place.index as usize].on_slow()
     }
 
     /// The node that a place belongs to.
@@ -299,7 +330,9 @@ mod tests {
                 match step {
                     Step::Insert(target, stream, session) => {
                         let stream = streams()[stream];
-                        let subscriber = Subscriber { session, sub: next };
+                        let on_slow = [OnSlow::Conflate, OnSlow::Skip, OnSlow::Disconnect][next as usize % 3];
+                        let subscriber = Subscriber::new(session, next, on_slow);
+                        prop_assert_eq!((subscriber.sub(), subscriber.on_slow()), (next, on_slow));
                         let place = table.insert(&Target::parse(TARGETS[target]), stream, subscriber);
                         model.insert(next, (target, stream, place));
                         next += 1;
@@ -309,7 +342,7 @@ mod tests {
                         let (target, stream, place) = model.remove(&sub).unwrap();
                         let removed = table.remove(place);
                         if let Some(moved) = removed.moved {
-                            model.get_mut(&moved.sub).unwrap().2 = place;
+                            model.get_mut(&moved.sub()).unwrap().2 = place;
                         }
                         let is_last = !model.values().any(|(t, s, _)| (*t, *s) == (target, stream));
                         let expected = is_last.then(|| (Target::parse(TARGETS[target]), stream));
@@ -325,7 +358,7 @@ mod tests {
                 for name in &met {
                     for stream in streams() {
                         let mut walked = Vec::new();
-                        table.walk(*name as u32, stream, |_, s| walked.push(s.sub));
+                        table.walk(*name as u32, stream, |_, s| walked.push(s.sub()));
                         walked.sort_unstable();
                         let matching = model.iter().filter(|(_, (target, s, _))| {
                             *s == stream && Target::parse(TARGETS[*target]).matches(NAMES[*name])

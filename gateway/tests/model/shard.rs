@@ -106,11 +106,11 @@ impl Shard {
         table.walk(event.symbol.id, event.stream, |target, subscriber| {
             let session =
                 sessions[subscriber.session as usize].as_mut().expect("the table knows only open sessions");
-            let sub = session.subs.get(subscriber.sub).expect("the table knows only held subscriptions");
-            if !session.subs.wins(table, subscriber.sub, event.stream.channel, target, event.symbol.id) {
+            assert!(session.subs.get(subscriber.sub()).is_some(), "the table knows only held subscriptions");
+            if !session.subs.wins(table, subscriber.sub(), event.stream.channel, target, event.symbol.id) {
                 return;
             }
-            let policy = sub.on_slow;
+            let policy = subscriber.on_slow();
             let tail =
                 match joiners.as_ref().and_then(|j| j.iter().rev().find(|(key, _)| *key == session.key)) {
                     Some((_, joined)) if event.position.is_at_or_before(*joined) => return,
@@ -131,7 +131,7 @@ impl Shard {
         table.walk(symbol.id, stream, |target, subscriber| {
             let session =
                 sessions[subscriber.session as usize].as_mut().expect("the table knows only open sessions");
-            if !session.subs.wins(table, subscriber.sub, stream.channel, target, symbol.id) {
+            if !session.subs.wins(table, subscriber.sub(), stream.channel, target, symbol.id) {
                 return;
             }
             let joined = joiners.as_ref().and_then(|j| j.iter().rev().find(|(key, _)| *key == session.key));
@@ -151,8 +151,9 @@ impl Shard {
                 let Some((session, table)) = self.open_session_and_table(key) else { return };
                 let Some((event, pending)) = event else { return session.outbox.forget(stream) };
                 let best = session.subs.best(table, event.stream.channel, event.symbol.id);
-                let Some(policy) =
-                    best.filter(|sub| table.stream(sub.place) == event.stream).map(|sub| sub.on_slow)
+                let Some(policy) = best
+                    .filter(|sub| table.stream(sub.place) == event.stream)
+                    .map(|sub| table.on_slow(sub.place))
                 else {
                     return session.outbox.forget(stream);
                 };
@@ -205,8 +206,8 @@ impl Shard {
         let Some(session) = open else { return };
         let changed = session.subs.remove(table, channel, target);
         let slot = session.subs.reserve();
-        let place = table.insert(target, stream, Subscriber { session: key.slot, sub: slot });
-        session.subs.fill(table, slot, Sub { place, on_slow: options.on_slow });
+        let place = table.insert(target, stream, Subscriber::new(key.slot, slot, options.on_slow));
+        session.subs.fill(table, slot, Sub { place });
         if let Some(sub) = changed {
             self.leave(key, sub);
         }
@@ -294,7 +295,7 @@ impl Shard {
         if let Some(moved) = removed.moved
             && let Some(Some(session)) = self.sessions.get_mut(moved.session as usize)
         {
-            session.subs.moved(moved.sub, sub.place);
+            session.subs.moved(moved.sub(), sub.place);
         }
         if let Some((target, stream)) = removed.emptied
             && !self.in_flight.contains_key(&(target.clone(), stream))
