@@ -46,57 +46,59 @@ pub enum Life {
     Over(CloseReason),
 }
 
-/// One connected client.
+/// One connected client. What a delivery touches stands together in the first lines of the cache, before what it does
+/// not.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Session {
     /// Its key on this shard.
     pub key: SessionKey,
-    /// Its socket.
-    pub socket: Rc<TcpStream>,
-    /// Reads its frames; absent between whole messages.
-    pub decoder: Option<Box<Decoder>>,
-    /// Its queue.
-    pub outbox: Outbox,
-    /// Its subscriptions.
-    pub subs: Subs,
-    /// Its task, to be woken when there is something to wait for or to do.
-    pub task: Option<Waker>,
     /// Whether it is in the shard's list of sessions to flush.
     pub is_touched: bool,
     /// Whether its queue passed half of its bound since the last flush, whatever conflation made of it then.
     pub was_half_full: bool,
-    /// Whether it is in the shard's list of blocked sessions.
-    pub is_listed_blocked: bool,
-    /// Where it is in its life.
-    pub life: Life,
-    /// Interval of its heartbeats in milliseconds; 0 is none.
-    pub heartbeat_ms: u32,
-    /// Its flush window.
-    pub flush: FlushMs,
     /// Whether a flush window is open: what it gets is gathered.
     pub is_gathering: bool,
-    /// Its timers.
-    pub timers: Armed,
-    /// Bytes per second that the client asked for at most.
-    pub bytes: Option<Box<Bucket>>,
-    /// Whether that rate holds its writes back.
+    /// Whether its own rate holds its writes back.
     pub is_throttled: bool,
-    /// Requests per second.
-    pub requests: Bucket,
-    /// A subscribe that waits for the feed.
-    pub pending: Option<Box<PendingSubscribe>>,
-    /// What of its outbox the shard's sum already has, in bytes.
-    pub slow_bytes: usize,
-    /// What of its requests the shard's sum already has, in bytes.
-    pub reading_bytes: usize,
     /// Whether it is in the shard's list of sessions whose books its totals do not have yet.
     pub is_unaccounted: bool,
+    /// Its flush window.
+    pub flush: FlushMs,
+    /// Where it is in its life.
+    pub life: Life,
+    /// Its queue.
+    pub outbox: Outbox,
+    /// Its socket.
+    pub socket: Rc<TcpStream>,
+    /// Bytes per second that the client asked for at most.
+    pub bytes: Option<Box<Bucket>>,
+    /// What of its outbox the shard's sum already has, in bytes.
+    pub slow_bytes: usize,
+    /// Its task, to be woken when there is something to wait for or to do.
+    pub task: Option<Waker>,
+    /// Its subscriptions.
+    pub subs: Subs,
     /// What of its books the shard's totals already have.
     pub accounted: Books,
     /// Gap counts that the shard's totals already have.
     pub accounted_gaps: Option<Box<Gaps>>,
+    /// Reads its frames; absent between whole messages.
+    pub decoder: Option<Box<Decoder>>,
+    /// A subscribe that waits for the feed.
+    pub pending: Option<Box<PendingSubscribe>>,
+    /// Requests per second.
+    pub requests: Bucket,
+    /// What of its requests the shard's sum already has, in bytes.
+    pub reading_bytes: usize,
+    /// Its timers.
+    pub timers: Armed,
     /// When it opened, monotonic milliseconds.
     pub opened_ms: u64,
+    /// Interval of its heartbeats in milliseconds; 0 is none.
+    pub heartbeat_ms: u32,
+    /// Whether it is in the shard's list of blocked sessions.
+    pub is_listed_blocked: bool,
 }
 
 impl Session {
