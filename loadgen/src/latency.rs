@@ -1,6 +1,12 @@
 //! Latency from the time an event was meant to be sent, so that a producer or gateway that falls behind shows.
+//!
+//! Written out, the whole histogram goes with its quantiles: quantiles of several processes or machines cannot be
+//! averaged, but their histograms add up.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 
@@ -10,7 +16,8 @@ const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
 const DIGITS: u8 = 3;
 
 /// Latencies of many events.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
 pub struct Latencies {
     histogram: Histogram<u64>,
     negative: u64,
@@ -121,6 +128,48 @@ impl Latencies {
     }
 }
 
+/// [`Latencies`] as a report has them: quantiles to read, a histogram to add to others.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    #[serde(flatten)]
+    quantiles: Quantiles,
+    /// Nanoseconds in HdrHistogram's compressed V2 form, as base64: what its log files hold and its tools read.
+    histogram: String,
+}
+
+impl From<Latencies> for Written {
+    fn from(latencies: Latencies) -> Self {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&latencies.histogram, &mut bytes)
+            .expect("a vector takes everything");
+        Self { quantiles: latencies.quantiles(), histogram: BASE64_STANDARD.encode(bytes) }
+    }
+}
+
+impl TryFrom<Written> for Latencies {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written { quantiles, histogram } = written;
+        let bytes = BASE64_STANDARD
+            .decode(histogram)
+            .map_err(|error| format!("a histogram is no base64: {error}"))?;
+        let read: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut &bytes[..])
+            .map_err(|error| format!("a histogram cannot be read: {error}"))?;
+        let mut latencies = Self {
+            negative: quantiles.negative,
+            unstamped: quantiles.unstamped,
+            beyond: quantiles.beyond_1h,
+            ..Self::default()
+        };
+        // Into one of our own, so that whatever stands in a file can be added to others.
+        latencies.histogram.add(&read).map_err(|error| format!("a histogram does not fit: {error}"))?;
+        Ok(latencies)
+    }
+}
+
 /// The usual quantiles of a latency, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -187,6 +236,54 @@ mod tests {
         }
         even.reset();
         assert_eq!(even.quantiles(), Quantiles::default());
+    }
+
+    /// Two processes hand their histograms over as text: nothing may differ from one that counted everything.
+    #[test]
+    fn adds_up_without_loss_after_being_written() {
+        let (mut whole, mut parts) = (Latencies::default(), [Latencies::default(), Latencies::default()]);
+        let mut latency_ns = 1u64;
+        for n in 0..20_000 {
+            // Spread over all magnitudes up to an hour, far more in one part than in the other.
+            latency_ns =
+                latency_ns.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let latency_ns = (latency_ns >> 8) % (1 << (n % 42));
+            whole.record_ns(latency_ns);
+            parts[usize::from(n % 10 == 0)].record_ns(latency_ns);
+        }
+        for latencies in [&mut whole, &mut parts[1]] {
+            latencies.record(None, 1);
+            latencies.record(Some(2), 1);
+            latencies.record_ns(u64::MAX);
+        }
+        let [mut sum, other] = parts.map(|part| {
+            let text = serde_json::to_string(&part).unwrap();
+            serde_json::from_str::<Latencies>(&text).unwrap()
+        });
+        sum.add(&other);
+        assert_eq!(sum, whole);
+        assert_eq!(sum.quantiles(), whole.quantiles());
+        for quantile in (0..=1_000).map(|n| f64::from(n) / 1_000.0) {
+            assert_eq!(sum.at(quantile), whole.at(quantile), "{quantile}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_histogram_is_refused() {
+        let mut json = serde_json::to_value(Latencies::default()).unwrap();
+        assert!(json["histogram"].as_str().unwrap().starts_with("HISTFAAA"));
+        for (histogram, fault) in [("%", "no base64"), ("SGVsbG8=", "cannot be read")] {
+            json["histogram"] = histogram.into();
+            let error = serde_json::from_value::<Latencies>(json.clone()).unwrap_err().to_string();
+            assert!(error.contains(fault), "{error}");
+        }
+        let mut longer = Histogram::<u64>::new(3).unwrap();
+        longer.record(LATENCY_MAX_NS * 8).unwrap();
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new().serialize(&longer, &mut bytes).unwrap();
+        json["histogram"] = BASE64_STANDARD.encode(bytes).into();
+        let error = serde_json::from_value::<Latencies>(json).unwrap_err().to_string();
+        assert!(error.contains("does not fit"), "{error}");
     }
 
     #[test]
