@@ -138,7 +138,7 @@ fn plan(args: &DemoArgs, listen: SocketAddr, symbols: Vec<String>) -> Plan {
     plan.warmup_ms = WARMUP_MS;
     plan.measure_ms = args.duration.map_or(u64::from(u32::MAX), |d| d.as_millis() as u64 + 60_000);
     plan.drain_ms = 0;
-    plan.gateway_pid = Some(std::process::id());
+    plan.gateway_pids = vec![std::process::id()];
     plan.lag_max_ms = u64::from(u32::MAX);
     plan
 }

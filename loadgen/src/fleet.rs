@@ -1,19 +1,25 @@
-//! Runs a plan: many clients over a few threads, in phases, and makes the report.
+//! Runs a plan: many clients over a few threads, and makes the report.
 //!
 //! Each thread has a runtime of its own and counts for itself; nothing is shared between threads while messages come.
-//! The phases are the same for all: connect on schedule, warm up, measure, let the stalled read, close.
+//! A process runs its part of the plan: all of it, unless there are several ([`crate::processes`]).
 
 use crate::clock::{now_ns, rfc3339};
+use crate::course::{Course, Window};
 use crate::discover::{self, DiscoverError};
-use crate::gateway_process::{Spent, Usage, listening_at};
-use crate::live::{Cell, LiveStats, Phase, Totals};
+use crate::gateway_process::listening_at;
+use crate::latency::Latencies;
+use crate::live::{Cell, LiveStats, Phase, Sessions, Totals};
 use crate::machine::Machine;
 use crate::persona::Persona;
 use crate::plan::{ClientPlan, Plan, Popularity};
-use crate::report::{Generator, Measured, Report, SCHEMA};
+use crate::report::{AtGateway, Generator, Report, Run, SCHEMA};
 use crate::subscriber::{self, Shared};
+use crate::tally::Tally;
 use crate::target::{BadUrl, Target};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -21,8 +27,6 @@ use tokio::time::{Instant, sleep_until};
 
 /// How often a thread looks whether its own timer is late.
 const LAG_EVERY: Duration = Duration::from_millis(10);
-/// How often the gateway's memory is looked at.
-const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 /// File descriptors that are needed beside the connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 
@@ -35,11 +39,14 @@ pub enum FleetError {
     Plan(Vec<String>),
     #[error(transparent)]
     BadUrl(#[from] BadUrl),
-    #[error("cannot find the host")]
-    Resolve(#[source] io::Error),
+    #[error("cannot find the host of {url}")]
+    Resolve { url: String, source: io::Error },
     #[error("cannot find out the symbols")]
     Discover(#[from] DiscoverError),
-    #[error("{connections} connections need more than the {limit} file descriptors this process may open")]
+    #[error(
+        "{connections} connections need more than the {limit} file descriptors that a process may open: spread them over \
+         more --processes"
+    )]
     Descriptors { connections: usize, limit: u64 },
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -49,74 +56,210 @@ pub enum FleetError {
     Unreachable(u64, String),
 }
 
-/// Runs `plan` until it is done or `stop` turns true, counting into `live` meanwhile.
+/// Runs `plan` in this process until it is done or `stop` turns true, counting into `live` meanwhile.
 ///
 /// # Errors
 /// [`FleetError`] when the run could not take place; what went wrong during a run stands in the report.
 pub async fn run(
     plan: Plan,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
     live: Arc<LiveStats>,
 ) -> Result<Report, FleetError> {
-    plan.check().map_err(FleetError::Plan)?;
-    raise_descriptor_limit(plan.connections)?;
-    let target = Target::parse(&plan.url)?;
-    let address = target.resolve().await.map_err(FleetError::Resolve)?;
-    let started_ns = now_ns();
-    let symbols = match plan.symbols.is_empty() {
-        false => plan.symbols.clone(),
-        true => {
-            let duration = Duration::from_millis(plan.discover_ms);
-            discover::symbols(&plan.url, plan.channels.channels(), duration).await?
-        }
-    };
-    let gateway_pid = plan.gateway_pid.or_else(|| listening_at(address));
-    let plan = Arc::new(plan);
-    let symbols = Arc::new(symbols);
-    let popularity = Arc::new(Popularity::new(symbols.len(), plan.zipf));
-    let (phase, _) = watch::channel(Phase::Connect);
-    live.set_phase(Phase::Connect);
-    let start = Instant::now();
-    let mut shares: Vec<Vec<ClientPlan>> = vec![Vec::new(); plan.threads];
-    for client in plan.clients(&symbols) {
-        shares[client.index % plan.threads].push(client);
+    if plan.processes != 1 {
+        let fault = format!("one process cannot be {}", plan.processes);
+        return Err(FleetError::Plan(vec![fault]));
     }
-    let mut threads = Vec::new();
-    for clients in shares {
-        let cell = live.new_cell();
-        cell.lock().sessions.planned = clients.len() as u64;
-        let shared = Shared {
-            plan: Arc::clone(&plan),
-            symbols: Arc::clone(&symbols),
-            popularity: Arc::clone(&popularity),
-            target: target.clone(),
-            address,
-            phase: phase.subscribe(),
-            cell,
-            start,
-        };
-        threads.push(spawn(shared, clients)?);
-    }
-    let mut course = Course { phase, live: &live, stop: &mut stop, gateway_pid, stopped: false };
-    let window = course.run(&plan, start).await;
-    for done in threads {
-        done.await.map_err(|_| FleetError::Died)?;
-    }
-    let totals = live.totals();
-    if totals.sessions.established == 0 && totals.sessions.failed > 0 {
-        let first = totals.sessions.samples.first().cloned().unwrap_or_default();
-        return Err(FleetError::Unreachable(totals.sessions.failed, first));
-    }
-    Ok(report(&plan, symbols.len(), started_ns, window, totals))
+    let prepared = Prepared::new(plan).await?;
+    let clients = prepared.clients(0);
+    reached(prepared.run(0, clients, Instant::now(), stop, live).await?)
 }
 
-/// Starts a thread for `clients`; its end is told by the receiver.
-fn spawn(shared: Shared, clients: Vec<ClientPlan>) -> Result<oneshot::Receiver<()>, FleetError> {
+/// A plan, and what all processes of its run must agree on: found out once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Prepared {
+    pub(crate) plan: Plan,
+    symbols: Vec<String>,
+    /// Of the gateways, in the order of their URLs.
+    addresses: Vec<SocketAddr>,
+    /// Their processes, where they are known.
+    gateway_pids: Vec<Option<u32>>,
+    started_ns: i64,
+}
+
+impl Prepared {
+    /// Checks `plan`, finds the gateways and, unless the plan names them, the symbols of the first gateway.
+    ///
+    /// # Errors
+    /// [`FleetError`] when there is nothing to run.
+    pub async fn new(plan: Plan) -> Result<Self, FleetError> {
+        plan.check().map_err(FleetError::Plan)?;
+        // Child processes inherit the limit. The first process has the most connections.
+        raise_descriptor_limit(plan.connections_of(0))?;
+        let mut addresses = Vec::new();
+        for url in &plan.urls {
+            let address = Target::parse(url)?.resolve().await;
+            addresses.push(address.map_err(|source| FleetError::Resolve { url: url.clone(), source })?);
+        }
+        let started_ns = now_ns();
+        let symbols = match plan.symbols.is_empty() {
+            false => plan.symbols.clone(),
+            true => {
+                let duration = Duration::from_millis(plan.discover_ms);
+                discover::symbols(&plan.urls[0], plan.channels.channels(), duration).await?
+            }
+        };
+        let gateway_pids = match &plan.gateway_pids[..] {
+            [] => addresses.iter().map(|address| listening_at(*address)).collect(),
+            pids => pids.iter().copied().map(Some).collect(),
+        };
+        Ok(Self { plan, symbols, addresses, gateway_pids, started_ns })
+    }
+
+    /// What this run was, once it has ended.
+    pub(crate) fn run_info(&self) -> Run {
+        Run {
+            tool: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
+            command: std::env::args().collect(),
+            started: rfc3339(self.started_ns),
+            ended: rfc3339(now_ns()),
+            machine: Machine::read(),
+            plan: self.plan.clone(),
+            symbols: self.symbols.len(),
+        }
+    }
+
+    /// The clients of process number `process`: planned before the ramp begins, for it takes a while when they are many.
+    pub(crate) fn clients(&self, process: usize) -> Vec<ClientPlan> {
+        self.plan.clients(process, &self.symbols)
+    }
+
+    /// Runs the clients of process number `process` here, the ramp beginning at `start`.
+    pub(crate) async fn run(
+        self,
+        process: usize,
+        clients: Vec<ClientPlan>,
+        start: Instant,
+        mut stop: watch::Receiver<bool>,
+        live: Arc<LiveStats>,
+    ) -> Result<Report, FleetError> {
+        let plan = Arc::new(self.plan.clone());
+        let symbols = Arc::new(self.symbols.clone());
+        let popularity = Arc::new(Popularity::new(symbols.len(), plan.zipf));
+        let (phase, _) = watch::channel(Phase::Connect);
+        live.set_phase(Phase::Connect);
+        let mut crews = Vec::new();
+        for _ in 0..plan.threads {
+            let mut crew = Vec::new();
+            for (gateway, (url, address)) in plan.urls.iter().zip(&self.addresses).enumerate() {
+                let shared = Shared {
+                    plan: Arc::clone(&plan),
+                    symbols: Arc::clone(&symbols),
+                    popularity: Arc::clone(&popularity),
+                    target: Target::parse(url)?,
+                    address: *address,
+                    phase: phase.subscribe(),
+                    cell: live.new_cell(gateway),
+                    start,
+                };
+                crew.push((Arc::new(shared), Vec::new()));
+            }
+            crews.push(crew);
+        }
+        for client in clients {
+            let place = plan.place(client.index);
+            let (shared, theirs) = &mut crews[place.thread][place.gateway];
+            shared.cell.lock().sessions.planned += 1;
+            theirs.push(client);
+        }
+        let threads: Vec<_> = crews.into_iter().map(spawn).collect::<Result<_, _>>()?;
+        // One process is enough to look at the gateways.
+        let gateway_pids = match process {
+            0 => self.gateway_pids.clone(),
+            _ => vec![None; plan.urls.len()],
+        };
+        let window = Course::new(phase, &live, &mut stop, gateway_pids).run(&plan, start).await;
+        for done in threads {
+            done.await.map_err(|_| FleetError::Died)?;
+        }
+        Ok(self.report(window, &live))
+    }
+
+    fn report(&self, window: Window, live: &LiveStats) -> Report {
+        let plan = &self.plan;
+        let Totals { sessions, connect, tallies, latencies, .. } = live.totals();
+        let (mut latency, mut verification) = (BTreeMap::new(), BTreeMap::new());
+        let (mut all_latencies, mut all_tallies) = (Latencies::default(), Tally::default());
+        for (persona, latencies) in latencies {
+            all_latencies.add(&latencies);
+            latency.insert(persona.name().to_owned(), latencies);
+        }
+        for (persona, tally) in tallies.into_iter().filter(|(_, tally)| tally.messages > 0) {
+            all_tallies.add(&tally);
+            verification.insert(persona.name().to_owned(), tally);
+        }
+        latency.insert("all".to_owned(), all_latencies);
+        verification.insert("all".to_owned(), all_tallies);
+        let mut report = Report {
+            schema: SCHEMA,
+            runs: vec![self.run_info()],
+            interrupted: window.interrupted,
+            sessions,
+            connect,
+            measured: window.measured,
+            latency,
+            verification,
+            generator: Generator {
+                processes: 1,
+                threads: plan.threads,
+                cpu_s: window.generator.cpu_s,
+                cpu_percent: window.generator.cpu_percent,
+                rss_max_bytes: window.generator.rss_max_bytes,
+                lag: window.lag,
+                late: false,
+            },
+            gateways: Vec::new(),
+            asserts: Vec::new(),
+            warnings: Vec::new(),
+            failures: Vec::new(),
+            passed: true,
+        };
+        report.sessions.open = window.gateways.iter().map(|seen| seen.open).sum();
+        for (gateway, (url, seen)) in plan.urls.iter().zip(window.gateways).enumerate() {
+            let mut totals = live.totals_at(gateway);
+            report.gateways.push(AtGateway {
+                url: url.clone(),
+                measured: seen.measured,
+                latency: totals.latencies.remove(&Persona::Healthy).unwrap_or_default(),
+                verification: totals.all_tallies(),
+                sessions: Sessions { open: seen.open, ..totals.sessions },
+                process: seen.process,
+            });
+        }
+        report.judge();
+        report
+    }
+}
+
+/// A report, unless nobody was reached: then nothing was run.
+pub(crate) fn reached(report: Report) -> Result<Report, FleetError> {
+    let sessions = &report.sessions;
+    if sessions.established == 0 && sessions.failed > 0 {
+        let first = sessions.samples.first().cloned().unwrap_or_default();
+        return Err(FleetError::Unreachable(sessions.failed, first));
+    }
+    Ok(report)
+}
+
+/// The clients of one thread, by gateway.
+type Crew = Vec<(Arc<Shared>, Vec<ClientPlan>)>;
+
+/// Starts a thread for `crew`; its end is told by the receiver.
+fn spawn(crew: Crew) -> Result<oneshot::Receiver<()>, FleetError> {
     let (done, ended) = oneshot::channel();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(FleetError::Thread)?;
     let work = move || {
-        runtime.block_on(work(Arc::new(shared), clients));
+        runtime.block_on(work(crew));
         // Nobody listens any more when the caller gave up.
         let _ = done.send(());
     };
@@ -124,17 +267,22 @@ fn spawn(shared: Shared, clients: Vec<ClientPlan>) -> Result<oneshot::Receiver<(
     Ok(ended)
 }
 
-async fn work(shared: Arc<Shared>, clients: Vec<ClientPlan>) {
-    let lag = tokio::spawn(watch_lag(Arc::clone(&shared.cell)));
-    let tasks: Vec<_> = clients
-        .into_iter()
-        .map(|client| tokio::spawn(subscriber::run(Arc::clone(&shared), client)))
-        .collect();
+async fn work(crew: Crew) {
+    // Lateness is the thread's, whichever gateway its clients are at.
+    let lag = crew.first().map(|(shared, _)| tokio::spawn(watch_lag(Arc::clone(&shared.cell))));
+    let mut tasks = Vec::new();
+    for (shared, clients) in crew {
+        tasks.extend(
+            clients.into_iter().map(|client| tokio::spawn(subscriber::run(Arc::clone(&shared), client))),
+        );
+    }
     for task in tasks {
         // A panic of one client is on stderr already and shows as a session without an end.
         let _ = task.await;
     }
-    lag.abort();
+    if let Some(lag) = lag {
+        lag.abort();
+    }
 }
 
 /// Measures how late this thread's timers are: what its latencies may be too high by.
@@ -149,156 +297,6 @@ async fn watch_lag(cell: Arc<Cell>) {
             due += LAG_EVERY;
         }
     }
-}
-
-/// What was seen of the measurement from outside.
-#[derive(Debug, Default)]
-struct Window {
-    measured: Measured,
-    /// Sessions open at its end.
-    open: u64,
-    lag: crate::latency::Quantiles,
-    gateway: Option<Spent>,
-    generator: Spent,
-    interrupted: bool,
-}
-
-/// The phases of a run.
-struct Course<'a> {
-    phase: watch::Sender<Phase>,
-    live: &'a LiveStats,
-    stop: &'a mut watch::Receiver<bool>,
-    gateway_pid: Option<u32>,
-    stopped: bool,
-}
-
-impl Course<'_> {
-    async fn run(&mut self, plan: &Plan, start: Instant) -> Window {
-        self.until(start + Duration::from_millis(plan.ramp_ms)).await;
-        self.enter(Phase::Warmup);
-        self.until(start + plan.before_measure()).await;
-        let window = if self.stopped {
-            Window::default()
-        } else {
-            self.enter(Phase::Measure);
-            self.measure(Duration::from_millis(plan.measure_ms)).await
-        };
-        let interrupted = self.stopped;
-        self.enter(Phase::Drain);
-        let has_stalled = plan.personas.shares.iter().any(|(persona, _)| *persona == Persona::Stalled);
-        if has_stalled {
-            // Also after a stop: what the stalled were sent is part of what was measured.
-            self.stopped = false;
-            sleep_until(Instant::now() + Duration::from_millis(plan.drain_ms)).await;
-        }
-        self.enter(Phase::End);
-        Window { interrupted, ..window }
-    }
-
-    async fn measure(&mut self, duration: Duration) -> Window {
-        let begun = Instant::now();
-        let end = begun + duration;
-        let before = self.live.totals();
-        self.live.begin_measure();
-        let usage = |pid: Option<u32>| pid.and_then(Usage::of);
-        let (gateway_before, own_before) = (usage(self.gateway_pid), Usage::of_self());
-        let mut rss_max_bytes = 0;
-        while Instant::now() < end && !self.stopped {
-            self.until(end.min(Instant::now() + SAMPLE_EVERY)).await;
-            rss_max_bytes = rss_max_bytes.max(usage(self.gateway_pid).map_or(0, |u| u.rss_bytes));
-        }
-        let seconds = begun.elapsed().as_secs_f64();
-        self.live.end_measure();
-        let (gateway_after, own_after) = (usage(self.gateway_pid), Usage::of_self());
-        let after = self.live.totals();
-        let gateway = match (self.gateway_pid, gateway_before, gateway_after) {
-            (Some(pid), Some(before), Some(after)) => {
-                Some(Spent::between(pid, &before, &after, rss_max_bytes, seconds))
-            }
-            _ => None,
-        };
-        Window {
-            measured: Measured::between(&before.all_tallies(), &after.all_tallies(), seconds),
-            open: after.sessions.open,
-            lag: after.lag.quantiles(),
-            gateway,
-            generator: Spent::between(
-                std::process::id(),
-                &own_before,
-                &own_after,
-                own_after.rss_peak_bytes,
-                seconds,
-            ),
-            interrupted: false,
-        }
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.live.set_phase(phase);
-        self.phase.send_replace(phase);
-    }
-
-    /// Waits until `due` or until somebody stops the run.
-    async fn until(&mut self, due: Instant) {
-        if self.stopped {
-            return;
-        }
-        tokio::select! {
-            () = sleep_until(due) => {}
-            stopped = self.stop.wait_for(|stop| *stop) => match stopped {
-                Ok(_) => self.stopped = true,
-                // Nobody can stop it any more.
-                Err(_) => sleep_until(due).await,
-            },
-        }
-    }
-}
-
-fn report(plan: &Plan, symbols: usize, started_ns: i64, window: Window, totals: Totals) -> Report {
-    let mut latency: std::collections::BTreeMap<_, _> =
-        totals.latencies.iter().map(|(persona, l)| (persona.name().to_owned(), l.quantiles())).collect();
-    latency.insert("all".to_owned(), totals.all_latencies().quantiles());
-    let mut verification: std::collections::BTreeMap<_, _> = totals
-        .tallies
-        .iter()
-        .filter(|(_, tally)| tally.messages > 0)
-        .map(|(persona, tally)| (persona.name().to_owned(), tally.clone()))
-        .collect();
-    verification.insert("all".to_owned(), totals.all_tallies());
-    let mut sessions = totals.sessions;
-    sessions.open = window.open;
-    let mut report = Report {
-        schema: SCHEMA,
-        tool: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
-        command: std::env::args().collect(),
-        started: rfc3339(started_ns),
-        ended: rfc3339(now_ns()),
-        interrupted: window.interrupted,
-        machine: Machine::read(),
-        plan: plan.clone(),
-        symbols,
-        sessions,
-        connect: totals.connect.quantiles(),
-        measured: window.measured,
-        latency,
-        verification,
-        generator: Generator {
-            threads: plan.threads,
-            cpu_s: window.generator.cpu_s,
-            cpu_percent: window.generator.cpu_percent,
-            rss_max_bytes: window.generator.rss_max_bytes,
-            lag: window.lag,
-            late: false,
-        },
-        gateway: window.gateway,
-        asserts: Vec::new(),
-        warnings: Vec::new(),
-        failures: Vec::new(),
-        passed: true,
-        distributions: totals.latencies,
-    };
-    report.judge();
-    report
 }
 
 /// Raises the limit of open files as far as needed.

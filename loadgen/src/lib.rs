@@ -6,7 +6,8 @@
 //! 2. [`scan`] reads a data frame without parsing it, [`verify`] holds a session to the protocol's promises and
 //!    counts into a [`tally::Tally`], [`latency`] measures from the time an event was meant to be sent;
 //! 3. [`persona`] and [`plan`] say who connects and what they ask for, [`subscriber`] is one of them, [`fleet`] runs
-//!    all of them over threads, [`report`] is what comes out, [`asserts`] judges it;
+//!    all of them over threads and [`processes`] over processes, [`report`] is what comes out and can be added to
+//!    others, [`asserts`] judges it;
 //! 4. [`client`] is the convenient client for tests and tools, [`book`] rebuilds an order book from its events,
 //!    [`watch`] prints events for a person.
 //!
@@ -19,6 +20,7 @@ pub mod asserts;
 pub mod book;
 pub mod client;
 pub mod clock;
+mod course;
 pub mod discover;
 pub mod fleet;
 pub mod gateway_process;
@@ -27,6 +29,7 @@ pub mod live;
 pub mod machine;
 pub mod persona;
 pub mod plan;
+pub mod processes;
 pub mod report;
 pub mod report_file;
 pub mod scan;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Phase {
     #[default]
@@ -96,7 +96,7 @@ impl Sessions {
     }
 }
 
-/// What one thread counts. Locked once per message; the reader of the live line is its only rival.
+/// What one thread counts at one gateway. Locked once per message; the reader of the live line is its only rival.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     pub(crate) tallies: [Tally; 5],
@@ -131,8 +131,11 @@ impl Cell {
 /// What a fleet has counted so far: give it to [`crate::fleet::run`] and look at it meanwhile.
 #[derive(Debug, Default)]
 pub struct LiveStats {
-    cells: Mutex<Vec<Arc<Cell>>>,
+    /// Of this process, each with the gateway that its clients are at.
+    cells: Mutex<Vec<(usize, Arc<Cell>)>>,
     phase: Mutex<Phase>,
+    /// What other processes of the same run said last.
+    processes: Mutex<BTreeMap<usize, (Phase, Totals)>>,
 }
 
 /// A look at [`LiveStats`].
@@ -151,16 +154,21 @@ pub struct LiveView {
 }
 
 impl LiveStats {
-    /// What was counted so far, added up over the threads.
+    /// What was counted so far, added up over threads and processes.
     pub fn view(&self) -> LiveView {
-        let totals = self.totals();
+        let (mut phase, mut totals) = (self.phase(), self.totals());
+        let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        // The last of them says where the run stands.
+        phase = processes.values().map(|(phase, _)| *phase).min().unwrap_or(phase);
+        processes.values().for_each(|(_, process)| totals.add(process));
+        drop(processes);
         let healthy = totals.latencies.get(&Persona::Healthy).filter(|l| l.quantiles().count > 0);
         let latency = match healthy {
             Some(healthy) => healthy.quantiles(),
             None => totals.all_latencies().quantiles(),
         };
         LiveView {
-            phase: *self.phase.lock().unwrap_or_else(PoisonError::into_inner),
+            phase,
             tally: totals.all_tallies(),
             sessions: totals.sessions,
             latency,
@@ -172,15 +180,26 @@ impl LiveStats {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 
-    pub(crate) fn new_cell(&self) -> Arc<Cell> {
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what process `process` has counted so far.
+    pub(crate) fn heard(&self, process: usize, phase: Phase, totals: Totals) {
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.insert(process, (phase, totals));
+    }
+
+    /// A place to count for clients at gateway number `gateway`.
+    pub(crate) fn new_cell(&self, gateway: usize) -> Arc<Cell> {
         let cell = Arc::new(Cell::default());
-        self.cells().push(Arc::clone(&cell));
+        self.cells().push((gateway, Arc::clone(&cell)));
         cell
     }
 
     /// Begins to measure, from zero.
     pub(crate) fn begin_measure(&self) {
-        for cell in self.cells().iter() {
+        for (_, cell) in self.cells().iter() {
             let mut recorder = cell.lock();
             recorder.is_measuring = true;
             recorder.lag.reset();
@@ -188,12 +207,22 @@ impl LiveStats {
     }
 
     pub(crate) fn end_measure(&self) {
-        self.cells().iter().for_each(|cell| cell.lock().is_measuring = false);
+        self.cells().iter().for_each(|(_, cell)| cell.lock().is_measuring = false);
     }
 
+    /// What this process has counted.
     pub(crate) fn totals(&self) -> Totals {
+        self.totals_where(|_| true)
+    }
+
+    /// What this process has counted at gateway number `gateway`.
+    pub(crate) fn totals_at(&self, gateway: usize) -> Totals {
+        self.totals_where(|at| at == gateway)
+    }
+
+    fn totals_where(&self, is_meant: impl Fn(usize) -> bool) -> Totals {
         let mut totals = Totals::default();
-        for cell in self.cells().iter() {
+        for (_, cell) in self.cells().iter().filter(|(gateway, _)| is_meant(*gateway)) {
             let recorder = cell.lock();
             for (persona, (tally, latencies)) in
                 Persona::ALL.into_iter().zip(recorder.tallies.iter().zip(&recorder.latencies))
@@ -210,13 +239,13 @@ impl LiveStats {
         totals
     }
 
-    fn cells(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
+    fn cells(&self) -> MutexGuard<'_, Vec<(usize, Arc<Cell>)>> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Everything that was counted, added up over the threads.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Totals {
     pub(crate) tallies: BTreeMap<Persona, Tally>,
     pub(crate) latencies: BTreeMap<Persona, Latencies>,
@@ -226,6 +255,18 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
+    fn add(&mut self, other: &Self) {
+        for (persona, tally) in &other.tallies {
+            self.tallies.entry(*persona).or_default().add(tally);
+        }
+        for (persona, latencies) in &other.latencies {
+            self.latencies.entry(*persona).or_default().add(latencies);
+        }
+        self.sessions.add(&other.sessions);
+        self.connect.add(&other.connect);
+        self.lag.add(&other.lag);
+    }
+
     pub(crate) fn all_tallies(&self) -> Tally {
         let mut all = Tally::default();
         self.tallies.values().for_each(|tally| all.add(tally));

@@ -1,20 +1,21 @@
 //! `tickgate-load`: put load on a Tickgate gateway and verify every event, or watch market data in a terminal.
 
 mod progress;
+mod run_args;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use std::collections::BTreeSet;
+use run_args::{RUN_HELP, RunArgs};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tickgate_load::asserts::Assert;
 use tickgate_load::client::ClientError;
-use tickgate_load::fleet::{self, FleetError};
-use tickgate_load::persona::PersonaMix;
-use tickgate_load::plan::{ChannelMix, Plan};
+use tickgate_load::fleet::{self, FleetError, Prepared};
+use tickgate_load::plan::Plan;
+use tickgate_load::processes::{self, ProcessError};
 use tickgate_load::report::Report;
 use tickgate_load::watch::{WatchError, WatchOptions, error_chain, watch};
 use tickgate_load::{LiveStats, asserts, report_file, waiting};
@@ -35,39 +36,15 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 const AFTER_HELP: &str = "\
 Exit status: 0 passed; 1 failed (run: events lost without a gap, sessions lost, no event at all, the generator late, \
-an assertion broken); 64 the command line makes no sense; 69 the gateway cannot be reached; 73 a file cannot be written.";
+an assertion broken, a process of it died); 64 the command line makes no sense; 69 the gateway cannot be reached; 73 a file cannot be written.";
 
-const RUN_HELP: &str = "\
-PHASES
-  The clients connect over --ramp on a schedule that waits for nobody, settle for --warmup, and are measured for --for.
-  Stalled clients then read what waits for them, and everybody closes. Ctrl-C skips to the end: the report says what
-  was measured until then.
-
-SYMBOLS
-  Without --symbols or --symbols-file, one connection listens to `*` for --discover; the busiest symbols rank first.
-  Given symbols rank in the order they are given. Each client takes the --hot first ones (at most half of its symbols)
-  and draws the others by rank, in proportion to rank^-zipf; each symbol goes to one channel, drawn by --channels.
-
-PERSONAS
-  healthy            reads everything as it comes; whoever is nothing else
-  stalled=5%         stops reading once subscribed
-  slow=5%@20000      reads 20,000 bytes a second
-  churning=5%@1s     exchanges one subscription for another every second
-  reconnecting=5%@10s  all of them drop and return together every ten seconds
-  A share is a percentage or a number of connections. Stalled and slow clients may be cut off by the gateway, the
-  others must not: `closed_early` counts those.
-
-VERIFICATION
-  Every event of every session: the `prev` chain of each (channel, symbol), gaps and what they announce, duplicates,
-  events before their ack or behind a heartbeat's cursor, messages that cannot be read. Latency is from `send_ns`, when
-  the producer meant to send the event, to when it was read here; snapshots, replays and duplicates are left out.
-  Events that carry no send_ns and latencies below zero are counted, not measured. When the generator was late by
-  itself (lag p99 over 2 ms, and over half of the latency's p99 or over an asserted bound), it says so.
+const MERGE_HELP: &str = "\
+Counts are added up, histograms too, and all quantiles are taken anew from those: nothing is averaged. Gateways are told
+apart by their URLs. The sum is judged as one run would be; what was asserted of the single runs does not count. Runs that
+did not measure at the same time are not merged, and rates are over the time from the first beginning to the last end.
 
 EXAMPLES
-  tickgate-load run --url ws://127.0.0.1:8080/v1/stream --connections 1000 --for 30s --assert 'p99<5ms'
-  tickgate-load run --url ws://127.0.0.1:8080/v1/stream --connections 200 --personas stalled=5,slow=5@50000 \\
-      --on-slow skip --assert 'unannounced==0' --assert 'stalled.gaps>0' --report report.json";
+  tickgate-load merge machine-1.json machine-2.json --assert 'p99<5ms' --assert 'unannounced==0' --report both.json";
 
 const WATCH_HELP: &str = "\
 One row per event: its venue time, channel, symbol, price and size (quotes and books as bid | ask), the latency since
@@ -93,103 +70,28 @@ enum Command {
     /// Connect many clients, verify and measure what they receive, and report.
     #[command(after_long_help = format!("{RUN_HELP}\n\nFIGURES TO ASSERT\n  {}", asserts::known()))]
     Run(Box<RunArgs>),
+    /// Make one report of runs on several machines at the same time.
+    #[command(after_long_help = format!("{MERGE_HELP}\n\nFIGURES TO ASSERT\n  {}", asserts::known()))]
+    Merge(MergeArgs),
+    /// Be a process of `run --processes`.
+    #[command(name = processes::COMMAND, hide = true)]
+    Process,
     /// Print market data as a readable table.
     #[command(after_long_help = WATCH_HELP)]
     Watch(WatchArgs),
 }
 
 #[derive(Debug, Args)]
-struct RunArgs {
-    /// The gateway's stream
-    #[arg(long, value_name = "ws://HOST:PORT/v1/stream")]
-    url: String,
-    /// How long to wait for a gateway that is not there yet; 0s does not
-    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration, value_name = "TIME")]
-    connect_timeout: Duration,
-    /// Clients
-    #[arg(long, short = 'c', default_value_t = 100, value_name = "N")]
-    connections: usize,
-    /// Symbols of each client, each on one channel
-    #[arg(long, default_value_t = 10, value_name = "N")]
-    symbols_per_client: usize,
-    /// Time to measure
-    #[arg(long = "for", default_value = "30s", value_parser = humantime::parse_duration, value_name = "TIME")]
-    duration: Duration,
-    /// Time over which the clients connect [default: 1ms per connection]
-    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
-    ramp: Option<Duration>,
-    /// Time after the ramp that is not measured
-    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration, value_name = "TIME")]
-    warmup: Duration,
-    /// Time for stalled clients to read what waits for them, after the measurement
-    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration, value_name = "TIME")]
-    drain: Duration,
-    /// Threads [default: half of the cores]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-
-    /// Symbols or patterns, the most popular first
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "A,B*,...",
-        conflicts_with = "symbols_file",
-        help_heading = "Subscriptions"
-    )]
-    symbols: Vec<String>,
-    /// File with one symbol or pattern a line, the most popular first
-    #[arg(long, value_name = "FILE", help_heading = "Subscriptions")]
-    symbols_file: Option<PathBuf>,
-    /// How long to listen for the symbols there are, when none are given
-    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration, value_name = "TIME", help_heading = "Subscriptions")]
-    discover: Duration,
-    /// Exponent of the symbols' popularity
-    #[arg(long, default_value_t = 0.85, value_name = "S", help_heading = "Subscriptions")]
-    zipf: f64,
-    /// Most popular symbols that every client has
-    #[arg(long, default_value_t = 3, value_name = "N", help_heading = "Subscriptions")]
-    hot: usize,
-    /// Channels and in what proportion symbols go to them
-    #[arg(long, default_value = "trades=0.5,quotes=0.5", value_name = "MIX", help_heading = "Subscriptions")]
-    channels: ChannelMix,
-    /// What the gateway does when a client reads too slowly [default: as the channel says]
-    #[arg(long, value_parser = parse_on_slow, value_name = "conflate|skip|disconnect", help_heading = "Subscriptions")]
-    on_slow: Option<OnSlow>,
-    /// Conflation of quotes and book, in milliseconds
-    #[arg(long, default_value_t = 0, value_name = "MS", help_heading = "Subscriptions")]
-    conflate_ms: u64,
-    /// Levels a side of book: 1, 5, 10, 20, 50, 100 or 0 for all
-    #[arg(long, default_value_t = 10, value_name = "N", help_heading = "Subscriptions")]
-    depth: u8,
-
-    /// Clients that misbehave, like stalled=5%,slow=2%@20000 (see below)
-    #[arg(long, default_value = "", value_name = "MIX", hide_default_value = true, help_heading = "Clients")]
-    personas: PersonaMix,
-    /// Seed of every choice: personas, symbols, channels
-    #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Clients")]
-    seed: u64,
-    /// Kernel receive buffer of stalled and slow clients, in bytes
-    #[arg(long, default_value_t = 32 << 10, value_name = "BYTES", help_heading = "Clients")]
-    slow_recv_buffer: usize,
-    /// Local addresses 127.0.0.2, .3, … to connect from [default: one per 20,000 connections]
-    #[arg(long, default_value_t = 0, value_name = "N", hide_default_value = true, help_heading = "Clients")]
-    source_addresses: usize,
-
-    /// JSON report; its percentiles go to .hgrm files beside it
-    #[arg(long, short = 'o', value_name = "FILE", help_heading = "Report")]
+struct MergeArgs {
+    /// JSON reports of `run`
+    #[arg(required = true, value_name = "FILE")]
+    reports: Vec<PathBuf>,
+    /// JSON report of all of them; its percentiles go to .hgrm files beside it
+    #[arg(long, short = 'o', value_name = "FILE")]
     report: Option<PathBuf>,
     /// What must hold, like 'p99<5ms' or 'stalled.gaps>0'; may be repeated
-    #[arg(long = "assert", value_name = "FIGURE<BOUND", help_heading = "Report")]
+    #[arg(long = "assert", value_name = "FIGURE<BOUND")]
     asserts: Vec<Assert>,
-    /// The gateway's process [default: whoever listens at the port, when it is on this machine]
-    #[arg(long, value_name = "PID", help_heading = "Report")]
-    pid: Option<u32>,
-    /// The generator's own lag beyond which the run fails
-    #[arg(long, default_value = "500ms", value_parser = humantime::parse_duration, value_name = "TIME", help_heading = "Report")]
-    lag_max: Duration,
-    /// Let a run pass in which no event came
-    #[arg(long, help_heading = "Report")]
-    allow_empty: bool,
 }
 
 #[derive(Debug, Args)]
@@ -245,6 +147,8 @@ fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Run(args) => run_command(*args),
+        Command::Merge(args) => merge_command(args),
+        Command::Process => process_command(),
         Command::Watch(args) => watch_command(args),
     };
     match ended {
@@ -271,29 +175,57 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     runtime.context("cannot start").map_err(failure(EXIT_FAILED))
 }
 
-fn run_command(args: RunArgs) -> Result<ExitCode, Failure> {
+fn run_command(mut args: RunArgs) -> Result<ExitCode, Failure> {
     let patience = args.connect_timeout;
-    let (plan, out, asserts) = plan(args).map_err(failure(EXIT_USAGE))?;
-    if let Some(path) = &out {
-        // Before the run: nobody wants to learn of a missing folder after it.
-        report_file::check(path)
-            .with_context(|| format!("cannot write {}", path.display()))
-            .map_err(failure(EXIT_CANNOT_CREATE))?;
-    }
+    let (out, asserts) = (args.report.take(), std::mem::take(&mut args.asserts));
+    let plan = args.plan().map_err(failure(EXIT_USAGE))?;
+    check_report(out.as_deref())?;
     let runtime = runtime()?;
-    runtime.block_on(wait_for_gateway(&plan.url, patience))?;
-    let mut report = runtime.block_on(run(plan)).map_err(|error| {
+    for url in &plan.urls {
+        runtime.block_on(wait_for_gateway(url, patience))?;
+    }
+    let report = runtime.block_on(run(plan)).map_err(|error| {
         let exit = match &error {
-            FleetError::Plan(_) | FleetError::BadUrl(_) | FleetError::Descriptors { .. } => EXIT_USAGE,
-            FleetError::Thread(_) | FleetError::Died => EXIT_FAILED,
-            _ => EXIT_UNAVAILABLE,
+            ProcessError::Fleet(error) => match error {
+                FleetError::Plan(_) | FleetError::BadUrl(_) | FleetError::Descriptors { .. } => EXIT_USAGE,
+                FleetError::Thread(_) | FleetError::Died => EXIT_FAILED,
+                _ => EXIT_UNAVAILABLE,
+            },
+            _ => EXIT_FAILED,
         };
         Failure { exit, error: error.into() }
     })?;
-    report.assert_all(&asserts);
+    conclude(report, &asserts, out.as_deref())
+}
+
+fn merge_command(args: MergeArgs) -> Result<ExitCode, Failure> {
+    check_report(args.report.as_deref())?;
+    let read = |path: &PathBuf| Report::read(path).with_context(|| path.display().to_string());
+    let reports = args.reports.iter().map(read).collect::<anyhow::Result<Vec<_>>>();
+    let merged = reports.and_then(|reports| Ok(Report::merge(reports)?)).map_err(failure(EXIT_USAGE))?;
+    conclude(merged, &args.asserts, args.report.as_deref())
+}
+
+fn process_command() -> Result<ExitCode, Failure> {
+    let served = processes::serve(io::BufReader::new(io::stdin()), io::stdout());
+    served.map_err(|error| failure(EXIT_FAILED)(error.into()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Before the run: nobody wants to learn of a missing folder after it.
+fn check_report(out: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = out else { return Ok(()) };
+    report_file::check(path)
+        .with_context(|| format!("cannot write {}", path.display()))
+        .map_err(failure(EXIT_CANNOT_CREATE))
+}
+
+/// Judges a report, shows it, and writes it where it is wanted.
+fn conclude(mut report: Report, asserts: &[Assert], out: Option<&Path>) -> Result<ExitCode, Failure> {
+    report.assert_all(asserts);
     print_quietly(&report.summary());
     if let Some(path) = out {
-        let written = report.write_json(&path).and_then(|()| report.write_hgrm(&path));
+        let written = report.write_json(path).and_then(|()| report.write_hgrm(path));
         let written = written
             .with_context(|| format!("cannot write {}", path.display()))
             .map_err(failure(EXIT_CANNOT_CREATE))?;
@@ -318,11 +250,11 @@ async fn wait_for_gateway(url: &str, patience: Duration) -> Result<(), Failure> 
     })
 }
 
-async fn run(plan: Plan) -> Result<Report, FleetError> {
+async fn run(plan: Plan) -> Result<Report, ProcessError> {
     let live = Arc::new(LiveStats::default());
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let progress = progress::Progress::new(&plan);
-    let mut running = Box::pin(fleet::run(plan, stopped, Arc::clone(&live)));
+    let mut running = Box::pin(run_all(plan, stopped, Arc::clone(&live)));
     let mut signals = Signals::new();
     let mut is_stopping = false;
     let mut tick = tokio::time::interval(progress.interval());
@@ -334,7 +266,8 @@ async fn run(plan: Plan) -> Result<Report, FleetError> {
             }
             () = signals.next() => {
                 if is_stopping {
-                    // Asked twice: at once, without a report.
+                    // Asked twice: at once, without a report. Child processes end with the run.
+                    drop(running);
                     std::process::exit(EXIT_INTERRUPTED);
                 }
                 is_stopping = true;
@@ -345,53 +278,17 @@ async fn run(plan: Plan) -> Result<Report, FleetError> {
     }
 }
 
-fn plan(args: RunArgs) -> anyhow::Result<(Plan, Option<PathBuf>, Vec<Assert>)> {
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let symbols = match &args.symbols_file {
-        None => args.symbols,
-        Some(path) => {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let symbols: Vec<String> = text
-                .lines()
-                .map(str::trim)
-                .filter(|l| !l.is_empty() && !l.starts_with('#'))
-                .map(str::to_owned)
-                .collect();
-            anyhow::ensure!(!symbols.is_empty(), "{} holds no symbols", path.display());
-            symbols
-        }
-    };
-    let mut seen = BTreeSet::new();
-    let symbols = symbols.into_iter().filter(|s| seen.insert(s.clone())).collect();
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let plan = Plan {
-        url: args.url,
-        connections: args.connections,
-        symbols_per_client: args.symbols_per_client,
-        threads: args.threads.unwrap_or((cores / 2).max(1)),
-        ramp_ms: args.ramp.map_or(args.connections as u64, ms),
-        warmup_ms: ms(args.warmup),
-        measure_ms: ms(args.duration),
-        drain_ms: ms(args.drain),
-        symbols,
-        discover_ms: ms(args.discover).max(1),
-        zipf: args.zipf,
-        hot: args.hot,
-        channels: args.channels,
-        personas: args.personas,
-        on_slow: args.on_slow,
-        conflate_ms: args.conflate_ms,
-        depth: args.depth,
-        seed: args.seed,
-        slow_recv_buffer_bytes: args.slow_recv_buffer,
-        source_addresses: args.source_addresses,
-        gateway_pid: args.pid,
-        lag_max_ms: ms(args.lag_max),
-        allow_empty: args.allow_empty,
-    };
-    plan.check().map_err(|faults| anyhow::anyhow!(faults.join("; ")))?;
-    Ok((plan, args.report, args.asserts))
+async fn run_all(
+    plan: Plan,
+    stop: tokio::sync::watch::Receiver<bool>,
+    live: Arc<LiveStats>,
+) -> Result<Report, ProcessError> {
+    if plan.processes == 1 {
+        return Ok(fleet::run(plan, stop, live).await?);
+    }
+    let prepared = Prepared::new(plan).await?;
+    let program = std::env::current_exe().map_err(ProcessError::Program)?;
+    processes::run(&program, prepared, stop, live).await
 }
 
 fn watch_command(args: WatchArgs) -> Result<ExitCode, Failure> {

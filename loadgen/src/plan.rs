@@ -19,13 +19,15 @@ const SYMBOLS_PER_REQUEST: usize = 500;
 /// What a run does. Times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Where the gateway is.
-    pub url: String,
-    /// Clients.
+    /// Where the gateways are; the clients are spread evenly over them.
+    pub urls: Vec<String>,
+    /// Clients, of all gateways and processes together.
     pub connections: usize,
     /// Symbols that each client subscribes to, each on one channel.
     pub symbols_per_client: usize,
-    /// Threads; each client belongs to one.
+    /// Processes that the clients are spread over.
+    pub processes: usize,
+    /// Threads of each process; each client belongs to one.
     pub threads: usize,
     /// Time over which the clients connect, on a schedule that waits for nobody.
     pub ramp_ms: u64,
@@ -59,8 +61,8 @@ pub struct Plan {
     pub slow_recv_buffer_bytes: usize,
     /// Local addresses to connect from, 127.0.0.2 and following; 0 chooses.
     pub source_addresses: usize,
-    /// The gateway's process; `None` looks for it.
-    pub gateway_pid: Option<u32>,
+    /// The gateways' processes, in the order of their URLs; empty looks for them.
+    pub gateway_pids: Vec<u32>,
     /// The generator's own lag beyond which its figures are not to be trusted.
     pub lag_max_ms: u64,
     /// Whether a run in which no event comes may pass.
@@ -72,9 +74,10 @@ impl Plan {
     /// A small plan for the gateway at `url`: ten healthy clients for ten seconds.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
+            urls: vec![url.into()],
             connections: 10,
             symbols_per_client: 10,
+            processes: 1,
             threads: 1,
             ramp_ms: 0,
             warmup_ms: 0,
@@ -92,7 +95,7 @@ impl Plan {
             seed: 1,
             slow_recv_buffer_bytes: 32 << 10,
             source_addresses: 0,
-            gateway_pid: None,
+            gateway_pids: Vec::new(),
             lag_max_ms: 500,
             allow_empty: false,
         }
@@ -110,6 +113,26 @@ impl Plan {
             }
         };
         require(self.connections > 0, "there must be at least one connection".to_owned());
+        let (urls, pids) = (self.urls.len(), self.gateway_pids.len());
+        require(urls > 0, "there must be at least one URL".to_owned());
+        for url in
+            self.urls.iter().enumerate().filter(|(n, url)| self.urls[..*n].contains(url)).map(|(_, u)| u)
+        {
+            require(false, format!("`{url}` is named twice"));
+        }
+        require(
+            pids == 0 || pids == urls,
+            format!("{pids} processes of gateways are given, but {urls} URLs: give one for each, or none"),
+        );
+        require(self.processes > 0 && self.processes <= 64, "processes must be from 1 to 64".to_owned());
+        let least = urls * self.processes;
+        require(
+            self.connections == 0 || self.connections >= least,
+            format!(
+                "{} connections are too few: each of {} processes needs one to each of {urls} gateways",
+                self.connections, self.processes
+            ),
+        );
         require(self.symbols_per_client > 0, "a client needs at least one symbol".to_owned());
         require(self.threads > 0 && self.threads <= 256, "threads must be from 1 to 256".to_owned());
         require(self.measure_ms > 0, "there must be some time to measure".to_owned());
@@ -129,14 +152,16 @@ impl Plan {
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
-    /// Every client, in the order of connecting. `symbols` are by popularity.
-    pub fn clients(&self, symbols: &[String]) -> Vec<ClientPlan> {
+    /// The clients of `process`, in the order of connecting. `symbols` are by popularity. What a client does depends on
+    /// its index alone, not on how the others are spread.
+    pub fn clients(&self, process: usize, symbols: &[String]) -> Vec<ClientPlan> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let personas = self.personas.deal(self.connections, &mut rng);
         let popularity = Popularity::new(symbols.len(), self.zipf);
         personas
             .into_iter()
             .enumerate()
+            .filter(|(index, _)| self.place(*index).process == process)
             .map(|(index, persona)| {
                 let mut rng = self.rng_of(index);
                 let hot = self.hot.min(self.symbols_per_client / 2);
@@ -145,6 +170,19 @@ impl Plan {
                 ClientPlan { index, persona, pairs }
             })
             .collect()
+    }
+
+    /// Where client `index` belongs. Clients take turns at the gateways first, then at the processes, then at the threads:
+    /// so every process has as many at each gateway, from all of the ramp.
+    pub fn place(&self, index: usize) -> Place {
+        let (turn, gateway) = (index / self.urls.len(), index % self.urls.len());
+        let (turn, process) = (turn / self.processes, turn % self.processes);
+        Place { gateway, process, thread: turn % self.threads }
+    }
+
+    /// How many clients belong to `process`.
+    pub fn connections_of(&self, process: usize) -> usize {
+        (0..self.connections).filter(|index| self.place(*index).process == process).count()
     }
 
     /// The source of chance of one client.
@@ -202,6 +240,15 @@ impl Plan {
     pub(crate) fn before_measure(&self) -> Duration {
         Duration::from_millis(self.ramp_ms + self.warmup_ms)
     }
+}
+
+/// Where a client belongs; all are counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Place {
+    pub gateway: usize,
+    pub process: usize,
+    pub thread: usize,
 }
 
 /// One client.

@@ -1,6 +1,10 @@
 //! The report of a run: one JSON document, a table for a person, and percentile files.
 //!
-//! The README describes every field. `schema` grows when a field changes its meaning or goes away.
+//! The README describes every field. `schema` grows when a field changes its meaning or goes away. Everything in a
+//! report adds up: reports of several processes or machines make one, and that one is judged.
+
+mod merge;
+mod summary;
 
 use crate::asserts::{Assert, Judged};
 use crate::gateway_process::Spent;
@@ -13,12 +17,14 @@ use crate::report_file;
 use crate::tally::Tally;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use merge::{MergeError, ReadError};
+pub use summary::{bytes, rate};
+
 /// Version of the report's layout.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// What a timer that is not late may be off by: tokio's go by whole milliseconds, and the kernel's add some.
 const TIMER_NS: u64 = 2_000_000;
@@ -30,36 +36,24 @@ const NOTHING_CAME: &str = "no event came while measuring: does the feed run, an
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// Name and version of this program.
-    pub tool: String,
-    /// The command line.
-    pub command: Vec<String>,
-    /// When the run began, UTC.
-    pub started: String,
-    /// When it ended, UTC.
-    pub ended: String,
+    /// What was run: one, or of merged reports one for each.
+    pub runs: Vec<Run>,
     /// Whether it was stopped before its time.
     pub interrupted: bool,
-    /// Where it ran.
-    pub machine: Machine,
-    /// What it did.
-    pub plan: Plan,
-    /// Symbols that it chose from.
-    pub symbols: usize,
     /// Connections and sessions.
     pub sessions: Sessions,
     /// From the intended start of a connection to its `hello`.
-    pub connect: Quantiles,
+    pub connect: Latencies,
     /// What came during the measurement.
     pub measured: Measured,
     /// Latency by persona, and of `all`, during the measurement.
-    pub latency: BTreeMap<String, Quantiles>,
+    pub latency: BTreeMap<String, Latencies>,
     /// What verification found by persona, and of `all`, from the first message to the last.
     pub verification: BTreeMap<String, Tally>,
     /// What the generator itself used, and how late it was.
     pub generator: Generator,
-    /// What the gateway used; absent when its process is not known.
-    pub gateway: Option<Spent>,
+    /// The same for each gateway by itself.
+    pub gateways: Vec<AtGateway>,
     /// What was asserted.
     pub asserts: Vec<Judged>,
     /// What to know before the figures are used, beside failures.
@@ -69,15 +63,50 @@ pub struct Report {
     pub failures: Vec<String>,
     /// Whether it passed.
     pub passed: bool,
-    /// The full distributions, for percentile files.
-    #[serde(skip)]
-    pub distributions: BTreeMap<Persona, Latencies>,
+}
+
+/// One run of this program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Name and version of this program.
+    pub tool: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// When the run began, UTC.
+    pub started: String,
+    /// When it ended, UTC.
+    pub ended: String,
+    /// Where it ran.
+    pub machine: Machine,
+    /// What it did.
+    pub plan: Plan,
+    /// Symbols that it chose from.
+    pub symbols: usize,
+}
+
+/// What was seen of one gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AtGateway {
+    /// Where it is.
+    pub url: String,
+    /// Connections and sessions.
+    pub sessions: Sessions,
+    /// What came from it during the measurement.
+    pub measured: Measured,
+    /// Latency of its healthy clients during the measurement.
+    pub latency: Latencies,
+    /// What verification found in all its sessions.
+    pub verification: Tally,
+    /// What it used; absent when its process is not known.
+    pub process: Option<Spent>,
 }
 
 /// What came during the measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Measured {
+    /// When it began, since the Unix epoch.
+    pub began_ns: i64,
     /// Its length; 0 when the run was stopped before it began.
     pub seconds: f64,
     pub events: u64,
@@ -91,36 +120,64 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// What came between two counts, `seconds` apart.
-    pub fn between(before: &Tally, after: &Tally, seconds: f64) -> Self {
-        let events = after.events.saturating_sub(before.events);
-        let messages = after.messages.saturating_sub(before.messages);
-        let bytes = after.bytes.saturating_sub(before.bytes);
-        let per = |count: u64, of: f64| if of > 0.0 { count as f64 / of } else { 0.0 };
-        Self {
+    /// What came between two counts, the first at `began_ns`, `seconds` apart.
+    pub fn between(before: &Tally, after: &Tally, began_ns: i64, seconds: f64) -> Self {
+        let mut measured = Self {
+            began_ns,
             seconds,
-            events,
-            messages,
-            bytes,
-            events_per_s: per(events, seconds),
-            messages_per_s: per(messages, seconds),
-            bytes_per_s: per(bytes, seconds),
-            events_per_message: per(events, messages as f64),
+            events: after.events.saturating_sub(before.events),
+            messages: after.messages.saturating_sub(before.messages),
+            bytes: after.bytes.saturating_sub(before.bytes),
+            ..Self::default()
+        };
+        measured.divide();
+        measured
+    }
+
+    /// Adds `other`. Rates are over the time from the first beginning to the last end, so that measurements that do not
+    /// quite coincide are never made more of than they are.
+    pub fn add(&mut self, other: &Self) {
+        if other.seconds == 0.0 {
+            return;
         }
+        if self.seconds == 0.0 {
+            *self = *other;
+            return;
+        }
+        let ended_ns = self.ended_ns().max(other.ended_ns());
+        self.began_ns = self.began_ns.min(other.began_ns);
+        self.seconds = (ended_ns - self.began_ns) as f64 / 1e9;
+        self.events += other.events;
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.divide();
+    }
+
+    fn ended_ns(&self) -> i64 {
+        self.began_ns + (self.seconds * 1e9).round() as i64
+    }
+
+    fn divide(&mut self) {
+        let per = |count: u64, of: f64| if of > 0.0 { count as f64 / of } else { 0.0 };
+        self.events_per_s = per(self.events, self.seconds);
+        self.messages_per_s = per(self.messages, self.seconds);
+        self.bytes_per_s = per(self.bytes, self.seconds);
+        self.events_per_message = per(self.events, self.messages as f64);
     }
 }
 
-/// What the generator itself used, and how late it was.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+/// What the generator itself used, all its processes together, and how late it was.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Generator {
+    pub processes: usize,
     pub threads: usize,
     pub cpu_s: f64,
     /// Processor time in percent of one core.
     pub cpu_percent: f64,
     pub rss_max_bytes: u64,
     /// How late its own timers were: latencies below this are not to be trusted.
-    pub lag: Quantiles,
+    pub lag: Latencies,
     /// Whether latencies are partly the generator's own: the 99th percentile of its lag is over 2 ms, and over half of
     /// the 99th percentile of all latencies or over the bound of an assertion on a latency.
     #[serde(default)]
@@ -130,7 +187,7 @@ pub struct Generator {
 impl Report {
     /// Latency of a persona by name, or of `all`; zeros where nothing was measured.
     pub fn latency_of(&self, name: &str) -> Quantiles {
-        self.latency.get(name).copied().unwrap_or_default()
+        self.latency.get(name).map(Latencies::quantiles).unwrap_or_default()
     }
 
     /// Counts of a persona by name, or of `all`.
@@ -159,10 +216,12 @@ impl Report {
             let missing =
                 self.sessions.planned.saturating_sub(self.sessions.established + self.sessions.failed);
             fail(missing, "connections without a session by the end");
-            if self.measured.events == 0 && !self.plan.allow_empty {
+            if self.measured.events == 0 && !self.runs.iter().all(|run| run.plan.allow_empty) {
                 failures.push(NOTHING_CAME.to_owned());
             }
-            let (lag, bound) = (self.generator.lag.max_ns, self.plan.lag_max_ms * 1_000_000);
+            // Of merged runs the strictest counts.
+            let lag_max_ms = self.runs.iter().map(|run| run.plan.lag_max_ms).min().unwrap_or(0);
+            let (lag, bound) = (self.generator.lag.quantiles().max_ns, lag_max_ms * 1_000_000);
             if lag > bound {
                 let (lag, bound) = (human(lag), human(bound));
                 failures.push(format!("the generator itself was {lag} late, at most {bound} is trusted"));
@@ -188,7 +247,7 @@ impl Report {
                 if self.generator.late && assert.latency_bound_ns().is_some() {
                     failure += &format!(
                         " (the generator was late by itself: lag p99 {})",
-                        human(self.generator.lag.p99_ns)
+                        human(self.generator.lag.at(0.99))
                     );
                 }
                 self.failures.push(failure);
@@ -200,7 +259,7 @@ impl Report {
 
     /// Whether the generator's own lag says that a latency of `latency_ns` was its own doing.
     fn is_lag_over(&self, latency_ns: u64) -> bool {
-        self.generator.lag.p99_ns > latency_ns.max(TIMER_NS)
+        self.generator.lag.at(0.99) > latency_ns.max(TIMER_NS)
     }
 
     fn warn(&mut self) {
@@ -208,8 +267,8 @@ impl Report {
         if self.generator.late {
             self.warnings.push(format!(
                 "the generator was late by itself (lag p99 {}): latencies above are partly its own; use fewer \
-                 connections, more threads or another machine",
-                human(self.generator.lag.p99_ns)
+                 connections, more threads, more processes or another machine",
+                human(self.generator.lag.at(0.99))
             ));
         }
     }
@@ -235,10 +294,10 @@ impl Report {
         if !report_file::has_neighbours(path) {
             return Ok(written);
         }
-        for (persona, latencies) in &self.distributions {
-            if latencies.quantiles().count == 0 {
+        for persona in Persona::ALL {
+            let Some(latencies) = self.latency.get(persona.name()).filter(|l| l.quantiles().count > 0) else {
                 continue;
-            }
+            };
             let path = match persona {
                 Persona::Healthy => path.with_extension("hgrm"),
                 other => path.with_extension(format!("{}.hgrm", other.name())),
@@ -247,160 +306,6 @@ impl Report {
             written.push(path);
         }
         Ok(written)
-    }
-
-    /// The summary for a person.
-    pub fn summary(&self) -> String {
-        let mut out = String::new();
-        let _ = self.write_summary(&mut out);
-        out
-    }
-
-    fn write_summary(&self, out: &mut String) -> std::fmt::Result {
-        let (sessions, measured, all) = (&self.sessions, &self.measured, self.tally_of("all"));
-        writeln!(
-            out,
-            "sessions   {} planned, {} established, {} failed, {} closed early, {} cut off, {} returned",
-            sessions.planned,
-            sessions.established,
-            sessions.failed,
-            sessions.closed_early,
-            sessions.cut_off,
-            sessions.returns
-        )?;
-        if sessions.unread > 0 {
-            writeln!(
-                out,
-                "           {} of them left unread at the end: the gateway may have cut off some of those, too",
-                sessions.unread
-            )?;
-        }
-        if self.connect.count > 0 {
-            let c = &self.connect;
-            writeln!(
-                out,
-                "connect    p50 {}  p99 {}  max {}",
-                human(c.p50_ns),
-                human(c.p99_ns),
-                human(c.max_ns)
-            )?;
-        }
-        writeln!(
-            out,
-            "measured   {:.1} s: {} events ({}/s) in {} messages ({:.1} events each), {}/s",
-            measured.seconds,
-            measured.events,
-            rate(measured.events_per_s),
-            measured.messages,
-            measured.events_per_message,
-            bytes(measured.bytes_per_s)
-        )?;
-        writeln!(
-            out,
-            "\n{:<13} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
-            "latency", "events", "p50", "p90", "p99", "p99.9", "p99.99", "max"
-        )?;
-        for (name, q) in self.latency.iter().filter(|(_, q)| q.count > 0) {
-            let cells = [q.p50_ns, q.p90_ns, q.p99_ns, q.p99_9_ns, q.p99_99_ns, q.max_ns].map(human);
-            let [p50, p90, p99, p99_9, p99_99, max] = cells;
-            writeln!(
-                out,
-                "{name:<13} {:>11} {p50:>9} {p90:>9} {p99:>9} {p99_9:>9} {p99_99:>9} {max:>9}",
-                q.count
-            )?;
-        }
-        let latency = self.latency_of("all");
-        if measured.events == 0 {
-            writeln!(out, "nothing was measured: no event came")?;
-        } else if latency.count == 0 {
-            writeln!(out, "nothing was measured: {} events carried no send_ns", latency.unstamped)?;
-        }
-        if latency.negative + latency.beyond_1h > 0 {
-            writeln!(
-                out,
-                "{} events came before they were meant to be sent, {} over an hour after",
-                latency.negative, latency.beyond_1h
-            )?;
-        }
-        writeln!(
-            out,
-            "\n{:<13} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
-            "verified", "events", "lost", "gaps", "in gaps", "conflated", "duplicate", "unverif."
-        )?;
-        for (name, t) in self.verification.iter().filter(|(_, t)| t.messages > 0) {
-            writeln!(
-                out,
-                "{name:<13} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
-                t.events, t.unannounced, t.gaps, t.gap_events, t.conflated, t.duplicates, t.unverified
-            )?;
-        }
-        for (title, counts) in [
-            ("errors", &all.errors),
-            ("closes", &sessions.closes_by_code),
-            ("failed", &sessions.failed_by_reason),
-        ] {
-            if !counts.is_empty() {
-                let list: Vec<String> =
-                    counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
-                writeln!(out, "{title:<10} {}", list.join(", "))?;
-            }
-        }
-        writeln!(out)?;
-        if let Some(gateway) = &self.gateway {
-            let whose = if gateway.in_process { "gateway and generator in one process" } else { "gateway" };
-            writeln!(
-                out,
-                "{whose} (pid {}): {:.0}% of a core, {} resident, {} threads",
-                gateway.pid,
-                gateway.cpu_percent,
-                bytes(gateway.rss_max_bytes as f64),
-                gateway.threads
-            )?;
-        }
-        let generator = &self.generator;
-        writeln!(
-            out,
-            "generator: {:.0}% of a core, {} resident, own lag p99 {} max {}",
-            generator.cpu_percent,
-            bytes(generator.rss_max_bytes as f64),
-            human(generator.lag.p99_ns),
-            human(generator.lag.max_ns)
-        )?;
-        for judged in &self.asserts {
-            let verdict = if judged.passed { "ok" } else { "FAILED" };
-            writeln!(out, "assert {}: {} {verdict}", judged.assertion, judged.actual)?;
-        }
-        for warning in &self.warnings {
-            writeln!(out, "warning: {warning}")?;
-        }
-        for sample in all.samples.iter().chain(&sessions.samples).take(10) {
-            writeln!(out, "note: {sample}")?;
-        }
-        let interrupted = if self.interrupted { " (stopped before its time)" } else { "" };
-        match self.passed {
-            true => writeln!(out, "PASSED{interrupted}"),
-            false => writeln!(out, "FAILED{interrupted}: {}", self.failures.join("; ")),
-        }
-    }
-}
-
-/// A rate for a person: `850`, `12.3k`, `4.56M`.
-pub fn rate(per_s: f64) -> String {
-    match per_s {
-        p if p < 1e4 => format!("{p:.0}"),
-        p if p < 1e6 => format!("{:.1}k", p / 1e3),
-        p => format!("{:.2}M", p / 1e6),
-    }
-}
-
-/// Bytes for a person: `850 B`, `12.3 KiB`, `4.5 MiB`.
-pub fn bytes(count: f64) -> String {
-    const KIB: f64 = 1024.0;
-    match count {
-        c if c < KIB => format!("{c:.0} B"),
-        c if c < KIB * KIB => format!("{:.1} KiB", c / KIB),
-        c if c < KIB * KIB * KIB => format!("{:.1} MiB", c / KIB / KIB),
-        c => format!("{:.2} GiB", c / KIB / KIB / KIB),
     }
 }
 

@@ -51,8 +51,8 @@ fn a_run_leaves_a_report_and_percentiles() {
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
     assert!(text(&output.stdout).contains("PASSED"), "{}", text(&output.stdout));
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
-    assert_eq!((&json["schema"], &json["passed"]), (&1.into(), &true.into()));
-    assert!(json["command"].as_array().unwrap().iter().any(|a| a == "--assert"));
+    assert_eq!((&json["schema"], &json["passed"]), (&2.into(), &true.into()));
+    assert!(json["runs"][0]["command"].as_array().unwrap().iter().any(|a| a == "--assert"));
     let percentiles = std::fs::read_to_string(report.with_extension("hgrm")).unwrap();
     assert!(percentiles.contains("Percentile") && percentiles.contains("#[Max"), "{percentiles}");
     std::fs::remove_dir_all(&folder).unwrap();

@@ -41,20 +41,23 @@ async fn a_good_gateway_passes() {
     let address = start(Fault::None).await;
     let mut report = run_until(plan(address), |view| view.latency.count > 5_000).await;
     assert!(report.passed, "{}", report.summary());
-    assert_eq!(report.symbols, fake_gateway::SYMBOLS);
+    assert_eq!(report.runs[0].symbols, fake_gateway::SYMBOLS);
     let all = report.tally_of("all");
     assert_eq!((report.sessions.established, report.sessions.subscribed), (20, 20));
     assert_eq!((all.subscribed, all.violations(), all.duplicates, all.unverified), (200, 0, 0, 0));
     assert!(all.heartbeats > 0 && all.snapshots > 0 && all.parsed == 0, "{all:?}");
     let latency = report.latency_of("healthy");
     assert!(latency.p50_ns > 0 && latency.max_ns >= latency.p99_ns && latency.unstamped == 0, "{latency:?}");
-    assert!(report.gateway.is_some_and(|g| g.in_process && g.rss_max_bytes > 0));
+    let gateway = &report.gateways[0];
+    assert!(gateway.process.is_some_and(|g| g.in_process && g.rss_max_bytes > 0));
+    assert_eq!((&gateway.verification, &gateway.sessions), (&all, &report.sessions));
+    assert_eq!((gateway.latency.quantiles(), gateway.measured), (latency, report.measured));
     assert!(report.measured.events >= 5_000 && report.measured.events_per_message > 1.0);
 
     // The same document, read back.
     let json = serde_json::to_string(&report).unwrap();
     let again: Report = serde_json::from_str(&json).unwrap();
-    assert_eq!((again.schema, again.plan, again.sessions), (1, report.plan.clone(), report.sessions.clone()));
+    assert_eq!((again.schema, again.runs, again.sessions), (2, report.runs.clone(), report.sessions.clone()));
     assert_eq!((again.latency, again.verification), (report.latency.clone(), report.verification.clone()));
 
     report.assert_all(&["events>1000", "p99<1ns", "unannounced==0"].map(|a| a.parse().unwrap()));

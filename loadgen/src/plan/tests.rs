@@ -10,19 +10,43 @@ fn symbols(count: usize) -> Vec<String> {
 #[test]
 fn the_same_seed_plans_the_same() {
     let plan = Plan { connections: 200, personas: "stalled=5%".parse().unwrap(), ..Plan::new("ws://x") };
-    let clients = plan.clients(&symbols(100));
-    assert_eq!(clients, plan.clients(&symbols(100)));
-    assert_ne!(clients, Plan { seed: 2, ..plan.clone() }.clients(&symbols(100)));
+    let clients = plan.clients(0, &symbols(100));
+    assert_eq!(clients, plan.clients(0, &symbols(100)));
+    assert_ne!(clients, Plan { seed: 2, ..plan.clone() }.clients(0, &symbols(100)));
     // One client more changes nothing about the choices of the others.
-    let more = Plan { connections: 201, ..plan }.clients(&symbols(100));
+    let more = Plan { connections: 201, ..plan }.clients(0, &symbols(100));
     assert!(clients.iter().zip(&more).all(|(a, b)| a.pairs == b.pairs));
+}
+
+/// Two gateways and three processes: nobody twice, nobody left out, and everybody does what one process would let it do.
+#[test]
+fn processes_share_the_clients() {
+    let alone = Plan { connections: 101, personas: "stalled=20%".parse().unwrap(), ..Plan::new("ws://a") };
+    let plan = Plan {
+        urls: vec!["ws://a".to_owned(), "ws://b".to_owned()],
+        processes: 3,
+        threads: 2,
+        ..alone.clone()
+    };
+    let parts: Vec<_> = (0..3).map(|process| plan.clients(process, &symbols(50))).collect();
+    assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [34, 34, 33]);
+    assert_eq!((0..3).map(|process| plan.connections_of(process)).collect::<Vec<_>>(), [34, 34, 33]);
+    let mut clients = parts.concat();
+    clients.sort_unstable_by_key(|client| client.index);
+    assert_eq!(clients, alone.clients(0, &symbols(50)));
+    // Every thread of every process has clients at both gateways: of 101, 8 or 9 each.
+    let mut counts = std::collections::BTreeMap::new();
+    for Place { gateway, process, thread } in (0..101).map(|index| plan.place(index)) {
+        *counts.entry((gateway, process, thread)).or_insert(0) += 1;
+    }
+    assert!(counts.len() == 12 && counts.values().all(|count| (8..=9).contains(count)), "{counts:?}");
 }
 
 #[test]
 fn symbols_follow_their_popularity() {
     let plan = Plan { connections: 5_000, symbols_per_client: 10, seed: SEED, ..Plan::new("ws://x") };
     let mut counts = vec![0usize; 500];
-    for client in plan.clients(&symbols(500)) {
+    for client in plan.clients(0, &symbols(500)) {
         let own: BTreeSet<u32> = client.pairs.iter().map(|(_, symbol)| *symbol).collect();
         assert_eq!(own.len(), 10, "different symbols, as many as asked for");
         assert!((0..3).all(|hot| own.contains(&hot)), "the hot ones are among them");
@@ -98,6 +122,20 @@ fn all_faults_at_once() {
     };
     assert_eq!(plan.check().unwrap_err().len(), 4);
     assert_eq!(Plan::new("ws://x").check(), Ok(()));
+    let plan = Plan {
+        urls: vec!["ws://x".to_owned(), "ws://x".to_owned()],
+        processes: 6,
+        gateway_pids: vec![1],
+        ..Plan::new("")
+    };
+    assert_eq!(
+        plan.check().unwrap_err(),
+        [
+            "`ws://x` is named twice",
+            "1 processes of gateways are given, but 2 URLs: give one for each, or none",
+            "10 connections are too few: each of 6 processes needs one to each of 2 gateways",
+        ]
+    );
 }
 
 #[test]
