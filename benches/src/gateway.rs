@@ -52,6 +52,9 @@ pub struct Args {
     /// Flush window of sessions; 0 for none
     #[arg(long, default_value_t = 0)]
     flush_ms: u64,
+    /// Write by io_uring
+    #[arg(long)]
+    io_uring: bool,
     /// Sessions that are allowed
     #[arg(long, default_value_t = 20_000)]
     sessions_max: usize,
@@ -70,6 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         config.session.heartbeat_ms = heartbeat_ms;
     }
     config.session.flush_ms = args.flush_ms;
+    config.io_uring = args.io_uring;
     let config = Arc::new(config);
     let board = Arc::new(Board::new(args.shards));
     let feed_listener =

@@ -290,15 +290,30 @@ impl Outbox {
     /// stay the outbox's business until [`Outbox::wrote`] says how many were taken.
     #[inline]
     pub fn fill(&mut self, out: &mut Filled, bounds: &Bounds) {
-        // A bracket, and a comma or the other bracket behind each.
-        let payload_bytes = self.queued_bytes + self.queue.len() + 1;
-        let room = bounds.frame_bytes_max.min(bounds.write_bytes_max);
-        if self.is_special || self.queue.is_empty() || payload_bytes > room {
+        if !self.fits_one_frame(bounds) {
             return self.fill_special(out, bounds);
         }
+        let payload_bytes = self.frame_bytes();
         self.queued_bytes = 0;
         out.take(&mut self.queue, payload_bytes);
         self.unsent_events = out.events;
+    }
+
+    /// Bytes of a frame of all that is queued: a bracket, and a comma or the other bracket behind each event.
+    fn frame_bytes(&self) -> usize {
+        self.queued_bytes + self.queue.len() + 1
+    }
+
+    /// Whether what is to be written is one frame of shared events, and nothing is known to hold it back.
+    #[inline]
+    pub fn fits_one_frame(&self, bounds: &Bounds) -> bool {
+        let room = bounds.frame_bytes_max.min(bounds.write_bytes_max);
+        !self.is_special && !self.queue.is_empty() && self.frame_bytes() <= room
+    }
+
+    /// Whether `filled` was made of a queue like this.
+    pub fn is_queue_of(&self, filled: &Filled) -> bool {
+        filled.is_of(&self.queue)
     }
 
     fn fill_special(&mut self, out: &mut Filled, bounds: &Bounds) {

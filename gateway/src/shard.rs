@@ -12,6 +12,7 @@ pub mod memory;
 pub mod run;
 pub mod table;
 pub mod timers;
+pub mod uring;
 pub mod windows;
 
 use crate::clock;
@@ -35,6 +36,7 @@ use tickgate_protocol::Position;
 use tickgate_protocol::event::{Gap, Tail};
 use timers::Timers;
 use tokio::sync::Notify;
+use uring::Uring;
 use windows::Windows;
 
 /// Disconnected slow clients that are logged within ten seconds; further ones are only counted.
@@ -91,6 +93,11 @@ pub struct Shard {
     unaccounted: Vec<u32>,
     /// What is written next; and what was read last. One of each for all sessions.
     filled: Filled,
+    /// Sends many writes at once, where that is configured.
+    uring: Option<Uring>,
+    /// What it sends next: frames, and the sessions that get them.
+    frames: Vec<Filled>,
+    prepared: Vec<(u32, usize)>,
     read_buffer: Vec<u8>,
     /// Last record read of every partition that has any.
     positions: Vec<Position>,
@@ -137,6 +144,9 @@ impl Shard {
             timers_changed: Rc::new(Notify::new()),
             unaccounted: Vec::new(),
             filled: Filled::default(),
+            uring: None,
+            frames: Vec::new(),
+            prepared: Vec::new(),
             read_buffer: vec![0; 64 << 10],
             positions: Vec::new(),
             cursor: Rc::from(tickgate_protocol::cursor::encode(&[])),
@@ -147,6 +157,15 @@ impl Shard {
             is_draining: false,
             slow_logs: LogLimit::new(SLOW_LOGS_PER_10_S),
         }
+    }
+
+    /// Sends many writes with one system call from now on.
+    ///
+    /// # Errors
+    /// When the kernel has no io_uring or does not allow it.
+    pub fn use_uring(&mut self) -> std::io::Result<()> {
+        self.uring = Some(Uring::new()?);
+        Ok(())
     }
 
     /// One pass of the fan-out: every batch that has arrived, then one write per touched session.

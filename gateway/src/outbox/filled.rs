@@ -128,7 +128,7 @@ impl Filled {
 
     /// Whether it was made of a queue like this.
     #[inline]
-    fn is_of(&self, queue: &VecDeque<Entry>) -> bool {
+    pub(super) fn is_of(&self, queue: &VecDeque<Entry>) -> bool {
         self.shared.len() == queue.len() && self.shared.iter().zip(queue).all(|(a, b)| a.is_same_event(b))
     }
 

@@ -1,14 +1,17 @@
 //! Writing to sockets: once per touched session and pass, everything that is due.
 
+use super::uring::Uring;
 use super::{Shard, now_us};
 use crate::clock;
 use crate::feed::request::{Request, SessionKey};
 use crate::latency::{Recorder, Stage};
-use crate::outbox::{Books, Offer, Stamps};
+use crate::outbox::{Books, Filled, Offer, Stamps};
 use crate::session::Life;
 use crate::stats::CloseReason;
 use rustix::net::SendFlags;
+use smallvec::SmallVec;
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use tickgate_protocol::FlushMs;
 use tickgate_protocol::control::Control;
 use tokio::io::Interest;
@@ -16,6 +19,15 @@ use tokio::net::TcpStream;
 
 /// Writes to one session in one turn: what is left then waits for the next, so that nobody starves the others.
 const WRITES_PER_TURN: usize = 16;
+
+/// What a socket took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Took {
+    /// All there was, and nothing follows from it.
+    Nothing,
+    All,
+    Part,
+}
 
 impl Shard {
     /// Writes to every session that got something in this pass.
@@ -28,11 +40,12 @@ impl Shard {
                     let may_gather = session.is_gathering && session.outbox.may_gather(&self.bounds);
                     if may_gather && !self.memory.is_over() {
                         self.memory.account_slow(session);
-                    } else {
+                    } else if !self.prepare(slot) {
                         self.flush_session(slot, false);
                     }
                 }
             }
+            self.send_prepared();
             // A flush can end a session and touch nobody else, so the list is still empty.
             debug_assert!(self.touched.is_empty());
             self.touched = touched;
@@ -52,7 +65,7 @@ impl Shard {
 
     /// Writes what a session's socket takes, unless it refused bytes and is not known to be `writable` again.
     pub(super) fn flush_session(&mut self, slot: u32, writable: bool) {
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let Some(mut session) = self.sessions.get_mut(slot as usize) else { return };
         let mut failed = None;
         let was_waiting = session.outbox.is_blocked() && !writable;
         if (writable || !session.outbox.is_blocked()) && !session.is_throttled {
@@ -80,7 +93,6 @@ impl Shard {
                     bounds.write_bytes_max = bounds.write_bytes_max.min(tokens as usize);
                 }
                 session.outbox.fill(&mut self.filled, &bounds);
-                let bytes = self.filled.bytes().len();
                 let taken = match write(&session.socket, self.filled.bytes()) {
                     Ok(taken) => taken,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -89,47 +101,125 @@ impl Shard {
                         break;
                     }
                 };
-                self.totals.writes += 1;
-                self.totals.written_bytes += taken as u64;
                 if let Some(bucket) = &mut session.bytes {
                     bucket.take(taken as f64);
                 }
-                // The time counts only when something is left.
-                let left_us = if taken < bytes { now_us() } else { 0 };
-                session.outbox.wrote(&mut self.filled, taken, left_us);
-                if taken < bytes {
-                    self.totals.write_stalls += 1;
-                    break;
+                match self.took(slot, taken) {
+                    Took::Nothing => return,
+                    Took::Part => break,
+                    Took::All => {}
                 }
-                record(&mut self.recorder, self.filled.stamps(), self.wall_ahead_ns);
-                if session.flush != FlushMs::NONE && !session.is_gathering && self.filled.has_events() {
-                    let over_ms = self.windows.open(session.key, session.flush, clock::mono_ms());
-                    session.is_gathering = over_ms.is_some();
-                    if over_ms.is_some_and(|over_ms| over_ms < self.wakes_ms) {
-                        self.wakes_ms = over_ms.unwrap_or(self.wakes_ms);
-                        self.timers_changed.notify_one();
-                    }
-                }
-                if session.outbox.is_plain() && session.slow_bytes == 0 {
-                    // Nothing follows, but for the books and its memory, which have time.
-                    session.was_half_full = false;
-                    if !session.outbox.is_small() {
-                        session.outbox.give_back(&mut self.spares);
-                    }
-                    if !std::mem::replace(&mut session.is_unaccounted, true) {
-                        self.unaccounted.push(slot);
-                    }
-                    return;
-                }
+                let Some(again) = self.sessions.get_mut(slot as usize) else { return };
+                session = again;
             }
         }
-        let key = session.key;
-        if let Some(error) = failed {
-            tracing::debug!(session = session.name(self.id), %error, "write failed");
-            self.end_session(key, CloseReason::Io);
+        let Some(key) = self.sessions.get(slot as usize).map(|session| session.key) else { return };
+        match failed {
+            Some(error) => self.write_failed(key, &error),
+            None => self.after_flush(key, was_waiting),
+        }
+    }
+
+    fn write_failed(&mut self, key: SessionKey, error: &std::io::Error) {
+        let id = self.id;
+        let Some(session) = self.session(key) else { return };
+        tracing::debug!(session = session.name(id), %error, "write failed");
+        self.end_session(key, CloseReason::Io);
+    }
+
+    /// Takes note that a session's socket took `taken` bytes of what was filled.
+    #[inline]
+    fn took(&mut self, slot: u32, taken: usize) -> Took {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return Took::Nothing };
+        let is_all = taken == self.filled.bytes().len();
+        self.totals.writes += 1;
+        self.totals.written_bytes += taken as u64;
+        // The time counts only when something is left.
+        let left_us = if is_all { 0 } else { now_us() };
+        session.outbox.wrote(&mut self.filled, taken, left_us);
+        if !is_all {
+            self.totals.write_stalls += 1;
+            return Took::Part;
+        }
+        record(&mut self.recorder, self.filled.stamps(), self.wall_ahead_ns);
+        if session.flush != FlushMs::NONE && !session.is_gathering && self.filled.has_events() {
+            let over_ms = self.windows.open(session.key, session.flush, clock::mono_ms());
+            session.is_gathering = over_ms.is_some();
+            if let Some(over_ms) = over_ms.filter(|over_ms| *over_ms < self.wakes_ms) {
+                self.wakes_ms = over_ms;
+                self.timers_changed.notify_one();
+            }
+        }
+        if !session.outbox.is_plain() || session.slow_bytes > 0 {
+            return Took::All;
+        }
+        // Nothing follows, but for the books and its memory, which have time.
+        session.was_half_full = false;
+        if !session.outbox.is_small() {
+            session.outbox.give_back(&mut self.spares);
+        }
+        if !std::mem::replace(&mut session.is_unaccounted, true) {
+            self.unaccounted.push(slot);
+        }
+        Took::Nothing
+    }
+
+    /// Puts what a session gets among what is sent at once, if that is how this shard sends and it is nothing but shared
+    /// events.
+    fn prepare(&mut self, slot: u32) -> bool {
+        if self.uring.is_none() {
+            return false;
+        }
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return true };
+        if session.bytes.is_some() || session.is_throttled || !session.outbox.fits_one_frame(&self.bounds) {
+            return false;
+        }
+        // Equal queues share their frame.
+        let is_last = |frame: &usize| session.outbox.is_queue_of(&self.frames[*frame]);
+        let last = self.prepared.last().map(|(_, frame)| *frame);
+        let frame = last.filter(is_last).unwrap_or(last.map_or(0, |frame| frame + 1));
+        if frame == self.frames.len() {
+            self.frames.push(Filled::default());
+        }
+        session.outbox.fill(&mut self.frames[frame], &self.bounds);
+        self.prepared.push((slot, frame));
+        if self.prepared.len() == Uring::SENDS_MAX {
+            self.send_prepared();
+        }
+        true
+    }
+
+    /// Sends everything that is prepared.
+    fn send_prepared(&mut self) {
+        if self.prepared.is_empty() {
             return;
         }
-        self.after_flush(key, was_waiting);
+        let Self { uring, prepared, frames, sessions, .. } = self;
+        let Some(uring) = uring else { return };
+        let sends = prepared.iter().filter_map(|(slot, frame)| {
+            Some((sessions.get(*slot as usize)?.socket.as_fd(), frames[*frame].bytes()))
+        });
+        let results: SmallVec<[std::io::Result<usize>; Uring::SENDS_MAX]> = uring.send(sends).collect();
+        let mut prepared = std::mem::take(prepared);
+        for ((slot, frame), result) in prepared.drain(..).zip(results) {
+            let Some(key) = self.sessions.get(slot as usize).map(|session| session.key) else { continue };
+            let taken = match result {
+                Ok(taken) => taken,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(error) => {
+                    self.write_failed(key, &error);
+                    continue;
+                }
+            };
+            std::mem::swap(&mut self.filled, &mut self.frames[frame]);
+            let took = self.took(slot, taken);
+            std::mem::swap(&mut self.filled, &mut self.frames[frame]);
+            if took != Took::Nothing {
+                self.after_flush(key, false);
+            }
+        }
+        self.prepared = prepared;
+        self.frames.iter_mut().for_each(Filled::clear);
     }
 
     /// Ends a flush window: what was gathered goes out, and opens the next.

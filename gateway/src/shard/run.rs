@@ -53,7 +53,12 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     let Parts { id, shared, mailbox, inbox, listener, admin, stop } = parts;
     let drain = shared.config.drain.clone();
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let shard = Rc::new(RefCell::new(Shard::new(id, shared, mailbox)));
+    let uses_uring = shared.config.io_uring;
+    let mut shard = Shard::new(id, shared, mailbox);
+    if uses_uring {
+        shard.use_uring()?;
+    }
+    let shard = Rc::new(RefCell::new(shard));
     let fan_out = tokio::task::spawn_local(fan_out(shard.clone(), inbox));
     let time = tokio::task::spawn_local(time(shard.clone()));
     let introspection = tokio::task::spawn_local(introspection(shard.clone(), admin));
