@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -169,7 +170,14 @@ impl Shard {
         let mut buffer = std::mem::take(&mut self.read_buffer);
         match socket.try_read(&mut buffer) {
             Ok(0) => self.on_end_of_stream(key),
-            Ok(n) => self.on_bytes(key, &mut buffer[..n]),
+            Ok(n) => {
+                if n < buffer.len() {
+                    // That was all: what comes later is an event of its own, and need not be asked for.
+                    let is_empty = || Err::<(), _>(ErrorKind::WouldBlock.into());
+                    let _ = socket.try_io(Interest::READABLE, is_empty);
+                }
+                self.on_bytes(key, &mut buffer[..n]);
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => self.on_read_error(key, &error),
         }
