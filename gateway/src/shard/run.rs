@@ -11,10 +11,12 @@ use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -52,6 +54,9 @@ pub fn run(parts: Parts) -> std::io::Result<usize> {
 
 async fn serve(parts: Parts) -> std::io::Result<usize> {
     let Parts { id, shared, mailbox, inbox, listener, admin, stop } = parts;
+    let asked = Arc::new(Asked::default());
+    let (note, wake_feed) = (asked.clone(), shared.wake_feed.clone());
+    let shared = Shared { wake_feed: Arc::new(move || note.note()), ..shared };
     let drain = shared.config.drain.clone();
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let uses_uring = shared.config.io_uring;
@@ -62,6 +67,7 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     let shard = Rc::new(RefCell::new(shard));
     let fan_out = tokio::task::spawn_local(fan_out(shard.clone(), inbox));
     let time = tokio::task::spawn_local(time(shard.clone()));
+    let ask = tokio::task::spawn_local(async move { asked.pass_on(wake_feed).await });
     let introspection = tokio::task::spawn_local(introspection(shard.clone(), admin));
     let accept = tokio::task::spawn_local(listener::accept(listener, shard.clone()));
     let _ = stop.await;
@@ -72,7 +78,7 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     }
     accept.abort();
     let cut = shard.borrow_mut().cut();
-    for task in [fan_out, time, introspection] {
+    for task in [fan_out, time, ask, introspection] {
         task.abort();
     }
     shard.borrow_mut().publish();
@@ -86,6 +92,30 @@ async fn fan_out(shard: Rc<RefCell<Shard>>, mut inbox: mpsc::Receiver<Batch>) {
         shard.borrow_mut().pass(&mut batches);
         // Sessions get their turn between passes, whatever the feed brings.
         tokio::task::yield_now().await;
+    }
+}
+
+/// Whether the feed was asked for something. Waking another thread costs nearly as much as a write, so the feed is woken
+/// behind the sessions that are ready, once for whatever all of them have asked.
+#[derive(Debug, Default)]
+struct Asked {
+    is_noted: AtomicBool,
+    changed: Notify,
+}
+
+impl Asked {
+    fn note(&self) {
+        if !self.is_noted.swap(true, Ordering::Relaxed) {
+            self.changed.notify_one();
+        }
+    }
+
+    async fn pass_on(&self, wake_feed: Arc<dyn Fn() + Send + Sync>) {
+        loop {
+            self.changed.notified().await;
+            self.is_noted.store(false, Ordering::Relaxed);
+            wake_feed();
+        }
     }
 }
 
