@@ -1,17 +1,25 @@
 //! Accepting connections: hyper reads the request, fastwebsockets answers the handshake, and then the bare socket goes
 //! to a task of its own.
+//!
+//! A connection costs the kernel more than it costs us, so each system call that is spared shows: options are set on
+//! the listening socket, from which Linux copies them to every accepted one, and the answer to a handshake waits for the
+//! session's greeting, which goes with it in one write.
 
+mod handshake;
+
+use crate::config::OutboxConfig;
 use crate::shard::Shard;
 use crate::shard::run;
 use crate::stats::RefuseReason;
-use fastwebsockets::upgrade;
+use fastwebsockets::upgrade::{self, UpgradeFut};
+use handshake::Handshake;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -65,15 +73,19 @@ fn socket(address: SocketAddr, shares_port: bool) -> std::io::Result<socket2::So
 }
 
 /// Gives back the place of a connection that never became a session.
-struct Place {
-    sessions: Arc<AtomicUsize>,
-    is_session: bool,
+struct Place(Option<Arc<AtomicUsize>>);
+
+impl Place {
+    /// A session holds the place from now on.
+    fn keep(mut self) {
+        self.0 = None;
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if !self.is_session {
-            self.sessions.fetch_sub(1, Ordering::Relaxed);
+        if let Some(sessions) = &self.0 {
+            sessions.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -86,6 +98,9 @@ pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>) {
         let handshakes = (config.limits.handshakes_max / config.shard_count()).max(1);
         (shard.shared().sessions.clone(), config.limits.sessions_max, Arc::new(Semaphore::new(handshakes)))
     };
+    if let Err(error) = set_options(&listener, &shard.borrow().shared().config.outbox) {
+        tracing::warn!(%error, "socket options");
+    }
     loop {
         // What is half shaken holds a request's head: whoever comes then waits in the kernel's queue.
         let Ok(handshake) = handshakes.clone().acquire_owned().await else { return };
@@ -98,7 +113,7 @@ pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>) {
             }
         };
         let before = sessions.fetch_add(1, Ordering::Relaxed);
-        let place = Place { sessions: sessions.clone(), is_session: false };
+        let place = Place(Some(sessions.clone()));
         if before >= sessions_max + REFUSALS_AT_ONCE {
             shard.borrow_mut().refused(RefuseReason::SessionsMax);
             continue;
@@ -112,33 +127,10 @@ pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>) {
     }
 }
 
-async fn serve(socket: TcpStream, peer: SocketAddr, shard: Rc<RefCell<Shard>>, place: Place, is_full: bool) {
-    let config = shard.borrow().shared().config.clone();
-    if let Err(error) = set_options(&socket, &config.outbox) {
-        tracing::debug!(%error, "socket options");
-    }
-    let place = Rc::new(RefCell::new(Some(place)));
-    let service = service_fn(|request: Request<Incoming>| {
-        let response = answer(request, &shard, &place, is_full);
-        async move { Ok::<_, Infallible>(response) }
-    });
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(config.limits.head_timeout_ms))
-        .max_buf_size(config.limits.head_bytes_max.max(8192))
-        .max_headers(64)
-        .keep_alive(false);
-    let connection = builder.serve_connection(TokioIo::new(socket), service).with_upgrades();
-    if let Err(error) = connection.await {
-        tracing::debug!(%peer, %error, "connection refused");
-        shard.borrow_mut().refused(RefuseReason::Head);
-    }
-}
-
-fn set_options(socket: &TcpStream, outbox: &crate::config::OutboxConfig) -> std::io::Result<()> {
-    socket.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(socket);
+/// Options of every accepted socket: Linux copies them from the listening one.
+fn set_options(listener: &TcpListener, outbox: &OutboxConfig) -> std::io::Result<()> {
+    let socket = socket2::SockRef::from(listener);
+    socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(outbox.notsent_lowat_bytes)?;
     if outbox.send_buffer_bytes > 0 {
         socket.set_send_buffer_size(outbox.send_buffer_bytes)?;
@@ -151,48 +143,73 @@ fn set_options(socket: &TcpStream, outbox: &crate::config::OutboxConfig) -> std:
     socket.set_tcp_user_timeout(Some(Duration::from_millis(outbox.stall_timeout_ms)))
 }
 
+/// Answers one request, and makes a session of the connection if it was a handshake.
+async fn serve(socket: TcpStream, peer: SocketAddr, shard: Rc<RefCell<Shard>>, place: Place, is_full: bool) {
+    let config = shard.borrow().shared().config.clone();
+    let upgrade = RefCell::new(None);
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = answer(request, &shard, &upgrade, is_full);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(None)
+        .max_buf_size(config.limits.head_bytes_max.max(8192))
+        .max_headers(64)
+        .keep_alive(false);
+    let socket = TokioIo::new(Handshake::new(socket));
+    let connection = builder.serve_connection(socket, service).with_upgrades();
+    let head_timeout = Duration::from_millis(config.limits.head_timeout_ms);
+    // Around all of it, so that nothing is set up for a request that has come with its connection.
+    let refusal = match tokio::time::timeout(head_timeout, connection).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("no whole request in time".to_owned()),
+    };
+    if let Some(error) = refusal {
+        tracing::debug!(%peer, error, "connection refused");
+        shard.borrow_mut().refused(RefuseReason::Head);
+        return;
+    }
+    let Some(upgrade) = upgrade.take() else { return };
+    // hyper is done, so this is ready.
+    let Ok(websocket) = upgrade.await else { return };
+    // Frames from strangers are read by our own decoder: only the bare socket is wanted.
+    let io = websocket.into_inner().into_inner();
+    let Ok(parts) = io.downcast::<TokioIo<Handshake>>() else { return };
+    let Handshake { socket, answer } = parts.io.into_inner();
+    // From here on the session's end gives the place back.
+    place.keep();
+    // A fresh task: this one has room for all that hyper needed, for as long as it lives.
+    tokio::task::spawn_local(run::session(shard, socket, &answer, &parts.read_buf));
+}
+
 fn answer(
     mut request: Request<Incoming>,
     shard: &Rc<RefCell<Shard>>,
-    place: &Rc<RefCell<Option<Place>>>,
+    upgrade: &RefCell<Option<UpgradeFut>>,
     is_full: bool,
 ) -> Response<Full<Bytes>> {
-    let allowed_origins = shard.borrow().shared().config.session.allowed_origins.clone();
-    let refusal = if shard.borrow().is_draining() {
-        Some((RefuseReason::Draining, Refusal::unavailable("draining")))
-    } else if is_full {
-        Some((RefuseReason::SessionsMax, Refusal::unavailable("too many sessions")))
-    } else {
-        check(&request, &allowed_origins).err()
+    let refusal = {
+        let shard = shard.borrow();
+        if shard.is_draining() {
+            Some((RefuseReason::Draining, Refusal::unavailable("draining")))
+        } else if is_full {
+            Some((RefuseReason::SessionsMax, Refusal::unavailable("too many sessions")))
+        } else {
+            check(&request, &shard.shared().config.session.allowed_origins).err()
+        }
     };
     if let Some((reason, refusal)) = refusal {
         shard.borrow_mut().refused(reason);
         return refusal.response();
     }
     let offers = offers_json(request.headers());
-    let (response, upgraded) = match upgrade::upgrade(&mut request) {
-        Ok(upgraded) => upgraded,
-        Err(_) => {
-            shard.borrow_mut().refused(RefuseReason::BadRequest);
-            return Refusal::bad("not a WebSocket handshake").response();
-        }
+    let Ok((response, upgraded)) = upgrade::upgrade(&mut request) else {
+        shard.borrow_mut().refused(RefuseReason::BadRequest);
+        return Refusal::bad("not a WebSocket handshake").response();
     };
-    let place = place.borrow_mut().take();
-    let shard = shard.clone();
-    tokio::task::spawn_local(async move {
-        let Ok(websocket) = upgraded.await else { return };
-        // Frames from strangers are read by our own decoder: only the bare socket is wanted.
-        let io = websocket.into_inner().into_inner();
-        let Ok(parts) = io.downcast::<TokioIo<TcpStream>>() else { return };
-        let early = parts.read_buf.to_vec();
-        let socket = parts.io.into_inner();
-        if let Some(mut place) = place {
-            // From here on the session's end gives the place back.
-            place.is_session = true;
-        }
-        // A fresh task: this one would keep hyper's memory for as long as the session lives.
-        tokio::task::spawn_local(run::session(shard, socket, early));
-    });
+    *upgrade.borrow_mut() = Some(upgraded);
     let mut response = response.map(|_| Full::default());
     if offers {
         response
@@ -300,4 +317,34 @@ fn offers_json(headers: &HeaderMap) -> bool {
 fn is_key(key: &[u8]) -> bool {
     let is_digit = |b: &u8| b.is_ascii_alphanumeric() || *b == b'+' || *b == b'/';
     key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(is_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `accept` relies on: it sets nothing on the sockets that it hands out.
+    #[tokio::test]
+    async fn accepted_sockets_have_the_options_of_the_listener() {
+        let config = OutboxConfig {
+            notsent_lowat_bytes: 12_345,
+            send_buffer_bytes: 65_536,
+            stall_timeout_ms: 7_000,
+            ..crate::config::Config::default().outbox
+        };
+        let listeners = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let listener = TcpListener::from_std(listeners.into_iter().next().unwrap()).unwrap();
+        set_options(&listener, &config).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let socket = socket2::SockRef::from(&socket);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 12_345);
+        // The kernel doubles it for its own bookkeeping.
+        assert_eq!(socket.send_buffer_size().unwrap(), 2 * 65_536);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+    }
 }

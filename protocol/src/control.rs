@@ -1,7 +1,7 @@
 //! Control messages from the gateway: `{…}` text frames.
 
 use crate::command::Id;
-use crate::event::json::write_string;
+use crate::event::json::{write_number, write_string};
 use crate::{Code, Position};
 use serde::{Deserialize, Serialize};
 
@@ -240,6 +240,30 @@ mod text_option {
     }
 }
 
+/// Appends a greeting without building a [`Control`]: a storm of reconnects is as many of them as there are clients.
+pub fn write_hello(out: &mut Vec<u8>, session: &str, now_ns: i64, heartbeat_ms: u64, limits: &Limits) {
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(b"{\"op\":\"hello\",\"protocol\":");
+    out.extend_from_slice(number.format(PROTOCOL).as_bytes());
+    out.extend_from_slice(b",\"session\":");
+    write_string(out, session);
+    out.extend_from_slice(b",\"now_ns\":");
+    write_number(out, now_ns);
+    out.extend_from_slice(b",\"heartbeat_ms\":");
+    out.extend_from_slice(number.format(heartbeat_ms).as_bytes());
+    out.extend_from_slice(b",\"auth\":\"none\",\"limits\":{\"subscriptions\":");
+    out.extend_from_slice(number.format(limits.subscriptions).as_bytes());
+    out.extend_from_slice(b",\"requests_per_s\":");
+    out.extend_from_slice(number.format(limits.requests_per_s).as_bytes());
+    out.extend_from_slice(b",\"message_bytes\":");
+    out.extend_from_slice(number.format(limits.message_bytes).as_bytes());
+    if let Some(replay_s) = limits.replay_s {
+        out.extend_from_slice(b",\"replay_s\":");
+        out.extend_from_slice(number.format(replay_s).as_bytes());
+    }
+    out.extend_from_slice(b"}}");
+}
+
 /// Appends a heartbeat without building a [`Control`]: thousands of sessions share `feeds_json` and `cursor`.
 pub fn write_heartbeat(
     out: &mut Vec<u8>,
@@ -305,6 +329,24 @@ mod tests {
             &Control::error(Some(Id::Text("a".into())), Code::RateLimited, "slow down", false),
             r#"{"op":"error","id":"a","code":"rate_limited","number":4429,"message":"slow down","fatal":false}"#,
         );
+    }
+
+    #[test]
+    fn the_fast_greeting_is_the_same_message() {
+        for replay_s in [None, Some(60)] {
+            let limits = Limits { subscriptions: 5, requests_per_s: 20, message_bytes: 1 << 18, replay_s };
+            let mut out = Vec::new();
+            write_hello(&mut out, "s-0-1f", -9, 5_000, &limits);
+            let slow = Control::Hello {
+                protocol: PROTOCOL,
+                session: "s-0-1f".to_owned(),
+                now_ns: -9,
+                heartbeat_ms: 5_000,
+                auth: "none".to_owned(),
+                limits,
+            };
+            assert_eq!(String::from_utf8(out).unwrap(), slow.to_json());
+        }
     }
 
     #[test]

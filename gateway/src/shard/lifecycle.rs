@@ -9,11 +9,13 @@ use crate::session::subs::Subs;
 use crate::session::throttle::Bucket;
 use crate::session::{Life, Session};
 use crate::stats::{CloseReason, SessionInfo};
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use tickgate_protocol::FlushMs;
 use tickgate_protocol::code::CLOSE_RESTART;
-use tickgate_protocol::control::{Control, Limits, PROTOCOL, write_heartbeat};
+use tickgate_protocol::control::{Control, Limits, write_heartbeat, write_hello};
+use tickgate_protocol::frame::{self, Opcode};
 use tokio::net::TcpStream;
 
 /// Time for a peer to answer a close frame, in milliseconds: then the socket is dropped.
@@ -24,8 +26,8 @@ const BLOCKED_CHECK_MS: u64 = 50;
 const PUBLISH_MS: u64 = 250;
 
 impl Shard {
-    /// Opens a session and greets it.
-    pub(super) fn open(&mut self, socket: Rc<TcpStream>) -> SessionKey {
+    /// Opens a session and greets it, in one write with the answer that its handshake is still owed.
+    pub(super) fn open(&mut self, socket: Rc<TcpStream>, answer: &[u8]) -> SessionKey {
         let config = self.shared.config.clone();
         let now_ms = clock::mono_ms();
         let entry = self.sessions.vacant_entry();
@@ -57,20 +59,6 @@ impl Shard {
             accounted_gaps: None,
             opened_ms: now_ms,
         });
-        let hello = Control::Hello {
-            protocol: PROTOCOL,
-            session: session.name(self.id),
-            now_ns: clock::wall_ns(),
-            heartbeat_ms: config.session.heartbeat_ms,
-            auth: "none".to_owned(),
-            limits: Limits {
-                subscriptions: config.limits.subscriptions_max as u64,
-                requests_per_s: u64::from(config.limits.requests_per_s),
-                message_bytes: config.limits.message_bytes_max as u64,
-                replay_s: None,
-            },
-        };
-        session.outbox.control(hello.to_json().into_bytes());
         tracing::debug!(session = session.name(self.id), peer = session.peer(), "opened");
         if config.session.heartbeat_ms > 0 {
             self.set_timer(now_ms + config.session.heartbeat_ms, key, Due::Heartbeat);
@@ -82,8 +70,46 @@ impl Shard {
             self.go_away(key, 0);
             self.set_timer(now_ms, key, Due::Drain);
         }
-        self.touch(key.slot);
+        self.greet(key, answer);
         key
+    }
+
+    fn greet(&mut self, key: SessionKey, answer: &[u8]) {
+        let id = self.id;
+        let config = self.shared.config.clone();
+        let limits = Limits {
+            subscriptions: config.limits.subscriptions_max as u64,
+            requests_per_s: u64::from(config.limits.requests_per_s),
+            message_bytes: config.limits.message_bytes_max as u64,
+            replay_s: None,
+        };
+        let mut buffer = std::mem::take(&mut self.write_buffer);
+        let Some(session) = self.session(key) else { return };
+        let mut hello = Vec::with_capacity(256);
+        write_hello(&mut hello, &session.name(id), clock::wall_ns(), config.session.heartbeat_ms, &limits);
+        buffer.clear();
+        buffer.extend_from_slice(answer);
+        frame::write_header(&mut buffer, Opcode::Text, hello.len());
+        buffer.extend_from_slice(&hello);
+        let (taken, failed) = match session.socket.try_write(&buffer) {
+            Ok(taken) => (taken, None),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => (0, None),
+            Err(error) => (0, Some(error)),
+        };
+        let is_stalled = taken < buffer.len();
+        if is_stalled {
+            // The rest goes like that of any other write.
+            session.outbox.wrote(&buffer, taken, now_us());
+            self.touch(key.slot);
+        }
+        self.totals.writes += 1;
+        self.totals.written_bytes += taken as u64;
+        self.totals.write_stalls += u64::from(is_stalled);
+        self.write_buffer = buffer;
+        if let Some(error) = failed {
+            tracing::debug!(%error, "greeting failed");
+            self.end_session(key, CloseReason::Io);
+        }
     }
 
     pub(super) fn set_timer(&mut self, due_ms: u64, key: SessionKey, due: Due) {

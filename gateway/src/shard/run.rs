@@ -138,18 +138,26 @@ async fn introspection(shard: Rc<RefCell<Shard>>, mut requests: mpsc::Receiver<S
     }
 }
 
-/// One client, from the end of its handshake to the end of its socket. `early` is what it sent behind its request.
-pub async fn session(shard: Rc<RefCell<Shard>>, socket: TcpStream, mut early: Vec<u8>) {
+/// One client, from the end of its handshake to the end of its socket. `answer` is what its handshake is still owed,
+/// and `early` what came behind its request.
+pub fn session(
+    shard: Rc<RefCell<Shard>>,
+    socket: TcpStream,
+    answer: &[u8],
+    early: &[u8],
+) -> impl Future<Output = ()> + use<> {
     let socket = Rc::new(socket);
     let key = {
         let mut shard = shard.borrow_mut();
-        let key = shard.open(socket.clone());
-        shard.on_bytes(key, &mut early);
+        let key = shard.open(socket.clone(), answer);
+        if !early.is_empty() {
+            shard.on_bytes(key, &mut early.to_vec());
+        }
         shard.flush_touched();
         key
     };
-    drop(early);
-    std::future::poll_fn(|cx| shard.borrow_mut().poll_session(key, &socket, cx)).await;
+    // Only what it needs from here on: there is one of these for every client.
+    std::future::poll_fn(move |cx| shard.borrow_mut().poll_session(key, &socket, cx))
 }
 
 impl Shard {
