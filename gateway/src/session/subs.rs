@@ -17,9 +17,21 @@ use tickgate_protocol::command::SubscribeOptions;
 pub struct Sub {
     /// Where it stands in the shard's table.
     pub place: Place,
+    /// The node of the table and the channel: what it is found by.
+    node: u32,
+    channel: Channel,
 }
 
 impl Sub {
+    /// The subscription that stands at `place`.
+    pub fn new(table: &Table, place: Place) -> Self {
+        Self { place, node: table.node_at(place), channel: table.stream(place).channel }
+    }
+
+    fn name(&self) -> Name {
+        (self.node, self.channel)
+    }
+
     /// Whether a subscription with these options would be the same.
     pub fn is_same(&self, table: &Table, stream: Stream, options: &SubscribeOptions) -> bool {
         table.stream(self.place) == stream
@@ -38,6 +50,9 @@ pub struct Ended {
     pub stream: Stream,
 }
 
+/// What a subscription is found by: the node of the table and the channel.
+type Name = (u32, Channel);
+
 #[derive(Debug, Clone, Copy)]
 enum Slot {
     Held(Sub),
@@ -50,6 +65,8 @@ pub const SUB_BYTES: usize = 2 * (size_of::<Slot>() + size_of::<u32>() + 1);
 /// Slots are added by so many at once: a session that holds ten does not pay for sixteen, and one that holds
 /// thousands grows by a quarter.
 const SLOTS_MIN: usize = 4;
+/// Up to so many subscriptions are found by looking at each: most sessions need no index.
+const UNINDEXED_MAX: usize = 16;
 
 /// The subscriptions of one session, each in a slot of its own for as long as it is held.
 #[derive(Debug, Default)]
@@ -57,11 +74,19 @@ pub struct Subs {
     slots: Vec<Slot>,
     free: Option<u32>,
     len: u32,
-    /// Slots by the node of the table and the channel.
+    /// Slots by name; empty until there are more than [`UNINDEXED_MAX`].
     by_name: HashTable<u32>,
 }
 
 impl Subs {
+    /// Makes room for so many more, if they are few.
+    pub fn make_room(&mut self, more: usize) {
+        let free = self.slots.len() - self.len();
+        if more <= UNINDEXED_MAX {
+            self.slots.reserve_exact(more.saturating_sub(free));
+        }
+    }
+
     /// Keeps a slot for a subscription that is about to be added.
     pub fn reserve(&mut self) -> u32 {
         match self.free.take() {
@@ -82,20 +107,30 @@ impl Subs {
     }
 
     /// Fills a slot that was reserved.
-    pub fn fill(&mut self, table: &Table, slot: u32, sub: Sub) {
+    pub fn fill(&mut self, slot: u32, sub: Sub) {
         self.slots[slot as usize] = Slot::Held(sub);
         self.len += 1;
         let slots = &self.slots;
-        let rehash = |slot: &u32| hash_of(slots, table, *slot);
-        self.by_name.insert_unique(rehash(&slot), slot, rehash);
+        let rehash = |slot: &u32| name_of(slots, *slot).map_or(0, hash);
+        if !self.by_name.is_empty() {
+            self.by_name.insert_unique(hash(sub.name()), slot, rehash);
+        } else if self.len() > UNINDEXED_MAX {
+            for slot in (0..slots.len() as u32).filter(|slot| name_of(slots, *slot).is_some()) {
+                self.by_name.insert_unique(rehash(&slot), slot, rehash);
+            }
+        }
     }
 
     /// Takes a subscription out. Its place in the table is the caller's to leave.
     pub fn remove(&mut self, table: &Table, channel: Channel, target: &Target) -> Option<Sub> {
-        let node = table.node(target)?;
-        let slots = &self.slots;
-        let is_it = |slot: &u32| name_of(slots, table, *slot) == Some((node, channel));
-        let (slot, _) = self.by_name.find_entry(hash((node, channel)), is_it).ok()?.remove();
+        if self.is_empty() {
+            return None;
+        }
+        let name = (table.node(target)?, channel);
+        let slot = self.slot(name)?;
+        if let Ok(entry) = self.by_name.find_entry(hash(name), |other| *other == slot) {
+            entry.remove();
+        }
         let Slot::Held(sub) = std::mem::replace(&mut self.slots[slot as usize], Slot::Free(self.free)) else {
             return None;
         };
@@ -106,12 +141,18 @@ impl Subs {
 
     /// The subscription of `channel` and `target`.
     pub fn find(&self, table: &Table, channel: Channel, target: &Target) -> Option<&Sub> {
-        self.get(self.slot(table, table.node(target)?, channel)?)
+        if self.is_empty() {
+            return None;
+        }
+        self.get(self.slot((table.node(target)?, channel))?)
     }
 
-    fn slot(&self, table: &Table, node: u32, channel: Channel) -> Option<u32> {
-        let is_it = |slot: &u32| name_of(&self.slots, table, *slot) == Some((node, channel));
-        self.by_name.find(hash((node, channel)), is_it).copied()
+    fn slot(&self, name: Name) -> Option<u32> {
+        if self.by_name.is_empty() {
+            let is_it = |slot: &Slot| matches!(slot, Slot::Held(sub) if sub.name() == name);
+            return self.slots.iter().position(is_it).map(|slot| slot as u32);
+        }
+        self.by_name.find(hash(name), |slot| name_of(&self.slots, *slot) == Some(name)).copied()
     }
 
     /// The subscription in a slot.
@@ -150,7 +191,7 @@ impl Subs {
         let held = table
             .nodes(symbol)
             .iter()
-            .filter_map(|node| self.slot(table, *node, channel).map(|slot| (table.specificity(*node), slot)));
+            .filter_map(|node| self.slot((*node, channel)).map(|slot| (table.specificity(*node), slot)));
         held.max().map(|(_, slot)| slot)
     }
 
@@ -173,19 +214,48 @@ impl Subs {
     }
 }
 
-fn name_of(slots: &[Slot], table: &Table, slot: u32) -> Option<(u32, Channel)> {
+fn name_of(slots: &[Slot], slot: u32) -> Option<Name> {
     match slots.get(slot as usize)? {
-        Slot::Held(sub) => Some((table.node_at(sub.place), table.stream(sub.place).channel)),
+        Slot::Held(sub) => Some(sub.name()),
         Slot::Free(_) => None,
     }
 }
 
-fn hash_of(slots: &[Slot], table: &Table, slot: u32) -> u64 {
-    name_of(slots, table, slot).map_or(0, hash)
-}
-
-fn hash(name: (u32, Channel)) -> u64 {
+fn hash(name: Name) -> u64 {
     let mut hasher = FxHasher::default();
     name.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::table::Subscriber;
+
+    /// More of them than are looked at one by one, and back again, against a plain list.
+    #[test]
+    fn subscriptions_are_found_with_and_without_an_index() {
+        let mut table = Table::default();
+        let mut subs = Subs::default();
+        let targets: Vec<Target> = (0..3 * UNINDEXED_MAX).map(|n| Target::parse(&format!("S{n}"))).collect();
+        let stream = Stream::whole(Channel::Trades);
+        let mut held = vec![false; targets.len()];
+        let turns = (0..targets.len()).chain((0..targets.len()).step_by(2)).chain(0..targets.len());
+        for n in turns {
+            let target = &targets[n];
+            if held[n] {
+                assert!(subs.remove(&table, Channel::Trades, target).is_some());
+            } else {
+                let slot = subs.reserve();
+                let place = table.insert(target, stream, Subscriber { session: 0, sub: slot });
+                subs.fill(slot, Sub::new(&table, place, OnSlow::Skip));
+            }
+            held[n] = !held[n];
+            assert_eq!(subs.len(), held.iter().filter(|held| **held).count());
+            for (target, held) in targets.iter().zip(&held) {
+                assert_eq!(subs.find(&table, Channel::Trades, target).is_some(), *held, "{target:?}");
+                assert!(subs.find(&table, Channel::Quotes, target).is_none());
+            }
+        }
+    }
 }

@@ -101,7 +101,7 @@ impl Shard {
         let slot = session.subs.reserve();
         // Entered before the old one leaves, so that a list that both stand in is never empty in between.
         let place = table.insert(target, stream, Subscriber::new(key.slot, slot, options.on_slow));
-        session.subs.fill(table, slot, Sub { place });
+        session.subs.fill(slot, Sub::new(table, place));
         self.totals.subscriptions += 1;
         self.shared.subscriptions.fetch_add(1, Ordering::Relaxed);
         if let Some(sub) = changed {

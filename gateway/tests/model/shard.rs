@@ -207,7 +207,7 @@ impl Shard {
         let changed = session.subs.remove(table, channel, target);
         let slot = session.subs.reserve();
         let place = table.insert(target, stream, Subscriber::new(key.slot, slot, options.on_slow));
-        session.subs.fill(table, slot, Sub { place });
+        session.subs.fill(slot, Sub::new(table, place));
         if let Some(sub) = changed {
             self.leave(key, sub);
         }
