@@ -11,13 +11,14 @@ use crate::config::OutboxConfig;
 use crate::shard::Shard;
 use crate::shard::run;
 use crate::stats::RefuseReason;
-use fastwebsockets::upgrade::{self, UpgradeFut};
+use fastwebsockets::upgrade;
 use handshake::Handshake;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
@@ -29,7 +30,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tickgate_protocol::control::{STREAM_PATH, SUBPROTOCOL_JSON};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections beyond `limits.sessions_max` that are still answered with 503; further ones are dropped unread.
 const REFUSALS_AT_ONCE: usize = 256;
@@ -119,11 +120,7 @@ pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>) {
             continue;
         }
         let is_full = before >= sessions_max;
-        let serve = serve(socket, peer, shard.clone(), place, is_full);
-        tokio::task::spawn_local(async move {
-            serve.await;
-            drop(handshake);
-        });
+        tokio::task::spawn_local(serve(socket, peer, shard.clone(), place, is_full, handshake));
     }
 }
 
@@ -144,7 +141,14 @@ fn set_options(listener: &TcpListener, outbox: &OutboxConfig) -> std::io::Result
 }
 
 /// Answers one request, and makes a session of the connection if it was a handshake.
-async fn serve(socket: TcpStream, peer: SocketAddr, shard: Rc<RefCell<Shard>>, place: Place, is_full: bool) {
+async fn serve(
+    socket: TcpStream,
+    peer: SocketAddr,
+    shard: Rc<RefCell<Shard>>,
+    place: Place,
+    is_full: bool,
+    _handshake: OwnedSemaphorePermit,
+) {
     let config = shard.borrow().shared().config.clone();
     let upgrade = RefCell::new(None);
     let service = service_fn(|request: Request<Incoming>| {
@@ -157,11 +161,14 @@ async fn serve(socket: TcpStream, peer: SocketAddr, shard: Rc<RefCell<Shard>>, p
         .max_buf_size(config.limits.head_bytes_max.max(8192))
         .max_headers(64)
         .keep_alive(false);
-    let socket = TokioIo::new(Handshake::new(socket));
-    let connection = builder.serve_connection(socket, service).with_upgrades();
     let head_timeout = Duration::from_millis(config.limits.head_timeout_ms);
-    // Around all of it, so that nothing is set up for a request that has come with its connection.
-    let refusal = match tokio::time::timeout(head_timeout, connection).await {
+    // Around all of it, so that no timer is set up for a request that has come with its connection; and in one place, as
+    // a future is moved by copying hyper's whole state.
+    let connection = tokio::time::timeout(
+        head_timeout,
+        builder.serve_connection(TokioIo::new(Handshake::new(socket)), service).with_upgrades(),
+    );
+    let refusal = match connection.await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("no whole request in time".to_owned()),
@@ -172,11 +179,9 @@ async fn serve(socket: TcpStream, peer: SocketAddr, shard: Rc<RefCell<Shard>>, p
         return;
     }
     let Some(upgrade) = upgrade.take() else { return };
-    // hyper is done, so this is ready.
-    let Ok(websocket) = upgrade.await else { return };
-    // Frames from strangers are read by our own decoder: only the bare socket is wanted.
-    let io = websocket.into_inner().into_inner();
-    let Ok(parts) = io.downcast::<TokioIo<Handshake>>() else { return };
+    // hyper is done, so this is ready. Frames from strangers are read by our own decoder: only the bare socket is wanted.
+    let Ok(upgraded) = upgrade.await else { return };
+    let Ok(parts) = upgraded.downcast::<TokioIo<Handshake>>() else { return };
     let Handshake { socket, answer } = parts.io.into_inner();
     // From here on the session's end gives the place back.
     place.keep();
@@ -187,7 +192,7 @@ async fn serve(socket: TcpStream, peer: SocketAddr, shard: Rc<RefCell<Shard>>, p
 fn answer(
     mut request: Request<Incoming>,
     shard: &Rc<RefCell<Shard>>,
-    upgrade: &RefCell<Option<UpgradeFut>>,
+    upgrade: &RefCell<Option<OnUpgrade>>,
     is_full: bool,
 ) -> Response<Full<Bytes>> {
     let refusal = {
@@ -205,7 +210,9 @@ fn answer(
         return refusal.response();
     }
     let offers = offers_json(request.headers());
-    let Ok((response, upgraded)) = upgrade::upgrade(&mut request) else {
+    // Taken here, as what fastwebsockets makes of it has buffers for frames.
+    let upgraded = hyper::upgrade::on(&mut request);
+    let Ok((response, _)) = upgrade::upgrade(&mut request) else {
         shard.borrow_mut().refused(RefuseReason::BadRequest);
         return Refusal::bad("not a WebSocket handshake").response();
     };
