@@ -9,26 +9,90 @@ use crate::outbox::{Books, Gaps, Outbox};
 use crate::shard::memory::Reservation;
 use crate::shard::timers::Armed;
 use crate::stats::{CloseReason, SessionInfo};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 use subs::Subs;
 use throttle::Bucket;
 use tickgate_protocol::FlushMs;
 use tickgate_protocol::command::{Id, SubscribeOptions};
-use tickgate_protocol::control::AckResult;
+use tickgate_protocol::control::Verdict;
 use tickgate_protocol::frame::Decoder;
+use tickgate_protocol::{Channel, Code};
 use tokio::net::TcpStream;
+
+/// What a request named, and what becomes of it.
+#[derive(Debug)]
+pub struct Named {
+    /// The channel's name as asked.
+    pub channel: Cow<'static, str>,
+    /// The symbol or pattern as asked.
+    pub symbol: Arc<str>,
+    /// Why it was refused, if it was.
+    pub fault: Option<Box<(Code, Cow<'static, str>)>>,
+    /// The number of a symbol that was met.
+    pub instrument: Option<u32>,
+    /// Whether it is a symbol that was not.
+    pub is_unseen: bool,
+    /// Whether it is a book that is not whole yet.
+    pub is_building: bool,
+}
+
+impl Named {
+    /// Nothing speaks against it.
+    pub fn ok(channel: Cow<'static, str>, symbol: &Arc<str>) -> Self {
+        Self {
+            channel,
+            symbol: symbol.clone(),
+            fault: None,
+            instrument: None,
+            is_unseen: false,
+            is_building: false,
+        }
+    }
+
+    /// It is refused.
+    pub fn refuse(&mut self, code: Code, message: impl Into<Cow<'static, str>>) {
+        self.fault = Some(Box::new((code, message.into())));
+    }
+
+    /// As the client is told.
+    pub fn verdict(&self) -> Verdict<'_> {
+        Verdict {
+            channel: &self.channel,
+            symbol: &self.symbol,
+            instrument: self.instrument,
+            seen: self.is_unseen.then_some(false),
+            state: self.is_building.then_some("building"),
+            fault: self.fault.as_deref().map(|(code, message)| (*code, &**message)),
+        }
+    }
+}
+
+/// What a subscribe request wants of the feed.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Its place among what the request named.
+    pub at: usize,
+    /// Of which symbols.
+    pub target: Target,
+    /// Of which channel.
+    pub channel: Channel,
+    /// In which way.
+    pub options: SubscribeOptions,
+}
 
 /// A subscribe request that waits for the feed's answer. Nothing else of the session is handled meanwhile.
 #[derive(Debug)]
 pub struct PendingSubscribe {
     /// The request's `id`.
     pub id: Option<Id>,
-    /// The results so far, in the order asked.
-    pub results: Vec<AckResult>,
-    /// For each want: its place in `results`, what it names and its options.
-    pub wants: Vec<(usize, Target, SubscribeOptions)>,
+    /// What it named, in the order asked.
+    pub named: Vec<Named>,
+    /// What the feed is asked for.
+    pub wants: Vec<Wanted>,
     /// Its places among all subscriptions.
     pub reservation: Reservation,
     /// Requests that came behind it in the same read; counted in `limits.reading_bytes_total_max`.
@@ -155,12 +219,7 @@ impl Session {
 }
 
 /// The want of a subscription, for the feed.
-pub fn want(
-    target: &Target,
-    channel: tickgate_protocol::Channel,
-    options: &SubscribeOptions,
-    resumes: bool,
-) -> Want {
+pub fn want(target: &Target, channel: Channel, options: &SubscribeOptions, resumes: bool) -> Want {
     Want {
         target: target.clone(),
         stream: crate::event::Stream { channel, depth: options.depth, conflate: options.conflate },

@@ -99,6 +99,8 @@ pub struct Shard {
     frames: Vec<Filled>,
     prepared: Vec<(u32, usize)>,
     read_buffer: Vec<u8>,
+    /// Answers of unknown length, before they are queued.
+    scratch: Vec<u8>,
     /// Last record read of every partition that has any.
     positions: Vec<Position>,
     cursor: Rc<str>,
@@ -144,6 +146,7 @@ impl Shard {
             timers_changed: Rc::new(Notify::new()),
             unaccounted: Vec::new(),
             filled: Filled::default(),
+            scratch: Vec::new(),
             uring: None,
             frames: Vec::new(),
             prepared: Vec::new(),

@@ -5,6 +5,8 @@
 
 use crate::{Channel, ConflateMs, Decimal, Depth, OnSlow, Position};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Longest text that a request may carry as its `id`, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
@@ -71,9 +73,9 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subscription {
     /// The channel's name as asked, for the answer.
-    pub channel_name: String,
+    pub channel_name: Cow<'static, str>,
     /// Symbols and patterns as asked.
-    pub symbols: Vec<String>,
+    pub symbols: Vec<Arc<str>>,
     /// The options, or what is wrong with them.
     pub options: Result<(Channel, SubscribeOptions), Fault>,
 }
@@ -133,12 +135,39 @@ pub struct BadRequest {
     pub message: String,
 }
 
+/// A text that stays where it is, unless it is escaped there.
 #[derive(Deserialize)]
-struct RawRequest {
-    op: Option<String>,
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A text of its own from the beginning: one allocation for whoever shares it later.
+struct Shared(Arc<str>);
+
+impl<'de> Deserialize<'de> for Shared {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Shared;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Shared, E> {
+                Ok(Shared(text.into()))
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+#[derive(Deserialize)]
+struct RawRequest<'a> {
+    #[serde(borrow)]
+    op: Option<Text<'a>>,
     id: Option<serde_json::Value>,
     token: Option<String>,
-    subscriptions: Option<Vec<RawSubscription>>,
+    #[serde(borrow)]
+    subscriptions: Option<Vec<RawSubscription<'a>>>,
     cursor: Option<String>,
     heartbeat_ms: Option<serde_json::Value>,
     max_bytes_per_s: Option<serde_json::Value>,
@@ -146,10 +175,12 @@ struct RawRequest {
 }
 
 #[derive(Deserialize)]
-struct RawSubscription {
-    channel: Option<String>,
-    symbols: Option<Vec<String>>,
-    on_slow: Option<String>,
+struct RawSubscription<'a> {
+    #[serde(borrow)]
+    channel: Option<Text<'a>>,
+    symbols: Option<Vec<Shared>>,
+    #[serde(borrow)]
+    on_slow: Option<Text<'a>>,
     conflate_ms: Option<serde_json::Value>,
     depth: Option<serde_json::Value>,
     snapshot: Option<serde_json::Value>,
@@ -186,7 +217,7 @@ impl Request {
         if !text.trim_start().starts_with('{') {
             return Err(BadRequest { id: None, message: "a request is a JSON object, {…}".to_owned() });
         }
-        let raw: RawRequest = serde_json::from_str(text).map_err(|error| BadRequest {
+        let raw: RawRequest<'_> = serde_json::from_str(text).map_err(|error| BadRequest {
             id: Self::id_of(text),
             message: format!("not a request: {error}"),
         })?;
@@ -222,10 +253,10 @@ fn read_id(value: &serde_json::Value) -> Option<Id> {
     }
 }
 
-impl RawRequest {
+impl RawRequest<'_> {
     fn command(self) -> Result<Command, String> {
-        let op = self.op.as_deref().ok_or("`op` is missing")?;
-        let subscriptions = |raw: Option<Vec<RawSubscription>>| -> Result<Vec<Subscription>, String> {
+        let op = &*self.op.ok_or("`op` is missing")?.0;
+        let subscriptions = |raw: Option<Vec<RawSubscription<'_>>>| -> Result<Vec<Subscription>, String> {
             let raw =
                 raw.filter(|s| !s.is_empty()).ok_or("`subscriptions` must be an array that is not empty")?;
             raw.into_iter().map(RawSubscription::check).collect()
@@ -254,25 +285,30 @@ fn whole(field: &str, value: Option<serde_json::Value>) -> Result<Option<u64>, S
         .transpose()
 }
 
-impl RawSubscription {
-    fn check(self) -> Result<Subscription, String> {
-        let channel_name = self.channel.clone().ok_or("a subscription lacks its `channel`")?;
-        if channel_name.len() > CHANNEL_BYTES_MAX {
+impl RawSubscription<'_> {
+    fn check(mut self) -> Result<Subscription, String> {
+        let name = self.channel.take().ok_or("a subscription lacks its `channel`")?.0;
+        if name.len() > CHANNEL_BYTES_MAX {
             return Err(CHANNELS.to_owned());
         }
-        let symbols = self.symbols.clone().filter(|symbols| !symbols.is_empty());
+        let symbols = self.symbols.take().filter(|symbols| !symbols.is_empty());
         let symbols = symbols.ok_or("a subscription must name `symbols`")?;
-        let options = self.options(&channel_name);
-        Ok(Subscription { channel_name, symbols, options })
+        let symbols = symbols.into_iter().map(|symbol| symbol.0).collect();
+        let channel = Channel::parse(&name);
+        let channel_name = match channel {
+            Some(channel) => Cow::Borrowed(channel.name()),
+            None => Cow::Owned(name.into_owned()),
+        };
+        Ok(Subscription { channel_name, symbols, options: self.options(channel) })
     }
 
-    fn options(self, channel_name: &str) -> Result<(Channel, SubscribeOptions), Fault> {
+    fn options(self, channel: Option<Channel>) -> Result<(Channel, SubscribeOptions), Fault> {
         let fault = |message: String| Fault { code: crate::Code::BadRequest, message };
-        let channel = Channel::parse(channel_name)
+        let channel = channel
             .ok_or_else(|| Fault { code: crate::Code::UnknownChannel, message: CHANNELS.to_owned() })?;
         let mut options = SubscribeOptions::default_for(channel);
         if let Some(name) = &self.on_slow {
-            options.on_slow = OnSlow::parse(name)
+            options.on_slow = OnSlow::parse(&name.0)
                 .ok_or_else(|| fault("`on_slow` must be conflate, skip or disconnect".to_owned()))?;
             if options.on_slow == OnSlow::Conflate && !channel.is_state() {
                 return Err(fault(

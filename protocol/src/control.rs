@@ -158,6 +158,19 @@ impl AckResult {
     }
 }
 
+/// An [`AckResult`] that owns nothing, for [`write_ack`].
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub struct Verdict<'a> {
+    pub channel: &'a str,
+    pub symbol: &'a str,
+    pub instrument: Option<u32>,
+    pub seen: Option<bool>,
+    pub state: Option<&'a str>,
+    /// Why it was refused, if it was.
+    pub fault: Option<(Code, &'a str)>,
+}
+
 /// One subscription held, as `list` tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -238,6 +251,67 @@ mod text_option {
         let text = Option::<Cow<'de, str>>::deserialize(deserializer)?;
         text.map(|t| t.parse().map_err(serde::de::Error::custom)).transpose()
     }
+}
+
+/// Appends the answer to a subscribe without building a [`Control`]: it is as long as the request, and when many clients
+/// return at once it is most of what they cost. It is `ok` when every verdict is.
+pub fn write_ack<'a>(
+    out: &mut Vec<u8>,
+    id: Option<&Id>,
+    verdicts: impl Iterator<Item = Verdict<'a>> + Clone,
+) {
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(b"{\"op\":\"ack\",");
+    match id {
+        Some(Id::Number(id)) => {
+            out.extend_from_slice(b"\"id\":");
+            out.extend_from_slice(number.format(*id).as_bytes());
+            out.push(b',');
+        }
+        Some(Id::Text(id)) => {
+            out.extend_from_slice(b"\"id\":");
+            write_string(out, id);
+            out.push(b',');
+        }
+        None => {}
+    }
+    out.extend_from_slice(b"\"ok\":");
+    write_bool(out, verdicts.clone().all(|verdict| verdict.fault.is_none()));
+    let mut is_empty = true;
+    for verdict in verdicts {
+        out.extend_from_slice(if is_empty { b",\"results\":[" } else { b"," });
+        out.extend_from_slice(b"{\"channel\":");
+        write_string(out, verdict.channel);
+        out.extend_from_slice(b",\"symbol\":");
+        write_string(out, verdict.symbol);
+        out.extend_from_slice(b",\"ok\":");
+        write_bool(out, verdict.fault.is_none());
+        if let Some(instrument) = verdict.instrument {
+            out.extend_from_slice(b",\"instrument\":");
+            out.extend_from_slice(number.format(instrument).as_bytes());
+        }
+        if let Some(seen) = verdict.seen {
+            out.extend_from_slice(b",\"seen\":");
+            write_bool(out, seen);
+        }
+        if let Some(state) = verdict.state {
+            out.extend_from_slice(b",\"state\":");
+            write_string(out, state);
+        }
+        if let Some((code, message)) = verdict.fault {
+            out.extend_from_slice(b",\"code\":");
+            write_string(out, code.name());
+            out.extend_from_slice(b",\"message\":");
+            write_string(out, message);
+        }
+        out.push(b'}');
+        is_empty = false;
+    }
+    out.extend_from_slice(if is_empty { b"}" } else { b"]}" });
+}
+
+fn write_bool(out: &mut Vec<u8>, value: bool) {
+    out.extend_from_slice(if value { b"true" } else { b"false" });
 }
 
 /// Appends a greeting without building a [`Control`]: a storm of reconnects is as many of them as there are clients.
@@ -329,6 +403,40 @@ mod tests {
             &Control::error(Some(Id::Text("a".into())), Code::RateLimited, "slow down", false),
             r#"{"op":"error","id":"a","code":"rate_limited","number":4429,"message":"slow down","fatal":false}"#,
         );
+    }
+
+    #[test]
+    fn the_fast_answer_is_the_same_message() {
+        let results = [
+            AckResult { instrument: Some(42), ..AckResult::ok("trades", "A\"\\\u{1}é") },
+            AckResult {
+                seen: Some(false),
+                state: Some("building".to_owned()),
+                ..AckResult::ok("book", "B*")
+            },
+            AckResult::refused("b\n", "", Code::UnknownChannel, "no \"such\" channel"),
+        ];
+        for id in [None, Some(Id::Number(-1)), Some(Id::Text("a\"b".to_owned()))] {
+            for results in [&results[..], &results[..2], &[]] {
+                let verdicts = results.iter().map(|result| Verdict {
+                    channel: &result.channel,
+                    symbol: &result.symbol,
+                    instrument: result.instrument,
+                    seen: result.seen,
+                    state: result.state.as_deref(),
+                    fault: result.code.zip(result.message.as_deref()),
+                });
+                let mut out = Vec::new();
+                write_ack(&mut out, id.as_ref(), verdicts);
+                let ok = results.iter().all(|result| result.ok);
+                let slow = Control::Ack { id: id.clone(), ok, results: results.to_vec() };
+                let read: Control = serde_json::from_slice(&out).unwrap();
+                assert_eq!(read, slow);
+                // A line's end is escaped in one of two ways.
+                let json = slow.to_json().replace("\\n", "\\u000a");
+                assert_eq!(String::from_utf8(out).unwrap(), json);
+            }
+        }
     }
 
     #[test]

@@ -36,6 +36,14 @@ impl Target {
         }
     }
 
+    /// The target that `text` asks for, of which a symbol shares it.
+    pub fn of(text: &Arc<str>) -> Self {
+        match text.strip_suffix('*') {
+            Some(prefix) => Self::Prefix(prefix.into()),
+            None => Self::Symbol(text.clone()),
+        }
+    }
+
     /// Whether `symbol` is meant.
     pub fn matches(&self, symbol: &str) -> bool {
         match self {

@@ -142,7 +142,7 @@ impl Filled {
     }
 
     /// Where other bytes than shared events go.
-    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+    pub fn out(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 

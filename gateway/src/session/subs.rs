@@ -231,6 +231,7 @@ fn hash(name: Name) -> u64 {
 mod tests {
     use super::*;
     use crate::shard::table::Subscriber;
+    use tickgate_protocol::OnSlow;
 
     /// More of them than are looked at one by one, and back again, against a plain list.
     #[test]
@@ -247,8 +248,8 @@ mod tests {
                 assert!(subs.remove(&table, Channel::Trades, target).is_some());
             } else {
                 let slot = subs.reserve();
-                let place = table.insert(target, stream, Subscriber { session: 0, sub: slot });
-                subs.fill(slot, Sub::new(&table, place, OnSlow::Skip));
+                let place = table.insert(target, stream, Subscriber::new(0, slot, OnSlow::Skip));
+                subs.fill(slot, Sub::new(&table, place));
             }
             held[n] = !held[n];
             assert_eq!(subs.len(), held.iter().filter(|held| **held).count());

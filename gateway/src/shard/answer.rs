@@ -2,14 +2,14 @@
 
 use super::Shard;
 use crate::event::{Key, Stream};
-use crate::feed::request::{Answer, Reply, Request, SessionKey, Target};
+use crate::feed::request::{Answer, Reply, Request, SessionKey, State, Target};
 use crate::outbox::Offer;
-use crate::session::PendingSubscribe;
 use crate::session::subs::{Ended, Sub};
+use crate::session::{PendingSubscribe, Wanted};
 use crate::shard::table::Subscriber;
 use std::sync::atomic::Ordering;
 use tickgate_protocol::command::SubscribeOptions;
-use tickgate_protocol::control::{AckResult, Control};
+use tickgate_protocol::control::Control;
 use tickgate_protocol::{Channel, Code, OnSlow, Position};
 
 impl Shard {
@@ -47,43 +47,41 @@ impl Shard {
             self.landed(&answer.want.target, answer.want.stream, pending.is_none() || is_void);
         }
         let Some(pending) = pending else { return };
-        let PendingSubscribe { id, mut results, wants, reservation, deferred } = *pending;
-        let mut begun: Vec<(Channel, Target, SubscribeOptions, Answer)> = Vec::with_capacity(wants.len());
-        for ((at, target, options), answer) in wants.into_iter().zip(answers) {
-            let Some(channel) = Channel::parse(&results[at].channel) else { continue };
-            let (name, symbol) = (results[at].channel.clone(), results[at].symbol.clone());
-            results[at] = if answer.refused {
-                AckResult::refused(&name, &symbol, Code::UnknownSymbol, "not in the list of symbols")
+        let PendingSubscribe { id, mut named, wants, reservation, deferred } = *pending;
+        if let Some(session) = self.open_session(key) {
+            session.subs.make_room(wants.len());
+        }
+        let mut aged_out = false;
+        let mut begun = Vec::new();
+        for (wanted, answer) in wants.into_iter().zip(answers) {
+            let named = &mut named[wanted.at];
+            if answer.refused {
+                named.refuse(Code::UnknownSymbol, "not in the list of symbols");
             } else if let Some(message) = answer.full {
-                AckResult::refused(&name, &symbol, Code::SubscriptionLimit, message)
+                named.refuse(Code::SubscriptionLimit, message);
             } else if answer.no_room {
                 let message = "too many symbols are asked for that no record has named yet";
-                AckResult::refused(&name, &symbol, Code::SubscriptionLimit, message)
+                named.refuse(Code::SubscriptionLimit, message);
             } else {
-                self.begin(key, channel, &target, &options);
-                let is_exact = matches!(target, Target::Symbol(_));
-                AckResult {
-                    instrument: answer.symbol.as_ref().map(|s| s.id),
-                    seen: (is_exact && answer.symbol.is_none()).then_some(false),
-                    state: answer.building.then(|| "building".to_owned()),
-                    ..AckResult::ok(&name, &symbol)
+                self.begin(key, wanted.channel, &wanted.target, &wanted.options);
+                named.instrument = answer.symbol.as_ref().map(|s| s.id);
+                named.is_unseen = matches!(wanted.target, Target::Symbol(_)) && answer.symbol.is_none();
+                named.is_building = answer.building;
+                aged_out |= answer.aged_out;
+                if !answer.states.is_empty() {
+                    begun.push((wanted, answer.states));
                 }
-            };
-            if results[at].ok {
-                begun.push((channel, target, options, answer));
             }
         }
         // Whoever began is counted by now.
         drop(reservation);
-        let ok = results.iter().all(|r| r.ok);
-        let aged_out = begun.iter().any(|(.., answer)| answer.aged_out);
-        self.tell(key, &Control::Ack { id: id.clone(), ok, results });
+        self.acknowledge(key, id.as_ref(), &named);
         if aged_out {
             let message = "what was missed cannot be replayed: a gap and the present state follow";
             self.tell(key, &Control::error(id, Code::ReplayAgedOut, message, false));
         }
-        for (channel, target, options, answer) in begun {
-            self.offer_states(key, channel, &target, &options, answer, now_us);
+        for (wanted, states) in begun {
+            self.offer_states(key, &wanted, states, now_us);
         }
         self.touch(key.slot);
         self.resume_requests(key, deferred);
@@ -109,20 +107,14 @@ impl Shard {
         }
     }
 
-    fn offer_states(
-        &mut self,
-        key: SessionKey,
-        channel: Channel,
-        target: &Target,
-        options: &SubscribeOptions,
-        answer: Answer,
-        now_us: u32,
-    ) {
+    fn offer_states(&mut self, key: SessionKey, wanted: &Wanted, states: Vec<State>, now_us: u32) {
+        let Wanted { target, channel, options, .. } = wanted;
+        let channel = *channel;
         let bounds = self.bounds;
         let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
         let mut joined = Vec::new();
         let mut is_over = false;
-        for state in answer.states {
+        for state in states {
             self.table.meet(&state.symbol);
             let Some((session, table)) = self.open_session_and_table(key) else { return };
             let best = session.subs.best(table, channel, state.symbol.id);

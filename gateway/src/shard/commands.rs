@@ -8,12 +8,12 @@ use crate::feed::request::{Request as Ask, SessionKey, Target};
 use crate::log_limit::Verdict;
 use crate::session::subs::{Ended, Sub};
 use crate::session::throttle::Bucket;
-use crate::session::{Life, PendingSubscribe, want};
+use crate::session::{Life, Named, PendingSubscribe, Wanted, want};
 use crate::stats::CloseReason;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use tickgate_protocol::command::{Command, Id, Request, Subscription, is_symbol_or_pattern};
-use tickgate_protocol::control::{AckResult, Control, ListEntry};
+use tickgate_protocol::control::{Control, ListEntry, write_ack};
 use tickgate_protocol::frame::{Message, Violation};
 use tickgate_protocol::{Channel, Code, ConflateMs, Depth, FlushMs};
 
@@ -190,72 +190,71 @@ impl Shard {
         let total_max = self.shared.config.limits.subscriptions_total_max;
         let reservation = Reservation::new(self.shared.subscriptions.clone());
         let Some((session, table)) = self.open_session_and_table(key) else { return };
+        let names: usize = subscriptions.iter().map(|subscription| subscription.symbols.len()).sum();
         let mut pending = PendingSubscribe {
             id,
-            results: Vec::new(),
+            named: Vec::with_capacity(names),
             wants: Vec::new(),
             reservation,
             deferred: VecDeque::new(),
         };
         let mut new = 0;
         // What the request named already, and its place in `wants` unless it is held just so.
-        let mut named: FxHashMap<(Channel, Target), Option<usize>> = FxHashMap::default();
-        let mut wants = Vec::new();
-        for subscription in subscriptions {
-            let channel_name = &subscription.channel_name;
-            for symbol in &subscription.symbols {
-                let refused = |code, message: &str| AckResult::refused(channel_name, symbol, code, message);
-                let result = match &subscription.options {
-                    Err(fault) => refused(fault.code, &fault.message),
-                    Ok(_) if !is_symbol_or_pattern(symbol) => {
-                        refused(Code::BadRequest, "1 to 64 bytes, no control characters, `*` only at the end")
+        let mut earlier: FxHashMap<(Channel, Target), Option<usize>> = FxHashMap::default();
+        earlier.reserve(names);
+        let mut wants = Vec::with_capacity(names);
+        for Subscription { channel_name, symbols, options } in subscriptions {
+            for symbol in symbols {
+                let mut named = Named::ok(channel_name.clone(), &symbol);
+                match &options {
+                    Err(fault) => named.refuse(fault.code, fault.message.clone()),
+                    Ok(_) if !is_symbol_or_pattern(&symbol) => {
+                        let message = "1 to 64 bytes, no control characters, `*` only at the end";
+                        named.refuse(Code::BadRequest, message);
                     }
                     Ok((channel, options)) => {
-                        let target = Target::parse(symbol);
-                        let stream =
-                            Stream { channel: *channel, depth: options.depth, conflate: options.conflate };
-                        let held = session.subs.find(table, *channel, &target);
-                        let earlier = named.get(&(*channel, target.clone())).copied();
-                        let is_new = held.is_none() && earlier.is_none();
+                        let (channel, target) = (*channel, Target::of(&symbol));
+                        let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
+                        let held = session.subs.find(table, channel, &target);
+                        let before = earlier.get(&(channel, target.clone())).copied();
+                        let is_new = held.is_none() && before.is_none();
                         if is_new && session.subs.len() + new >= subscriptions_max {
                             let message =
                                 format!("a session holds at most {subscriptions_max} subscriptions");
-                            refused(Code::SubscriptionLimit, &message)
+                            named.refuse(Code::SubscriptionLimit, message);
                         } else if is_new && !pending.reservation.take(total_max) {
                             let message =
                                 format!("the gateway is full: all sessions hold {total_max} subscriptions");
-                            refused(Code::SubscriptionLimit, &message)
+                            named.refuse(Code::SubscriptionLimit, message);
                         } else {
                             new += usize::from(is_new);
                             // Named twice in one request, the last one counts.
-                            if let Some(place) = earlier.flatten() {
+                            if let Some(place) = before.flatten() {
                                 wants[place] = None;
                             }
                             let is_same = held.is_some_and(|held| held.is_same(table, stream, options));
                             let place = (!is_same || cursor.is_some()).then(|| {
-                                wants.push(Some((pending.results.len(), target.clone(), *options)));
+                                let (at, options) = (pending.named.len(), *options);
+                                wants.push(Some(Wanted { at, target: target.clone(), channel, options }));
                                 wants.len() - 1
                             });
-                            named.insert((*channel, target), place);
-                            AckResult::ok(channel_name, symbol)
+                            earlier.insert((channel, target), place);
                         }
                     }
-                };
-                pending.results.push(result);
+                }
+                pending.named.push(named);
             }
         }
+        drop(earlier);
         pending.wants = wants.into_iter().flatten().collect();
         if pending.wants.is_empty() {
-            let ok = pending.results.iter().all(|r| r.ok);
-            self.totals.request_errors += u64::from(!ok);
-            let ack = Control::Ack { id: pending.id, ok, results: pending.results };
-            return self.tell(key, &ack);
+            let is_refused = pending.named.iter().any(|named| named.fault.is_some());
+            self.totals.request_errors += u64::from(is_refused);
+            return self.acknowledge(key, pending.id.as_ref(), &pending.named);
         }
-        let channel_of = |at: usize| Channel::parse(&pending.results[at].channel);
-        let wants = pending.wants.iter().filter_map(|(at, target, options)| {
-            channel_of(*at).map(|channel| want(target, channel, options, cursor.is_some()))
-        });
-        let wants: Vec<_> = wants.collect();
+        let resumes = cursor.is_some();
+        let asked = |wanted: &Wanted| want(&wanted.target, wanted.channel, &wanted.options, resumes);
+        let wants: Vec<_> = pending.wants.iter().map(asked).collect();
         session.pending = Some(Box::new(pending));
         for want in &wants {
             self.took_off(&want.target, want.stream);
@@ -264,27 +263,23 @@ impl Shard {
     }
 
     fn unsubscribe(&mut self, key: SessionKey, id: Option<Id>, subscriptions: &[Subscription]) {
-        let mut results = Vec::new();
+        let mut all = Vec::new();
         let mut ended = Vec::new();
-        for subscription in subscriptions {
-            for symbol in &subscription.symbols {
-                let channel_name = &subscription.channel_name;
+        for Subscription { channel_name, symbols, .. } in subscriptions {
+            for symbol in symbols {
                 let channel = Channel::parse(channel_name);
-                let target = Target::parse(symbol);
-                let sub = channel.and_then(|channel| self.drop_sub(key, channel, &target));
-                let held = sub.as_ref().map(|_| ());
+                let sub = channel.and_then(|channel| self.drop_sub(key, channel, &Target::of(symbol)));
+                let mut named = Named::ok(channel_name.clone(), symbol);
+                match (channel, &sub) {
+                    (None, _) => named.refuse(Code::UnknownChannel, "no such channel"),
+                    (_, None) => named.refuse(Code::BadRequest, "not subscribed"),
+                    _ => {}
+                }
                 ended.extend(sub);
-                results.push(match (channel, held) {
-                    (None, _) => {
-                        AckResult::refused(channel_name, symbol, Code::UnknownChannel, "no such channel")
-                    }
-                    (_, None) => AckResult::refused(channel_name, symbol, Code::BadRequest, "not subscribed"),
-                    _ => AckResult::ok(channel_name, symbol),
-                });
+                all.push(named);
             }
         }
-        let ok = results.iter().all(|r| r.ok);
-        self.tell(key, &Control::Ack { id, ok, results });
+        self.acknowledge(key, id.as_ref(), &all);
         for sub in ended {
             self.fall_back(key, &sub);
         }
@@ -381,6 +376,22 @@ impl Shard {
             }
             self.touch(key.slot);
         }
+    }
+
+    /// Queues the answer to a request that named something, in order with the events.
+    pub(super) fn acknowledge(&mut self, key: SessionKey, id: Option<&Id>, named: &[Named]) {
+        // Written elsewhere first, so that what is kept is as long as it is.
+        let mut buffer = std::mem::take(&mut self.scratch);
+        buffer.clear();
+        write_ack(&mut buffer, id, named.iter().map(Named::verdict));
+        if let Some(session) = self.open_session(key) {
+            session.outbox.acknowledge(buffer.to_vec());
+            self.touch(key.slot);
+        }
+        buffer.clear();
+        // One for thousands of symbols is rare.
+        buffer.shrink_to(self.bounds.write_bytes_max);
+        self.scratch = buffer;
     }
 
     /// The peer hung up.

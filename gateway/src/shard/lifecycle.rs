@@ -83,29 +83,30 @@ impl Shard {
             message_bytes: config.limits.message_bytes_max as u64,
             replay_s: None,
         };
-        let mut buffer = std::mem::take(&mut self.write_buffer);
+        let mut filled = std::mem::take(&mut self.filled);
         let Some(session) = self.session(key) else { return };
         let mut hello = Vec::with_capacity(256);
         write_hello(&mut hello, &session.name(id), clock::wall_ns(), config.session.heartbeat_ms, &limits);
-        buffer.clear();
-        buffer.extend_from_slice(answer);
-        frame::write_header(&mut buffer, Opcode::Text, hello.len());
-        buffer.extend_from_slice(&hello);
-        let (taken, failed) = match session.socket.try_write(&buffer) {
+        filled.clear();
+        filled.out().extend_from_slice(answer);
+        frame::write_header(filled.out(), Opcode::Text, hello.len());
+        filled.out().extend_from_slice(&hello);
+        let (taken, failed) = match session.socket.try_write(filled.bytes()) {
             Ok(taken) => (taken, None),
             Err(error) if error.kind() == ErrorKind::WouldBlock => (0, None),
             Err(error) => (0, Some(error)),
         };
-        let is_stalled = taken < buffer.len();
+        let is_stalled = taken < filled.bytes().len();
         if is_stalled {
             // The rest goes like that of any other write.
-            session.outbox.wrote(&buffer, taken, now_us());
+            session.outbox.wrote(&mut filled, taken, now_us());
             self.touch(key.slot);
         }
         self.totals.writes += 1;
         self.totals.written_bytes += taken as u64;
         self.totals.write_stalls += u64::from(is_stalled);
-        self.write_buffer = buffer;
+        filled.clear();
+        self.filled = filled;
         if let Some(error) = failed {
             tracing::debug!(%error, "greeting failed");
             self.end_session(key, CloseReason::Io);

@@ -7,14 +7,13 @@
 use super::Shard;
 use crate::clock;
 use crate::config::Config;
+use crate::event::Stream;
 use crate::feed::request::{SessionKey, Target, Want};
-use crate::session::{PendingSubscribe, Session};
+use crate::session::{Named, PendingSubscribe, Session, Wanted};
 use crate::stats::CloseReason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tickgate_protocol::code::CLOSE_TRY_LATER;
-use tickgate_protocol::command::SubscribeOptions;
-use tickgate_protocol::control::AckResult;
 
 /// Entries that one pass queues before it flushes in its midst. A full inbox times ten thousand sessions would be
 /// gigabytes of entries; this many cost a few MiB, and no session that keeps up gets a hundred of them at once.
@@ -72,11 +71,11 @@ impl Memory {
 impl PendingSubscribe {
     /// Bytes that it holds here, and on its way to the feed and back.
     fn bytes(&self) -> usize {
-        // Two short texts each, the name shared by its copies, and the entry among those in flight.
+        // Its text, shared by its copies, or why it is refused, and the entry among those in flight.
         const TEXTS: usize = 48;
-        let want = size_of::<(usize, Target, SubscribeOptions)>() + 2 * size_of::<Want>() + 4 * TEXTS;
+        let want = size_of::<Wanted>() + size_of::<(Target, Stream)>() + 2 * size_of::<Want>() + 3 * TEXTS;
         let deferred: usize = self.deferred.iter().map(|text| text.len() + size_of::<Box<str>>()).sum();
-        self.results.len() * (size_of::<AckResult>() + TEXTS) + self.wants.len() * want + deferred
+        self.named.len() * (size_of::<Named>() + 2 * TEXTS) + self.wants.len() * want + deferred
     }
 }
 

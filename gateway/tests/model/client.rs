@@ -165,7 +165,7 @@ impl Client {
             for symbol in &subscription.symbols {
                 let result = results.next().expect("every symbol is answered");
                 let channel = Channel::parse(&subscription.channel_name).expect("a channel");
-                assert_eq!((&result.symbol, &*result.channel), (symbol, channel.name()));
+                assert_eq!((&*result.symbol, &*result.channel), (&**symbol, channel.name()));
                 let key = (channel, Target::parse(symbol));
                 if !result.ok {
                     continue;
