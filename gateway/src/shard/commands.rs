@@ -384,7 +384,10 @@ impl Shard {
         let mut buffer = std::mem::take(&mut self.scratch);
         buffer.clear();
         write_ack(&mut buffer, id, named.iter().map(Named::verdict));
-        if let Some(session) = self.open_session(key) {
+        let Self { sessions, spares, .. } = self;
+        let session = sessions.get_mut(key.slot as usize);
+        if let Some(session) = session.filter(|session| session.key == key && session.is_open()) {
+            session.outbox.lend(spares);
             session.outbox.acknowledge(buffer.to_vec());
             self.touch(key.slot);
         }

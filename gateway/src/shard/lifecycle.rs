@@ -260,9 +260,15 @@ impl Shard {
         let Some(session) = self.open_session(key) else { return };
         let queued_bytes = session.outbox.queued_bytes() as u64;
         let delay_ms = u64::from(session.outbox.delay_us(now_us()) / 1000);
-        let mut json = Vec::with_capacity(128 + cursor.len() + feeds.len());
-        write_heartbeat(&mut json, clock::wall_ns(), &cursor, queued_bytes, delay_ms, &feeds);
-        session.outbox.control(json);
+        let mut buffer = std::mem::take(&mut self.write_buffer);
+        buffer.clear();
+        write_heartbeat(&mut buffer, clock::wall_ns(), &cursor, queued_bytes, delay_ms, &feeds);
+        let Self { sessions, spares, .. } = self;
+        if let Some(session) = sessions.get_mut(key.slot as usize) {
+            session.outbox.lend(spares);
+            session.outbox.control(buffer.to_vec());
+        }
+        self.write_buffer = buffer;
         self.touch(key.slot);
     }
 
