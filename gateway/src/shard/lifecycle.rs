@@ -260,7 +260,7 @@ impl Shard {
         let Some(session) = self.open_session(key) else { return };
         let queued_bytes = session.outbox.queued_bytes() as u64;
         let delay_ms = u64::from(session.outbox.delay_us(now_us()) / 1000);
-        let mut buffer = std::mem::take(&mut self.write_buffer);
+        let mut buffer = std::mem::take(&mut self.scratch);
         buffer.clear();
         write_heartbeat(&mut buffer, clock::wall_ns(), &cursor, queued_bytes, delay_ms, &feeds);
         let Self { sessions, spares, .. } = self;
@@ -268,7 +268,7 @@ impl Shard {
             session.outbox.lend(spares);
             session.outbox.control(buffer.to_vec());
         }
-        self.write_buffer = buffer;
+        self.scratch = buffer;
         self.touch(key.slot);
     }
 
