@@ -2,10 +2,12 @@
 //!
 //! One program is every part of an experiment, each a process of its own: servers ([`floor`], [`gateway`], [`peers`]), the load
 //! ([`publisher`], [`client`]), and [`run`], which starts them on their processors, measures and reports. The parts can
-//! be started by hand too; all of them end when their standard input does.
+//! be started by hand too; all of them end when their standard input does. Apart from them stands [`count`], for which time is no
+//! matter.
 
 mod client;
 mod consumer;
+mod count;
 mod floor;
 mod gateway;
 mod ingest;
@@ -17,6 +19,7 @@ mod run;
 mod wire;
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// Measures the gateway beside a bare epoll loop and other servers.
 #[derive(Debug, Parser)]
@@ -42,9 +45,14 @@ enum Command {
     Client(client::Args),
     /// Read a Kafka topic, and count
     Consumer(consumer::Args),
+    Instructions(count::Args),
+    /// Do each step of the hot path, for callgrind to count
+    Steps,
+    /// Deliver pass after pass, each when the one before it is through, for callgrind to count
+    Lockstep(count::lockstep::Args),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Floor(args) => floor::run(&args),
@@ -53,5 +61,12 @@ fn main() -> anyhow::Result<()> {
         Command::Publisher(args) => publisher::run(&args),
         Command::Client(args) => client::run(&args),
         Command::Consumer(args) => consumer::run(&args),
-    }
+        Command::Instructions(args) => return count::run(&args),
+        Command::Steps => {
+            count::steps::run();
+            Ok(())
+        }
+        Command::Lockstep(args) => count::lockstep::run(&args),
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
