@@ -5,11 +5,12 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::check::{self, Step};
+use crate::demo;
 use crate::setup::{self, Need};
 use crate::shell;
 use crate::suite;
 
-/// What continuous integration runs: check, test, a short demo, with the time of each step.
+/// What continuous integration runs: check, test, a short demo, instruction counts, with the time of each step.
 ///
 /// Goes on after a failed step, so that one run tells everything, and exits with 1 if any failed. The last lines are the
 /// test runner's own results and their sum.
@@ -21,7 +22,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let mut needs = vec![Need::Build, Need::Git];
+    let mut needs = vec![Need::Build, Need::Git, Need::Valgrind];
     if !args.no_kafka {
         needs.extend([Need::Java, Need::Maven]);
     }
@@ -41,6 +42,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     steps.push(test);
     steps.push(Step::take("smoke", smoke)?);
+    steps.push(Step::take("counts", || demo::count_instructions(&[]))?);
 
     let verdict = check::report(&steps);
     if let Some(summary) = summary {

@@ -19,7 +19,11 @@ pub struct DemoArgs {
     args: Vec<String>,
 }
 
-/// Runs the micro benchmarks, or those named; with `system` first, the gateway beside a bare epoll loop and other servers.
+/// Runs the micro benchmarks, or those named; `instructions` counts, `system` runs the gateway beside other servers.
+///
+/// `cargo xtask bench instructions` counts what the hot path costs in instructions, bytes and allocations, and fails when
+/// any of it grew by more than is allowed over `benches/instructions.toml`, which `--bless` writes. Nothing else on the
+/// machine changes these figures.
 ///
 /// `cargo xtask bench system` runs every workload and writes a report, `cargo xtask bench system W1a W1k --reps 3` those;
 /// `cargo xtask bench system --help` lists the rest. The machine should have nothing else to do meanwhile.
@@ -46,10 +50,10 @@ pub fn demo(args: DemoArgs) -> Result<()> {
 
 pub fn bench(args: BenchArgs) -> Result<()> {
     setup::ensure(&[Need::Build])?;
-    if let Some((first, more)) = args.names.split_first()
-        && first == "system"
-    {
-        return bench_system(more);
+    match args.names.split_first() {
+        Some((first, more)) if first == "system" => return bench_system(more),
+        Some((first, more)) if first == "instructions" => return count_instructions(more),
+        _ => {}
     }
     let mut command = shell::cargo();
     command.args(["bench", "--package", "tickgate-benches", "--bench", "hot_path"]);
@@ -57,6 +61,18 @@ pub fn bench(args: BenchArgs) -> Result<()> {
         command.arg("--").args(args.names);
     }
     shell::run(&mut command)
+}
+
+/// Counts what the hot path costs, in a release build of nothing more than that needs.
+pub fn count_instructions(words: &[String]) -> Result<()> {
+    setup::ensure(&[Need::Build, Need::Valgrind])?;
+    shell::step(
+        "building the benchmarks in release mode (the first time takes some minutes, librdkafka included)",
+    );
+    let build = ["build", "--release", "--package", "tickgate-benches", "--bin", "tickgate-bench"];
+    shell::run(shell::cargo().args(build))?;
+    let program = shell::target_dir().join("release/tickgate-bench");
+    shell::run(Command::new(program).arg("instructions").args(words).current_dir(shell::root()))
 }
 
 /// Builds everything that is measured and becomes the program that measures it.

@@ -19,8 +19,9 @@ const JAVA_PACKAGES: [&str; 4] =
 /// Looks for the system packages everything needs, and installs the missing ones.
 ///
 /// Building needs gcc, g++, make and bash (librdkafka is C and is built here); Apache Kafka needs Java 17 or newer and
-/// Maven, which fetches its jars. On Debian and Ubuntu missing ones are installed with apt-get when we are root or sudo
-/// asks for no password; otherwise the exact command is printed and the exit code is 69.
+/// Maven, which fetches its jars; counting instructions needs valgrind. On Debian and Ubuntu missing ones are installed
+/// with apt-get when we are root or sudo asks for no password; otherwise the exact command is printed and the exit code
+/// is 69.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only look: print what is missing and exit 69 if anything is
@@ -39,6 +40,8 @@ pub enum Need {
     Java,
     /// Fetch Apache Kafka.
     Maven,
+    /// Count instructions.
+    Valgrind,
 }
 
 /// A tool that is missing and the packages that would bring it, best first.
@@ -49,7 +52,7 @@ struct Missing {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let needs = [Need::Build, Need::Git, Need::Java, Need::Maven];
+    let needs = [Need::Build, Need::Git, Need::Java, Need::Maven, Need::Valgrind];
     if args.dry_run {
         let missing = missing(&needs);
         return if missing.is_empty() { Ok(()) } else { Err(advice(&missing)) };
@@ -116,6 +119,7 @@ fn missing(needs: &[Need]) -> BTreeSet<Missing> {
             Need::Build => &[("gcc", BUILD), ("g++", BUILD), ("make", BUILD), ("bash", &["bash"])],
             Need::Git => &[("git", &["git"])],
             Need::Maven => &[("mvn", &["maven"])],
+            Need::Valgrind => &[("valgrind", &["valgrind"])],
             Need::Java => {
                 if java().is_none() {
                     found.insert(Missing { tool: "java (17 or newer)", packages: &JAVA_PACKAGES });
