@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::feed::request::Mailbox;
 use crate::feed::{self, Feed};
 use crate::listener;
+use crate::shard::uring::Uring;
 use crate::shard::{Shared, run};
 use crate::stats::Board;
 use anyhow::Context;
@@ -39,8 +40,11 @@ pub struct Running {
 /// Binds the addresses of a gateway.
 ///
 /// # Errors
-/// When an address is taken or may not be bound.
+/// When an address is taken or may not be bound, or `io_uring` is wanted where there is none.
 pub fn bind(config: Config) -> anyhow::Result<Bound> {
+    if config.io_uring {
+        Uring::new().context("no io_uring here, or it is not allowed: set io_uring = false")?;
+    }
     let shards = config.shard_count();
     let listeners = listener::bind(config.listen, shards)
         .with_context(|| format!("cannot listen on {}: choose another with --listen", config.listen))?;
