@@ -37,9 +37,8 @@ async fn everybody_gets_everything_in_order() {
     }
     let sent: Vec<(&str, String)> =
         (0..TICKS).map(|i| (if i % 4 == 3 { "B" } else { "A" }, i.to_string())).collect();
-    for (symbol, price) in &sent {
-        records.send(&trade(symbol, price));
-    }
+    let values: Vec<Value> = sent.iter().map(|(symbol, price)| trade(symbol, price)).collect();
+    records.send_all(&values);
     // Nobody reads before all of it is written or refused: small buffers make sure that some of it is.
     harness::until("all is read", || gateway.running().board().feed().records >= TICKS as u64).await;
     for (client, symbols) in &mut clients {
