@@ -288,7 +288,7 @@ impl Outbox {
 
     /// Puts the next bytes to write into `out`, at most about `write_bytes_max`, in the place of what is there. They
     /// stay the outbox's business until [`Outbox::wrote`] says how many were taken.
-    #[inline]
+    #[inline(always)]
     pub fn fill(&mut self, out: &mut Filled, bounds: &Bounds) {
         if !self.fits_one_frame(bounds) {
             return self.fill_special(out, bounds);

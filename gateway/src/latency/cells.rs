@@ -34,7 +34,10 @@ const fn least_of(cell: usize) -> u64 {
 #[derive(Debug)]
 pub(super) struct Cells {
     counts: Box<[u64; CELLS]>,
-    sum_ns: u128,
+    /// Of values within the range. It takes 2^28 of the largest to overflow, more than a second's; a publication comes
+    /// four times a second.
+    sum_ns: u64,
+    over_range_sum_ns: u128,
     negative: Negative,
     over_range: u64,
 }
@@ -44,7 +47,13 @@ impl Cells {
 
     /// No values.
     pub(super) fn new() -> Self {
-        Self { counts: Box::new([0; CELLS]), sum_ns: 0, negative: Negative::default(), over_range: 0 }
+        Self {
+            counts: Box::new([0; CELLS]),
+            sum_ns: 0,
+            over_range_sum_ns: 0,
+            negative: Negative::default(),
+            over_range: 0,
+        }
     }
 
     /// Counts `n` values of `ns`; see [`super::Recorder::record_n`].
@@ -54,7 +63,7 @@ impl Cells {
         if value > HIGHEST_NS {
             return self.record_unusual(ns, n);
         }
-        self.sum_ns += u128::from(value) * u128::from(n);
+        self.sum_ns += value * n;
         self.counts[cell_of(value)] += n;
     }
 
@@ -62,7 +71,7 @@ impl Cells {
     fn record_unusual(&mut self, ns: i64, n: u64) {
         match u64::try_from(ns) {
             Ok(value) => {
-                self.sum_ns += u128::from(value) * u128::from(n);
+                self.over_range_sum_ns += u128::from(value) * u128::from(n);
                 self.over_range += n;
                 self.counts[CELLS - 1] += n;
             }
@@ -75,7 +84,10 @@ impl Cells {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.counts.iter().all(|count| *count == 0) && self.negative.count == 0 && self.sum_ns == 0
+        self.counts.iter().all(|count| *count == 0)
+            && self.negative.count == 0
+            && self.sum_ns == 0
+            && self.over_range_sum_ns == 0
     }
 
     /// Adds everything to `into` and starts again from zero.
@@ -89,7 +101,8 @@ impl Cells {
                 into.histogram.saturating_record_n(least_of(chunk * CHUNK + i), std::mem::take(count));
             }
         }
-        into.sum_ns += std::mem::take(&mut self.sum_ns);
+        into.sum_ns +=
+            u128::from(std::mem::take(&mut self.sum_ns)) + std::mem::take(&mut self.over_range_sum_ns);
         into.negative.add(std::mem::take(&mut self.negative));
         into.over_range += std::mem::take(&mut self.over_range);
     }

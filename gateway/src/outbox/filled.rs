@@ -129,7 +129,11 @@ impl Filled {
     /// Whether it was made of a queue like this.
     #[inline]
     pub(super) fn is_of(&self, queue: &VecDeque<Entry>) -> bool {
-        self.shared.len() == queue.len() && self.shared.iter().zip(queue).all(|(a, b)| a.is_same_event(b))
+        // A queue in two pieces has been in use for long; to make its frame anew is all that it costs.
+        let (queue, rest) = queue.as_slices();
+        self.shared.len() == queue.len()
+            && rest.is_empty()
+            && self.shared.iter().zip(queue).all(|(a, b)| a.is_same_event(b))
     }
 
     /// An event was put into it.

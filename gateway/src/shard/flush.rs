@@ -128,7 +128,7 @@ impl Shard {
     }
 
     /// Takes note that a session's socket took `taken` bytes of what was filled.
-    #[inline]
+    #[inline(always)]
     fn took(&mut self, slot: u32, taken: usize) -> Took {
         let Some(session) = self.sessions.get_mut(slot as usize) else { return Took::Nothing };
         let is_all = taken == self.filled.bytes().len();
