@@ -154,7 +154,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listeners = tickgate_gateway::listener::bind(address, 1)
+    let listeners = tickgate_gateway::listener::bind(address, 1, None)
         .with_context(|| format!("cannot listen on {address}"))?;
     listeners.into_iter().next().context("no listener")
 }

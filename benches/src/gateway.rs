@@ -52,9 +52,6 @@ pub struct Args {
     /// Flush window of sessions; 0 for none
     #[arg(long, default_value_t = 0)]
     flush_ms: u64,
-    /// Write by io_uring
-    #[arg(long)]
-    io_uring: bool,
     /// Sessions that are allowed
     #[arg(long, default_value_t = 20_000)]
     sessions_max: usize,
@@ -73,7 +70,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         config.session.heartbeat_ms = heartbeat_ms;
     }
     config.session.flush_ms = args.flush_ms;
-    config.io_uring = args.io_uring;
     let config = Arc::new(config);
     let board = Arc::new(Board::new(args.shards));
     let feed_listener =
@@ -94,7 +90,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         wake_feed,
     };
     let (mut mailboxes, mut outlets, mut stops) = (Vec::new(), Vec::new(), Vec::new());
-    for (id, listener) in listener::bind(args.listen, args.shards)?.into_iter().enumerate() {
+    for (id, listener) in
+        listener::bind(args.listen, args.shards, Some(&config.outbox))?.into_iter().enumerate()
+    {
         let mailbox = Arc::new(Mailbox::default());
         let (inbox_in, inbox) = mpsc::channel(config.session.inbox_batches);
         let (question, admin) = mpsc::channel(1);

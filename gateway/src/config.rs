@@ -31,8 +31,6 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Threads that own sessions; 0 is one per processor.
     pub shards: usize,
-    /// Whether shards write by io_uring.
-    pub io_uring: bool,
     /// The Kafka side.
     pub kafka: KafkaConfig,
     /// The feeds, one per topic.
@@ -175,7 +173,6 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
             shards: 0,
-            io_uring: false,
             kafka: KafkaConfig::default(),
             feeds: vec![FeedConfig::for_topic("ticks")],
             limits: LimitsConfig::default(),

@@ -39,11 +39,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// After how many seconds a refused client may come again.
 const RETRY_AFTER_S: &str = "5";
 
-/// Binds one listener per shard to the same address; port 0 is chosen once for all.
+/// Binds one listener per shard to the same address; port 0 is chosen once for all. Its sockets have the options that
+/// `outbox` asks for.
 ///
 /// # Errors
-/// When the address cannot be bound.
-pub fn bind(address: SocketAddr, count: usize) -> std::io::Result<Vec<std::net::TcpListener>> {
+/// When the address cannot be bound, or an option cannot be set.
+pub fn bind(
+    address: SocketAddr,
+    count: usize,
+    outbox: Option<&OutboxConfig>,
+) -> std::io::Result<Vec<std::net::TcpListener>> {
     if address.port() != 0 {
         // Sockets that share a port let a second gateway share it too, and take half of the first one's clients. One
         // that does not share finds out whether somebody is there.
@@ -56,6 +61,9 @@ pub fn bind(address: SocketAddr, count: usize) -> std::io::Result<Vec<std::net::
             None => address,
         };
         let socket = socket(address, count > 1)?;
+        if let Some(outbox) = outbox {
+            set_options(&socket, outbox)?;
+        }
         socket.listen(4096)?;
         listeners.push(socket.into());
     }
@@ -99,9 +107,6 @@ pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>) {
         let handshakes = (config.limits.handshakes_max / config.shard_count()).max(1);
         (shard.shared().sessions.clone(), config.limits.sessions_max, Arc::new(Semaphore::new(handshakes)))
     };
-    if let Err(error) = set_options(&listener, &shard.borrow().shared().config.outbox) {
-        tracing::warn!(%error, "socket options");
-    }
     loop {
         // What is half shaken holds a request's head: whoever comes then waits in the kernel's queue.
         let Ok(handshake) = handshakes.clone().acquire_owned().await else { return };
@@ -124,9 +129,9 @@ pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>) {
     }
 }
 
-/// Options of every accepted socket: Linux copies them from the listening one.
-fn set_options(listener: &TcpListener, outbox: &OutboxConfig) -> std::io::Result<()> {
-    let socket = socket2::SockRef::from(listener);
+/// Options of every accepted socket: Linux copies them from the one that listens when a connection comes, which may be
+/// long before it is accepted.
+fn set_options(socket: &socket2::Socket, outbox: &OutboxConfig) -> std::io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(outbox.notsent_lowat_bytes)?;
     if outbox.send_buffer_bytes > 0 {
@@ -339,10 +344,11 @@ mod tests {
             stall_timeout_ms: 7_000,
             ..crate::config::Config::default().outbox
         };
-        let listeners = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
-        let listener = TcpListener::from_std(listeners.into_iter().next().unwrap()).unwrap();
-        set_options(&listener, &config).unwrap();
+        let listeners = bind("127.0.0.1:0".parse().unwrap(), 1, Some(&config)).unwrap();
+        let listener = listeners.into_iter().next().unwrap();
+        // Already connected when somebody begins to accept, as after a restart.
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         let socket = socket2::SockRef::from(&socket);
         assert!(socket.tcp_nodelay().unwrap());

@@ -206,7 +206,10 @@ impl Outbox {
 
     /// Whether what is queued may wait for more: shared events, far from the bounds, and a socket that takes them.
     pub fn may_gather(&self, bounds: &Bounds) -> bool {
-        !self.is_special && !self.is_half_full(bounds) && self.queued_bytes < bounds.write_bytes_max / 2
+        !self.is_special
+            && !self.queue.is_empty()
+            && !self.is_half_full(bounds)
+            && self.queued_bytes < bounds.write_bytes_max / 2
     }
 
     /// Whether half of a bound is reached.
@@ -306,21 +309,18 @@ impl Outbox {
 
     /// Whether what is to be written is one frame of shared events, and nothing is known to hold it back.
     #[inline]
-    pub fn fits_one_frame(&self, bounds: &Bounds) -> bool {
+    fn fits_one_frame(&self, bounds: &Bounds) -> bool {
         let room = bounds.frame_bytes_max.min(bounds.write_bytes_max);
         !self.is_special && !self.queue.is_empty() && self.frame_bytes() <= room
-    }
-
-    /// Whether `filled` was made of a queue like this.
-    pub fn is_queue_of(&self, filled: &Filled) -> bool {
-        filled.is_of(&self.queue)
     }
 
     fn fill_special(&mut self, out: &mut Filled, bounds: &Bounds) {
         self.is_special = true;
         out.clear();
         if let Some(unsent) = &self.unsent {
-            out.out().extend_from_slice(&unsent.bytes);
+            // Alone: what is added to it before it is gone could not be told from it, and its events would count as
+            // held, and be measured, when a client that takes only parts is through with all that ever follows.
+            return out.out().extend_from_slice(&unsent.bytes);
         }
         if let Some(payload) = self.pong.take() {
             frame::write_header(out.out(), Opcode::Pong, payload.len());

@@ -5,7 +5,6 @@ use crate::config::Config;
 use crate::feed::request::Mailbox;
 use crate::feed::{self, Feed};
 use crate::listener;
-use crate::shard::uring::Uring;
 use crate::shard::{Shared, run};
 use crate::stats::Board;
 use anyhow::Context;
@@ -40,13 +39,10 @@ pub struct Running {
 /// Binds the addresses of a gateway.
 ///
 /// # Errors
-/// When an address is taken or may not be bound, or `io_uring` is wanted where there is none.
+/// When an address is taken or may not be bound.
 pub fn bind(config: Config) -> anyhow::Result<Bound> {
-    if config.io_uring {
-        Uring::new().context("no io_uring here, or it is not allowed: set io_uring = false")?;
-    }
     let shards = config.shard_count();
-    let listeners = listener::bind(config.listen, shards)
+    let listeners = listener::bind(config.listen, shards, Some(&config.outbox))
         .with_context(|| format!("cannot listen on {}: choose another with --listen", config.listen))?;
     let listen = listeners[0].local_addr()?;
     let admin = Admin::bind(config.admin).context("choose another address with --admin")?;

@@ -12,7 +12,6 @@ pub mod memory;
 pub mod run;
 pub mod table;
 pub mod timers;
-pub mod uring;
 pub mod windows;
 
 use crate::clock;
@@ -36,7 +35,6 @@ use tickgate_protocol::Position;
 use tickgate_protocol::event::{Gap, Tail};
 use timers::Timers;
 use tokio::sync::Notify;
-use uring::Uring;
 use windows::Windows;
 
 /// Disconnected slow clients that are logged within ten seconds; further ones are only counted.
@@ -93,11 +91,6 @@ pub struct Shard {
     unaccounted: Vec<u32>,
     /// What is written next; and what was read last. One of each for all sessions.
     filled: Filled,
-    /// Sends many writes at once, where that is configured.
-    uring: Option<Uring>,
-    /// What it sends next: frames, and the sessions that get them.
-    frames: Vec<Filled>,
-    prepared: Vec<(u32, usize)>,
     read_buffer: Vec<u8>,
     /// Answers of unknown length, before they are queued.
     scratch: Vec<u8>,
@@ -147,9 +140,6 @@ impl Shard {
             unaccounted: Vec::new(),
             filled: Filled::default(),
             scratch: Vec::new(),
-            uring: None,
-            frames: Vec::new(),
-            prepared: Vec::new(),
             read_buffer: vec![0; 64 << 10],
             positions: Vec::new(),
             cursor: Rc::from(tickgate_protocol::cursor::encode(&[])),
@@ -160,15 +150,6 @@ impl Shard {
             is_draining: false,
             slow_logs: LogLimit::new(SLOW_LOGS_PER_10_S),
         }
-    }
-
-    /// Sends many writes with one system call from now on.
-    ///
-    /// # Errors
-    /// When the kernel has no io_uring or does not allow it.
-    pub fn use_uring(&mut self) -> std::io::Result<()> {
-        self.uring = Some(Uring::new()?);
-        Ok(())
     }
 
     /// One pass of the fan-out: every batch that has arrived, then one write per touched session.

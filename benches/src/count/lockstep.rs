@@ -105,7 +105,8 @@ impl Gateway {
                 let _ = ask.try_send(());
             }),
         };
-        let listener = listener::bind(config.listen, 1)?.pop().context("no listener")?;
+        let listener =
+            listener::bind(config.listen, 1, Some(&config.outbox))?.pop().context("no listener")?;
         let address = listener.local_addr()?;
         let mailbox = Arc::new(Mailbox::default());
         let (inbox_in, inbox) = mpsc::channel(config.session.inbox_batches);

@@ -9,7 +9,7 @@ use serde::Serialize;
 const DELIVERED_MIN: f64 = 0.97;
 /// From one step to the next; between the last two another is taken.
 const FACTOR: f64 = 2.0;
-const RATE_FIRST: f64 = 1_000.0;
+const RATE_FIRST: f64 = 500.0;
 const RATE_MAX: f64 = 64_000.0;
 
 /// How far a server went.

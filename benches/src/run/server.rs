@@ -21,11 +21,10 @@ const START: Duration = Duration::from_secs(30);
 pub enum Server {
     /// The bare epoll loop in one of its modes.
     Floor(String),
-    /// The product, with so many shards, a flush window in milliseconds, and io_uring or not.
+    /// The product, with so many shards and a flush window in milliseconds.
     Gateway {
         shards: usize,
         flush_ms: u64,
-        io_uring: bool,
     },
     /// One of ours with a WebSocket library.
     Peer(&'static str),
@@ -41,19 +40,18 @@ pub const PEERS: &[&str] =
 
 impl Server {
     /// The product as it is by default, with one shard.
-    pub const GATEWAY: Self = Self::Gateway { shards: 1, flush_ms: 0, io_uring: false };
+    pub const GATEWAY: Self = Self::Gateway { shards: 1, flush_ms: 0 };
     /// The product with two shards, each on a processor of its own.
-    pub const GATEWAY_2: Self = Self::Gateway { shards: 2, flush_ms: 0, io_uring: false };
+    pub const GATEWAY_2: Self = Self::Gateway { shards: 2, flush_ms: 0 };
 
     /// The server of a name, as reports call it.
     pub fn named(name: &str) -> anyhow::Result<Self> {
         Ok(match name {
             "gateway" => Self::GATEWAY,
             "gateway-2" => Self::GATEWAY_2,
-            "gateway-uring" => Self::Gateway { shards: 1, flush_ms: 0, io_uring: true },
             _ if name.starts_with("gateway-f") => {
                 let flush_ms = name["gateway-f".len()..].parse().context("gateway-fN is a window of N ms")?;
-                Self::Gateway { shards: 1, flush_ms, io_uring: false }
+                Self::Gateway { shards: 1, flush_ms }
             }
             "fastwebsockets" => Self::Peer("fastwebsockets"),
             "tungstenite" => Self::Peer("tungstenite"),
@@ -65,7 +63,7 @@ impl Server {
             _ => match name.strip_prefix("floor-") {
                 Some(mode) => Self::Floor(mode.to_owned()),
                 None => bail!(
-                    "no server is called {name:?}: floor-MODE, gateway, gateway-2, gateway-uring, gateway-fN, {}",
+                    "no server is called {name:?}: floor-MODE, gateway, gateway-2, gateway-fN, {}",
                     PEERS.join(", ")
                 ),
             },
@@ -75,9 +73,8 @@ impl Server {
     pub fn name(&self) -> String {
         match self {
             Self::Floor(mode) => format!("floor-{mode}"),
-            Self::Gateway { io_uring: true, .. } => "gateway-uring".to_owned(),
-            Self::Gateway { shards: 1, flush_ms: 0, .. } => "gateway".to_owned(),
-            Self::Gateway { shards, flush_ms: 0, .. } => format!("gateway-{shards}"),
+            Self::Gateway { shards: 1, flush_ms: 0 } => "gateway".to_owned(),
+            Self::Gateway { shards, flush_ms: 0 } => format!("gateway-{shards}"),
             Self::Gateway { flush_ms, .. } => format!("gateway-f{flush_ms}"),
             Self::Peer(name) | Self::Node(name) => (*name).to_owned(),
             Self::Nats => "nats".to_owned(),
@@ -160,10 +157,9 @@ impl Server {
         let text = match self {
             Self::Floor(mode) => format!("{ours} floor --mode {mode} {addresses}"),
             // Two shards have a processor each, the second one with the load beside it.
-            Self::Gateway { shards, flush_ms, io_uring } => {
+            Self::Gateway { shards, flush_ms } => {
                 let pinned = if *shards > 1 { format!("--shard-cpu {SERVER_CPU}") } else { String::new() };
-                let uring = if *io_uring { "--io-uring" } else { "" };
-                format!("{ours} gateway --shards {shards} {pinned} {uring} --flush-ms {flush_ms} {addresses}")
+                format!("{ours} gateway --shards {shards} {pinned} --flush-ms {flush_ms} {addresses}")
             }
             Self::Peer(name) => format!("{ours} peer {name} {addresses}"),
             Self::Node(name) => format!("node {}/{name}.js {addresses}", node_modules()?.display()),

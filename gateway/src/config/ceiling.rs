@@ -18,7 +18,6 @@ use crate::session::subs::SUB_BYTES;
 use crate::shard::memory::QUEUED_ENTRIES_MAX;
 use crate::shard::table::{self, LIST_BYTES, ROW_BYTES, Subscriber};
 use crate::shard::timers::Due;
-use crate::shard::uring::Uring;
 use tickgate_protocol::record::Level;
 use tickgate_protocol::{Depth, SYMBOL_BYTES_MAX};
 
@@ -150,15 +149,6 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         &[shards, (outbox.write_bytes_max as u64).saturating_add(largest)],
         format!("shards × (outbox.write_bytes_max + {EXPANSION} × kafka.record_bytes_max)"),
     );
-    if config.io_uring {
-        let frames = Uring::SENDS_MAX as u64;
-        term(
-            "frames sent together",
-            &[shards, frames, outbox.write_bytes_max as u64],
-            format!("shards × {frames} × outbox.write_bytes_max"),
-        );
-    }
-
     term(
         "inboxes",
         &[shards, (session.inbox_bytes_max as u64).saturating_add(BATCH_BYTES).saturating_add(largest)],

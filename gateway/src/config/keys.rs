@@ -109,14 +109,6 @@ pub(super) static KEYS: &[Key<Config>] = &[
         shards
     ),
     other!(
-        "io_uring",
-        Kind::Flag,
-        Flag,
-        "Whether shards hand their writes to the kernel many at a time (Linux io_uring). It saves processor time where \
-         ticks come one by one; many containers do not allow it, and then the gateway does not start.",
-        io_uring
-    ),
-    other!(
         "kafka.brokers",
         Kind::Text(super::check::brokers),
         Text,

@@ -134,7 +134,7 @@ impl Filled {
 
     /// Whether it was made of a queue like this.
     #[inline]
-    pub(super) fn is_of(&self, queue: &VecDeque<Entry>) -> bool {
+    fn is_of(&self, queue: &VecDeque<Entry>) -> bool {
         let is_same =
             |(at, entry): (usize, &Entry)| queue.get(at).is_some_and(|other| entry.is_same_event(other));
         self.shared.len() == queue.len() && self.shared.iter().enumerate().all(is_same)

@@ -11,16 +11,20 @@ use rustc_hash::FxHashMap;
 use tickgate_protocol::event::{Gap, GapCause};
 use tickgate_protocol::{Channel, OnSlow};
 
+/// What a gap takes on the wire, about.
+const GAP_BYTES: usize = 192;
+
 impl Outbox {
     /// Skips the oldest events as far as they may be, until an eighth of what the bounds allow is free and none is too
     /// old. Returns whether some were skipped and that was enough.
     pub(super) fn skip_oldest(&mut self, now_us: u32, bounds: &Bounds) -> bool {
         // What stays of what was in front, and where in it the gap of a symbol and channel is.
         let mut front: Vec<Entry> = Vec::new();
+        let mut front_bytes = 0;
         let mut gaps: FxHashMap<(u32, Channel), usize> = FxHashMap::default();
         let skipped_before = self.books.dropped[DropReason::Skipped as usize];
         let is_enough = loop {
-            let is_roomy = self.queued_bytes <= bounds.bytes_max / 8 * 7
+            let is_roomy = front_bytes + self.queued_bytes <= bounds.bytes_max / 8 * 7
                 && front.len() + self.queue.len() <= bounds.entries_max / 8 * 7;
             match self.queue.front() {
                 Some(Entry::Event { event, policy: OnSlow::Skip, at_us, .. }) if !is_change(event) => {
@@ -44,6 +48,7 @@ impl Outbox {
                 (Some(pair), _) => {
                     gaps.insert(pair, front.len());
                     let gap = self.skipped(&entry);
+                    front_bytes += GAP_BYTES;
                     if let Entry::Event { event, .. } = &entry {
                         self.gaps.get_or_insert_default().by_cause[GapCause::SlowConsumer as usize] += 1;
                         front.push(Entry::gap(event.symbol.clone(), event.stream, gap));
@@ -51,7 +56,10 @@ impl Outbox {
                         front.push(entry);
                     }
                 }
-                (None, _) => front.push(entry),
+                (None, _) => {
+                    front_bytes += entry.bytes();
+                    front.push(entry);
+                }
             }
         };
         for entry in front.into_iter().rev() {

@@ -353,3 +353,25 @@ proptest! {
         }
     }
 }
+
+/// A client whose socket takes a part of every write was given new events behind the old ones each time, so that no write
+/// was ever wholly taken: its books did not move, and what its events are measured by grew for as long as it lived.
+#[test]
+fn a_client_that_takes_only_parts_is_settled_with_all_the_same() {
+    let (mut outbox, mut feed) = (Outbox::default(), Feed::default());
+    let mut filled = Filled::default();
+    let mut held_max = 0;
+    for _ in 0..2_000 {
+        for symbol in 0..20 {
+            let _ = outbox.offer(&feed.next(symbol, QUOTES), OnSlow::Conflate, 0, &BOUNDS);
+        }
+        outbox.fill(&mut filled, &BOUNDS);
+        let part = filled.bytes().len().min(300);
+        outbox.wrote(&mut filled, part, 0);
+        held_max = held_max.max(outbox.held_bytes());
+    }
+    let books = outbox.books();
+    assert_eq!(books.imbalance(), 0);
+    assert!(books.sent > 500, "{books:?}");
+    assert!(held_max < 64 << 10, "{held_max}");
+}

@@ -136,6 +136,10 @@ impl Subs {
         };
         self.free = Some(slot);
         self.len -= 1;
+        if self.len == 0 {
+            // The places of thousands that were held once would be gone through for each of the few that come next.
+            *self = Self::default();
+        }
         Some(sub)
     }
 
@@ -258,5 +262,24 @@ mod tests {
                 assert!(subs.find(&table, Channel::Quotes, target).is_none());
             }
         }
+    }
+
+    /// Someone who had thousands of subscriptions and gave them all up left thousands of empty places, and each event for
+    /// the few that came next went through all of them.
+    #[test]
+    fn nothing_is_left_of_what_was_given_up() {
+        let (mut table, mut subs) = (Table::default(), Subs::default());
+        let stream = Stream::whole(Channel::Trades);
+        let names: Vec<Target> = (0..1_000).map(|i| Target::parse(&format!("S{i}"))).collect();
+        for target in &names {
+            let slot = subs.reserve();
+            let place = table.insert(target, stream, Subscriber::new(0, slot, OnSlow::Skip));
+            subs.fill(slot, Sub::new(&table, place));
+        }
+        for target in &names {
+            assert!(subs.remove(&table, Channel::Trades, target).is_some());
+        }
+        assert_eq!((subs.len(), subs.slots.capacity(), subs.by_name.capacity()), (0, 0, 0));
+        assert_eq!(subs.reserve(), 0);
     }
 }

@@ -340,6 +340,8 @@ impl Shard {
         }
         if let Some(flush) = flush_ms.and_then(FlushMs::round_up) {
             session.flush = flush;
+            // What was gathered under the window before goes out with the answer, or when that would have ended.
+            session.is_gathering = false;
         }
         if let Some(ms) = heartbeat_ms {
             session.heartbeat_ms = u32::try_from(ms).unwrap_or(u32::MAX);

@@ -1,17 +1,14 @@
 //! Writing to sockets: once per touched session and pass, everything that is due.
 
-use super::uring::Uring;
 use super::{Shard, now_us};
 use crate::clock;
 use crate::feed::request::{Request, SessionKey};
 use crate::latency::{Recorder, Stage};
-use crate::outbox::{Books, Filled, Offer, Stamps};
+use crate::outbox::{Books, Offer, Stamps};
 use crate::session::Life;
 use crate::stats::CloseReason;
 use rustix::net::SendFlags;
-use smallvec::SmallVec;
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
 use tickgate_protocol::FlushMs;
 use tickgate_protocol::control::Control;
 use tokio::io::Interest;
@@ -40,12 +37,11 @@ impl Shard {
                     let may_gather = session.is_gathering && session.outbox.may_gather(&self.bounds);
                     if may_gather && !self.memory.is_over() {
                         self.memory.account_slow(session);
-                    } else if !self.prepare(slot) {
+                    } else {
                         self.flush_session(slot, false);
                     }
                 }
             }
-            self.send_prepared();
             // A flush can end a session and touch nobody else, so the list is still empty.
             debug_assert!(self.touched.is_empty());
             self.touched = touched;
@@ -162,64 +158,6 @@ impl Shard {
             self.unaccounted.push(slot);
         }
         Took::Nothing
-    }
-
-    /// Puts what a session gets among what is sent at once, if that is how this shard sends and it is nothing but shared
-    /// events.
-    fn prepare(&mut self, slot: u32) -> bool {
-        if self.uring.is_none() {
-            return false;
-        }
-        let Some(session) = self.sessions.get_mut(slot as usize) else { return true };
-        if session.bytes.is_some() || session.is_throttled || !session.outbox.fits_one_frame(&self.bounds) {
-            return false;
-        }
-        // Equal queues share their frame.
-        let is_last = |frame: &usize| session.outbox.is_queue_of(&self.frames[*frame]);
-        let last = self.prepared.last().map(|(_, frame)| *frame);
-        let frame = last.filter(is_last).unwrap_or(last.map_or(0, |frame| frame + 1));
-        if frame == self.frames.len() {
-            self.frames.push(Filled::default());
-        }
-        session.outbox.fill(&mut self.frames[frame], &self.bounds);
-        self.prepared.push((slot, frame));
-        if self.prepared.len() == Uring::SENDS_MAX {
-            self.send_prepared();
-        }
-        true
-    }
-
-    /// Sends everything that is prepared.
-    fn send_prepared(&mut self) {
-        if self.prepared.is_empty() {
-            return;
-        }
-        let Self { uring, prepared, frames, sessions, .. } = self;
-        let Some(uring) = uring else { return };
-        let sends = prepared.iter().filter_map(|(slot, frame)| {
-            Some((sessions.get(*slot as usize)?.socket.as_fd(), frames[*frame].bytes()))
-        });
-        let results: SmallVec<[std::io::Result<usize>; Uring::SENDS_MAX]> = uring.send(sends).collect();
-        let mut prepared = std::mem::take(prepared);
-        for ((slot, frame), result) in prepared.drain(..).zip(results) {
-            let Some(key) = self.sessions.get(slot as usize).map(|session| session.key) else { continue };
-            let taken = match result {
-                Ok(taken) => taken,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-                Err(error) => {
-                    self.write_failed(key, &error);
-                    continue;
-                }
-            };
-            std::mem::swap(&mut self.filled, &mut self.frames[frame]);
-            let took = self.took(slot, taken);
-            std::mem::swap(&mut self.filled, &mut self.frames[frame]);
-            if took != Took::Nothing {
-                self.after_flush(key, false);
-            }
-        }
-        self.prepared = prepared;
-        self.frames.iter_mut().for_each(Filled::clear);
     }
 
     /// Ends a flush window: what was gathered goes out, and opens the next.

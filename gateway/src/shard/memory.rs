@@ -75,7 +75,8 @@ impl PendingSubscribe {
         const TEXTS: usize = 48;
         let want = size_of::<Wanted>() + size_of::<(Target, Stream)>() + 2 * size_of::<Want>() + 3 * TEXTS;
         let deferred: usize = self.deferred.iter().map(|text| text.len() + size_of::<Box<str>>()).sum();
-        self.named.len() * (size_of::<Named>() + 2 * TEXTS) + self.wants.len() * want + deferred
+        let named: usize = self.named.iter().map(|named| named.symbol.len() + named.channel.len()).sum();
+        named + self.named.len() * (size_of::<Named>() + 2 * TEXTS) + self.wants.len() * want + deferred
     }
 }
 

@@ -59,12 +59,7 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     let shared = Shared { wake_feed: Arc::new(move || note.note()), ..shared };
     let drain = shared.config.drain.clone();
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let uses_uring = shared.config.io_uring;
-    let mut shard = Shard::new(id, shared, mailbox);
-    if uses_uring {
-        shard.use_uring()?;
-    }
-    let shard = Rc::new(RefCell::new(shard));
+    let shard = Rc::new(RefCell::new(Shard::new(id, shared, mailbox)));
     let fan_out = tokio::task::spawn_local(fan_out(shard.clone(), inbox));
     let time = tokio::task::spawn_local(time(shard.clone()));
     let ask = tokio::task::spawn_local(async move { asked.pass_on(wake_feed).await });
