@@ -1,7 +1,7 @@
 //! The gate: what the hot path costs in figures that neither other programs nor the machine change.
 //!
 //! Instructions are counted by callgrind: of each step by itself ([`steps`]), and on the shard's thread for a delivery
-//! as a whole ([`lockstep`]), with the allocations of that. [`recorded`] compares all of it with a file.
+//! as a whole ([`mod@lockstep`]), with the allocations of that. [`recorded`] compares all of it with a file.
 
 mod callgrind;
 pub mod lockstep;
