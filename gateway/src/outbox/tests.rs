@@ -375,3 +375,30 @@ fn a_client_that_takes_only_parts_is_settled_with_all_the_same() {
     assert!(books.sent > 500, "{books:?}");
     assert!(held_max < 64 << 10, "{held_max}");
 }
+
+/// Sessions write one after the other through the same bytes: equal queues share them, and no other gets its neighbour's.
+#[test]
+fn only_equal_queues_share_a_frame() {
+    let mut feed = Feed::default();
+    let (one, other) = (feed.next(1, TRADES), feed.next(2, TRADES));
+    let mut filled = Filled::default();
+    let mut frame = |events: &[&Arc<Event>], now_us| {
+        let mut outbox = Outbox::default();
+        for event in events {
+            let _ = outbox.offer(event, OnSlow::Disconnect, now_us, &BOUNDS);
+        }
+        outbox.fill(&mut filled, &BOUNDS);
+        let bytes = filled.bytes().to_vec();
+        outbox.wrote(&mut filled, bytes.len(), now_us);
+        let counted = u64::from(filled.stamps().offered.iter().map(|offered| offered.count).sum::<u32>());
+        assert_eq!((outbox.books().sent, counted), (events.len() as u64, events.len() as u64));
+        (bytes, filled.stamps().offered[0].at_us)
+    };
+    let first = frame(&[&one], 5);
+    assert_eq!(frame(&[&one], 5), first);
+    assert_ne!(frame(&[&other], 5).0, first.0);
+    assert_eq!(frame(&[&one], 9), (first.0.clone(), 9), "offered at another time");
+    let both = frame(&[&one, &other], 9);
+    assert_ne!(frame(&[&other, &one], 9).0, both.0);
+    assert_eq!(frame(&[&one], 5), first);
+}

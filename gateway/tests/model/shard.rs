@@ -40,6 +40,8 @@ pub struct Shard {
     /// What it asked of the feed.
     pub mailbox: VecDeque<Ask>,
     pub now_us: u32,
+    /// One for all, so that equal queues share a frame and others do not.
+    filled: Filled,
 }
 
 impl Shard {
@@ -443,9 +445,9 @@ impl Shard {
     /// Writes what a socket takes, at most `takes` bytes; hands the bytes to `read`.
     pub fn flush(&mut self, key: SessionKey, mut takes: usize, bounds: &Bounds, mut read: impl FnMut(&[u8])) {
         let now_us = self.now_us;
+        let mut filled = std::mem::take(&mut self.filled);
         let Some(session) = self.session(key) else { return };
         while session.outbox.has_work() {
-            let mut filled = Filled::default();
             session.outbox.fill(&mut filled, bounds);
             let bytes = filled.bytes().len();
             let taken = bytes.min(takes);
@@ -466,6 +468,7 @@ impl Shard {
         for resync in resyncs {
             self.mailbox.push_back(Ask::Resync(key, resync));
         }
+        self.filled = filled;
     }
 
     pub fn check_age(&mut self, bounds: &Bounds) {
