@@ -402,3 +402,28 @@ fn only_equal_queues_share_a_frame() {
     assert_ne!(frame(&[&other, &one], 9).0, both.0);
     assert_eq!(frame(&[&one], 5), first);
 }
+
+/// What a client is to be told now, and what its socket refuses, is not for a flush window to keep.
+#[test]
+fn only_shared_events_far_from_the_bounds_may_be_gathered() {
+    let mut feed = Feed::default();
+    let offered = |feed: &mut Feed, events: usize| {
+        let mut outbox = Outbox::default();
+        for _ in 0..events {
+            let _ = outbox.offer(&feed.next(1, TRADES), OnSlow::Skip, 0, &BOUNDS);
+        }
+        outbox
+    };
+    assert!(!offered(&mut feed, 0).may_gather(&BOUNDS), "there is nothing");
+    assert!(offered(&mut feed, 2).may_gather(&BOUNDS));
+    assert!(!offered(&mut feed, 30).may_gather(&BOUNDS), "half of a bound");
+    let mut told = offered(&mut feed, 2);
+    told.control(b"{}".to_vec());
+    assert!(!told.may_gather(&BOUNDS), "a heartbeat, say");
+    let mut refused = offered(&mut feed, 2);
+    let mut filled = Filled::default();
+    refused.fill(&mut filled, &BOUNDS);
+    refused.wrote(&mut filled, 1, 0);
+    let _ = refused.offer(&feed.next(1, TRADES), OnSlow::Skip, 0, &BOUNDS);
+    assert!(!refused.may_gather(&BOUNDS), "a socket that refuses bytes");
+}
