@@ -6,12 +6,14 @@
 
 pub mod book;
 mod dead_letter;
+pub mod directory;
 pub mod dispatch;
 pub mod engine;
 pub mod native;
 mod partitions;
 mod patterns;
 pub mod request;
+pub mod ring;
 pub mod symbols;
 mod tracker;
 

@@ -6,6 +6,8 @@
 //! once to every touched session. A command goes the other way: socket, [`session`], shard, and if it needs state the
 //! feed, whose answer comes back in order with the events.
 //!
+//! What is no longer in the memory of the feed, [`replay`] reads from Kafka again for whoever missed it.
+//!
 //! [`server`] composes it, [`listener`] turns connections into sessions, [`admin`] shows what [`stats`] and [`latency`]
 //! count. [`clock`] reads the clocks, [`config`] the environment, [`metrics`] names what is measured: each alone.
 #![deny(rustdoc::broken_intra_doc_links)]
@@ -21,6 +23,7 @@ pub mod listener;
 pub mod log_limit;
 pub mod metrics;
 pub mod outbox;
+pub mod replay;
 pub mod server;
 pub mod session;
 pub mod shard;

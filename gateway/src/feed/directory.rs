@@ -1,0 +1,50 @@
+//! The numbers of all symbols: given out once, by whoever meets a symbol first, the feed or a replay.
+
+use crate::event::Symbol;
+use rustc_hash::FxHashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Every symbol that a record has named, by its number. The feed asks once for each symbol, so nobody waits for the
+/// lock.
+#[derive(Debug)]
+pub struct Directory {
+    symbols_max: usize,
+    symbols: Mutex<Symbols>,
+}
+
+#[derive(Debug, Default)]
+struct Symbols {
+    by_name: FxHashMap<Box<str>, u32>,
+    all: Vec<Arc<Symbol>>,
+}
+
+impl Directory {
+    /// A directory with room for `symbols_max` symbols.
+    pub fn new(symbols_max: usize) -> Self {
+        Self { symbols_max, symbols: Mutex::default() }
+    }
+
+    /// The symbol of this name, which gets a number if it has none; `None` when there is no room for another.
+    pub fn meet(&self, name: &str) -> Option<Arc<Symbol>> {
+        let mut symbols = self.lock();
+        if let Some(id) = symbols.by_name.get(name) {
+            return Some(symbols.all[*id as usize].clone());
+        }
+        if symbols.all.len() >= self.symbols_max {
+            return None;
+        }
+        let symbol = Symbol::new(symbols.all.len() as u32, name);
+        symbols.by_name.insert(name.into(), symbol.id);
+        symbols.all.push(symbol.clone());
+        Some(symbol)
+    }
+
+    /// The symbol of a number that was given out.
+    pub fn get(&self, id: u32) -> Option<Arc<Symbol>> {
+        self.lock().all.get(id as usize).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Symbols> {
+        self.symbols.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
