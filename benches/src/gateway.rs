@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use tickgate_gateway::clock;
 use tickgate_gateway::config::Config;
-use tickgate_gateway::event::Item;
 use tickgate_gateway::feed::dispatch::Outlet;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
 use tickgate_gateway::feed::request::Mailbox;
@@ -237,10 +236,7 @@ impl Reader {
 
     fn housekeeping(&mut self, now_ms: u64) {
         self.housekept_ms = now_ms;
-        let mut positions = vec![Position { epoch: 1, partition: 0, offset: self.offset }];
-        self.engine.hold_back(&mut positions);
-        let positions: Arc<[Position]> = positions.into();
-        self.engine.broadcast(|| Item::Positions(positions.clone()));
+        self.engine.tell_positions(vec![Position { epoch: 1, partition: 0, offset: self.offset }]);
         self.board.feed().clone_from(&self.engine.totals);
     }
 }

@@ -440,10 +440,7 @@ impl Reader {
                 break;
             }
         }
-        let mut positions = self.partitions.positions();
-        self.engine.hold_back(&mut positions);
-        let positions: Arc<[tickgate_protocol::Position]> = positions.into();
-        self.engine.broadcast(|| Item::Positions(positions.clone()));
+        self.engine.tell_positions(self.partitions.positions());
         let feeds = self.partitions.feeds(now_ms);
         let json = serde_json::to_string(&feeds).unwrap_or_default();
         if *json != *self.feeds_json {

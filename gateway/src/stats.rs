@@ -87,7 +87,7 @@ labelled! {
 }
 
 /// Totals of one shard. Counters only grow; gauges say so.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShardTotals {
     /// Events offered to outboxes.
     pub offered: u64,

@@ -114,6 +114,8 @@ pub struct Engine {
     /// What goes to each shard next, in order.
     out: Vec<Vec<Item>>,
     newest_event_ns: Option<i64>,
+    /// What shards were told last of where partitions stand.
+    positions: Arc<[Position]>,
     /// Totals; the feed adds what it knows of Kafka.
     pub totals: FeedTotals,
 }
@@ -133,6 +135,7 @@ impl Engine {
             due: BinaryHeap::new(),
             out: (0..shards).map(|_| Vec::new()).collect(),
             newest_event_ns: None,
+            positions: Arc::default(),
             totals: FeedTotals::default(),
         }
     }
@@ -425,9 +428,18 @@ impl Engine {
         self.symbols.get_mut(key.0 as usize)?.snapshot(key.1, &self.cache)
     }
 
-    /// Lowers `positions`, the next to read of every partition, to what conflation still holds back: a cursor must not
-    /// pass it.
-    pub fn hold_back(&self, positions: &mut [Position]) {
+    /// Tells the shards how far a cursor may go: `positions`, the next to read of every partition, but not past what
+    /// conflation still holds back. A shard that nothing else comes to is not woken when nothing has changed.
+    pub fn tell_positions(&mut self, mut positions: Vec<Position>) {
+        self.hold_back(&mut positions);
+        if positions != *self.positions {
+            self.positions = positions.into();
+            let positions = self.positions.clone();
+            self.broadcast(|| Item::Positions(positions.clone()));
+        }
+    }
+
+    fn hold_back(&self, positions: &mut [Position]) {
         for Reverse((_, (id, stream))) in &self.due {
             let state = self.symbols.get(*id as usize);
             let lane =

@@ -24,6 +24,8 @@ const CLOSE_ANSWER_MS: u64 = 1_000;
 const BLOCKED_CHECK_MS: u64 = 50;
 /// How often the totals go to the scoreboard, in milliseconds.
 const PUBLISH_MS: u64 = 250;
+/// The same while nothing happens: a wake-up of an idle processor costs more than all that is done in it.
+const PUBLISH_QUIET_MS: u64 = 1_000;
 
 impl Shard {
     /// Opens a session and greets it, in one write with the answer that its handshake is still owed.
@@ -202,7 +204,7 @@ impl Shard {
     }
 
     /// Does what is due and says when to come again, in monotonic milliseconds.
-    pub(super) fn on_time(&mut self, published_ms: &mut u64) -> u64 {
+    pub(super) fn on_time(&mut self, publish_ms: &mut u64) -> u64 {
         let now_ms = clock::mono_ms();
         self.wall_ahead_ns = clock::wall_ns() - clock::mono_ns() as i64;
         while let Some((key, due)) = self.timers.pop(now_ms) {
@@ -231,11 +233,11 @@ impl Shard {
         }
         self.end_overflowed();
         self.flush_touched();
-        if now_ms >= *published_ms + PUBLISH_MS {
-            self.publish();
-            *published_ms = now_ms;
+        if now_ms >= *publish_ms {
+            let pause_ms = if self.publish() { PUBLISH_MS } else { PUBLISH_QUIET_MS };
+            *publish_ms = now_ms + pause_ms;
         }
-        let mut next_ms = *published_ms + PUBLISH_MS;
+        let mut next_ms = *publish_ms;
         for due_ms in self.timers.next_ms().into_iter().chain(self.windows.next_ms()) {
             next_ms = next_ms.min(due_ms);
         }
@@ -272,8 +274,8 @@ impl Shard {
         self.touch(key.slot);
     }
 
-    /// Copies the totals to the scoreboard.
-    pub(super) fn publish(&mut self) {
+    /// Copies the totals to the scoreboard; says whether they have changed.
+    pub(super) fn publish(&mut self) -> bool {
         let mut unaccounted = std::mem::take(&mut self.unaccounted);
         for slot in unaccounted.drain(..) {
             if let Some(session) = self.sessions.get_mut(slot as usize) {
@@ -292,8 +294,11 @@ impl Shard {
         }
         self.totals.slow_bytes = self.memory.slow_bytes as u64;
         self.totals.reading_bytes = self.memory.reading_bytes as u64;
-        self.shared.board.shard(self.id).clone_from(&self.totals);
         self.recorder.publish(&self.shared.board, self.id);
+        let mut published = self.shared.board.shard(self.id);
+        let has_changed = *published != self.totals;
+        published.clone_from(&self.totals);
+        has_changed
     }
 
     /// Begins to drain: sessions are told at once and closed one after the other over the configured time.

@@ -116,9 +116,9 @@ impl Asked {
 
 async fn time(shard: Rc<RefCell<Shard>>) {
     let changed = shard.borrow().timers_changed.clone();
-    let mut published_ms = 0;
+    let mut publish_ms = 0;
     loop {
-        let next_ms = shard.borrow_mut().on_time(&mut published_ms);
+        let next_ms = shard.borrow_mut().on_time(&mut publish_ms);
         let wait = Duration::from_millis(next_ms.saturating_sub(clock::mono_ms()).max(1));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

@@ -312,10 +312,7 @@ impl World {
         self.engine.fire(self.now_us / 1_000);
         if self.rng.chance(20) {
             let next = |p: usize| Position { epoch: self.epoch, partition: p as u32, offset: self.next[p] };
-            let mut positions: Vec<Position> = (0..PARTITIONS).map(next).collect();
-            self.engine.hold_back(&mut positions);
-            let positions: Arc<[Position]> = positions.into();
-            self.engine.broadcast(|| Item::Positions(positions.clone()));
+            self.engine.tell_positions((0..PARTITIONS).map(next).collect());
         }
         self.hand_over();
     }
