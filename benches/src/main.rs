@@ -21,6 +21,10 @@ mod wire;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+/// As in the gateway that is measured.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures the gateway beside a bare epoll loop and other servers.
 #[derive(Debug, Parser)]
 #[command(name = "tickgate-bench", max_term_width = 100)]

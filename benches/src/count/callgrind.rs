@@ -12,8 +12,20 @@ use std::process::{Command, Stdio};
 const GLIBC_TUNABLES: &str = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX2,-AVX,-AVX_Fast_Unaligned_Load,-SSE4_2,\
                               -SSE4_1,-SSSE3,-BMI2,-ERMS,-FSRM";
 
-/// What counts as an allocation of memory. With the C library's own prefix or a version behind it, it is the same.
-const ALLOCATORS: [&str; 6] = ["malloc", "calloc", "realloc", "posix_memalign", "memalign", "aligned_alloc"];
+/// What counts as an allocation of memory. With a library's own prefix or a version behind it, it is the same.
+const ALLOCATORS: [&str; 10] = [
+    "malloc",
+    "malloc_aligned",
+    "calloc",
+    "zalloc",
+    "zalloc_aligned",
+    "realloc",
+    "realloc_aligned",
+    "posix_memalign",
+    "memalign",
+    "aligned_alloc",
+];
+const ALLOCATOR_PREFIXES: [&str; 2] = ["__libc_", "mi_"];
 
 /// Runs of callgrind, each with a folder for its files.
 #[derive(Debug)]
@@ -143,7 +155,8 @@ impl Profile {
     pub fn allocations(&self) -> u64 {
         let is_one = |name: &str| {
             let name = name.split('@').next().unwrap_or(name);
-            ALLOCATORS.contains(&name.strip_prefix("__libc_").unwrap_or(name))
+            let bare = ALLOCATOR_PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
+            ALLOCATORS.contains(&bare.unwrap_or(name))
         };
         self.functions.iter().filter(|(name, _)| is_one(name)).map(|(_, calls)| calls.count).sum()
     }
@@ -157,11 +170,11 @@ mod tests {
     fn profiles_are_read() {
         let text = "version: 1\npart: 1\n\npositions: line\nevents: Ir\n\nfl=(1) a.rs\nfn=(1) gateway::pass\n10 7\n\
                     cfi=(2) m.c\ncfn=(2) malloc\ncalls=3 0\n12 90\n12 1\ncfn=(3) Shard::on_time\ncalls=1 0\n13 40\n\n\
-                    fn=(3)\n20 30\ncfn=(2)\ncalls=2 0\n21 6\ncfn=(4) __libc_calloc@GLIBC_2.2.5\ncalls=1 0\n22 4\n\n\
-                    totals: 138\n";
+                    fn=(3)\n20 30\ncfn=(2)\ncalls=2 0\n21 6\ncfn=(4) __libc_calloc@GLIBC_2.2.5\ncalls=1 0\n22 3\n\
+                    cfn=(5) mi_malloc_aligned\ncalls=1 0\n22 1\n\ntotals: 138\n";
         let profile = Profile::parse(text).unwrap();
         assert_eq!(profile.instructions, 138);
-        assert_eq!(profile.allocations(), 6);
+        assert_eq!(profile.allocations(), 7);
         assert_eq!(profile.within("::on_time"), Some(40));
         assert_eq!(profile.within("::elsewhere"), None);
     }
