@@ -46,6 +46,7 @@ const EXPERIMENTS: &[(&str, &str)] = &[
     ("W7", "W2 in full with 0, 1, 10 and 50 % of the clients stalled"),
     ("W8", "all clients of W2b go away and return within a second"),
     ("W9", "from Kafka to clients, beside a plain consumer"),
+    ("W10-kafka", "the same with the load of W10"),
 ];
 
 #[derive(Debug, clap::Args)]
@@ -73,7 +74,8 @@ pub struct Args {
     /// Leave out counting instructions
     #[arg(long)]
     no_instructions: bool,
-    /// Brokers of a real Kafka for W9, with a topic called tickgate-bench; the embedded broker when missing
+    /// Brokers of a real Kafka for W9 and W10-kafka, with a topic called tickgate-bench; the embedded broker when
+    /// missing
     #[arg(long)]
     brokers: Option<String>,
     /// Where the report goes [default: benches/results/DATE]
@@ -121,7 +123,8 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
         ("W5x", Experiments::many),
         ("W7", Experiments::isolation),
         ("W8", Experiments::storms),
-        ("W9", Experiments::kafka),
+        ("W9", |experiments| experiments.kafka(&workload::KAFKA)),
+        ("W10-kafka", |experiments| experiments.kafka(&workload::KAFKA_SINGLE)),
     ] {
         if experiments.is_wanted(name) {
             run(&mut experiments);
@@ -332,10 +335,10 @@ impl Experiments {
         }
     }
 
-    fn kafka(&mut self) {
+    fn kafka(&mut self, workload: &Workload) {
         for repetition in 0..self.args.reps {
-            let way = kafka::way(self.args.brokers.as_deref(), self.args.seconds);
-            if let Some(mut way) = self.keep("W9", way) {
+            let way = kafka::way(workload, self.args.brokers.as_deref(), self.args.seconds);
+            if let Some(mut way) = self.keep(workload.name, way) {
                 way.repetition = repetition;
                 self.results.ways.push(way);
             }

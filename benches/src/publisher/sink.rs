@@ -23,6 +23,9 @@ pub struct Args {
     /// The topic there
     #[arg(long, default_value = "ticks")]
     topic: String,
+    /// How long a tick may wait there for others to be sent with it, in milliseconds
+    #[arg(long, default_value_t = 0)]
+    linger_ms: u32,
 }
 
 pub enum Sink {
@@ -35,8 +38,7 @@ impl Sink {
         if let Some(brokers) = &args.brokers {
             let producer = ClientConfig::new()
                 .set("bootstrap.servers", brokers)
-                // A tick is sent when it is due: what gathers behind a request in flight goes together anyway.
-                .set("linger.ms", "0")
+                .set("linger.ms", args.linger_ms.to_string())
                 .set("acks", "1")
                 .create()?;
             return Ok(Self::Kafka { producer, topic: args.topic.clone() });

@@ -1,25 +1,28 @@
-//! W9: the whole way, from a publisher's append to Kafka to what a client reads, beside a plain consumer of the same topic.
+//! The whole way, from a publisher's append to Kafka to what a client reads, beside a plain consumer of the same topic.
 
 use super::measure::{self, Times};
 use super::proc;
 use super::server::{self, LOAD_CPU, Load, SERVER_CPU};
-use super::workload::KAFKA;
+use super::workload::Workload;
 use crate::client::{self, Connected, Dialect};
 use crate::publisher;
 use anyhow::Context as _;
 use serde::Serialize;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 const TOPIC: &str = "tickgate-bench";
+/// How long ticks gather before they go to a real Kafka, in milliseconds: a request for each of 20,000 a second is more
+/// than a broker takes that shares two processors with all the rest. Its own default is 5.
+const LINGER_MS: u32 = 1;
 const START: Duration = Duration::from_secs(20);
-/// For the gateway to find its partitions.
-const ASSIGNMENT: Duration = Duration::from_secs(3);
 
 /// What a tick's way took.
 #[derive(Debug, Clone, Serialize)]
 pub struct Way {
+    pub workload: String,
     pub repetition: usize,
     /// Who stands in for Kafka.
     pub broker: String,
@@ -51,8 +54,8 @@ impl Drop for Stopped {
 }
 
 /// Measures the way through `brokers`, or through the embedded broker.
-pub fn way(brokers: Option<&str>, seconds: f64) -> anyhow::Result<Way> {
-    let floor = measure::measure(&server::Server::Floor("copy".to_owned()), &KAFKA, seconds)?;
+pub fn way(workload: &Workload, brokers: Option<&str>, seconds: f64) -> anyhow::Result<Way> {
+    let floor = measure::measure(&server::Server::Floor("copy".to_owned()), workload, seconds)?;
     let address = server::free_address()?.to_string();
     let _broker = match brokers {
         Some(_) => None,
@@ -60,15 +63,15 @@ pub fn way(brokers: Option<&str>, seconds: f64) -> anyhow::Result<Way> {
     };
     let brokers_text = brokers.unwrap_or(&address);
     let listen = server::free_address()?;
+    let admin = server::free_address()?;
     let program = beside("tickgate")?;
     let words = format!(
-        "{program} run --brokers {brokers_text} --topic {TOPIC} --listen {listen} --admin {} --set shards=1",
-        server::free_address()?
+        "{program} run --brokers {brokers_text} --topic {TOPIC} --listen {listen} --admin {admin} --set shards=1"
     );
     let gateway = Stopped(server::spawn(Some(SERVER_CPU), &[], &words_of(&words), server::server_stderr())?);
     wait_for(listen)?;
-    std::thread::sleep(ASSIGNMENT);
-    let mut clients = Load::start(&[], &measure::client_words(&KAFKA, listen, Dialect::Tickgate))?;
+    wait_until_ready(admin)?;
+    let mut clients = Load::start(&[], &measure::client_words(workload, listen, Dialect::Tickgate))?;
     let _: Connected = clients.report()?;
     let mut consumer = Load::start(&[], &format!("consumer --brokers {brokers_text} --topic {TOPIC}"))?;
     let _: Connected = consumer.report()?;
@@ -76,8 +79,9 @@ pub fn way(brokers: Option<&str>, seconds: f64) -> anyhow::Result<Way> {
     for load in [&mut clients, &mut consumer] {
         load.tell(format_args!("{} {} {}", times.from_ns, times.to_ns, times.end_ns))?;
     }
-    let to = format!("--brokers {brokers_text} --topic {TOPIC}");
-    let mut publisher = Load::start(&[], &measure::publisher_words(&KAFKA, &times, &to))?;
+    let linger_ms = if brokers.is_some() { LINGER_MS } else { 0 };
+    let to = format!("--brokers {brokers_text} --topic {TOPIC} --linger-ms {linger_ms}");
+    let mut publisher = Load::start(&[], &measure::publisher_words(workload, &times, &to))?;
     let pid = gateway.0.id();
     let time = |wanted: fn(&str) -> bool| proc::time(pid, wanted).map(|time| time.run_ns);
     let kinds: [fn(&str) -> bool; 3] =
@@ -93,9 +97,10 @@ pub fn way(brokers: Option<&str>, seconds: f64) -> anyhow::Result<Way> {
     let records = published.counts.iter().sum::<u64>() as f64;
     let spent_us = |kind: usize| (after[kind] - before[kind]) as f64 / 1e3;
     let way = Way {
+        workload: workload.name.to_owned(),
         repetition: 0,
         broker: if brokers.is_some() { "Apache Kafka".to_owned() } else { "embedded broker".to_owned() },
-        delivered_share: client.delivered as f64 / measure::expected(&KAFKA, &published).max(1) as f64,
+        delivered_share: client.delivered as f64 / measure::expected(workload, &published).max(1) as f64,
         client_p50_us: client.p50_us,
         client_p99_us: client.p99_us,
         client_p999_us: client.p999_us,
@@ -108,7 +113,8 @@ pub fn way(brokers: Option<&str>, seconds: f64) -> anyhow::Result<Way> {
         librdkafka_us_per_record: spent_us(2) / records,
     };
     eprintln!(
-        "W9 client p50 {} p99 {} µs, consumer p50 {} p99 {} µs, floor p50 {} p99 {} µs, {:.1} % delivered",
+        "{} client p50 {} p99 {} µs, consumer p50 {} p99 {} µs, floor p50 {} p99 {} µs, {:.1} % delivered",
+        way.workload,
         way.client_p50_us,
         way.client_p99_us,
         way.consumer_p50_us,
@@ -148,5 +154,21 @@ fn wait_for(address: SocketAddr) -> anyhow::Result<()> {
             }
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
+    }
+}
+
+/// Waits until a gateway says that it reads all of its partitions.
+fn wait_until_ready(admin: SocketAddr) -> anyhow::Result<()> {
+    let started = Instant::now();
+    loop {
+        let mut answer = String::new();
+        let mut socket = TcpStream::connect(admin)?;
+        socket.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        socket.read_to_string(&mut answer)?;
+        if answer.starts_with("HTTP/1.1 200") {
+            return Ok(());
+        }
+        anyhow::ensure!(started.elapsed() < START, "the gateway does not get ready: {answer}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }

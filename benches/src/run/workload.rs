@@ -73,6 +73,25 @@ pub const KAFKA: Workload = Workload {
     ..BASE
 };
 
+/// The way from Kafka with the load of W10.
+pub const KAFKA_SINGLE: Workload = Workload {
+    name: "W10-kafka",
+    what: "from Kafka: 10,000 symbols with 1 tick/s of 512 bytes, 9,000 clients with 1 each",
+    ..SINGLE
+};
+
+/// Nothing can be shared: every client has a symbol of its own.
+const SINGLE: Workload = Workload {
+    name: "W10",
+    what: "10,000 symbols with 1 tick/s of 512 bytes, 9,000 clients with 1 each",
+    rate: 10_000.0,
+    symbols: 10_000,
+    symbol_digits: 48,
+    record_bytes: 512,
+    clients: 9_000,
+    ..BASE
+};
+
 /// W2 in full with some of the clients stalled; what the others see is compared with the first.
 pub const ISOLATION: &[Workload] = &[
     Workload { name: "W7-0", what: "W2 in full, no client stalled", rate: 10_000.0, ..W2_SHAPE },
@@ -135,14 +154,5 @@ pub const ALL: &[Workload] = &[
         model: Some("crypto-perp"),
         ..W2_SHAPE
     },
-    Workload {
-        name: "W10",
-        what: "10,000 symbols with 1 tick/s of 512 bytes, 9,000 clients with 1 each",
-        rate: 10_000.0,
-        symbols: 10_000,
-        symbol_digits: 48,
-        record_bytes: 512,
-        clients: 9_000,
-        ..BASE
-    },
+    SINGLE,
 ];

@@ -322,36 +322,40 @@ fn storms(results: &Results) -> String {
 }
 
 fn ways(results: &Results) -> String {
-    let of = |what: &dyn Fn(&crate::run::kafka::Way) -> f64, digits| {
-        show(median(results.ways.iter().map(what)), digits)
+    let way = |workload: &workload::Workload| {
+        let ways: Vec<_> = results.ways.iter().filter(|way| way.workload == workload.name).collect();
+        let Some(first) = ways.first() else { return String::new() };
+        let of = |what: &dyn Fn(&crate::run::kafka::Way) -> f64, digits| {
+            show(median(ways.iter().map(|way| what(way))), digits)
+        };
+        let ms = |what: fn(&crate::run::kafka::Way) -> u64| of(&|way| what(way) as f64 / 1e3, 2);
+        let rows = [
+            vec!["client of the gateway".to_owned(), ms(|w| w.client_p50_us), ms(|w| w.client_p99_us)],
+            vec![
+                "plain consumer of the topic".to_owned(),
+                ms(|w| w.consumer_p50_us),
+                ms(|w| w.consumer_p99_us),
+            ],
+            vec!["coalescing floor without Kafka".to_owned(), ms(|w| w.floor_p50_us), ms(|w| w.floor_p99_us)],
+            vec![
+                "client ÷ (consumer + floor)".to_owned(),
+                of(&|w| w.client_p50_us as f64 / (w.consumer_p50_us + w.floor_p50_us) as f64, 2),
+                of(&|w| w.client_p99_us as f64 / (w.consumer_p99_us + w.floor_p99_us) as f64, 2),
+            ],
+        ];
+        let note = format!(
+            "Through the {}; {} % delivered. The gateway's shard took {} µs per delivery; per record its feed took {} µs \
+             and librdkafka's threads {} µs.",
+            first.broker,
+            of(&|w| w.delivered_share * 100.0, 1),
+            of(&|w| w.shard_us_per_delivery, 3),
+            of(&|w| w.feed_us_per_record, 2),
+            of(&|w| w.librdkafka_us_per_record, 2),
+        );
+        let title = format!("{}: {}", workload.name, workload.what);
+        table(&title, &note, &["", "p50 ms", "p99 ms"], &rows)
     };
-    let Some(first) = results.ways.first() else { return String::new() };
-    let ms = |what: fn(&crate::run::kafka::Way) -> u64| of(&|way| what(way) as f64 / 1e3, 2);
-    let rows = [
-        vec!["client of the gateway".to_owned(), ms(|w| w.client_p50_us), ms(|w| w.client_p99_us)],
-        vec!["plain consumer of the topic".to_owned(), ms(|w| w.consumer_p50_us), ms(|w| w.consumer_p99_us)],
-        vec!["coalescing floor without Kafka".to_owned(), ms(|w| w.floor_p50_us), ms(|w| w.floor_p99_us)],
-        vec![
-            "client ÷ (consumer + floor)".to_owned(),
-            of(&|w| w.client_p50_us as f64 / (w.consumer_p50_us + w.floor_p50_us) as f64, 2),
-            of(&|w| w.client_p99_us as f64 / (w.consumer_p99_us + w.floor_p99_us) as f64, 2),
-        ],
-    ];
-    let note = format!(
-        "Through the {}; {} % delivered. The gateway's shard took {} µs per delivery; per record its feed took {} µs and \
-         librdkafka's threads {} µs.",
-        first.broker,
-        of(&|w| w.delivered_share * 100.0, 1),
-        of(&|w| w.shard_us_per_delivery, 3),
-        of(&|w| w.feed_us_per_record, 2),
-        of(&|w| w.librdkafka_us_per_record, 2),
-    );
-    table(
-        &format!("{}: {}", workload::KAFKA.name, workload::KAFKA.what),
-        &note,
-        &["", "p50 ms", "p99 ms"],
-        &rows,
-    )
+    [workload::KAFKA, workload::KAFKA_SINGLE].iter().map(way).collect()
 }
 
 fn costs(results: &Results) -> String {
