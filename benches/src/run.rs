@@ -270,7 +270,8 @@ impl Experiments {
     fn ramps(&mut self) {
         let mut servers = self.servers.clone();
         // One shard on one processor, and beside it two on both.
-        if servers.contains(&Server::GATEWAY) && !servers.contains(&Server::GATEWAY_2) {
+        let is_free = self.args.servers.is_empty();
+        if is_free && servers.contains(&Server::GATEWAY) && !servers.contains(&Server::GATEWAY_2) {
             servers.push(Server::GATEWAY_2);
         }
         for shape in workload::RAMPS {
