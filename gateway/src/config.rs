@@ -10,11 +10,13 @@ mod error;
 mod keys;
 pub mod load;
 mod render;
+mod replay;
 mod suggest;
 mod value;
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use render::example;
+pub use replay::ReplayConfig;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -35,6 +37,8 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// The feeds, one per topic.
     pub feeds: Vec<FeedConfig>,
+    /// What clients missed.
+    pub replay: ReplayConfig,
     /// What a client may do.
     pub limits: LimitsConfig,
     /// The queue of each session.
@@ -175,6 +179,7 @@ impl Default for Config {
             shards: 0,
             kafka: KafkaConfig::default(),
             feeds: vec![FeedConfig::for_topic("ticks")],
+            replay: ReplayConfig::default(),
             limits: LimitsConfig::default(),
             outbox: OutboxConfig::default(),
             session: SessionConfig::default(),

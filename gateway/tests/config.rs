@@ -246,6 +246,62 @@ fn an_error_never_shows_a_secret() {
 }
 
 #[test]
+fn the_key_of_cursors_is_a_secret_from_a_key_or_a_file() {
+    let secret = "sixteen bytes or more";
+    let config = load("", &[("TICKGATE_REPLAY_CURSOR_KEY", secret)], &[]).expect("it is right");
+    assert_eq!(config.replay.secret(), Ok(secret.as_bytes().to_vec()));
+    assert!(!format!("{config:?}").contains(secret));
+    let shown = config.masked().to_toml();
+    assert!(shown.contains("cursor_key = \"********\"") && !shown.contains(secret), "{shown}");
+    let refused = errors(&shown, &[], &[]);
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(
+        refused[0].ends_with(
+            "replay.cursor_key: is masked, as in a configuration that was shown: set the secret itself"
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(Config::load(&Sources::new().text("whole", &config.to_toml())), Ok(config));
+    assert_eq!(Config::default().masked(), Config::default());
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("written");
+        path.display().to_string()
+    };
+    let from_file = |path: &str| load("", &[], &[&format!("replay.cursor_key_file={path}")]);
+    let config = from_file(&path("key", &format!("{secret}\n"))).expect("it is right");
+    assert_eq!(config.replay.secret(), Ok(secret.as_bytes().to_vec()));
+    for (path, what) in [
+        (path("short", "hunter2 "), "must hold a secret of 16 to 1024 bytes, not of 7"),
+        (folder.path().join("none").display().to_string(), "cannot be read: "),
+        ("/dev/zero".to_owned(), "must hold a secret of 16 to 1024 bytes, not of 2048"),
+    ] {
+        let error = from_file(&path).expect_err(what).to_string();
+        assert!(error.contains(&format!("--set: replay.cursor_key_file: {what}")), "{error}");
+    }
+    check_errors(
+        "[replay]\ncursor_key = 'hunter2'\n[limits]\nrequests_per_s = 0\n",
+        &[],
+        &[],
+        &[
+            "gate.toml:2: replay.cursor_key: must be empty or of 16 to 1024 bytes, not of 7",
+            "gate.toml:4: limits.requests_per_s: must be 1 to 1000000 (requests), not 0",
+        ],
+    );
+    check_errors(
+        "[replay]\ncursor_key = 77777777\n",
+        &[],
+        &[],
+        &["gate.toml:2: replay.cursor_key: must be text"],
+    );
+    let both = format!("[replay]\ncursor_key = '{secret}'\ncursor_key_file = 'x'\n");
+    let what = "gate.toml:3: replay.cursor_key_file: is set beside replay.cursor_key: one of them is enough";
+    check_errors(&both, &[], &[], &[what]);
+}
+
+#[test]
 fn lists_and_other_shapes() {
     let config =
         load("[session]\nallowed_origins = ['https://a.example', 'http://b.example:81']\n", &[], &[]);

@@ -49,6 +49,11 @@ const KAFKA_QUEUE_KBYTES: u64 = 32_768;
 const KAFKA_FETCH_BYTES: u64 = 16 << 20;
 /// The producer's queue of dead letters.
 const DEAD_LETTER_BYTES: u64 = 8 << 20;
+/// What a replay consumer holds beside its largest record: librdkafka's queue and a fetch response, what was taken from
+/// it ahead of its turn, and the events that go to a shard next.
+const REPLAY_CONSUMER_BYTES: u64 = 32 << 20;
+/// A replay that waits: where it begins in 300 partitions, and how far it came.
+const REPLAY_BYTES: u64 = 6 << 10;
 
 /// A session with nothing to read or write: its struct in the slab, its task, its timers, and the small queue that it
 /// has for some moments after a write.
@@ -84,7 +89,7 @@ pub struct Term {
 
 /// Every term of the memory ceiling.
 pub fn memory_ceiling(config: &Config) -> Vec<Term> {
-    let Config { kafka, limits, outbox, session, .. } = config;
+    let Config { kafka, replay, limits, outbox, session, .. } = config;
     let shards = config.shard_count() as u64;
     let sessions = limits.sessions_max as u64;
     let mut terms = Vec::new();
@@ -196,6 +201,30 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
     term("snapshots", &[kafka.snapshots_bytes_max as u64], "kafka.snapshots_bytes_max".to_owned());
 
     term(
+        "replay memory",
+        &[replay.memory_bytes_max as u64, TABLE_SLACK as u64],
+        format!("replay.memory_bytes_max × {TABLE_SLACK}: its tables grow by doubling"),
+    );
+    term(
+        "replay consumers",
+        &[
+            replay.consumers_max as u64,
+            REPLAY_CONSUMER_BYTES
+                .saturating_add((EXPANSION + DECODING).saturating_mul(kafka.record_bytes_max as u64)),
+        ],
+        format!(
+            "replay.consumers_max × ({} MiB + {} × kafka.record_bytes_max)",
+            REPLAY_CONSUMER_BYTES >> 20,
+            EXPANSION + DECODING
+        ),
+    );
+    term(
+        "waiting replays",
+        &[replay.queue_max as u64, REPLAY_BYTES],
+        format!("replay.queue_max × {REPLAY_BYTES}"),
+    );
+
+    term(
         "decoding",
         &[kafka.record_bytes_max as u64, DECODING],
         format!("kafka.record_bytes_max × {DECODING}"),
@@ -270,7 +299,10 @@ mod tests {
         let base = Config { shards: 1, ..Config::default() };
         let before = sum(&memory_ceiling(&base));
         type Change = fn(&mut Config);
-        let changes: [(&str, Change); 20] = [
+        let changes: [(&str, Change); 23] = [
+            ("memory_bytes_max", |c| c.replay.memory_bytes_max *= 2),
+            ("consumers_max", |c| c.replay.consumers_max *= 2),
+            ("queue_max", |c| c.replay.queue_max *= 2),
             ("shards", |c| c.shards = 2),
             ("sessions_max", |c| c.limits.sessions_max *= 2),
             ("handshakes_max", |c| c.limits.handshakes_max *= 2),
@@ -315,7 +347,7 @@ mod tests {
     #[test]
     fn the_default_is_modest() {
         let terms = memory_ceiling(&Config { shards: 2, ..Config::default() });
-        assert!(sum(&terms) < 1_250 << 20, "{}", table(&terms));
+        assert!(sum(&terms) < 1_500 << 20, "{}", table(&terms));
     }
 
     #[test]

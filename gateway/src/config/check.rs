@@ -22,6 +22,8 @@ const RESERVED_PROPERTIES: [(&str, &str); 5] = [
     ("enable.auto.offset.store", "the gateway stores nothing"),
 ];
 
+const MASKED: &str = "is masked, as in a configuration that was shown: set the secret itself";
+
 /// How one number bounds another.
 #[derive(Clone, Copy)]
 enum Relation {
@@ -57,7 +59,7 @@ impl Config {
 
 fn check_value(kind: Kind, value: Value) -> Result<(), String> {
     match (kind, value) {
-        (Kind::Text(check), Value::Text(text)) => check(&text),
+        (Kind::Text(check) | Kind::Secret(check), Value::Text(text)) => check(&text),
         (Kind::List(check), Value::List(texts)) => texts.iter().try_for_each(|text| check(text)),
         (kind @ Kind::Number { .. }, Value::Number(number)) => kind.bounded(number).map(drop),
         _ => Ok(()),
@@ -163,6 +165,9 @@ pub(super) fn relations(
         let key = if origins.contains_key("admin") { "admin" } else { "listen" };
         say(key, format!("clients and admin cannot share {}", config.listen));
     }
+    if usable("replay.cursor_key") && usable("replay.cursor_key_file") {
+        config.replay.secret().err().into_iter().for_each(|what| say("replay.cursor_key_file", what));
+    }
     for (name, instead) in RESERVED_PROPERTIES {
         if config.kafka.properties.contains_key(name) {
             say(&format!("kafka.properties.{name}"), format!("is set by the gateway: {instead}"));
@@ -183,7 +188,7 @@ pub(super) fn relations(
 /// What librdkafka says of a property. Its own words can repeat the value, which may be a secret under a mistyped name.
 fn property(name: &str, value: &str) -> Result<(), String> {
     if render::is_secret(name) && value == render::MASK {
-        return Err("is masked, as in a configuration that was shown: set the secret itself".to_owned());
+        return Err(MASKED.to_owned());
     }
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(_) => Ok(()),
@@ -280,6 +285,21 @@ pub(super) fn symbol(text: &str) -> Result<(), String> {
     let most = tickgate_protocol::SYMBOL_BYTES_MAX;
     let text = text.escape_debug();
     Err(format!("a symbol is 1 to {most} bytes without `*` and control characters, `{text}` is not"))
+}
+
+pub(super) fn cursor_key(text: &str) -> Result<(), String> {
+    let (least, most) = (super::replay::SECRET_BYTES_MIN, super::replay::SECRET_BYTES_MAX);
+    if text == render::MASK {
+        return Err(MASKED.to_owned());
+    }
+    if !text.is_empty() && !(least..=most).contains(&text.len()) {
+        return Err(format!("must be empty or of {least} to {most} bytes, not of {}", text.len()));
+    }
+    Ok(())
+}
+
+pub(super) fn path_or_empty(text: &str) -> Result<(), String> {
+    if text.contains('\0') { Err("must be a path, which has no zero bytes".to_owned()) } else { Ok(()) }
 }
 
 pub(super) fn origin(text: &str) -> Result<(), String> {

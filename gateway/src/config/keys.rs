@@ -1,3 +1,4 @@
+// tidy: allow(length) one table, of no use in halves
 //! Every key there is: its path, what it takes, why its default is what it is, and the field behind it.
 //!
 //! This table is the one source of the annotated `tickgate.example.toml`, of `--print-config`, of `/config`, and of
@@ -38,8 +39,13 @@ impl<T> Key<T> {
 }
 
 /// The sections in the order of the file, with what they are about.
-pub(super) const SECTIONS: [(&str, &str); 5] = [
+pub(super) const SECTIONS: [(&str, &str); 6] = [
     ("kafka", "The Kafka side: what is read, and the state that is kept from it."),
+    (
+        "replay",
+        "What clients missed: given from memory, or from Kafka again beside the live feed. And the cursors that say \
+         where they stopped.",
+    ),
     ("limits", "What a client may do. `hello` announces these limits."),
     ("outbox", "The queue of each session, and how it is written."),
     ("session", "Sessions in general."),
@@ -218,6 +224,91 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "librdkafka properties that override the gateway's own. Values whose name speaks of a password, secret, \
          token, key or credential are masked wherever the configuration is shown.",
         kafka.properties
+    ),
+    number!(
+        "replay.memory_bytes_max",
+        Unit::Bytes,
+        64 * KIB,
+        256 * GIB,
+        Some("keeps none"),
+        "The last records of all partitions, kept so that who comes back after a short while gets what was missed \
+         without Kafka being read again. 64 MiB is some 200,000 ticks of ordinary size.",
+        replay.memory_bytes_max
+    ),
+    number!(
+        "replay.memory_s",
+        Unit::Seconds,
+        1,
+        86_400,
+        None,
+        "How long a record is kept there. A reconnect takes seconds and a restart minutes: who stayed away for longer \
+         can wait for Kafka.",
+        replay.memory_s
+    ),
+    number!(
+        "replay.window_s",
+        Unit::Seconds,
+        1,
+        315_360_000,
+        Some("is as far back as Kafka's retention reaches"),
+        "How far back a client may ask for what it missed; `hello` announces it. Without a bound of its own, as the \
+         topics have theirs.",
+        replay.window_s
+    ),
+    number!(
+        "replay.consumers_max",
+        Unit::Count("consumers"),
+        1,
+        64,
+        Some("reads nothing again"),
+        "Kafka consumers, each with a thread, that read again what is no longer in memory. With two, one long replay \
+         does not hold up all others, and the live feed does not notice either of them.",
+        replay.consumers_max
+    ),
+    number!(
+        "replay.queue_max",
+        Unit::Count("replays"),
+        1,
+        1_000_000,
+        None,
+        "Replays that wait for a consumer; a further one is told to come again later. As many as \
+         `limits.sessions_max`, since after a failure everybody comes back at once.",
+        replay.queue_max
+    ),
+    number!(
+        "replay.records_per_s",
+        Unit::Count("records"),
+        1_000,
+        100_000_000,
+        None,
+        "Records that each consumer reads in a second, wanted or not: what replays may take of the processors, of the \
+         network and of the brokers. The default reads an hour of 1,000 ticks a second in 36 seconds.",
+        replay.records_per_s
+    ),
+    number!(
+        "replay.per_session_max",
+        Unit::Count("replays"),
+        1,
+        1_000,
+        None,
+        "Replays of one session at once. All that a request resumes is one replay, so few are many.",
+        replay.per_session_max
+    ),
+    other!(
+        "replay.cursor_key",
+        Kind::Secret(super::check::cursor_key),
+        Text,
+        "Secret that cursors are signed with, of 16 bytes or more: every gateway of a cluster needs the same. Without \
+         one, cursors are checked for damage but not for forgery. Who forges one gets no data that a subscription \
+         would not give, but makes Kafka be read from wherever it says.",
+        replay.cursor_key
+    ),
+    other!(
+        "replay.cursor_key_file",
+        Kind::Text(super::check::path_or_empty),
+        Text,
+        "File with that secret, in place of `cursor_key`; white space around it does not count. Empty for none.",
+        replay.cursor_key_file
     ),
     number!(
         "limits.sessions_max",

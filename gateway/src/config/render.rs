@@ -24,6 +24,11 @@ impl Config {
     #[must_use]
     pub fn masked(&self) -> Self {
         let mut masked = self.clone();
+        for key in KEYS.iter().filter(|key| matches!(key.kind, Kind::Secret(_))) {
+            if (key.get)(&masked) != Value::Text(String::new()) {
+                (key.set)(&mut masked, Value::Text(MASK.to_owned()));
+            }
+        }
         for (name, value) in &mut masked.kafka.properties {
             if is_secret(name) {
                 MASK.clone_into(value);

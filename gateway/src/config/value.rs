@@ -55,6 +55,8 @@ pub(super) enum Kind {
     },
     Flag,
     Text(TextCheck),
+    /// A text that is masked wherever it is shown; its check must not repeat it.
+    Secret(TextCheck),
     Address,
     List(TextCheck),
     Properties,
@@ -147,7 +149,7 @@ impl Kind {
                 format!("{}, {} to {}{zero}", unit.name(), unit.show(min), unit.show(max))
             }
             Self::Flag => "true or false".to_owned(),
-            Self::Text(_) => "text".to_owned(),
+            Self::Text(_) | Self::Secret(_) => "text".to_owned(),
             Self::Address => "address:port, [address]:port for IPv6".to_owned(),
             Self::List(_) => "list of texts".to_owned(),
             Self::Properties => "table of names and values".to_owned(),
@@ -171,7 +173,7 @@ impl Kind {
                 "false" | "0" => Ok(Value::Flag(false)),
                 other => Err(format!("must be true or false, not `{other}`")),
             },
-            (Self::Text(check), Raw::Text(text) | Raw::Loose(text)) => {
+            (Self::Text(check) | Self::Secret(check), Raw::Text(text) | Raw::Loose(text)) => {
                 check(&text)?;
                 Ok(Value::Text(text))
             }
@@ -188,6 +190,8 @@ impl Kind {
                 let texts = texts.map(|text| check(text).map(|()| text.to_owned()));
                 texts.collect::<Result<_, _>>().map(Value::List)
             }
+            // What it is instead may be the secret, without its quotes.
+            (kind @ Self::Secret(_), _) => Err(format!("must be {}", kind.wanted())),
             (kind, raw) => Err(format!("must be {}, not {}", kind.wanted(), raw.type_name())),
         }
     }
