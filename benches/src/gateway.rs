@@ -86,6 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         board: board.clone(),
         sessions: Arc::new(AtomicUsize::new(0)),
         subscriptions: Arc::new(AtomicUsize::new(0)),
+        read_again: None,
         wake_feed,
     };
     let (mut mailboxes, mut outlets, mut stops) = (Vec::new(), Vec::new(), Vec::new());
@@ -95,11 +96,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let mailbox = Arc::new(Mailbox::default());
         let (inbox_in, inbox) = mpsc::channel(config.session.inbox_batches);
         let (question, admin) = mpsc::channel(1);
+        let (_, chunks) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel();
         mailboxes.push(mailbox.clone());
         outlets.push(Outlet::new(id, inbox_in, config.session.inbox_bytes_max));
         stops.push((stop, question));
-        let parts = run::Parts { id, shared: shared.clone(), mailbox, inbox, listener, admin, stop: stopped };
+        let parts =
+            run::Parts { id, shared: shared.clone(), mailbox, inbox, listener, chunks, admin, stop: stopped };
         let cpu = args.shard_cpu.map(|first| first + id);
         std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || {
             if cpu.is_some() {

@@ -32,12 +32,19 @@ pub struct Stream {
     pub depth: Depth,
     /// Interval of conflation.
     pub conflate: ConflateMs,
+    /// Whether it is that of a subscription which is being brought up to date: nothing is sent on it.
+    pub is_held_back: bool,
 }
 
 impl Stream {
     /// Every event of `channel`, as it comes.
     pub const fn whole(channel: Channel) -> Self {
-        Self { channel, depth: Depth::ALL, conflate: ConflateMs::NONE }
+        Self::new(channel, Depth::ALL, ConflateMs::NONE)
+    }
+
+    /// The stream of `channel` in a depth and with an interval.
+    pub const fn new(channel: Channel, depth: Depth, conflate: ConflateMs) -> Self {
+        Self { channel, depth, conflate, is_held_back: false }
     }
 
     /// Whether each event replaces all that the one before it said. Book changes build on each other, conflated books
@@ -159,6 +166,13 @@ impl Item {
                     })
                     .sum(),
                 Reply::Resynced(.., snapshot) => snapshot.as_ref().map_or(0, |(event, _)| event.bytes()),
+                Reply::Resumed(resumed) => {
+                    let events = resumed.chunk.events.iter().map(|missed| missed.event.bytes());
+                    let states = resumed.live.iter().flat_map(|live| &live.states);
+                    let states = states.flat_map(|(_, state)| &state.events).map(|event| event.bytes());
+                    size_of::<crate::replay::Ask>() + events.chain(states).sum::<usize>()
+                }
+                Reply::Beyond(_) => size_of::<crate::replay::Ask>(),
             },
             Self::Positions(positions) => size_of_val::<[Position]>(positions),
             Self::Feeds(json) => json.len(),

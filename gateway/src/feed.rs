@@ -15,6 +15,7 @@ mod patterns;
 pub mod request;
 pub mod ring;
 pub mod symbols;
+pub mod topics;
 mod tracker;
 
 use crate::clock;
@@ -24,6 +25,7 @@ use crate::latency::{Recorder, Stage};
 use crate::log_limit::{LogLimit, Verdict};
 use crate::stats::Board;
 use dead_letter::DeadLetters;
+use directory::Directory;
 use dispatch::Outlet;
 use engine::{Arrival, Engine, EngineConfig};
 use native::{RecordQueue, Waker};
@@ -40,6 +42,8 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tickgate_protocol::record::RecordDecoder;
+use topics::Topics;
+pub(crate) use tracker::offsets;
 use tracker::{Change, Look, Tracker};
 
 /// Bytes of events after which a batch goes out before all records taken are read: records can be large.
@@ -97,6 +101,10 @@ pub struct Parts {
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// Where each shard takes its batches from.
     pub inboxes: Vec<tokio::sync::mpsc::Sender<Batch>>,
+    /// The numbers of symbols.
+    pub directory: Arc<Directory>,
+    /// Where it says which topics it reads.
+    pub topics: Arc<Topics>,
 }
 
 /// A feed whose client exists but which does not read yet.
@@ -182,7 +190,7 @@ impl Feed {
 }
 
 /// librdkafka's settings for live reading; `kafka.properties` overrides any of them.
-fn client_config(config: &Config) -> ClientConfig {
+pub(crate) fn client_config(config: &Config) -> ClientConfig {
     let mut client = ClientConfig::new();
     for (name, value) in [
         ("bootstrap.servers", config.kafka.brokers.as_str()),
@@ -247,6 +255,7 @@ struct Reader {
     partitions: Partitions,
     recorder: Recorder,
     dead_letters: Option<DeadLetters>,
+    topics: Arc<Topics>,
     feeds_json: Arc<str>,
     housekept_ms: u64,
     bad_logs: u32,
@@ -262,12 +271,12 @@ impl Reader {
         stop: Arc<AtomicBool>,
         dead_letters: Option<DeadLetters>,
     ) -> Self {
-        let Parts { config, board, mailboxes, inboxes } = parts;
+        let Parts { config, board, mailboxes, inboxes, directory, topics } = parts;
         Self {
             consumer: prepared.consumer,
             queue: prepared.queue,
             broker_errors: prepared.broker_errors,
-            engine: Engine::new(EngineConfig::of(&config), inboxes.len()),
+            engine: Engine::with_directory(EngineConfig::of(&config), inboxes.len(), directory),
             decoder: RecordDecoder::new(config.kafka.record_bytes_max),
             partitions: Partitions::new(&config.feeds, clock::mono_ms()),
             outlets: inboxes
@@ -276,6 +285,7 @@ impl Reader {
                 .map(|(shard, inbox)| Outlet::new(shard, inbox, config.session.inbox_bytes_max))
                 .collect(),
             recorder: Recorder::new(),
+            topics,
             feeds_json: Arc::from(""),
             housekept_ms: 0,
             bad_logs: 0,
@@ -408,7 +418,19 @@ impl Reader {
     }
 
     fn change(&mut self, change: Change) {
+        if let Change::Recreated(feed) = change
+            && let Some(epoch) = self.partitions.epoch(feed)
+        {
+            self.engine.forget(epoch);
+            self.topics.remove(epoch);
+        }
         let lost = self.partitions.change(&change, &self.consumer, &self.queue, &mut self.engine.totals);
+        if let Change::Assign { feed, partition, .. } = change
+            && let Some(next) = self.partitions.next(feed, partition)
+        {
+            self.engine.begin(next);
+            self.topics.add(next.epoch, &self.config.feeds[feed].topic, partition);
+        }
         if let Some(upto) = lost {
             self.engine.lost(upto);
         }

@@ -174,6 +174,9 @@ fn shards(scrape: &Scrape, board: &Board) {
             gaps,
             gap_events,
             slow_notices,
+            replays_begun,
+            replays_done,
+            replays_refused,
             batches,
         } = board.shard(shard).clone();
         let number = shard.to_string();
@@ -208,6 +211,9 @@ fn shards(scrape: &Scrape, board: &Board) {
             scrape.counter("tickgate_gaps_announced_total", &[("cause", cause.name())], count);
         }
         scrape.counter("tickgate_gaps_events_total", &[], gap_events);
+        scrape.counter("tickgate_replays_begun_total", &[], replays_begun);
+        scrape.counter("tickgate_replays_done_total", &[], replays_done);
+        scrape.counter("tickgate_replays_parts_refused_total", &[], replays_refused);
 
         scrape.add("tickgate_outbox_queued_bytes", queued_bytes as f64);
         scrape.add("tickgate_outbox_held_bytes", slow_bytes as f64);
@@ -238,6 +244,7 @@ fn feed(scrape: &Scrape, board: &Board) {
         ("tickgate_feed_stray_records_total", feed.stray_records),
         ("tickgate_feed_events_encoded_total", feed.encoded),
         ("tickgate_feed_encoded_bytes_total", feed.encoded_bytes),
+        ("tickgate_feed_resumed_events_total", feed.resumed_events),
         ("tickgate_feed_inbox_full_total", feed.inbox_full),
         ("tickgate_feed_overload_events_total", feed.overload_events),
         ("tickgate_feed_lost_offsets_total", feed.lost_offsets),

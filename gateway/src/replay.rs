@@ -3,11 +3,18 @@
 //! A session that is to get what it missed asks for a [`Chunk`] at a time, and for the next one when its outbox has room:
 //! nothing waits here for a client. When it has come to the end of the log it asks the feed, whose memory reaches further.
 
+pub mod pool;
+mod reader;
+
 use crate::event::{Event, Stream};
 use crate::feed::request::{SessionKey, Target};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
+use tickgate_protocol::event::{Gap, GapCause};
 use tickgate_protocol::{Channel, Position};
+
+/// Hands a question to those who read Kafka again. It does not wait; what they find goes to the shard that asked.
+pub type ReadAgain = Arc<dyn Fn(Box<Ask>) + Send + Sync>;
 
 /// What of the log one subscription wants.
 #[derive(Debug, Clone)]
@@ -22,13 +29,23 @@ pub struct Missed {
     pub since_ns: Option<i64>,
 }
 
+impl Missed {
+    /// Whether an event at this position comes behind those that the client has. A symbol that moved to another partition
+    /// cannot be followed from a position alone.
+    pub fn has_at(&self, at: Position) -> bool {
+        self.after.is_none_or(|after| {
+            (after.epoch, after.partition) == (at.epoch, at.partition) && after.offset < at.offset
+        })
+    }
+}
+
 /// Where reading begins.
 #[derive(Debug, Clone)]
 pub enum Start {
-    /// At the next record to read of each partition.
+    /// At the next record to read of each partition; others are not read.
     At(Vec<Position>),
     /// In every partition of every feed at the first record that was appended at or after this time, nanoseconds since the
-    /// Unix epoch.
+    /// Unix epoch. If that is the first that there is, and not the first that there ever was, those before it are lost.
     Since(i64),
 }
 
@@ -41,18 +58,24 @@ pub struct Ask {
     pub key: SessionKey,
     /// Which of its replays it is.
     pub replay: u32,
-    /// What is wanted. Where several match a symbol, the first one counts.
+    /// What is wanted, the most specific first: where several match a symbol, the first one counts. Books are not read
+    /// again: their subscriptions get a snapshot.
     pub wants: Arc<[Missed]>,
     /// Where to begin.
     pub start: Start,
+    /// Where the replay as a whole began, if that was a position.
+    pub origin: Arc<[Position]>,
     /// Nothing that was appended at or after this time, nanoseconds since the Unix epoch.
     pub until_ns: Option<i64>,
     /// Bytes of events after which to stop.
     pub bytes_max: usize,
-    /// The last event of each symbol that the client has, where known: the `prev` of the next.
-    pub last: FxHashMap<(Box<str>, Channel), Position>,
-    /// What chunks before it found gone.
+    /// The last event of each symbol and channel that was found for the client: the `prev` of the next. Before the first, what
+    /// its subscription is `after`.
+    pub last: FxHashMap<(u32, Channel), Position>,
+    /// What was found gone of what was asked for.
     pub lost: Vec<Lost>,
+    /// Whether nobody but the feed's memory is asked: what it does not have is lost.
+    pub is_memory_only: bool,
 }
 
 /// Offsets of a partition that are gone.
@@ -64,6 +87,22 @@ pub struct Lost {
     pub upto: Position,
 }
 
+impl Lost {
+    /// Whether a position is among those lost.
+    pub fn holds(&self, at: Position) -> bool {
+        self.from.is_at_or_before(at) && at.is_at_or_before(self.upto)
+    }
+
+    /// Whether it may hold events of a symbol between the last that the client has, if that is known, and the one at `at`.
+    /// A symbol that moved to another partition has them where its last one was.
+    pub fn concerns(&self, before: Option<Position>, at: Position) -> bool {
+        match before {
+            Some(before) => before.is_at_or_before(self.upto),
+            None => (self.upto.epoch, self.upto.partition) == (at.epoch, at.partition),
+        }
+    }
+}
+
 /// The events of one record, symbol and channel.
 #[derive(Debug)]
 pub struct Replayed {
@@ -71,9 +110,9 @@ pub struct Replayed {
     pub event: Arc<Event>,
     /// When its record was appended, nanoseconds since the Unix epoch.
     pub append_ns: i64,
-    /// What of its partition was lost between the last event of its symbol that the client has and this one: `upto` is then
-    /// its `prev`.
-    pub lost: Option<Lost>,
+    /// What of its partition was lost between the last event of its symbol that the client has and this one; its end is then
+    /// the event's `prev`.
+    pub gap: Option<Gap>,
 }
 
 /// How far a chunk goes.
@@ -81,7 +120,8 @@ pub struct Replayed {
 pub enum Reach {
     /// There is more.
     More,
-    /// To the end of the log as it was when the chunk was read, or to `until_ns`.
+    /// To the end of the log as it was when the chunk was read, or to `until_ns`. `start` is then the end itself, whether or
+    /// not the offsets before it are of records.
     End,
     /// Nowhere, as too many replays wait, or Kafka does not answer: try again later.
     Refused(&'static str),
@@ -90,18 +130,38 @@ pub enum Reach {
 /// The next events of a replay.
 #[derive(Debug)]
 pub struct Chunk {
-    /// Who asked.
-    pub key: SessionKey,
-    /// For which of its replays.
-    pub replay: u32,
+    /// The question as it goes on: its `start`, `last` and `lost` brought up to date.
+    pub ask: Box<Ask>,
     /// In order of each partition.
     pub events: Vec<Replayed>,
-    /// The question's, and what this chunk found gone: offsets that were asked for, and that Kafka no longer has.
-    pub lost: Vec<Lost>,
-    /// Where the next chunk begins.
-    pub next: Vec<Position>,
-    /// Whether there is one.
+    /// Whether there is more.
     pub reach: Reach,
-    /// The question's, brought up to date.
-    pub last: FxHashMap<(Box<str>, Channel), Position>,
+}
+
+/// What an event follows from, and what of its partition was lost before it. `prev` is what is known of its symbol
+/// elsewhere. Takes note of the event.
+pub fn seam(
+    last: &mut FxHashMap<(u32, Channel), Position>,
+    lost: &[Lost],
+    want: &Missed,
+    (symbol, at): (u32, Position),
+    prev: Option<Position>,
+) -> (Option<Position>, Option<Gap>) {
+    let key = (symbol, want.stream.channel);
+    let before = last.insert(key, at).or(want.after);
+    let is_before = |lost: &&Lost| {
+        lost.concerns(before, at) || (before.is_none() && prev.is_some_and(|prev| lost.holds(prev)))
+    };
+    // The last one: what was lost before it is told with it.
+    match lost.iter().rfind(is_before) {
+        Some(Lost { upto, .. }) => {
+            let gap = Gap { after: before, upto: Some(*upto), count: None, cause: GapCause::Retention };
+            (Some(*upto), Some(gap))
+        }
+        // A symbol that moved may come partition by partition: then it is the last that came.
+        None => match (before, prev) {
+            (Some(before), Some(prev)) if !before.is_at_or_before(prev) => (Some(before), None),
+            _ => (prev.or(before), None),
+        },
+    }
 }

@@ -2,9 +2,13 @@
 
 use crate::admin::{Admin, AdminHandle, AdminState};
 use crate::config::Config;
+use crate::feed::directory::Directory;
 use crate::feed::request::Mailbox;
+use crate::feed::topics::Topics;
 use crate::feed::{self, Feed};
 use crate::listener;
+use crate::replay::ReadAgain;
+use crate::replay::pool::{Pool, Waiting};
 use crate::shard::{Shared, run};
 use crate::stats::Board;
 use anyhow::Context;
@@ -33,6 +37,7 @@ pub struct Running {
     listen: SocketAddr,
     shards: Vec<(oneshot::Sender<()>, JoinHandle<std::io::Result<usize>>)>,
     feed: Feed,
+    replays: Pool,
     admin: AdminHandle,
 }
 
@@ -68,16 +73,26 @@ impl Bound {
         let Self { config, listeners, admin, listen } = self;
         let board = Arc::new(Board::new(listeners.len()));
         let prepared = feed::prepare(&config).context("kafka")?;
+        let (answers, chunks): (Vec<_>, Vec<_>) = listeners
+            .iter()
+            .map(|_| mpsc::channel(config.limits.sessions_max.saturating_mul(config.replay.per_session_max)))
+            .unzip();
+        let waiting = Waiting::new(&config, answers);
+        let read_again = (config.replay.consumers_max > 0).then(|| {
+            let waiting = waiting.clone();
+            Arc::new(move |ask| waiting.ask(ask)) as ReadAgain
+        });
         let shared = Shared {
             config: config.clone(),
             board: board.clone(),
             sessions: Arc::new(AtomicUsize::new(0)),
             subscriptions: Arc::new(AtomicUsize::new(0)),
+            read_again,
             wake_feed: prepared.waker(),
         };
         let mut shards = Vec::new();
         let (mut mailboxes, mut inboxes, mut questions) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, listener) in listeners.into_iter().enumerate() {
+        for (id, (listener, chunks)) in listeners.into_iter().zip(chunks).enumerate() {
             let mailbox = Arc::new(Mailbox::default());
             let (inbox_in, inbox) = mpsc::channel(config.session.inbox_batches);
             let (question, admin) = mpsc::channel(ADMIN_QUESTIONS);
@@ -85,20 +100,33 @@ impl Bound {
             mailboxes.push(mailbox.clone());
             inboxes.push(inbox_in);
             questions.push(question);
-            let parts =
-                run::Parts { id, shared: shared.clone(), mailbox, inbox, listener, admin, stop: stopped };
+            let parts = run::Parts {
+                id,
+                shared: shared.clone(),
+                mailbox,
+                inbox,
+                listener,
+                chunks,
+                admin,
+                stop: stopped,
+            };
             let thread =
                 std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || run::run(parts))?;
             shards.push((stop, thread));
         }
+        let (directory, topics) =
+            (Arc::new(Directory::new(config.kafka.symbols_max)), Arc::<Topics>::default());
         let feed = prepared.start(feed::Parts {
             config: config.clone(),
             board: board.clone(),
             mailboxes,
             inboxes,
+            directory: directory.clone(),
+            topics: topics.clone(),
         })?;
+        let replays = Pool::start(&config, waiting, &directory, &topics).context("kafka")?;
         let admin = admin.spawn(AdminState { config, board: board.clone(), shards: questions })?;
-        Ok(Running { board, listen, shards, feed, admin })
+        Ok(Running { board, listen, shards, feed, replays, admin })
     }
 }
 
@@ -137,6 +165,7 @@ impl Running {
         for thread in threads {
             cut += thread.join().map_err(|_| anyhow::anyhow!("a shard panicked"))??;
         }
+        self.replays.stop();
         self.feed.stop();
         self.admin.stop();
         Ok(cut)

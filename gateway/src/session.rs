@@ -4,9 +4,11 @@ pub mod subs;
 pub mod throttle;
 
 use crate::clock;
-use crate::feed::request::{SessionKey, Target, Want};
+use crate::event::Stream;
+use crate::feed::request::{Resume, SessionKey, Target, Want};
 use crate::outbox::{Books, Gaps, Outbox};
 use crate::shard::memory::Reservation;
+use crate::shard::replay::Replays;
 use crate::shard::timers::Armed;
 use crate::stats::{CloseReason, SessionInfo};
 use std::borrow::Cow;
@@ -84,6 +86,13 @@ pub struct Wanted {
     pub options: SubscribeOptions,
 }
 
+impl Wanted {
+    /// The stream that it receives.
+    pub fn stream(&self) -> Stream {
+        Stream::new(self.channel, self.options.depth, self.options.conflate)
+    }
+}
+
 /// A subscribe request that waits for the feed's answer. Nothing else of the session is handled meanwhile.
 #[derive(Debug)]
 pub struct PendingSubscribe {
@@ -127,6 +136,8 @@ pub struct Session {
     pub is_throttled: bool,
     /// Whether it is in the shard's list of sessions whose books its totals do not have yet.
     pub is_unaccounted: bool,
+    /// Whether there are `replays`.
+    pub is_replaying: bool,
     /// Its flush window.
     pub flush: FlushMs,
     /// Where it is in its life.
@@ -151,6 +162,8 @@ pub struct Session {
     pub decoder: Option<Box<Decoder>>,
     /// A subscribe that waits for the feed.
     pub pending: Option<Box<PendingSubscribe>>,
+    /// What brings its subscriptions up to date.
+    pub replays: Option<Box<Replays>>,
     /// Requests per second.
     pub requests: Bucket,
     /// What of its requests the shard's sum already has, in bytes.
@@ -219,12 +232,7 @@ impl Session {
 }
 
 /// The want of a subscription, for the feed.
-pub fn want(target: &Target, channel: Channel, options: &SubscribeOptions, resumes: bool) -> Want {
-    Want {
-        target: target.clone(),
-        stream: crate::event::Stream { channel, depth: options.depth, conflate: options.conflate },
-        trades: options.snapshot,
-        from: options.from,
-        resumes,
-    }
+pub fn want(wanted: &Wanted, resume: Option<Resume>) -> Want {
+    let (stream, trades) = (wanted.stream(), wanted.options.snapshot);
+    Want { target: wanted.target.clone(), stream, trades, resume }
 }

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod flush;
 pub mod lifecycle;
 pub mod memory;
+pub mod replay;
 pub mod run;
 pub mod table;
 pub mod timers;
@@ -21,6 +22,7 @@ use crate::feed::request::{Mailbox, Request, SessionKey, Target};
 use crate::latency::{Recorder, Stage};
 use crate::log_limit::LogLimit;
 use crate::outbox::{Bounds, Filled, Offer, Spares};
+use crate::replay::ReadAgain;
 use crate::session::Session;
 use crate::stats::{Board, ShardTotals};
 use memory::Memory;
@@ -52,6 +54,8 @@ pub struct Shared {
     pub sessions: Arc<AtomicUsize>,
     /// Subscriptions of all shards, those that wait for their answer included.
     pub subscriptions: Arc<AtomicUsize>,
+    /// Who reads from Kafka again what the feed no longer has; `None` when nobody does.
+    pub read_again: Option<ReadAgain>,
     /// Wakes the feed to look into the mailboxes.
     pub wake_feed: Arc<dyn Fn() + Send + Sync>,
 }
@@ -321,7 +325,7 @@ impl Shard {
     fn cursor_of(&self, slot: u32) -> Rc<str> {
         let Some(session) = self.sessions.get(slot as usize) else { return self.cursor.clone() };
         let mut positions: Option<Vec<Position>> = None;
-        session.outbox.owed_positions(|owed| {
+        let mut hold_back = |owed: Position| {
             let all = positions.as_ref().unwrap_or(&self.positions);
             let Some(at) = all.iter().position(|read| owed.is_at_or_before(*read)) else { return };
             let all = positions.get_or_insert_with(|| self.positions.clone());
@@ -331,7 +335,9 @@ impl Shard {
                     all.remove(at);
                 }
             }
-        });
+        };
+        session.outbox.owed_positions(&mut hold_back);
+        session.replays.iter().flat_map(|replays| replays.positions()).for_each(hold_back);
         positions.map_or_else(|| self.cursor.clone(), |all| Rc::from(tickgate_protocol::cursor::encode(&all)))
     }
 }

@@ -135,6 +135,12 @@ pub struct ShardTotals {
     pub gap_events: u64,
     /// `slow` notices sent.
     pub slow_notices: u64,
+    /// Replays begun, those that caught up, and parts that were refused for a while.
+    pub replays_begun: u64,
+    /// See `replays_begun`.
+    pub replays_done: u64,
+    /// See `replays_begun`.
+    pub replays_refused: u64,
     /// Batches taken from the feed.
     pub batches: u64,
 }
@@ -177,6 +183,8 @@ pub struct FeedTotals {
     pub dead_lettered: u64,
     /// Copies for the dead-letter topic that there was no room for or that it did not take.
     pub dead_letters_lost: u64,
+    /// Events given from memory to clients that missed them.
+    pub resumed_events: u64,
     /// Events encoded.
     pub encoded: u64,
     /// Bytes of their texts.

@@ -26,6 +26,8 @@ fn config() -> EngineConfig {
         unseen_symbols_max: 100,
         patterns_max: PATTERNS_MAX,
         allowed: None,
+        memory_bytes_max: 1 << 20,
+        memory_ms: 60_000,
     }
 }
 
@@ -91,7 +93,7 @@ impl Feed {
 }
 
 fn want(symbol: &str, stream: Stream) -> Want {
-    Want { target: Target::parse(symbol), stream, trades: 0, from: None, resumes: false }
+    Want { target: Target::parse(symbol), stream, trades: 0, resume: None }
 }
 
 const QUOTES: Stream = Stream::whole(Channel::Quotes);

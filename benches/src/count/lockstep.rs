@@ -100,6 +100,7 @@ impl Gateway {
             board: Arc::new(Board::new(1)),
             sessions: Arc::new(AtomicUsize::new(0)),
             subscriptions: Arc::new(AtomicUsize::new(0)),
+            read_again: None,
             wake_feed: Arc::new(move || {
                 // One that is there already says as much.
                 let _ = ask.try_send(());
@@ -111,9 +112,18 @@ impl Gateway {
         let mailbox = Arc::new(Mailbox::default());
         let (inbox_in, inbox) = mpsc::channel(config.session.inbox_batches);
         let (question, admin) = mpsc::channel(1);
+        let (_, chunks) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel();
-        let parts =
-            run::Parts { id: 0, shared, mailbox: mailbox.clone(), inbox, listener, admin, stop: stopped };
+        let parts = run::Parts {
+            id: 0,
+            shared,
+            mailbox: mailbox.clone(),
+            inbox,
+            listener,
+            chunks,
+            admin,
+            stop: stopped,
+        };
         std::thread::Builder::new().name("shard-0".to_owned()).spawn(move || run::run(parts))?;
         Ok(Self {
             address,

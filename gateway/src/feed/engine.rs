@@ -4,11 +4,14 @@
 //! is the order of the calls, which makes the whole of it testable against a model.
 
 mod requests;
+mod resume;
 
+use super::directory::Directory;
 use super::patterns::Patterns;
+use super::ring::{Link, Ring};
 use super::symbols::{Cache, Kept, StreamState, SymbolState, encode};
 use crate::config::Config;
-use crate::event::{Event, Item, Key, Stream, Symbol};
+use crate::event::{Event, Item, Key, Stream};
 use crate::stats::{DiscardReason, FeedTotals};
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
@@ -44,12 +47,16 @@ pub struct EngineConfig {
     pub patterns_max: usize,
     /// The symbols that may be asked for; `None` for any.
     pub allowed: Option<std::collections::HashSet<Box<str>>>,
+    /// See `config::ReplayConfig`.
+    pub memory_bytes_max: usize,
+    /// `replay.memory_s` in milliseconds.
+    pub memory_ms: u64,
 }
 
 impl EngineConfig {
     /// What of a gateway's configuration an engine needs.
     pub fn of(config: &Config) -> Self {
-        let Config { kafka, limits, session, feeds, .. } = config;
+        let Config { kafka, limits, session, feeds, replay, .. } = config;
         let all_listed = feeds.iter().all(|feed| !feed.symbols.is_empty());
         let listed = || feeds.iter().flat_map(|feed| &feed.symbols).map(|symbol| symbol.as_str().into());
         Self {
@@ -64,6 +71,8 @@ impl EngineConfig {
             unseen_symbols_max: limits.unseen_symbols_max,
             patterns_max: limits.patterns_max,
             allowed: all_listed.then(|| listed().collect()),
+            memory_bytes_max: replay.memory_bytes_max,
+            memory_ms: replay.memory_s * 1000,
         }
     }
 }
@@ -99,6 +108,7 @@ const FIRE_BYTES: u64 = 4 << 20;
 #[allow(missing_debug_implementations)]
 pub struct Engine {
     config: EngineConfig,
+    directory: Arc<Directory>,
     symbols: Vec<SymbolState>,
     ids: FxHashMap<Box<str>, u32>,
     patterns: Patterns,
@@ -111,6 +121,11 @@ pub struct Engine {
     /// Streams of all symbols.
     streams: usize,
     cache: Cache,
+    /// The last records, and what the one at hand holds.
+    ring: Ring,
+    links: SmallVec<[Link; 1]>,
+    /// Decodes records for those who missed them.
+    again: RecordDecoder,
     /// What goes to each shard next, in order.
     out: Vec<Vec<Item>>,
     newest_event_ns: Option<i64>,
@@ -123,8 +138,18 @@ pub struct Engine {
 impl Engine {
     /// An engine without symbols, for `shards` shards (at most 64).
     pub fn new(config: EngineConfig, shards: usize) -> Self {
+        let directory = Arc::new(Directory::new(config.symbols_max));
+        Self::with_directory(config, shards, directory)
+    }
+
+    /// An engine that shares the numbers of symbols with others.
+    pub fn with_directory(config: EngineConfig, shards: usize, directory: Arc<Directory>) -> Self {
         Self {
             cache: Cache::new(config.snapshots_bytes_max),
+            directory,
+            ring: Ring::new(config.memory_bytes_max, config.memory_ms),
+            links: SmallVec::new(),
+            again: RecordDecoder::new(config.record_bytes_max),
             levels: 0,
             streams: 0,
             config,
@@ -145,6 +170,16 @@ impl Engine {
         self.newest_event_ns
     }
 
+    /// Reading of a partition begins at `next`, or goes on there.
+    pub fn begin(&mut self, next: Position) {
+        self.ring.begin(next);
+    }
+
+    /// A topic is gone.
+    pub fn forget(&mut self, epoch: u32) {
+        self.ring.forget(epoch);
+    }
+
     /// Takes what goes to a shard next.
     pub fn take(&mut self, shard: usize) -> Vec<Item> {
         std::mem::take(&mut self.out[shard])
@@ -157,6 +192,20 @@ impl Engine {
 
     /// Reads one record. What could not be read of it is counted and handed to `bad`.
     pub fn record(
+        &mut self,
+        decoder: &mut RecordDecoder,
+        arrival: &Arrival,
+        value: &[u8],
+        bad: impl FnMut(&RecordError),
+    ) {
+        self.read(decoder, arrival, value, bad);
+        let links = std::mem::take(&mut self.links);
+        if !links.is_empty() {
+            self.ring.push(*arrival, value, links);
+        }
+    }
+
+    fn read(
         &mut self,
         decoder: &mut RecordDecoder,
         arrival: &Arrival,
@@ -221,11 +270,21 @@ impl Engine {
         if is_broken {
             self.broke(id, channel, prev, arrival);
         }
-        self.symbols[id as usize].last[channel as usize] = Some(arrival.position);
-        match channel {
-            Channel::Book => self.apply_book(id, arrival, prev, ticks),
-            _ => self.apply_plain(id, channel, arrival, prev, ticks),
+        let number = self.ring.next_number();
+        let state = &mut self.symbols[id as usize];
+        state.last[channel as usize] = Some(arrival.position);
+        let before = state.newest[channel as usize].replace(number);
+        if is_broken {
+            state.moved = Some(number);
         }
+        let is_plain = match channel {
+            Channel::Book => self.apply_book(id, arrival, prev, ticks),
+            _ => {
+                self.apply_plain(id, channel, arrival, prev, ticks);
+                true
+            }
+        };
+        self.links.push(Link { symbol: id, channel, is_plain, prev, before });
     }
 
     /// The symbol's order cannot be followed from its last position to this one.
@@ -316,17 +375,25 @@ impl Engine {
         }
     }
 
-    fn apply_book(&mut self, id: u32, arrival: &Arrival, prev: Option<Position>, ticks: &[&Tick<'_>]) {
+    /// Returns whether those who get every change were sent just what the ticks say.
+    fn apply_book(
+        &mut self,
+        id: u32,
+        arrival: &Arrival,
+        prev: Option<Position>,
+        ticks: &[&Tick<'_>],
+    ) -> bool {
         let Self { symbols, out, due, totals, config, levels, .. } = self;
         let state = &mut symbols[id as usize];
         let before = state.levels();
         // What the other books leave.
         let levels_max = config.book_levels_total_max.saturating_sub(*levels - before);
-        let Some(newest) = ticks.last().map(|tick| arrival.meta(tick)) else { return };
+        let Some(newest) = ticks.last().map(|tick| arrival.meta(tick)) else { return false };
         let (book, book_meta) =
             &mut **state.book.get_or_insert_with(|| Box::new((Default::default(), newest)));
         let was_built = book.is_built();
         let mut touched = record::Book::default();
+        let mut is_plain = true;
         let mut applied: SmallVec<[(Body<'_>, Meta); 1]> = SmallVec::new();
         for tick in ticks {
             let Body::Book(update) = &tick.body else { continue };
@@ -338,6 +405,7 @@ impl Engine {
             };
             let is_applied = book.apply(&update, config.book_levels_max, &mut trim);
             book.trim(levels_max, &mut trim);
+            is_plain &= is_applied && trimmed.bids.is_empty() && trimmed.asks.is_empty();
             if is_applied {
                 totals.book_levels_trimmed += (trimmed.bids.len() + trimmed.asks.len()) as u64;
                 update.bids.append(&mut trimmed.bids);
@@ -352,7 +420,7 @@ impl Engine {
         }
         *levels = *levels - before + book.len();
         totals.book_levels = *levels as u64;
-        let Some((_, meta)) = applied.last() else { return };
+        let Some((_, meta)) = applied.last() else { return false };
         *book_meta = *meta;
         totals.books += u64::from(!was_built);
         for at in 0..state.streams.len() {
@@ -397,6 +465,7 @@ impl Engine {
                 push(out, state.streams[at].shards(), &Arc::new(event));
             }
         }
+        is_plain && was_built && !touched.snapshot
     }
 
     /// Sends what conflation held back until now.
@@ -461,6 +530,7 @@ impl Engine {
 
     /// Announces that what a partition held up to `upto` was gone before it was read.
     pub fn lost(&mut self, upto: Position) {
+        self.ring.begin(Position { offset: upto.offset + 1, ..upto });
         for id in 0..self.symbols.len() as u32 {
             for channel in Channel::ALL {
                 let last = self.symbols[id as usize].last[channel as usize];
@@ -493,9 +563,6 @@ impl Engine {
         if let Some(id) = self.ids.get(name) {
             return Some(*id);
         }
-        if self.symbols.len() >= self.config.symbols_max {
-            return None;
-        }
         // Whoever asked for it in advance would otherwise never hear of it and not know.
         if self.streams + self.patterns.len() + self.unseen.get(name).map_or(0, |streams| streams.len())
             > self.config.streams_max
@@ -503,8 +570,13 @@ impl Engine {
         {
             return None;
         }
-        let id = self.symbols.len() as u32;
-        let mut state = SymbolState::new(Symbol::new(id, name));
+        let id = self.directory.meet(name)?.id;
+        while self.symbols.len() <= id as usize {
+            let symbol = self.directory.get(self.symbols.len() as u32)?;
+            self.symbols.push(SymbolState::new(symbol));
+        }
+        let state = &mut self.symbols[id as usize];
+        state.is_met = true;
         for (stream, shards) in self.unseen.remove(name).unwrap_or_default() {
             state.stream(stream).exact = shards;
         }
@@ -512,7 +584,6 @@ impl Engine {
             state.stream(stream).prefix |= shards;
         }
         self.streams += state.streams.len();
-        self.symbols.push(state);
         self.ids.insert(name.into(), id);
         self.totals.symbols += 1;
         Some(id)

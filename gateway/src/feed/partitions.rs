@@ -176,6 +176,17 @@ impl Partitions {
         })
     }
 
+    /// The epoch of a feed's topic, if it is read.
+    pub(super) fn epoch(&self, feed: usize) -> Option<u32> {
+        self.topics[feed].partitions.iter().flatten().map(|partition| partition.epoch).next()
+    }
+
+    /// The next record to read of a partition.
+    pub(super) fn next(&self, feed: usize, id: u32) -> Option<Position> {
+        let partition = self.topics[feed].partitions.get(id as usize)?.as_ref()?;
+        Some(Position { epoch: partition.epoch, partition: id, offset: partition.next })
+    }
+
     /// The next record to read of every partition.
     pub(super) fn positions(&self) -> Vec<Position> {
         let mut all: Vec<Position> = self

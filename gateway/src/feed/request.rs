@@ -4,9 +4,10 @@
 //! point, and every event behind it follows from it.
 
 use crate::event::{Event, Key, Stream, Symbol};
+use crate::replay::{Ask, Chunk};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use tickgate_protocol::command::From;
+use tickgate_protocol::Position;
 use tickgate_protocol::event::Gap;
 
 /// A session on its shard; the generation tells a slot's new session from its old one.
@@ -79,9 +80,20 @@ pub struct Want {
     /// How many of the last trades first.
     pub trades: u32,
     /// Where the client stopped.
-    pub from: Option<From>,
-    /// Whether the client resumes by cursor.
-    pub resumes: bool,
+    pub resume: Option<Resume>,
+}
+
+/// Where a client stopped, or wants to begin.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Resume {
+    /// It has everything before these, the next to read of every partition.
+    Cursor(Arc<[Position]>),
+    /// It has everything up to this position.
+    After(Position),
+    /// It wants what was appended at or after this time, nanoseconds since the Unix epoch.
+    Since(i64),
+    /// It asked for more than `replay.window_s` allows.
+    TooOld,
 }
 
 /// What a shard asks of the feed.
@@ -93,6 +105,8 @@ pub enum Request {
     Drop(Target, Stream),
     /// A fresh snapshot of a book for one session.
     Resync(SessionKey, Key),
+    /// What a session missed, as far as the feed's memory has it.
+    Resume(Box<Ask>),
 }
 
 /// The feed's answer to a [`Request`].
@@ -102,6 +116,30 @@ pub enum Reply {
     Subscribed(SessionKey, Vec<Answer>),
     /// The snapshot asked for, and whether updates from before it are still due to others; `None` when there is none.
     Resynced(SessionKey, Key, Option<(Arc<Event>, bool)>),
+    /// What was missed, or the next part of it.
+    Resumed(Box<Resumed>),
+    /// The feed's memory does not reach so far.
+    Beyond(Box<Ask>),
+}
+
+/// What a session missed.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The events.
+    pub chunk: Chunk,
+    /// When that was all: every event behind this answer follows from it.
+    pub live: Option<Live>,
+}
+
+/// The point where a replay has caught up.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// For each want the position of its symbol's last event, where one symbol is meant and that is known.
+    pub at: Vec<Option<Position>>,
+    /// What could not be replayed, with the number of its want: a gap, and the present state.
+    pub states: Vec<(usize, State)>,
+    /// Whether anything that was asked for is gone, of symbols that nothing is known of included.
+    pub is_lost: bool,
 }
 
 impl Reply {
@@ -109,6 +147,8 @@ impl Reply {
     pub fn session(&self) -> SessionKey {
         match self {
             Self::Subscribed(session, _) | Self::Resynced(session, ..) => *session,
+            Self::Resumed(resumed) => resumed.chunk.ask.key,
+            Self::Beyond(ask) => ask.key,
         }
     }
 }
@@ -128,8 +168,10 @@ pub struct Answer {
     pub no_room: bool,
     /// Whether it named a book that no snapshot record was read of yet.
     pub building: bool,
-    /// Whether the asked position cannot be resumed.
+    /// Whether the asked position cannot be resumed: its topic is not there any more.
     pub aged_out: bool,
+    /// Whether what was missed can be asked for; until it has come, the subscription gets nothing else.
+    pub replays: bool,
     /// The state of each symbol meant.
     pub states: Vec<State>,
 }

@@ -99,11 +99,11 @@ impl Ring {
 
     /// Keeps a record.
     pub fn push(&mut self, arrival: Arrival, value: &[u8], links: SmallVec<[Link; 1]>) {
+        let Position { epoch, partition, offset } = arrival.position;
         if self.bytes_max == 0 {
-            return;
+            return self.begin(Position { offset: offset + 1, ..arrival.position });
         }
         let number = self.next_number();
-        let Position { epoch, partition, offset } = arrival.position;
         let part =
             self.parts.entry((epoch, partition)).or_insert_with(|| Part { first: offset, ..Part::default() });
         if part.unmarked == 0 {
@@ -141,8 +141,33 @@ impl Ring {
 
     /// Whether everything that a partition held from `next` on is here.
     pub fn reaches(&self, next: Position) -> bool {
-        self.bytes_max > 0
-            && self.parts.get(&(next.epoch, next.partition)).is_some_and(|part| part.first <= next.offset)
+        self.parts.get(&(next.epoch, next.partition)).is_some_and(|part| part.first <= next.offset)
+    }
+
+    /// From where on a partition is kept.
+    pub fn first(&self, position: Position) -> u64 {
+        self.parts.get(&(position.epoch, position.partition)).map_or(0, |part| part.first)
+    }
+
+    /// The oldest record of a partition that is kept, of those at or behind `next`.
+    pub fn oldest(&self, next: Position) -> Option<&Arrival> {
+        let records = (self.number_of(next)..self.next_number()).filter_map(|number| self.get(number));
+        records.map(|record| &record.arrival).find(|arrival| next.is_at_or_before(arrival.position))
+    }
+
+    /// From where on every partition is kept.
+    pub fn firsts(&self) -> impl Iterator<Item = Position> {
+        let parts = self.parts.iter();
+        parts.map(|((epoch, partition), part)| Position {
+            epoch: *epoch,
+            partition: *partition,
+            offset: part.first,
+        })
+    }
+
+    /// Whether a topic is read.
+    pub fn knows(&self, epoch: u32) -> bool {
+        self.parts.keys().any(|(of, _)| *of == epoch)
     }
 
     /// The partitions of a topic that are read.

@@ -107,6 +107,12 @@ pub struct SymbolState {
     pub symbol: Arc<Symbol>,
     /// Position of the last event by channel.
     pub last: [Option<Position>; Channel::ALL.len()],
+    /// Numbers of the newest records by channel, in the feed's memory.
+    pub newest: [Option<u64>; Channel::ALL.len()],
+    /// Number of the last record that came from another partition than the one before it, of whatever channel.
+    pub moved: Option<u64>,
+    /// Whether the feed has read of it; a replay may have met it before.
+    pub is_met: bool,
     /// The last quote.
     pub quote: Option<Kept>,
     /// The last status.
@@ -125,6 +131,9 @@ impl SymbolState {
         Self {
             symbol,
             last: [None; 4],
+            newest: [None; 4],
+            moved: None,
+            is_met: false,
             quote: None,
             status: None,
             trades: VecDeque::new(),

@@ -324,19 +324,7 @@ impl Tracker {
     /// The offset at `time` of several partitions at once; `Offset` stands for a time in milliseconds since the Unix
     /// epoch, as Kafka has it.
     fn offsets(&self, feed: usize, partitions: &[u32], time: Offset) -> KafkaResult<BTreeMap<u32, u64>> {
-        let mut times = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            times.add_partition_offset(&self.feeds[feed].topic, *partition as i32, time)?;
-        }
-        let found = self.consumer.offsets_for_times(times, Duration::from_millis(ANSWER_MS))?;
-        let offsets =
-            found.elements().into_iter().filter_map(|element| match (element.error(), element.offset()) {
-                (Ok(()), Offset::Offset(offset)) => {
-                    Some((element.partition() as u32, u64::try_from(offset).ok()?))
-                }
-                _ => None,
-            });
-        Ok(offsets.collect())
+        offsets(&self.consumer, &self.feeds[feed].topic, partitions, time)
     }
 
     /// Where to start reading: at the end, or as far back as the warm-up says. An offset, never "the end", so that what
@@ -363,6 +351,28 @@ impl Tracker {
         }
         Ok(start.max(low))
     }
+}
+
+/// The offset at `time` of several partitions of a topic; see [`Tracker::offsets`].
+pub(crate) fn offsets(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partitions: &[u32],
+    time: Offset,
+) -> KafkaResult<BTreeMap<u32, u64>> {
+    let mut times = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        times.add_partition_offset(topic, *partition as i32, time)?;
+    }
+    let found = consumer.offsets_for_times(times, Duration::from_millis(ANSWER_MS))?;
+    let offsets =
+        found.elements().into_iter().filter_map(|element| match (element.error(), element.offset()) {
+            (Ok(()), Offset::Offset(offset)) => {
+                Some((element.partition() as u32, u64::try_from(offset).ok()?))
+            }
+            _ => None,
+        });
+    Ok(offsets.collect())
 }
 
 /// A topic id as the epoch of positions: short, as it is part of every event's `seq`.

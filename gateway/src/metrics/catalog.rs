@@ -88,6 +88,9 @@ pub const CATALOG: &[Metric] = &[
     counter("tickgate_slow_notices_total", "notices", &[], "Notices to clients that they read too slowly."),
     counter("tickgate_gaps_announced_total", "gaps", &["cause"], "Gaps announced to clients."),
     counter("tickgate_gaps_events_total", "events", &[], "Events that gaps of slow consumers counted."),
+    counter("tickgate_replays_begun_total", "replays", &[], "Replays of what clients missed that were begun."),
+    counter("tickgate_replays_done_total", "replays", &[], "Replays that caught up with the live events."),
+    counter("tickgate_replays_parts_refused_total", "parts", &[], "Parts of replays that Kafka's readers put off."),
 
     // Outboxes and sockets.
     gauge("tickgate_outbox_queued_bytes", "bytes", &[], "Bytes queued over all sessions, shared events at full size."),
@@ -111,6 +114,7 @@ pub const CATALOG: &[Metric] = &[
     counter("tickgate_feed_stray_records_total", "records", &[], "Records of partitions that are no longer read, thrown away."),
     counter("tickgate_feed_events_encoded_total", "events", &[], "Events encoded, once each however many sessions get them."),
     counter("tickgate_feed_encoded_bytes_total", "bytes", &[], "Bytes of their JSON."),
+    counter("tickgate_feed_resumed_events_total", "events", &[], "Events given from memory to clients that missed them."),
     counter("tickgate_feed_inbox_full_total", "batches", &[], "Batches for which the inbox of a shard had no room."),
     counter("tickgate_feed_overload_events_total", "events", &[], "Events conflated or announced as a gap because a shard was behind."),
     counter("tickgate_feed_lost_offsets_total", "offsets", &[], "Offsets that were gone before they were read."),

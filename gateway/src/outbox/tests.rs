@@ -1,9 +1,9 @@
 use super::*;
 use crate::event::{Stream, Symbol};
 use proptest::prelude::*;
+use tickgate_protocol::Channel;
 use tickgate_protocol::checker::{ChainChecker, Verdict};
 use tickgate_protocol::event::EventView;
-use tickgate_protocol::{Channel, ConflateMs, Depth};
 
 const BOUNDS: Bounds = Bounds {
     bytes_max: 4_000,
@@ -296,9 +296,7 @@ fn stream_and_policy(kind: u8) -> (Stream, OnSlow) {
         0 => (TRADES, OnSlow::Skip),
         1 => (QUOTES, OnSlow::Conflate),
         2 => (BOOK, OnSlow::Conflate),
-        _ => {
-            (Stream { channel: Channel::Status, depth: Depth::ALL, conflate: ConflateMs::NONE }, OnSlow::Skip)
-        }
+        _ => (Stream::whole(Channel::Status), OnSlow::Skip),
     }
 }
 

@@ -17,6 +17,8 @@ impl Shard {
     pub(super) fn answer(&mut self, reply: Reply, now_us: u32) {
         match reply {
             Reply::Subscribed(key, answers) => self.subscribed(key, answers, now_us),
+            Reply::Resumed(resumed) => self.resumed(*resumed, now_us),
+            Reply::Beyond(ask) => self.beyond(ask),
             Reply::Resynced(key, stream, event) => {
                 let bounds = self.bounds;
                 if let Some((event, _)) = &event {
@@ -43,8 +45,10 @@ impl Shard {
     fn subscribed(&mut self, key: SessionKey, answers: Vec<Answer>, now_us: u32) {
         let pending = self.open_session(key).and_then(|session| session.pending.take());
         for answer in &answers {
-            let is_void = answer.refused || answer.full.is_some();
-            self.landed(&answer.want.target, answer.want.stream, pending.is_none() || is_void);
+            let is_void = answer.refused || answer.full.is_some() || pending.is_none();
+            if is_void || !answer.replays {
+                self.landed(&answer.want.target, answer.want.stream, is_void);
+            }
         }
         let Some(pending) = pending else { return };
         let PendingSubscribe { id, mut named, wants, reservation, deferred } = *pending;
@@ -53,6 +57,7 @@ impl Shard {
         }
         let mut aged_out = false;
         let mut begun = Vec::new();
+        let mut replayed = Vec::new();
         for (wanted, answer) in wants.into_iter().zip(answers) {
             let named = &mut named[wanted.at];
             if answer.refused {
@@ -63,11 +68,15 @@ impl Shard {
                 let message = "too many symbols are asked for that no record has named yet";
                 named.refuse(Code::SubscriptionLimit, message);
             } else {
-                self.begin(key, wanted.channel, &wanted.target, &wanted.options);
                 named.instrument = answer.symbol.as_ref().map(|s| s.id);
                 named.is_unseen = matches!(wanted.target, Target::Symbol(_)) && answer.symbol.is_none();
                 named.is_building = answer.building;
                 aged_out |= answer.aged_out;
+                if let Some(resume) = answer.want.resume.filter(|_| answer.replays) {
+                    replayed.push((wanted, resume));
+                    continue;
+                }
+                self.begin(key, wanted.channel, &wanted.target, &wanted.options);
                 if !answer.states.is_empty() {
                     begun.push((wanted, answer.states));
                 }
@@ -78,27 +87,39 @@ impl Shard {
         self.acknowledge(key, id.as_ref(), &named);
         if aged_out {
             let message = "what was missed cannot be replayed: a gap and the present state follow";
-            self.tell(key, &Control::error(id, Code::ReplayAgedOut, message, false));
+            self.tell(key, &Control::error(id.clone(), Code::ReplayAgedOut, message, false));
         }
         for (wanted, states) in begun {
             self.offer_states(key, &wanted, states, now_us);
         }
+        self.begin_replays(key, id.as_ref(), replayed);
         self.touch(key.slot);
         self.resume_requests(key, deferred);
     }
 
     /// Enters a subscription into the table, in the place of the one it changes.
-    fn begin(&mut self, key: SessionKey, channel: Channel, target: &Target, options: &SubscribeOptions) {
-        let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
+    pub(super) fn begin(
+        &mut self,
+        key: SessionKey,
+        channel: Channel,
+        target: &Target,
+        options: &SubscribeOptions,
+    ) {
+        let stream = Stream::new(channel, options.depth, options.conflate);
+        self.enter(key, target, stream, options.on_slow);
+    }
+
+    /// Enters a subscription to a stream into the table, in the place of the one it changes.
+    pub(super) fn enter(&mut self, key: SessionKey, target: &Target, stream: Stream, on_slow: OnSlow) {
         let Self { table, sessions, .. } = self;
         let Some(session) = sessions.get_mut(key.slot as usize).filter(|s| s.key == key && s.is_open())
         else {
             return;
         };
-        let changed = session.subs.remove(table, channel, target);
+        let changed = session.subs.remove(table, stream.channel, target);
         let slot = session.subs.reserve();
         // Entered before the old one leaves, so that a list that both stand in is never empty in between.
-        let place = table.insert(target, stream, Subscriber::new(key.slot, slot, options.on_slow));
+        let place = table.insert(target, stream, Subscriber::new(key.slot, slot, on_slow));
         session.subs.fill(slot, Sub::new(table, place));
         self.totals.subscriptions += 1;
         self.shared.subscriptions.fetch_add(1, Ordering::Relaxed);
@@ -107,11 +128,11 @@ impl Shard {
         }
     }
 
-    fn offer_states(&mut self, key: SessionKey, wanted: &Wanted, states: Vec<State>, now_us: u32) {
+    pub(super) fn offer_states(&mut self, key: SessionKey, wanted: &Wanted, states: Vec<State>, now_us: u32) {
         let Wanted { target, channel, options, .. } = wanted;
         let channel = *channel;
         let bounds = self.bounds;
-        let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
+        let stream = Stream::new(channel, options.depth, options.conflate);
         let mut joined = Vec::new();
         let mut is_over = false;
         for state in states {
@@ -213,7 +234,9 @@ impl Shard {
         {
             session.subs.moved(moved.sub(), sub.place);
         }
-        if let Some((target, stream)) = removed.emptied
+        if ended.stream.is_held_back {
+            self.leave_replay(key, &ended.target, ended.stream);
+        } else if let Some((target, stream)) = removed.emptied
             && !self.in_flight.contains_key(&(target.clone(), stream))
         {
             self.ask(Request::Drop(target, stream));
@@ -230,7 +253,7 @@ impl Shard {
     }
 
     /// Its answer came; `is_void` when nobody will enter the table for it.
-    fn landed(&mut self, target: &Target, stream: Stream, is_void: bool) {
+    pub(super) fn landed(&mut self, target: &Target, stream: Stream, is_void: bool) {
         let key = (target.clone(), stream);
         if let Some(count) = self.in_flight.get_mut(&key) {
             *count -= 1;

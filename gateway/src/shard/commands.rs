@@ -1,10 +1,10 @@
 //! What clients ask for.
 
 use super::memory::Reservation;
-use super::{Shard, now_us, timers::Due};
+use super::{Shard, now_us, replay, timers::Due};
 use crate::clock;
 use crate::event::Stream;
-use crate::feed::request::{Request as Ask, SessionKey, Target};
+use crate::feed::request::{Request as Ask, Resume, SessionKey, Target};
 use crate::log_limit::Verdict;
 use crate::session::subs::{Ended, Sub};
 use crate::session::throttle::Bucket;
@@ -12,10 +12,12 @@ use crate::session::{Life, Named, PendingSubscribe, Wanted, want};
 use crate::stats::CloseReason;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
-use tickgate_protocol::command::{Command, Id, Request, Subscription, is_symbol_or_pattern};
+use tickgate_protocol::command::{
+    Command, From, Id, Request, SubscribeOptions, Subscription, is_symbol_or_pattern,
+};
 use tickgate_protocol::control::{Control, ListEntry, write_ack};
 use tickgate_protocol::frame::{Message, Violation};
-use tickgate_protocol::{Channel, Code, ConflateMs, Depth, FlushMs};
+use tickgate_protocol::{Channel, Code, ConflateMs, Depth, FlushMs, Position};
 
 /// Shortest interval of heartbeats that a client may ask for, in milliseconds.
 const HEARTBEAT_MS_MIN: u64 = 100;
@@ -180,14 +182,25 @@ impl Shard {
         subscriptions: Vec<Subscription>,
         cursor: Option<&str>,
     ) {
-        if cursor.is_some_and(|text| tickgate_protocol::cursor::decode(text).is_err()) {
-            self.totals.request_errors += 1;
-            let message = "`cursor` is not a cursor of this gateway: subscribe without it";
-            self.tell(key, &Control::error(id, Code::BadRequest, message, false));
-            return;
-        }
+        let cursor = match cursor.map(tickgate_protocol::cursor::decode).transpose() {
+            Ok(cursor) => cursor.map(|given| {
+                let next =
+                    given.into_iter().map(|last| Position { offset: last.offset.saturating_add(1), ..last });
+                Resume::Cursor(next.collect())
+            }),
+            Err(_) => {
+                self.totals.request_errors += 1;
+                let message = "`cursor` is not a cursor of this gateway: subscribe without it";
+                return self.tell(key, &Control::error(id, Code::BadRequest, message, false));
+            }
+        };
+        let window_ns = i64::try_from(self.shared.config.replay.window_s)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1_000_000_000);
+        let oldest_ns = if window_ns == 0 { i64::MIN } else { clock::wall_ns().saturating_sub(window_ns) };
         let subscriptions_max = self.shared.config.limits.subscriptions_max;
         let total_max = self.shared.config.limits.subscriptions_total_max;
+        let replays_max = self.shared.config.replay.per_session_max;
         let reservation = Reservation::new(self.shared.subscriptions.clone());
         let Some((session, table)) = self.open_session_and_table(key) else { return };
         let names: usize = subscriptions.iter().map(|subscription| subscription.symbols.len()).sum();
@@ -212,9 +225,14 @@ impl Shard {
                         let message = "1 to 64 bytes, no control characters, `*` only at the end";
                         named.refuse(Code::BadRequest, message);
                     }
+                    Ok((_, SubscribeOptions { from: Some(From::Seq(_)), .. })) if symbol.ends_with('*') => {
+                        let message =
+                            "`from.seq` is the position of one symbol: resume patterns with `cursor`";
+                        named.refuse(Code::BadRequest, message);
+                    }
                     Ok((channel, options)) => {
                         let (channel, target) = (*channel, Target::of(&symbol));
-                        let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
+                        let stream = Stream::new(channel, options.depth, options.conflate);
                         let held = session.subs.find(table, channel, &target);
                         let before = earlier.get(&(channel, target.clone())).copied();
                         let is_new = held.is_none() && before.is_none();
@@ -252,9 +270,25 @@ impl Shard {
             self.totals.request_errors += u64::from(is_refused);
             return self.acknowledge(key, pending.id.as_ref(), &pending.named);
         }
-        let resumes = cursor.is_some();
-        let asked = |wanted: &Wanted| want(&wanted.target, wanted.channel, &wanted.options, resumes);
+        let asked = |wanted: &Wanted| {
+            let resume = match wanted.options.from {
+                Some(From::Seq(after)) => Some(Resume::After(after)),
+                Some(From::TimeNs(ns)) if ns < oldest_ns => Some(Resume::TooOld),
+                Some(From::TimeNs(ns)) => Some(Resume::Since(ns)),
+                None => cursor.clone(),
+            };
+            want(wanted, resume)
+        };
         let wants: Vec<_> = pending.wants.iter().map(asked).collect();
+        let more = replay::needed(wants.iter().filter_map(|want| want.resume.as_ref()));
+        let replays = session.replays.as_ref().map_or(0, |replays| replays.len());
+        if more > 0 && replays + more > replays_max {
+            let message = format!(
+                "a session resumes from at most {replays_max} places at once: wait for `replay_done`, or name fewer times"
+            );
+            self.totals.request_errors += 1;
+            return self.tell(key, &Control::error(pending.id, Code::RateLimited, message, false));
+        }
         session.pending = Some(Box::new(pending));
         for want in &wants {
             self.took_off(&want.target, want.stream);
@@ -299,7 +333,9 @@ impl Shard {
         table.matching(&ended.target, |_, id| {
             let was_best = |best: &&Sub| table.target(best.place).specificity() < ended.target.specificity();
             let best = session.subs.best(table, channel, id).filter(was_best);
-            if let Some(stream) = best.map(|best| table.stream(best.place)).filter(|s| *s != ended.stream) {
+            if let Some(stream) =
+                best.map(|best| table.stream(best.place)).filter(|s| !s.is_held_back && *s != ended.stream)
+            {
                 session.outbox.await_snapshot((id, stream));
                 keys.push((id, stream));
             }
@@ -355,7 +391,7 @@ impl Shard {
     fn list(&mut self, key: SessionKey, id: Option<Id>) {
         let Some((session, table)) = self.open_session_and_table(key) else { return };
         let entries = session.subs.iter().map(|sub| {
-            let Stream { channel, depth, conflate } = table.stream(sub.place);
+            let Stream { channel, depth, conflate, .. } = table.stream(sub.place);
             ListEntry {
                 channel,
                 symbol: table.target(sub.place).text(),

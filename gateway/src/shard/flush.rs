@@ -146,7 +146,7 @@ impl Shard {
                 self.timers_changed.notify_one();
             }
         }
-        if !session.outbox.is_plain() || session.slow_bytes > 0 {
+        if !session.outbox.is_plain() || session.slow_bytes > 0 || session.is_replaying {
             return Took::All;
         }
         // Nothing follows, but for the books and its memory, which have time.
@@ -199,6 +199,9 @@ impl Shard {
             self.ask(Request::Resync(key, resync));
         }
         self.account(key.slot);
+        if self.session(key).is_some_and(|session| session.is_replaying) {
+            self.ask_replays(key);
+        }
     }
 
     /// Tells a client once per slow spell that a bound is near.

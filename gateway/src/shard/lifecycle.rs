@@ -54,6 +54,8 @@ impl Shard {
             is_throttled: false,
             requests: Bucket::new(f64::from(config.limits.requests_per_s), now_ms),
             pending: None,
+            replays: None,
+            is_replaying: false,
             slow_bytes: 0,
             reading_bytes: 0,
             is_unaccounted: false,
@@ -83,7 +85,7 @@ impl Shard {
             subscriptions: config.limits.subscriptions_max as u64,
             requests_per_s: u64::from(config.limits.requests_per_s),
             message_bytes: config.limits.message_bytes_max as u64,
-            replay_s: None,
+            replay_s: Some(config.replay.window_s),
         };
         let mut filled = std::mem::take(&mut self.filled);
         let Some(session) = self.session(key) else { return };
@@ -223,6 +225,7 @@ impl Shard {
                 }
                 Due::CloseDeadline => self.end_session(key, CloseReason::Io),
                 Due::Drain => self.drain_session(key, now_ms),
+                Due::Replay => self.ask_replays(key),
             }
         }
         while let Some(key) = self.windows.pop(now_ms) {

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::event::Batch;
 use crate::feed::request::{Mailbox, SessionKey};
 use crate::listener;
+use crate::replay::Chunk;
 use crate::session::Life;
 use crate::stats::SessionsRequest;
 use std::cell::RefCell;
@@ -36,6 +37,8 @@ pub struct Parts {
     pub inbox: mpsc::Receiver<Batch>,
     /// Its listening socket.
     pub listener: std::net::TcpListener,
+    /// What was read from Kafka again.
+    pub chunks: mpsc::Receiver<Chunk>,
     /// What the admin thread asks.
     pub admin: mpsc::Receiver<SessionsRequest>,
     /// Fires, or is dropped, when the gateway stops.
@@ -53,7 +56,7 @@ pub fn run(parts: Parts) -> std::io::Result<usize> {
 }
 
 async fn serve(parts: Parts) -> std::io::Result<usize> {
-    let Parts { id, shared, mailbox, inbox, listener, admin, stop } = parts;
+    let Parts { id, shared, mailbox, inbox, listener, chunks, admin, stop } = parts;
     let asked = Arc::new(Asked::default());
     let (note, wake_feed) = (asked.clone(), shared.wake_feed.clone());
     let shared = Shared { wake_feed: Arc::new(move || note.note()), ..shared };
@@ -62,6 +65,7 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     let shard = Rc::new(RefCell::new(Shard::new(id, shared, mailbox)));
     let fan_out = tokio::task::spawn_local(fan_out(shard.clone(), inbox));
     let time = tokio::task::spawn_local(time(shard.clone()));
+    let replays = tokio::task::spawn_local(replays(shard.clone(), chunks));
     let ask = tokio::task::spawn_local(async move { asked.pass_on(wake_feed).await });
     let introspection = tokio::task::spawn_local(introspection(shard.clone(), admin));
     let accept = tokio::task::spawn_local(listener::accept(listener, shard.clone()));
@@ -73,7 +77,7 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     }
     accept.abort();
     let cut = shard.borrow_mut().cut();
-    for task in [fan_out, time, ask, introspection] {
+    for task in [fan_out, time, replays, ask, introspection] {
         task.abort();
     }
     shard.borrow_mut().publish();
@@ -111,6 +115,14 @@ impl Asked {
             self.is_noted.store(false, Ordering::Relaxed);
             wake_feed();
         }
+    }
+}
+
+/// Takes what was read from Kafka again.
+async fn replays(shard: Rc<RefCell<Shard>>, mut chunks: mpsc::Receiver<Chunk>) {
+    while let Some(chunk) = chunks.recv().await {
+        shard.borrow_mut().replayed(chunk);
+        tokio::task::yield_now().await;
     }
 }
 

@@ -15,11 +15,13 @@ pub enum Due {
     CloseDeadline,
     /// The drain reaches this session.
     Drain,
+    /// A part of a replay that was refused is asked for again.
+    Replay,
 }
 
 impl Due {
     /// How many kinds there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 }
 
 /// The timers of one session: when each is due, in monotonic milliseconds.
@@ -53,7 +55,7 @@ impl Timers {
 
     /// Takes every timer of a session back, as it ends.
     pub fn clear_all(&mut self, armed: &mut Armed, key: SessionKey) {
-        for due in [Due::Heartbeat, Due::Throttle, Due::CloseDeadline, Due::Drain] {
+        for due in [Due::Heartbeat, Due::Throttle, Due::CloseDeadline, Due::Drain, Due::Replay] {
             self.clear(armed, key, due);
         }
     }

@@ -175,7 +175,7 @@ impl Client {
                     continue;
                 }
                 let (_, options) = *subscription.options.as_ref().expect("good options");
-                let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
+                let stream = Stream::new(channel, options.depth, options.conflate);
                 let is_same = |held: &Held| {
                     held.stream == stream
                         && held.options.on_slow == options.on_slow

@@ -14,8 +14,7 @@ use client::{Client, Starts};
 use rng::Rng;
 use serde_json::{Value, json};
 use shard::Shard;
-use std::sync::Arc;
-use tickgate_gateway::event::{Batch, Item};
+use tickgate_gateway::event::Batch;
 use tickgate_gateway::feed::dispatch::Outlet;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
 use tickgate_gateway::feed::request::{Request, Target};
@@ -111,6 +110,8 @@ impl World {
             unseen_symbols_max: *rng.pick(&[1, 100]),
             patterns_max: 100,
             allowed: None,
+            memory_bytes_max: *rng.pick(&[0, 2_000, 1_000_000]),
+            memory_ms: 60_000,
         };
         let bytes_max = *rng.pick(&[1_500, 4_000, 20_000]);
         let bounds = Bounds {

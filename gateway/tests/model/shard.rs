@@ -6,7 +6,7 @@ use tickgate_gateway::event::{Batch, Event, Item, Key, Stream, Symbol};
 use tickgate_gateway::feed::request::{Answer, Reply, Request as Ask, SessionKey, Target};
 use tickgate_gateway::outbox::{Bounds, Filled, Offer, Outbox};
 use tickgate_gateway::session::subs::{Ended, Sub, Subs};
-use tickgate_gateway::session::want;
+use tickgate_gateway::session::{Wanted, want};
 use tickgate_gateway::shard::table::{Subscriber, Table};
 use tickgate_protocol::command::{Command, Id, Request, SubscribeOptions, Subscription};
 use tickgate_protocol::control::{AckResult, Control, write_heartbeat};
@@ -145,6 +145,7 @@ impl Shard {
     fn answer(&mut self, reply: Reply, bounds: &Bounds) {
         match reply {
             Reply::Subscribed(key, answers) => self.subscribed(key, answers, bounds),
+            Reply::Resumed(_) | Reply::Beyond(_) => unreachable!("nobody here comes back"),
             Reply::Resynced(key, stream, event) => {
                 let now_us = self.now_us;
                 if let Some((event, _)) = &event {
@@ -202,7 +203,7 @@ impl Shard {
     }
 
     fn begin(&mut self, key: SessionKey, channel: Channel, target: &Target, options: &SubscribeOptions) {
-        let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
+        let stream = Stream::new(channel, options.depth, options.conflate);
         let Self { table, sessions, .. } = self;
         let open = sessions[key.slot as usize].as_mut().filter(|s| s.key == key && !s.closing);
         let Some(session) = open else { return };
@@ -225,7 +226,7 @@ impl Shard {
         bounds: &Bounds,
     ) {
         let now_us = self.now_us;
-        let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
+        let stream = Stream::new(channel, options.depth, options.conflate);
         let mut joined = Vec::new();
         let mut is_over = false;
         for state in answer.states {
@@ -351,7 +352,7 @@ impl Shard {
             let (channel, options) = subscription.options.expect("the test's options are good");
             for symbol in &subscription.symbols {
                 let target = Target::parse(symbol);
-                let stream = Stream { channel, depth: options.depth, conflate: options.conflate };
+                let stream = Stream::new(channel, options.depth, options.conflate);
                 if session
                     .subs
                     .find(table, channel, &target)
@@ -370,7 +371,12 @@ impl Shard {
         let wants: Vec<_> = pending
             .wants
             .iter()
-            .map(|(at, target, options)| want(target, channel_of(*at), options, false))
+            .map(|(at, target, options)| {
+                want(
+                    &Wanted { at: 0, target: target.clone(), channel: channel_of(*at), options: *options },
+                    None,
+                )
+            })
             .collect();
         session.pending = Some(pending);
         for want in &wants {

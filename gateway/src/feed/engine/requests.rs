@@ -2,11 +2,21 @@
 
 use super::{Engine, PATTERNS_FULL, STREAMS_FULL};
 use crate::event::{Item, Stream};
-use crate::feed::request::{Answer, Reply, Request, SessionKey, State, Target, Want};
+use crate::feed::request::{Answer, Reply, Request, Resume, SessionKey, State, Target, Want};
 use crate::feed::symbols::SymbolState;
-use tickgate_protocol::Channel;
-use tickgate_protocol::command::From;
 use tickgate_protocol::event::{Gap, GapCause};
+use tickgate_protocol::{Channel, ConflateMs, Depth, Position};
+
+/// How a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// With the present state.
+    Fresh,
+    /// With what was missed.
+    Replay,
+    /// With a gap, and the present state: what was missed is gone.
+    Gone,
+}
 
 impl Engine {
     /// Handles a request of a shard; its answer is the next item that goes there.
@@ -15,6 +25,7 @@ impl Engine {
         match request {
             Request::Subscribe(session, wants) => self.subscribe(shard, bit, session, wants),
             Request::Drop(target, stream) => self.drop_interest(bit, &target, stream),
+            Request::Resume(ask) => self.resume(shard, ask),
             Request::Resync(session, key) => {
                 let snapshot = self.snapshot(key).map(|event| (event, self.is_waiting(key)));
                 self.out[shard].push(Item::Reply(Box::new(Reply::Resynced(session, key, snapshot))));
@@ -37,6 +48,7 @@ impl Engine {
             no_room: false,
             building: false,
             aged_out: false,
+            replays: false,
             states: Vec::new(),
         };
         match &want.target {
@@ -55,7 +67,11 @@ impl Engine {
                     answer.symbol = Some(self.symbols[id as usize].symbol.clone());
                     answer.building =
                         want.stream.channel == Channel::Book && self.symbols[id as usize].is_building();
-                    self.state(id, &want, &mut answer, bytes_left);
+                    let last = self.symbols[id as usize].last[want.stream.channel as usize];
+                    match self.way(&want, last) {
+                        Way::Replay => answer.replays = true,
+                        way => self.state(id, &want, way, &mut answer, bytes_left),
+                    }
                 } else if self.unseen.contains_key(&**name)
                     || self.unseen.len() < self.config.unseen_symbols_max
                 {
@@ -64,14 +80,19 @@ impl Engine {
                         Some((_, shards)) => *shards |= bit,
                         None => streams.push((want.stream, bit)),
                     }
-                    answer.aged_out = want.resumes || want.from.is_some();
+                    match self.way(&want, None) {
+                        Way::Fresh => {}
+                        Way::Replay => answer.replays = true,
+                        Way::Gone => answer.aged_out = true,
+                    }
                     answer.building = want.stream.channel == Channel::Book;
                 } else {
                     answer.no_room = true;
                 }
             }
             Target::Prefix(prefix) => {
-                let lacks = |s: &&SymbolState| want.target.matches(&s.symbol.name) && !s.has(want.stream);
+                let lacks =
+                    |s: &&SymbolState| s.is_met && want.target.matches(&s.symbol.name) && !s.has(want.stream);
                 let lacking = self.symbols.iter().filter(lacks).count();
                 if self.streams + lacking > self.config.streams_max {
                     answer.full = Some(STREAMS_FULL);
@@ -84,10 +105,15 @@ impl Engine {
                 }
                 self.streams += lacking;
                 self.patterns.add(prefix, want.stream, bit);
+                let way = self.way(&want, None);
+                answer.replays = way == Way::Replay;
                 for id in 0..self.symbols.len() as u32 {
-                    if want.target.matches(&self.symbols[id as usize].symbol.name) {
-                        self.symbols[id as usize].stream(want.stream).prefix |= bit;
-                        self.state(id, &want, &mut answer, bytes_left);
+                    let state = &mut self.symbols[id as usize];
+                    if state.is_met && want.target.matches(&state.symbol.name) {
+                        state.stream(want.stream).prefix |= bit;
+                        if !answer.replays {
+                            self.state(id, &want, way, &mut answer, bytes_left);
+                        }
                     }
                 }
             }
@@ -95,8 +121,33 @@ impl Engine {
         answer
     }
 
+    /// How a subscription begins, to a symbol whose last event is at `last` or to several.
+    fn way(&self, want: &Want, last: Option<Position>) -> Way {
+        let is_whole = want.stream.conflate == ConflateMs::NONE && want.stream.depth == Depth::ALL;
+        match &want.resume {
+            None => Way::Fresh,
+            // The newest state says all that those before it did.
+            Some(_) if !is_whole => Way::Fresh,
+            Some(Resume::Since(_)) => Way::Replay,
+            Some(Resume::TooOld) => Way::Gone,
+            Some(Resume::After(after)) if self.ring.knows(after.epoch) => Way::Replay,
+            Some(Resume::After(_)) => Way::Gone,
+            Some(Resume::Cursor(cursor)) => {
+                let is_all_known = cursor.iter().all(|next| self.ring.knows(next.epoch));
+                match last {
+                    _ if cursor.is_empty() => Way::Fresh,
+                    Some(last) if cursor.iter().any(|next| next.epoch == last.epoch) => Way::Replay,
+                    None if cursor.iter().any(|next| self.ring.knows(next.epoch)) => Way::Replay,
+                    // Its topic is one that the client has not heard of.
+                    Some(_) if is_all_known => Way::Fresh,
+                    _ => Way::Gone,
+                }
+            }
+        }
+    }
+
     /// Adds the present state of one symbol to an answer.
-    fn state(&mut self, id: u32, want: &Want, answer: &mut Answer, bytes_left: &mut usize) {
+    fn state(&mut self, id: u32, want: &Want, way: Way, answer: &mut Answer, bytes_left: &mut usize) {
         if *bytes_left == 0 || answer.full.is_some() {
             // Its shard takes the interest back when it reads this.
             answer.full = Some("more state than one request may ask for: name fewer symbols at once");
@@ -105,25 +156,20 @@ impl Engine {
         }
         let state = &mut self.symbols[id as usize];
         let channel = want.stream.channel;
-        let mut events = match channel {
+        let events = match channel {
             Channel::Trades => state.last_trades(want.trades as usize),
             _ => state.snapshot(want.stream, &self.cache).into_iter().collect(),
         };
         let last = state.stream(want.stream).last;
-        if let (Channel::Trades, Some(From::Seq(seq))) = (channel, want.from) {
-            events.retain(|event| !event.position.is_at_or_before(seq));
-        }
         // What is missing ends where the last trades begin.
         let upto = match events.first() {
             Some(first) if channel == Channel::Trades => first.tail.prev,
             _ => last,
         };
-        let gap = match want.from {
-            // It has seen everything before.
-            Some(From::Seq(seq)) if Some(seq) == upto => None,
-            Some(From::Seq(seq)) => Some(Some(seq)),
-            Some(From::TimeNs(_)) => Some(None),
-            None => want.resumes.then_some(None),
+        let gap = match want.resume {
+            _ if way != Way::Gone => None,
+            Some(Resume::After(after)) => Some(Some(after)),
+            _ => Some(None),
         };
         answer.aged_out |= gap.is_some();
         let gap = gap.filter(|_| last.is_some()).map(|after| Gap {

@@ -1,0 +1,392 @@
+//! What clients missed, from the feed's memory, up to the point where their subscriptions go on.
+//!
+//! The answer travels in order with the events, like that to a subscribe: what it holds ends exactly where the next event
+//! begins, so nothing has to wait for a replay to catch up.
+
+use super::Engine;
+use crate::event::{Event, Item, Stream, Symbol};
+use crate::feed::request::{Live, Reply, Resumed, State, Target};
+use crate::feed::ring::{Link, Record};
+use crate::feed::symbols::encode;
+use crate::replay::{self, Ask, Chunk, Lost, Missed, Reach, Replayed, Start};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use tickgate_protocol::event::{Gap, GapCause, Tail};
+use tickgate_protocol::{Channel, Position};
+
+/// Records that are followed back from the newest of each symbol, before all records are gone through instead.
+const HOPS_MAX: usize = 4_096;
+/// Records that are gone through for one answer: about a millisecond of the feed's time.
+const SCANNED_MAX: u64 = 20_000;
+
+/// What is found of an answer so far.
+struct Found<'a> {
+    ask: &'a mut Ask,
+    next: Vec<Position>,
+    events: Vec<Replayed>,
+    bytes: usize,
+}
+
+impl Engine {
+    /// Answers what a session missed, or says that memory does not reach so far.
+    pub(super) fn resume(&mut self, shard: usize, mut ask: Box<Ask>) {
+        if let (Start::Since(since_ns), true) = (&ask.start, ask.is_memory_only) {
+            let since_ns = *since_ns;
+            // What was before may have been appended later than that.
+            let is_whole = |first: &Position| {
+                first.offset == 0
+                    || self.ring.oldest(*first).is_some_and(|oldest| oldest.append_ns < since_ns)
+            };
+            let firsts: Vec<Position> = self.ring.firsts().collect();
+            ask.lost.extend(firsts.iter().filter(|first| !is_whole(first)).map(|first| Lost {
+                from: Position { offset: 0, ..*first },
+                upto: Position { offset: first.offset - 1, ..*first },
+            }));
+            ask.start = Start::At(firsts);
+        }
+        let Start::At(next) = &mut ask.start else {
+            return self.out[shard].push(Item::Reply(Box::new(Reply::Beyond(ask))));
+        };
+        let mut next = std::mem::take(next);
+        self.complete(&ask.wants, &mut next);
+        if ask.is_memory_only {
+            self.give_up(&mut next, &mut ask.lost);
+        }
+        let is_read = ask.wants.iter().any(|want| want.stream.channel != Channel::Book);
+        if is_read && !next.iter().all(|next| self.ring.reaches(*next)) {
+            ask.start = Start::At(next);
+            return self.out[shard].push(Item::Reply(Box::new(Reply::Beyond(ask))));
+        }
+        let mut found = Found { ask: &mut ask, next, events: Vec::new(), bytes: 0 };
+        let is_all = match self.newest_back(&found) {
+            Some(numbers) => self.take_numbers(&mut found, &numbers),
+            None => self.scan(&mut found),
+        };
+        let Found { next, mut events, .. } = found;
+        let live = is_all.then(|| self.live(&ask, &next, &mut events));
+        let reach = if live.is_some() { Reach::End } else { Reach::More };
+        ask.start = Start::At(next);
+        let chunk = Chunk { ask, events, reach };
+        self.totals.resumed_events += chunk.events.len() as u64;
+        self.out[shard].push(Item::Reply(Box::new(Reply::Resumed(Box::new(Resumed { chunk, live })))));
+    }
+
+    /// Drops positions of topics that are gone, and adds the partitions that a topic has got since, from their beginning:
+    /// unless only single positions are resumed from, whose symbols stay in their partition or are told.
+    fn complete(&self, wants: &[Missed], next: &mut Vec<Position>) {
+        next.retain(|next| self.ring.knows(next.epoch));
+        if wants.iter().all(|want| want.after.is_some()) {
+            return;
+        }
+        let mut epochs: Vec<u32> = next.iter().map(|next| next.epoch).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        for epoch in epochs {
+            for partition in self.ring.partitions(epoch) {
+                if !next.iter().any(|next| (next.epoch, next.partition) == (epoch, partition)) {
+                    next.push(Position { epoch, partition, offset: 0 });
+                }
+            }
+        }
+    }
+
+    /// What memory no longer has is lost.
+    fn give_up(&self, next: &mut [Position], lost: &mut Vec<Lost>) {
+        for next in next {
+            let first = self.ring.first(*next);
+            if next.offset < first {
+                lost.push(Lost { from: *next, upto: Position { offset: first - 1, ..*next } });
+                next.offset = first;
+            }
+        }
+    }
+
+    /// The numbers of all records that are wanted, ascending, with their wants: by following each symbol back from its
+    /// newest record. `None` when that is too long a way, or prefixes are wanted.
+    fn newest_back(&self, found: &Found<'_>) -> Option<Vec<(u64, usize, u32)>> {
+        let mut numbers = Vec::new();
+        let mut hops = 0;
+        for (at, want) in found.ask.wants.iter().enumerate() {
+            let Target::Symbol(name) = &want.target else { return None };
+            let channel = want.stream.channel;
+            let Some(id) = self.ids.get(&**name).copied().filter(|_| channel != Channel::Book) else {
+                continue;
+            };
+            let moved = self.symbols[id as usize].moved;
+            let mut number = self.symbols[id as usize].newest[channel as usize];
+            while let Some(record) = number.and_then(|number| self.ring.get(number)) {
+                hops += 1;
+                if hops > HOPS_MAX {
+                    return None;
+                }
+                let is_missed = is_missed(&found.next, record.arrival.position);
+                // Of a symbol that moved, some may be missing that came before some that are not.
+                if !is_missed && moved.is_none_or(|moved| self.ring.get(moved).is_none()) {
+                    break;
+                }
+                if is_missed && is_wanted(want, record) {
+                    numbers.extend(number.map(|number| (number, at, id)));
+                }
+                number = link_of(record, id, channel).and_then(|link| link.before);
+            }
+        }
+        numbers.sort_unstable();
+        Some(numbers)
+    }
+
+    /// Takes records by number until there is enough; says whether that was all.
+    fn take_numbers(&mut self, found: &mut Found<'_>, numbers: &[(u64, usize, u32)]) -> bool {
+        for (number, want, id) in numbers {
+            if found.bytes >= found.ask.bytes_max {
+                return false;
+            }
+            let Some(position) = self.ring.get(*number).map(|record| record.arrival.position) else {
+                continue;
+            };
+            self.add(found, *number, *want, *id);
+            // Those of other symbols before it are not wanted, or have lower numbers.
+            passed(&mut found.next, position);
+        }
+        true
+    }
+
+    /// Goes through all records from the first that may be missing on, until there is enough; says whether that was all.
+    fn scan(&mut self, found: &mut Found<'_>) -> bool {
+        let end = self.ring.next_number();
+        let first = found.next.iter().map(|next| self.ring.number_of(*next)).min().unwrap_or(end);
+        let mut matching: FxHashMap<(u32, Channel), Option<usize>> = FxHashMap::default();
+        for number in first..end {
+            if found.bytes >= found.ask.bytes_max || number - first >= SCANNED_MAX {
+                return false;
+            }
+            let Some(record) = self.ring.get(number) else { continue };
+            let position = record.arrival.position;
+            if !is_missed(&found.next, position) {
+                continue;
+            }
+            let mut wanted: Vec<(usize, u32)> = Vec::new();
+            for link in record.links.iter().filter(|link| link.channel != Channel::Book) {
+                let want = *matching.entry((link.symbol, link.channel)).or_insert_with(|| {
+                    let name = &self.symbols[link.symbol as usize].symbol.name;
+                    found
+                        .ask
+                        .wants
+                        .iter()
+                        .position(|w| w.stream.channel == link.channel && w.target.matches(name))
+                });
+                if let Some(at) = want.filter(|at| is_wanted(&found.ask.wants[*at], record)) {
+                    wanted.push((at, link.symbol));
+                }
+            }
+            for (want, id) in wanted {
+                self.add(found, number, want, id);
+            }
+            passed(&mut found.next, position);
+        }
+        true
+    }
+
+    /// Adds what a record holds of one symbol.
+    fn add(&mut self, found: &mut Found<'_>, number: u64, want: usize, id: u32) {
+        let wants = found.ask.wants.clone();
+        let want = &wants[want];
+        let symbol = self.symbols[id as usize].symbol.clone();
+        let Some((event, append_ns, gap)) = self.replayed(number, &symbol, want.stream, |prev, at| {
+            replay::seam(&mut found.ask.last, &found.ask.lost, want, (id, at), prev)
+        }) else {
+            return;
+        };
+        found.bytes += event.bytes();
+        found.events.push(Replayed { event, append_ns, gap });
+    }
+
+    /// Encodes again what a record holds of one symbol.
+    fn replayed(
+        &mut self,
+        number: u64,
+        symbol: &Arc<Symbol>,
+        stream: Stream,
+        seam: impl FnOnce(Option<Position>, Position) -> (Option<Position>, Option<Gap>),
+    ) -> Option<(Arc<Event>, i64, Option<Gap>)> {
+        let Self { ring, again, .. } = self;
+        let record = ring.get(number)?;
+        let arrival = record.arrival;
+        let link = link_of(record, symbol.id, stream.channel)?;
+        let ticks = again.ticks(&record.value).ok()?;
+        let is_meant = |tick: &&tickgate_protocol::record::Tick<'_>| {
+            *tick.symbol == *symbol.name && tick.body.channel() == stream.channel
+        };
+        let updates = ticks.iter().filter_map(|tick| tick.as_ref().ok()).filter(is_meant);
+        let (prev, gap) = seam(link.prev, arrival.position);
+        let tail = Tail { prev, replay: true, ..Tail::default() };
+        let event = encode(symbol, stream, updates.map(|tick| (&tick.body, arrival.meta(tick))), tail)?;
+        Some((Arc::new(event), arrival.append_ns, gap))
+    }
+
+    /// Where every want goes on, and what of it could not be replayed.
+    fn live(&mut self, ask: &Ask, next: &[Position], events: &mut Vec<Replayed>) -> Live {
+        let mut live = Live { is_lost: !ask.lost.is_empty(), ..Live::default() };
+        for (at, want) in ask.wants.iter().enumerate() {
+            match &want.target {
+                Target::Symbol(name) => {
+                    let id = self.ids.get(&**name).copied();
+                    let channel = want.stream.channel;
+                    let last = id.and_then(|id| self.symbols[id as usize].last[channel as usize]);
+                    live.at.push(last);
+                    let state = match (id, last) {
+                        (Some(id), Some(_)) => self.left_over(ask, want, next, id, events),
+                        _ => self.directory.meet(name).and_then(|symbol| self.unread(ask, want, symbol)),
+                    };
+                    live.states.extend(state.map(|state| (at, state)));
+                }
+                Target::Prefix(_) => {
+                    live.at.push(None);
+                    let is_meant = |name: &str| {
+                        let first = ask.wants.iter().position(|other| {
+                            other.stream.channel == want.stream.channel && other.target.matches(name)
+                        });
+                        first == Some(at)
+                    };
+                    for id in 0..self.symbols.len() as u32 {
+                        if is_meant(&self.symbols[id as usize].symbol.name)
+                            && let Some(state) = self.left_over(ask, want, next, id, events)
+                        {
+                            live.states.push((at, state));
+                        }
+                    }
+                    let channel = want.stream.channel;
+                    for (id, _) in ask.last.keys().filter(|(_, of)| *of == channel) {
+                        let state = self.symbols.get(*id as usize);
+                        let symbol = self.directory.get(*id).filter(|symbol| is_meant(&symbol.name));
+                        if state.is_none_or(|state| state.last[channel as usize].is_none())
+                            && let Some(state) = symbol.and_then(|symbol| self.unread(ask, want, symbol))
+                        {
+                            live.states.push((at, state));
+                        }
+                    }
+                }
+            }
+        }
+        live
+    }
+
+    /// What may be lost of a symbol that the feed has read nothing of.
+    fn unread(&self, ask: &Ask, want: &Missed, symbol: Arc<Symbol>) -> Option<State> {
+        let given = ask.last.get(&(symbol.id, want.stream.channel)).copied().or(want.after);
+        let may_be_its = |lost: &&Lost| given.is_none_or(|given| given.is_at_or_before(lost.upto));
+        let lost = ask.lost.iter().rfind(may_be_its)?;
+        let upto = given.map(|_| lost.upto);
+        let gap = Gap { after: given, upto, count: None, cause: GapCause::Retention };
+        Some(State { symbol, gap: Some(gap), events: Vec::new(), pending: false })
+    }
+
+    /// What a symbol's replay could not give.
+    fn left_over(
+        &mut self,
+        ask: &Ask,
+        want: &Missed,
+        next: &[Position],
+        id: u32,
+        events: &mut Vec<Replayed>,
+    ) -> Option<State> {
+        let channel = want.stream.channel;
+        let at = self.symbols[id as usize].last[channel as usize]?;
+        let given = ask.last.get(&(id, channel)).copied().or(want.after);
+        if given == Some(at) {
+            return None;
+        }
+        let is_followed = want.has_at(at)
+            && next.iter().any(|next| (next.epoch, next.partition) == (at.epoch, at.partition));
+        let lost = ask.lost.iter().rfind(|lost| lost.concerns(given, at));
+        let cause = match (is_followed, lost) {
+            (false, _) if next.iter().any(|next| next.epoch == at.epoch) => Some(GapCause::Repartitioned),
+            (false, _) | (true, Some(_)) => Some(GapCause::Retention),
+            // It moved, and came partition by partition: all of it, but not in the order that the next event follows from.
+            (true, None) if given.is_some_and(|given| given.partition != at.partition) => {
+                Some(GapCause::Repartitioned)
+            }
+            (true, None) => None,
+        };
+        let gap = cause.map(|cause| Gap { after: given, upto: Some(at), count: None, cause });
+        let is_book = channel == Channel::Book;
+        if gap.is_none() && (!is_book || self.book_changes(ask, want, id, events)) {
+            return None;
+        }
+        let state = &mut self.symbols[id as usize];
+        let snapshot = state.snapshot(want.stream, &self.cache);
+        let pending = state.stream(want.stream).lane.waiting > 0;
+        Some(State { symbol: state.symbol.clone(), gap, events: snapshot.into_iter().collect(), pending })
+    }
+
+    /// Adds the changes of a whole book that were missed, if every one of them is still here and said all that there was to
+    /// say.
+    fn book_changes(&mut self, ask: &Ask, want: &Missed, id: u32, events: &mut Vec<Replayed>) -> bool {
+        if ask.origin.is_empty() {
+            return false;
+        }
+        // A partition that is not named was added since.
+        let is_missed = |at: Position| {
+            let is_here = |next: &&Position| (next.epoch, next.partition) == (at.epoch, at.partition);
+            want.has_at(at) && ask.origin.iter().find(is_here).is_none_or(|next| next.offset <= at.offset)
+        };
+        let mut numbers = Vec::new();
+        let mut number = self.symbols[id as usize].newest[Channel::Book as usize];
+        loop {
+            let Some(record) = number.and_then(|number| self.ring.get(number)) else {
+                // What was before is gone, or there was none.
+                return false;
+            };
+            if !is_missed(record.arrival.position) {
+                break;
+            }
+            let Some(link) = link_of(record, id, Channel::Book) else { return false };
+            if !link.is_plain || numbers.len() >= HOPS_MAX {
+                return false;
+            }
+            numbers.extend(number);
+            number = link.before;
+            if link.prev.is_some_and(|prev| !is_missed(prev)) {
+                break;
+            }
+        }
+        let symbol = self.symbols[id as usize].symbol.clone();
+        let mut changes = Vec::new();
+        let mut bytes = 0;
+        for number in numbers.into_iter().rev() {
+            let Some((event, append_ns, _)) =
+                self.replayed(number, &symbol, want.stream, |prev, _| (prev, None))
+            else {
+                return false;
+            };
+            bytes += event.bytes();
+            if bytes > ask.bytes_max {
+                return false;
+            }
+            changes.push(Replayed { event, append_ns, gap: None });
+        }
+        events.append(&mut changes);
+        true
+    }
+}
+
+/// Whether a record is among those that a client does not have yet.
+fn is_missed(next: &[Position], at: Position) -> bool {
+    next.iter().any(|next| next.is_at_or_before(at))
+}
+
+/// The record at `at` was handled.
+fn passed(next: &mut [Position], at: Position) {
+    if let Some(next) = next.iter_mut().find(|next| next.is_at_or_before(at)) {
+        next.offset = at.offset + 1;
+    }
+}
+
+/// Whether a want, whose symbol and channel a record has, wants it.
+fn is_wanted(want: &Missed, record: &Record) -> bool {
+    want.has_at(record.arrival.position)
+        && want.since_ns.is_none_or(|since_ns| record.arrival.append_ns >= since_ns)
+}
+
+fn link_of(record: &Record, symbol: u32, channel: Channel) -> Option<Link> {
+    record.links.iter().find(|link| link.symbol == symbol && link.channel == channel).copied()
+}

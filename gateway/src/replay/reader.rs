@@ -1,0 +1,394 @@
+//! One consumer that reads Kafka again, a part at a time.
+
+use super::{Ask, Chunk, Lost, Missed, Reach, Replayed, Start, seam};
+use crate::clock;
+use crate::config::Config;
+use crate::feed::directory::Directory;
+use crate::feed::request::SessionKey;
+use crate::feed::symbols::encode;
+use crate::feed::topics::Topics;
+use crate::feed::{client_config, offsets};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tickgate_protocol::event::{Meta, Tail};
+use tickgate_protocol::record::{RecordDecoder, Tick};
+use tickgate_protocol::{Channel, Position};
+
+/// Records after which a part ends, whether any of them was wanted or not: others wait for the consumer.
+const RECORDS_MAX: usize = 50_000;
+/// Time after which a part ends.
+const PART_TIME: Duration = Duration::from_secs(1);
+/// Longest wait for one record.
+const WAIT: Duration = Duration::from_millis(50);
+/// Without a record or an end for so long, Kafka does not answer.
+const SILENCE: Duration = Duration::from_secs(5);
+
+const NO_ANSWER: &str = "Kafka does not answer";
+
+/// A consumer, and where it stands.
+#[allow(missing_debug_implementations)]
+pub struct Reader {
+    consumer: BaseConsumer,
+    decoder: RecordDecoder,
+    directory: Arc<Directory>,
+    topics: Arc<Topics>,
+    records_per_s: f64,
+    /// What it reads, for whom; absent when it rests.
+    course: Option<Course>,
+}
+
+/// What is being read for one replay.
+struct Course {
+    /// The replay, and where its next part begins.
+    owner: (usize, SessionKey, u32),
+    next: Vec<Position>,
+    legs: Vec<Leg>,
+    /// The leg that the consumer is assigned to. One topic after the other: an end says only the number of its partition.
+    assigned: Option<usize>,
+}
+
+/// What is being read of one topic.
+struct Leg {
+    epoch: u32,
+    topic: String,
+    partitions: BTreeMap<u32, Part>,
+}
+
+#[derive(Clone, Copy)]
+struct Part {
+    next: u64,
+    /// The end of the log, when it was looked up.
+    high: u64,
+    is_done: bool,
+}
+
+impl Leg {
+    fn is_done(&self) -> bool {
+        self.partitions.values().all(|part| part.is_done)
+    }
+}
+
+impl Course {
+    fn positions(&self) -> Vec<Position> {
+        let all = self.legs.iter().flat_map(|leg| {
+            leg.partitions.iter().map(|(partition, part)| Position {
+                epoch: leg.epoch,
+                partition: *partition,
+                offset: part.next,
+            })
+        });
+        all.collect()
+    }
+}
+
+impl Reader {
+    /// A consumer that rests.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the configuration.
+    pub fn new(config: &Config, directory: Arc<Directory>, topics: Arc<Topics>) -> KafkaResult<Self> {
+        let mut client = client_config(config);
+        for (name, value) in [
+            ("client.id", "tickgate-replay"),
+            // A seek waits for the request that is under way.
+            ("fetch.wait.max.ms", "10"),
+            ("queued.min.messages", "5000"),
+            ("queued.max.messages.kbytes", "4096"),
+            ("fetch.max.bytes", "4194304"),
+            ("max.partition.fetch.bytes", "1048576"),
+        ] {
+            if !config.kafka.properties.contains_key(name) {
+                client.set(name, value);
+            }
+        }
+        Ok(Self {
+            consumer: client.create()?,
+            decoder: RecordDecoder::new(config.kafka.record_bytes_max),
+            directory,
+            topics,
+            records_per_s: config.replay.records_per_s as f64,
+            course: None,
+        })
+    }
+
+    /// Whether a question goes on where the consumer stands.
+    pub fn goes_on(&self, ask: &Ask) -> bool {
+        let Some(course) = &self.course else { return false };
+        let owner = (ask.shard, ask.key, ask.replay);
+        course.owner == owner && matches!(&ask.start, Start::At(next) if *next == course.next)
+    }
+
+    /// Whether it fetches.
+    pub fn is_assigned(&self) -> bool {
+        self.course.is_some()
+    }
+
+    /// Stops fetching.
+    pub fn rest(&mut self) {
+        self.course = None;
+        if let Err(error) = self.consumer.unassign() {
+            tracing::warn!(%error, "a replay's consumer");
+        }
+    }
+
+    /// Reads the next part.
+    pub fn read(&mut self, mut ask: Box<Ask>, is_stopped: impl Fn() -> bool) -> Chunk {
+        let mut events = Vec::new();
+        let reach = match self.part(&mut ask, &mut events, is_stopped) {
+            Ok(reach) => reach,
+            Err(error) => {
+                tracing::debug!(%error, "a replay has to wait");
+                self.rest();
+                if events.is_empty() { Reach::Refused(NO_ANSWER) } else { Reach::More }
+            }
+        };
+        Chunk { ask, events, reach }
+    }
+
+    fn part(
+        &mut self,
+        ask: &mut Ask,
+        events: &mut Vec<Replayed>,
+        is_stopped: impl Fn() -> bool,
+    ) -> KafkaResult<Reach> {
+        if !self.goes_on(ask) {
+            self.course = None;
+            self.consumer.unassign()?;
+            self.course = Some(self.plan(ask)?);
+        }
+        let Some(mut course) = self.course.take() else { return Ok(Reach::End) };
+        let read = self.follow(&mut course, ask, events, is_stopped);
+        // Whatever was read was read.
+        course.next = course.positions();
+        ask.start = Start::At(course.next.clone());
+        self.course = Some(course);
+        read
+    }
+
+    /// Where everything begins and ends.
+    fn plan(&self, ask: &mut Ask) -> KafkaResult<Course> {
+        let topics = self.topics.all();
+        let mut legs = Vec::new();
+        for topic in topics {
+            let named = |partition: &u32| match &ask.start {
+                Start::Since(_) => true,
+                Start::At(next) => {
+                    next.iter().any(|next| (next.epoch, next.partition) == (topic.epoch, *partition))
+                }
+            };
+            let wanted: Vec<u32> = topic.partitions.iter().copied().filter(named).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let lows = offsets(&self.consumer, &topic.name, &wanted, Offset::Beginning)?;
+            let highs = offsets(&self.consumer, &topic.name, &wanted, Offset::End)?;
+            let firsts = match &ask.start {
+                Start::At(next) => next
+                    .iter()
+                    .filter(|next| next.epoch == topic.epoch)
+                    .map(|next| (next.partition, next.offset))
+                    .collect(),
+                Start::Since(ns) => {
+                    // Kafka's timestamps are whole milliseconds: the first that is not before.
+                    let ms = ns.div_euclid(1_000_000) + i64::from(ns.rem_euclid(1_000_000) > 0);
+                    offsets(&self.consumer, &topic.name, &wanted, Offset::Offset(ms.max(0)))?
+                }
+            };
+            let mut partitions = BTreeMap::new();
+            for partition in wanted {
+                let at = |offset| Position { epoch: topic.epoch, partition, offset };
+                let (Some(low), Some(high)) = (lows.get(&partition), highs.get(&partition)) else {
+                    return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable));
+                };
+                let (low, high) = (*low, *high);
+                // After the last record there is none for a time.
+                let mut next = firsts.get(&partition).copied().unwrap_or(high);
+                match &ask.start {
+                    Start::At(_) if next < low => {
+                        ask.lost.push(Lost { from: at(next), upto: at(low - 1) });
+                        next = low;
+                    }
+                    // Those before the first may have been appended after that time.
+                    Start::Since(_) if low > 0 && next <= low => {
+                        ask.lost.push(Lost { from: at(0), upto: at(low - 1) });
+                        next = low;
+                    }
+                    _ => {}
+                }
+                let is_done = next >= high;
+                partitions.insert(partition, Part { next, high, is_done });
+            }
+            legs.push(Leg { epoch: topic.epoch, topic: topic.name, partitions });
+        }
+        let owner = (ask.shard, ask.key, ask.replay);
+        let mut course = Course { owner, next: Vec::new(), legs, assigned: None };
+        course.next = course.positions();
+        Ok(course)
+    }
+
+    fn follow(
+        &mut self,
+        course: &mut Course,
+        ask: &mut Ask,
+        events: &mut Vec<Replayed>,
+        is_stopped: impl Fn() -> bool,
+    ) -> KafkaResult<Reach> {
+        let began = Instant::now();
+        let mut heard = began;
+        let (mut records, mut bytes) = (0, 0);
+        while !is_stopped() {
+            let Some(at) = course.legs.iter().position(|leg| !leg.is_done()) else { return Ok(Reach::End) };
+            if bytes >= ask.bytes_max || records >= RECORDS_MAX || began.elapsed() >= PART_TIME {
+                return Ok(Reach::More);
+            }
+            if course.assigned != Some(at) {
+                self.assign(&course.legs[at])?;
+                course.assigned = Some(at);
+                heard = Instant::now();
+            }
+            let leg = &mut course.legs[at];
+            match self.consumer.poll(WAIT) {
+                None if heard.elapsed() >= SILENCE => return Err(no_answer()),
+                None => {}
+                Some(Ok(message)) => {
+                    heard = Instant::now();
+                    records += 1;
+                    let taken = take(&mut self.decoder, &self.directory, leg, ask, &message);
+                    bytes += taken.iter().map(|missed| missed.event.bytes()).sum::<usize>();
+                    events.extend(taken);
+                    drop(message);
+                    self.pace(records, began);
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    heard = Instant::now();
+                    if let Some(part) = leg.partitions.get_mut(&(partition as u32)) {
+                        // What stands before the end may be no record.
+                        part.next = part.next.max(part.high);
+                        part.is_done = true;
+                    }
+                }
+                Some(Err(error)) if is_out_of_range(&error) => {
+                    // Retention took what was next.
+                    let wanted: Vec<u32> = leg.partitions.keys().copied().collect();
+                    let lows = offsets(&self.consumer, &leg.topic, &wanted, Offset::Beginning)?;
+                    for (partition, part) in &mut leg.partitions {
+                        let at = |offset| Position { epoch: leg.epoch, partition: *partition, offset };
+                        if let Some(low) = lows.get(partition).filter(|low| part.next < **low) {
+                            ask.lost.push(Lost { from: at(part.next), upto: at(low - 1) });
+                            part.next = *low;
+                            part.is_done = part.next >= part.high;
+                        }
+                    }
+                    course.assigned = None;
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "a replay's consumer");
+                    if heard.elapsed() >= SILENCE {
+                        return Err(no_answer());
+                    }
+                }
+            }
+        }
+        Ok(Reach::More)
+    }
+
+    fn assign(&self, leg: &Leg) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::with_capacity(leg.partitions.len());
+        for (partition, part) in leg.partitions.iter().filter(|(_, part)| !part.is_done) {
+            let offset = Offset::Offset(i64::try_from(part.next).unwrap_or(i64::MAX));
+            list.add_partition_offset(&leg.topic, *partition as i32, offset)?;
+        }
+        self.consumer.assign(&list)
+    }
+
+    /// Sleeps as long as the records so far were too fast.
+    fn pace(&self, records: usize, began: Instant) {
+        if records.is_multiple_of(1_000) {
+            let due = Duration::from_secs_f64(records as f64 / self.records_per_s);
+            std::thread::sleep(due.saturating_sub(began.elapsed()).min(PART_TIME));
+        }
+    }
+}
+
+fn no_answer() -> KafkaError {
+    KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)
+}
+
+fn is_out_of_range(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset)
+    )
+}
+
+/// What of a record is wanted.
+fn take(
+    decoder: &mut RecordDecoder,
+    directory: &Directory,
+    leg: &mut Leg,
+    ask: &mut Ask,
+    message: &BorrowedMessage<'_>,
+) -> Vec<Replayed> {
+    let partition = message.partition() as u32;
+    let offset = u64::try_from(message.offset()).unwrap_or(0);
+    let Some(part) = leg.partitions.get_mut(&partition) else { return Vec::new() };
+    if message.topic() != leg.topic || part.is_done || offset < part.next {
+        return Vec::new();
+    }
+    let ingest_ns = clock::wall_ns();
+    let append_ns = message.timestamp().to_millis().map_or(ingest_ns, |ms| ms.saturating_mul(1_000_000));
+    if ask.until_ns.is_some_and(|until_ns| append_ns >= until_ns) {
+        part.is_done = true;
+        return Vec::new();
+    }
+    part.next = offset + 1;
+    part.is_done = part.next >= part.high;
+    let position = Position { epoch: leg.epoch, partition, offset };
+    // What cannot be read was counted when it was new.
+    let Some(Ok(ticks)) = message.payload().map(|value| decoder.ticks(value)) else { return Vec::new() };
+    let ticks: Vec<&Tick<'_>> = ticks.iter().filter_map(|tick| tick.as_ref().ok()).collect();
+    let mut names: Vec<(&str, Channel)> = Vec::new();
+    for tick in &ticks {
+        let name = (&*tick.symbol, tick.body.channel());
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let wants = ask.wants.clone();
+    let events = names.into_iter().filter_map(|(name, channel)| {
+        let want = find(&wants, name, channel, position, append_ns)?;
+        let symbol = directory.meet(name)?;
+        let (prev, gap) = seam(&mut ask.last, &ask.lost, want, (symbol.id, position), None);
+        let is_its = |tick: &&&Tick<'_>| tick.symbol == name && tick.body.channel() == channel;
+        let updates = ticks.iter().filter(is_its).map(|tick| {
+            let event_ns = tick.event_ns.unwrap_or(append_ns);
+            (&tick.body, Meta { position, event_ns, ingest_ns, send_ns: tick.send_ns })
+        });
+        let event = encode(&symbol, want.stream, updates, Tail { prev, replay: true, ..Tail::default() })?;
+        Some(Replayed { event: Arc::new(event), append_ns, gap })
+    });
+    events.collect()
+}
+
+/// The want that an event is for, if its client does not have it.
+fn find<'a>(
+    wants: &'a [Missed],
+    name: &str,
+    channel: Channel,
+    position: Position,
+    append_ns: i64,
+) -> Option<&'a Missed> {
+    if channel == Channel::Book {
+        return None;
+    }
+    let is_meant = |want: &&Missed| want.stream.channel == channel && want.target.matches(name);
+    let want = wants.iter().find(is_meant)?;
+    let is_missed = want.has_at(position) && want.since_ns.is_none_or(|since_ns| append_ns >= since_ns);
+    is_missed.then_some(want)
+}

@@ -1,0 +1,371 @@
+//! Sessions that get what they missed: a part at a time, and the next when there is room for it in their outboxes.
+//!
+//! Until a replay has caught up, its subscriptions stand in the table under a stream of their own, which no event is ever
+//! sent on: they count, they are listed, and they beat patterns, but nothing live comes before its time. The feed's answer
+//! that says "that was all" stands in the inbox exactly where the live events begin.
+
+use super::{Shard, now_us, timers::Due};
+use crate::clock;
+use crate::event::Stream;
+use crate::feed::request::{Live, Request, Resume, Resumed, SessionKey, State, Target};
+use crate::outbox::Offer;
+use crate::replay::{Ask, Chunk, Missed, Reach, Replayed, Start};
+use crate::session::Wanted;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use tickgate_protocol::command::Id;
+use tickgate_protocol::control::Control;
+use tickgate_protocol::event::GapCause;
+use tickgate_protocol::{Code, Position};
+
+/// Bytes of events in one part: what a client takes in one write.
+const PART_BYTES: usize = 64 << 10;
+/// The next part is asked for when no more than this is queued.
+const ROOM_BYTES: usize = PART_BYTES / 2;
+/// When a part that was refused is asked for again, in milliseconds.
+const RETRY_MS: u64 = 250;
+
+/// The replays of one session.
+#[derive(Debug, Default)]
+pub struct Replays {
+    list: Vec<Replay>,
+    begun: u32,
+}
+
+/// Subscriptions that are being brought up to date together.
+#[derive(Debug)]
+struct Replay {
+    number: u32,
+    /// The `id` of the request that began it.
+    id: Option<Id>,
+    /// The most specific first, as in what is asked for; `None` where a subscription has ended since.
+    subs: Vec<Option<Wanted>>,
+    /// What is to be asked next, and of whom; absent while an answer is on its way.
+    next: Option<(Box<Ask>, From)>,
+    /// How far it has come, as far as that is known.
+    positions: Vec<Position>,
+    /// Whether the client knows that something was too old.
+    is_aged_out: bool,
+}
+
+/// Who has the next part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Memory,
+    Kafka,
+}
+
+impl Replays {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Where each stands: a cursor must not pass them.
+    pub fn positions(&self) -> impl Iterator<Item = Position> {
+        self.list.iter().flat_map(|replay| &replay.positions).copied()
+    }
+}
+
+/// How many replays subscriptions with these beginnings need: those from one cursor, those from positions, and those
+/// from each time go together.
+pub fn needed<'a>(resumes: impl Iterator<Item = &'a Resume>) -> usize {
+    let mut kinds: Vec<Option<i64>> = Vec::new();
+    let (mut is_cursor, mut is_after) = (false, false);
+    for resume in resumes {
+        match resume {
+            Resume::Cursor(_) => is_cursor = true,
+            Resume::After(_) => is_after = true,
+            Resume::Since(ns) if !kinds.contains(&Some(*ns)) => kinds.push(Some(*ns)),
+            Resume::Since(_) | Resume::TooOld => {}
+        }
+    }
+    kinds.len() + usize::from(is_cursor) + usize::from(is_after)
+}
+
+impl Shard {
+    /// Begins what brings subscriptions up to date that the feed has answered.
+    pub(super) fn begin_replays(&mut self, key: SessionKey, id: Option<&Id>, wanted: Vec<(Wanted, Resume)>) {
+        let mut groups: Vec<(Start, Vec<(Wanted, Missed)>)> = Vec::new();
+        for (wanted, resume) in wanted {
+            self.hold_back(key, &wanted);
+            let (start, after, since_ns) = match resume {
+                Resume::Cursor(next) => (Start::At(next.to_vec()), None, None),
+                Resume::After(after) => {
+                    (Start::At(vec![Position { offset: after.offset + 1, ..after }]), Some(after), None)
+                }
+                Resume::Since(ns) => (Start::Since(ns), None, Some(ns)),
+                Resume::TooOld => continue,
+            };
+            let stream = wanted.stream();
+            let missed = Missed { target: wanted.target.clone(), stream, after, since_ns };
+            let group = groups.iter_mut().find(|(_, members)| {
+                let is_kin =
+                    |other: &Missed| other.after.is_some() == after.is_some() && other.since_ns == since_ns;
+                members.first().is_some_and(|(_, other)| is_kin(other))
+            });
+            match group {
+                None => groups.push((start, vec![(wanted, missed)])),
+                Some((together, members)) => {
+                    if let (Start::At(together), Start::At(start), Some(_)) = (together, start, after) {
+                        start.into_iter().for_each(|next| reach_back(together, next));
+                    }
+                    members.push((wanted, missed));
+                }
+            }
+        }
+        for (start, mut members) in groups {
+            members.sort_by_key(|(wanted, _)| std::cmp::Reverse(wanted.target.specificity()));
+            let (subs, wants): (Vec<_>, Vec<_>) =
+                members.into_iter().map(|(wanted, missed)| (Some(wanted), missed)).unzip();
+            self.begin_replay(key, id.cloned(), start, subs, wants.into());
+        }
+    }
+
+    fn begin_replay(
+        &mut self,
+        key: SessionKey,
+        id: Option<Id>,
+        start: Start,
+        subs: Vec<Option<Wanted>>,
+        wants: Arc<[Missed]>,
+    ) {
+        let (shard, is_memory_only) = (self.id, self.shared.read_again.is_none());
+        let Some(session) = self.open_session(key) else { return };
+        session.is_replaying = true;
+        let replays = session.replays.get_or_insert_default();
+        let number = replays.begun;
+        replays.begun = replays.begun.wrapping_add(1);
+        let positions = match &start {
+            Start::At(next) => next.clone(),
+            Start::Since(_) => Vec::new(),
+        };
+        // A time is a position only Kafka knows.
+        let from =
+            if matches!(start, Start::Since(_)) && !is_memory_only { From::Kafka } else { From::Memory };
+        let ask = Ask {
+            shard,
+            key,
+            replay: number,
+            wants,
+            origin: positions.as_slice().into(),
+            start,
+            until_ns: None,
+            bytes_max: PART_BYTES,
+            last: FxHashMap::default(),
+            lost: Vec::new(),
+            is_memory_only,
+        };
+        let next = Some((Box::new(ask), from));
+        replays.list.push(Replay { number, id, subs, next, positions, is_aged_out: false });
+        self.totals.replays_begun += 1;
+        self.ask_replays(key);
+    }
+
+    /// Asks for the next parts of a session's replays, if it has room for them.
+    pub(super) fn ask_replays(&mut self, key: SessionKey) {
+        let Some(session) = self.open_session(key) else { return };
+        if session.outbox.queued_bytes() > ROOM_BYTES || session.outbox.is_blocked() {
+            return;
+        }
+        let Some(replays) = &mut session.replays else { return };
+        let asks: Vec<_> = replays.list.iter_mut().filter_map(|replay| replay.next.take()).collect();
+        for (ask, from) in asks {
+            match (&self.shared.read_again, from) {
+                (Some(read_again), From::Kafka) => read_again(ask),
+                _ => self.ask(Request::Resume(ask)),
+            }
+        }
+    }
+
+    /// The feed's memory does not reach so far.
+    pub(super) fn beyond(&mut self, ask: Box<Ask>) {
+        let (key, number) = (ask.key, ask.replay);
+        if let Some(replay) = self.replay(key, number) {
+            replay.next = Some((ask, From::Kafka));
+            self.ask_replays(key);
+        }
+    }
+
+    /// The next part, from the feed's memory.
+    pub(super) fn resumed(&mut self, resumed: Resumed, now_us: u32) {
+        let Resumed { chunk: Chunk { ask, events, .. }, live } = resumed;
+        self.offer_missed(ask.key, ask.replay, events, now_us);
+        match live {
+            None => self.go_on(ask, From::Memory),
+            Some(live) => self.caught_up(ask.key, ask.replay, live, now_us),
+        }
+    }
+
+    /// The next part, from Kafka.
+    pub fn replayed(&mut self, chunk: Chunk) {
+        let Chunk { ask, events, reach } = chunk;
+        let key = ask.key;
+        self.offer_missed(key, ask.replay, events, now_us());
+        match reach {
+            Reach::More => self.go_on(ask, From::Kafka),
+            Reach::End => self.go_on(ask, From::Memory),
+            Reach::Refused(reason) => {
+                tracing::debug!(reason, "a replay has to wait");
+                self.totals.replays_refused += 1;
+                if let Some(replay) = self.replay(key, ask.replay) {
+                    replay.next = Some((ask, From::Kafka));
+                    self.set_timer(clock::mono_ms() + RETRY_MS, key, Due::Replay);
+                }
+            }
+        }
+        self.end_overflowed();
+        self.flush_touched();
+    }
+
+    /// Takes note of what comes next, and asks for it if there is room.
+    fn go_on(&mut self, ask: Box<Ask>, from: From) {
+        let (key, number) = (ask.key, ask.replay);
+        let Some(replay) = self.replay(key, number) else { return };
+        if let Start::At(next) = &ask.start {
+            replay.positions.clone_from(next);
+        }
+        replay.next = Some((ask, from));
+        // What was just offered goes out first: when it has, there is room.
+        self.touch(key.slot);
+    }
+
+    /// Offers what was missed to a session's outbox.
+    fn offer_missed(&mut self, key: SessionKey, number: u32, events: Vec<Replayed>, now_us: u32) {
+        if events.is_empty() {
+            return;
+        }
+        if events.iter().any(|missed| missed.gap.is_some()) {
+            self.tell_aged_out(key, number);
+        }
+        let bounds = self.bounds;
+        let mut is_over = false;
+        for Replayed { event, gap, .. } in events {
+            self.table.meet(&event.symbol);
+            let Self { table, sessions, memory, spares, .. } = self;
+            let Some(session) = sessions.get_mut(key.slot as usize).filter(|s| s.key == key && s.is_open())
+            else {
+                return;
+            };
+            let Some(replay) =
+                session.replays.as_deref().and_then(|all| all.list.iter().find(|r| r.number == number))
+            else {
+                return;
+            };
+            let channel = event.stream.channel;
+            let Some(sub) = session.subs.best(table, channel, event.symbol.id) else { continue };
+            let target = table.target(sub.place);
+            let is_meant = |sub: &Wanted| sub.channel == channel && sub.target == *target;
+            if !table.stream(sub.place).is_held_back || !replay.subs.iter().flatten().any(is_meant) {
+                continue;
+            }
+            let policy = table.on_slow(sub.place);
+            session.outbox.lend(spares);
+            if let Some(gap) = gap {
+                session.outbox.announce(&event.symbol, event.stream, gap);
+            }
+            memory.queued_entries += 1;
+            is_over |= session.outbox.offer(&event, policy, now_us, &bounds) == Offer::Overflow;
+        }
+        if is_over {
+            self.overflowed.push(key.slot);
+        }
+        self.touch(key.slot);
+    }
+
+    /// Subscriptions go on with what is live.
+    fn caught_up(&mut self, key: SessionKey, number: u32, live: Live, now_us: u32) {
+        let is_gap =
+            |(_, state): &(usize, State)| state.gap.is_some_and(|gap| gap.cause == GapCause::Retention);
+        if live.is_lost || live.states.iter().any(is_gap) {
+            self.tell_aged_out(key, number);
+        }
+        let Some(replays) = self.open_session(key).and_then(|session| session.replays.as_mut()) else {
+            return;
+        };
+        let Some(at) = replays.list.iter().position(|replay| replay.number == number) else { return };
+        let Replay { id, subs, .. } = replays.list.remove(at);
+        self.end_replays(key);
+        for wanted in subs.iter().flatten() {
+            // What held it back lands as it leaves.
+            self.begin(key, wanted.channel, &wanted.target, &wanted.options);
+        }
+        for (want, state) in live.states {
+            if let Some(Some(wanted)) = subs.get(want) {
+                self.offer_states(key, wanted, vec![state], now_us);
+            }
+        }
+        for (wanted, seq) in subs.iter().zip(live.at) {
+            let Some(wanted) = wanted else { continue };
+            let done = Control::ReplayDone {
+                id: id.clone(),
+                channel: wanted.channel,
+                symbol: wanted.target.text(),
+                seq,
+            };
+            self.tell(key, &done);
+        }
+        self.totals.replays_done += 1;
+        self.touch(key.slot);
+    }
+
+    fn tell_aged_out(&mut self, key: SessionKey, number: u32) {
+        let Some(replay) = self.replay(key, number) else { return };
+        if !std::mem::replace(&mut replay.is_aged_out, true) {
+            let id = replay.id.clone();
+            let message = "Kafka no longer has all of it: a gap says what is missing, and the stream goes on";
+            self.tell(key, &Control::error(id, Code::ReplayAgedOut, message, false));
+        }
+    }
+
+    /// Enters a subscription into the table that nothing live is sent to yet.
+    fn hold_back(&mut self, key: SessionKey, wanted: &Wanted) {
+        let stream = Stream { is_held_back: true, ..wanted.stream() };
+        self.enter(key, &wanted.target, stream, wanted.options.on_slow);
+    }
+
+    /// A subscription ended that was being brought up to date.
+    pub(super) fn leave_replay(&mut self, key: SessionKey, target: &Target, stream: Stream) {
+        let session = self.sessions.get_mut(key.slot as usize).filter(|session| session.key == key);
+        if let Some(replays) = session.and_then(|session| session.replays.as_mut()) {
+            let is_it = |sub: &Wanted| sub.target == *target && sub.channel == stream.channel;
+            for sub in replays.list.iter_mut().flat_map(|replay| &mut replay.subs) {
+                if sub.as_ref().is_some_and(is_it) {
+                    *sub = None;
+                }
+            }
+            replays.list.retain(|replay| replay.subs.iter().any(Option::is_some));
+            self.end_replays(key);
+        }
+        self.landed(target, Stream { is_held_back: false, ..stream }, true);
+    }
+
+    /// Takes note of a replay's end.
+    fn end_replays(&mut self, key: SessionKey) {
+        if let Some(session) = self.session(key)
+            && session.replays.as_ref().is_some_and(|replays| replays.is_empty())
+        {
+            session.replays = None;
+            session.is_replaying = false;
+        }
+    }
+
+    fn replay(&mut self, key: SessionKey, number: u32) -> Option<&mut Replay> {
+        let replays = self.open_session(key)?.replays.as_mut()?;
+        replays.list.iter_mut().find(|replay| replay.number == number)
+    }
+}
+
+/// Lowers the positions of `together` to `next`.
+fn reach_back(together: &mut Vec<Position>, next: Position) {
+    let at = together.iter_mut().find(|known| (known.epoch, known.partition) == (next.epoch, next.partition));
+    match at {
+        Some(known) => known.offset = known.offset.min(next.offset),
+        None => together.push(next),
+    }
+}

@@ -1,0 +1,658 @@
+//! Random schedules of clients that come back: the engine's memory, a Kafka of the test's own, records in between, and a
+//! client that compares all it gets with what really happened.
+//!
+//! A seed is one schedule. A failure names its seed; `TICKGATE_TEST_SEED=n` runs that one alone, and with
+//! `TICKGATE_TEST_TRACE=1` tells what happens in it. `TICKGATE_TEST_SEEDS=n` runs more of them.
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tickgate_gateway::event::{Event, Item, Stream};
+use tickgate_gateway::feed::directory::Directory;
+use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
+use tickgate_gateway::feed::request::{Live, Reply, Request, Resume, SessionKey, Target, Want};
+use tickgate_gateway::feed::symbols::encode;
+use tickgate_gateway::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed, Start, seam};
+use tickgate_protocol::checker::{ChainChecker, Verdict};
+use tickgate_protocol::event::{Gap, GapCause, Meta, Tail};
+use tickgate_protocol::record::RecordDecoder;
+use tickgate_protocol::{Channel, Position};
+
+const NAMES: [&str; 5] = ["A", "AB", "ABC", "B", "BA"];
+const TARGETS: [&str; 8] = ["A", "AB", "ABC", "B", "BA", "*", "A*", "B*"];
+const CHANNELS: [Channel; 2] = [Channel::Trades, Channel::Quotes];
+const PARTITIONS_MAX: usize = 4;
+const EPOCH: u32 = 7;
+/// Schedules of an ordinary run.
+const SEEDS: u64 = 10_000;
+/// Questions that a replay may need at the most: more, and it never ends.
+const ASKS_MAX: usize = 500;
+/// Questions between which the market goes on.
+const BUSY_ASKS: usize = 10;
+
+macro_rules! trace {
+    ($($text:tt)*) => {
+        if std::env::var_os("TICKGATE_TEST_TRACE").is_some() {
+            eprintln!($($text)*);
+        }
+    };
+}
+
+#[test]
+fn whoever_comes_back_has_everything_or_is_told() {
+    let number = |name| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number"));
+    if let Some(seed) = number("TICKGATE_TEST_SEED") {
+        return World::new(seed).run();
+    }
+    let (mut replayed, mut gaps, mut beyond) = (0, 0, 0);
+    for seed in 0..number("TICKGATE_TEST_SEEDS").unwrap_or(SEEDS) {
+        let result = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed);
+            world.go();
+            (world.replayed, world.gaps, world.beyond)
+        });
+        let Ok(counts) = result else { panic!("run again with TICKGATE_TEST_SEED={seed}") };
+        (replayed, gaps, beyond) = (replayed + counts.0, gaps + counts.1, beyond + counts.2);
+    }
+    assert!(
+        replayed > 10_000 && gaps > 100 && beyond > 1_000,
+        "{replayed} replayed, {gaps} gaps, {beyond} from Kafka"
+    );
+}
+
+type Key = (usize, Channel);
+
+/// One record of the log.
+struct Record {
+    position: Position,
+    append_ns: i64,
+    text: String,
+    holds: Vec<Key>,
+}
+
+struct World {
+    rng: StdRng,
+    engine: Engine,
+    directory: Arc<Directory>,
+    decoder: RecordDecoder,
+    /// All records, in the order that they were written.
+    log: Vec<Record>,
+    partitions: usize,
+    next: [u64; PARTITIONS_MAX],
+    /// Offset of the first record that Kafka still has.
+    low: [u64; PARTITIONS_MAX],
+    home: [usize; NAMES.len()],
+    /// Whether the gateway reads a partition yet.
+    is_read: [bool; PARTITIONS_MAX],
+    started: bool,
+    replayed: u64,
+    gaps: u64,
+    beyond: u64,
+}
+
+/// What a client had when it went away, and what it gets.
+struct Client {
+    wants: Vec<Want>,
+    /// The want of each chain, the next record that it needs of each partition, and whether others are not its business.
+    chains: BTreeMap<Key, Chain>,
+}
+
+struct Chain {
+    want: usize,
+    checker: ChainChecker,
+    /// Places in the log of what it must get, in order of each partition.
+    due: Vec<usize>,
+    got: Vec<Position>,
+    /// Ends of gaps, with where the chain stood before.
+    lost: Vec<(Option<Position>, Option<Position>)>,
+    /// Whether it is of a pattern, and nothing of it was read again.
+    is_unheard: bool,
+    /// What Kafka no longer had, if the client was told that it is so.
+    gone: Vec<Lost>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let partitions = rng.random_range(1..=3);
+        let config = EngineConfig {
+            record_bytes_max: 1 << 20,
+            symbols_max: 100,
+            book_levels_max: 1_000,
+            book_levels_total_max: 1_000_000,
+            snapshots_bytes_max: 1_000_000,
+            streams_max: 10_000,
+            answer_bytes_max: 1_000_000,
+            trades_kept: 5,
+            unseen_symbols_max: 100,
+            patterns_max: 100,
+            allowed: None,
+            memory_bytes_max: *[0, 1_500, 6_000, 1_000_000].choose(&mut rng).expect("one"),
+            memory_ms: 60_000,
+        };
+        let directory = Arc::new(Directory::new(100));
+        Self {
+            engine: Engine::with_directory(config, 1, directory.clone()),
+            directory,
+            decoder: RecordDecoder::new(1 << 20),
+            log: Vec::new(),
+            partitions,
+            next: [0; PARTITIONS_MAX],
+            low: [0; PARTITIONS_MAX],
+            home: std::array::from_fn(|symbol| symbol % partitions),
+            is_read: [false; PARTITIONS_MAX],
+            started: false,
+            replayed: 0,
+            gaps: 0,
+            beyond: 0,
+            rng,
+        }
+    }
+
+    fn run(mut self) {
+        self.go();
+    }
+
+    fn go(&mut self) {
+        // What was there before the gateway started.
+        let before = self.rng.random_range(0..30);
+        self.records(before);
+        self.start();
+        for _ in 0..self.rng.random_range(1..4) {
+            self.something_happens();
+            let (client, start) = self.client();
+            self.come_back(client, start);
+        }
+    }
+
+    fn start(&mut self) {
+        self.started = true;
+        for partition in 0..self.partitions {
+            // With a warm-up or without.
+            let back = self.rng.random_range(0..5);
+            let first = self.next[partition].saturating_sub(back).max(self.low[partition]);
+            self.read_from(partition, first);
+        }
+    }
+
+    fn read_from(&mut self, partition: usize, first: u64) {
+        trace!("partition {partition} is read from {first}");
+        self.is_read[partition] = true;
+        self.engine.begin(Position { epoch: EPOCH, partition: partition as u32, offset: first });
+        for at in 0..self.log.len() {
+            let position = self.log[at].position;
+            if position.partition == partition as u32 && position.offset >= first {
+                self.engine_reads(at);
+            }
+        }
+    }
+
+    fn something_happens(&mut self) {
+        for _ in 0..self.rng.random_range(0..6) {
+            match self.rng.random_range(0..12) {
+                0 => {
+                    let symbol = self.rng.random_range(0..NAMES.len());
+                    self.home[symbol] = self.rng.random_range(0..self.partitions);
+                    trace!("{} moves to {}", NAMES[symbol], self.home[symbol]);
+                }
+                1 if self.partitions < PARTITIONS_MAX => {
+                    self.partitions += 1;
+                    trace!("partition {} is added", self.partitions - 1);
+                    if self.rng.random() {
+                        self.records(3);
+                    }
+                    self.read_from(self.partitions - 1, 0);
+                }
+                2 => {
+                    let partition = self.rng.random_range(0..self.partitions);
+                    self.low[partition] = self.rng.random_range(self.low[partition]..=self.next[partition]);
+                    trace!("partition {partition} is kept from {}", self.low[partition]);
+                }
+                _ => {
+                    let count = self.rng.random_range(1..10);
+                    self.records(count);
+                }
+            }
+        }
+    }
+
+    fn records(&mut self, count: usize) {
+        for _ in 0..count {
+            let symbol = self.rng.random_range(0..NAMES.len());
+            let mut holds = vec![(symbol, *CHANNELS.choose(&mut self.rng).expect("one"))];
+            while self.rng.random_range(0..6) == 0 {
+                holds.push((symbol, *CHANNELS.choose(&mut self.rng).expect("one")));
+            }
+            let ticks: Vec<String> = holds
+                .iter()
+                .map(|(symbol, channel)| match channel {
+                    Channel::Trades => format!(r#"{{"type":"trade","symbol":"{}","price":"1","size":"1"}}"#, NAMES[*symbol]),
+                    _ => format!(
+                        r#"{{"type":"quote","symbol":"{}","bid_price":"1","bid_size":"1","ask_price":"2","ask_size":"1"}}"#,
+                        NAMES[*symbol]
+                    ),
+                })
+                .collect();
+            let partition = self.home[symbol];
+            let position =
+                Position { epoch: EPOCH, partition: partition as u32, offset: self.next[partition] };
+            self.next[partition] += self.rng.random_range(1..=2);
+            holds.sort_unstable();
+            holds.dedup();
+            let append_ns = self.log.len() as i64 * 10;
+            trace!("record {position} {holds:?}");
+            self.log.push(Record { position, append_ns, text: format!("[{}]", ticks.join(",")), holds });
+            if self.started && self.is_read[partition] {
+                self.engine_reads(self.log.len() - 1);
+            }
+        }
+    }
+
+    fn engine_reads(&mut self, at: usize) {
+        let Record { position, append_ns, text, .. } = &self.log[at];
+        let arrival = Arrival { position: *position, append_ns: *append_ns, ingest_ns: 1, now_ms: 1 };
+        self.engine.record(&mut self.decoder, &arrival, text.as_bytes(), |error| panic!("{error}: {text}"));
+    }
+
+    /// A client that went away some time ago, and where it stood.
+    fn client(&mut self) -> (Client, Start) {
+        let channel = *CHANNELS.choose(&mut self.rng).expect("one");
+        let cut = self.rng.random_range(0..=self.log.len());
+        let mut targets: Vec<&str> = Vec::new();
+        for _ in 0..self.rng.random_range(1..4) {
+            let target = *TARGETS.choose(&mut self.rng).expect("one");
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        let mut next: Vec<Position> = Vec::new();
+        for record in &self.log[..cut] {
+            let after = Position { offset: record.position.offset + 1, ..record.position };
+            match next.iter_mut().find(|next| next.partition == after.partition) {
+                Some(next) => next.offset = after.offset,
+                None => next.push(after),
+            }
+        }
+        let has_cursor = !next.is_empty() && self.rng.random_range(0..3) > 0;
+        let is_since = !has_cursor && self.rng.random();
+        let since_ns = cut as i64 * 10 - self.rng.random_range(0..5);
+        if !has_cursor && !is_since {
+            // By position, one symbol each.
+            targets.retain(|target| !target.ends_with('*') && self.last(target, channel, cut).is_some());
+        }
+        targets.sort_by_key(|target| std::cmp::Reverse(Target::parse(target).specificity()));
+        let cursor: Arc<[Position]> = next.clone().into();
+        let mut start = Vec::new();
+        let wants: Vec<Want> = targets
+            .iter()
+            .map(|target| {
+                let resume = match self.last(target, channel, cut) {
+                    _ if has_cursor => Resume::Cursor(cursor.clone()),
+                    _ if is_since => Resume::Since(since_ns),
+                    last => {
+                        let after = last.expect("it was chosen so");
+                        start.push(Position { offset: after.offset + 1, ..after });
+                        Resume::After(after)
+                    }
+                };
+                Want {
+                    target: Target::parse(target),
+                    stream: Stream::whole(channel),
+                    trades: 0,
+                    resume: Some(resume),
+                }
+            })
+            .collect();
+        let mut chains = BTreeMap::new();
+        for (symbol, name) in NAMES.iter().enumerate() {
+            let Some(want) = wants.iter().position(|want| want.target.matches(name)) else { continue };
+            let mut checker = ChainChecker::default();
+            let last = self.log[..cut].iter().rfind(|record| record.holds.contains(&(symbol, channel)));
+            if let Some(last) = last.filter(|_| !is_since) {
+                checker.event(last.position, &Tail::default(), false);
+            }
+            let first = if is_since { self.log.partition_point(|r| r.append_ns < since_ns) } else { cut };
+            let due = (first..self.log.len()).filter(|at| self.log[*at].holds.contains(&(symbol, channel)));
+            let chain = Chain {
+                want,
+                checker,
+                due: due.collect(),
+                got: Vec::new(),
+                lost: Vec::new(),
+                is_unheard: false,
+                gone: Vec::new(),
+            };
+            chains.insert((symbol, channel), chain);
+        }
+        let start = if has_cursor {
+            Start::At(next)
+        } else if is_since {
+            Start::Since(since_ns)
+        } else {
+            let mut together: Vec<Position> = Vec::new();
+            for next in start {
+                match together.iter_mut().find(|other| other.partition == next.partition) {
+                    Some(other) => other.offset = other.offset.min(next.offset),
+                    None => together.push(next),
+                }
+            }
+            Start::At(together)
+        };
+        trace!("a client that had {cut} records wants {targets:?} of {channel:?} from {start:?}");
+        (Client { wants, chains }, start)
+    }
+
+    fn last(&self, name: &str, channel: Channel, cut: usize) -> Option<Position> {
+        let symbol = NAMES.iter().position(|other| *other == name)?;
+        let holds = |record: &&Record| record.holds.contains(&(symbol, channel));
+        self.log[..cut].iter().rfind(holds).map(|record| record.position)
+    }
+
+    fn come_back(&mut self, mut client: Client, start: Start) {
+        if client.wants.is_empty() {
+            return;
+        }
+        let key = SessionKey { slot: 0, generation: 0 };
+        self.engine.take(0);
+        self.engine.request(0, Request::Subscribe(key, client.wants.clone()));
+        let answers = match self.engine.take(0).pop() {
+            Some(Item::Reply(reply)) => match *reply {
+                Reply::Subscribed(_, answers) => answers,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        assert!(answers.iter().all(|answer| answer.replays && answer.states.is_empty()), "{answers:?}");
+        let wants: Vec<Missed> = client
+            .wants
+            .iter()
+            .map(|want| {
+                let (after, since_ns) = match want.resume.as_ref().expect("all have one") {
+                    Resume::After(after) => (Some(*after), None),
+                    Resume::Since(ns) => (None, Some(*ns)),
+                    _ => (None, None),
+                };
+                Missed { target: want.target.clone(), stream: want.stream, after, since_ns }
+            })
+            .collect();
+        let is_memory_only = self.rng.random_range(0..4) == 0;
+        let origin = match &start {
+            Start::At(next) => next.clone().into(),
+            Start::Since(_) => Arc::from([]),
+        };
+        let mut ask = Box::new(Ask {
+            shard: 0,
+            key,
+            replay: 3,
+            wants: wants.into(),
+            start,
+            origin,
+            until_ns: None,
+            bytes_max: *[1, 500, 100_000].choose(&mut self.rng).expect("one"),
+            last: FxHashMap::default(),
+            lost: Vec::new(),
+            is_memory_only,
+        });
+        for asked in 0..ASKS_MAX {
+            self.engine.request(0, Request::Resume(ask));
+            match self.reply() {
+                Reply::Beyond(beyond) => {
+                    assert!(!is_memory_only, "nobody else is asked");
+                    self.beyond += 1;
+                    self.something_happens_meanwhile(&mut client, asked);
+                    let chunk = self.kafka(beyond);
+                    self.hear(&mut client, chunk.events);
+                    ask = chunk.ask;
+                }
+                Reply::Resumed(resumed) => {
+                    self.hear(&mut client, resumed.chunk.events);
+                    match resumed.live {
+                        Some(live) => return self.goes_live(client, live, &resumed.chunk.ask.lost),
+                        None => ask = resumed.chunk.ask,
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+            self.something_happens_meanwhile(&mut client, asked);
+        }
+        panic!("it never catches up");
+    }
+
+    /// The answer; live events before it are not for this client yet.
+    fn reply(&mut self) -> Reply {
+        for item in self.engine.take(0) {
+            if let Item::Reply(reply) = item {
+                return *reply;
+            }
+        }
+        panic!("no answer");
+    }
+
+    /// A client that gets one event at a time would never catch up with a market that does not pause.
+    fn something_happens_meanwhile(&mut self, client: &mut Client, asked: usize) {
+        let before = self.log.len();
+        if asked < BUSY_ASKS && self.rng.random_range(0..3) == 0 {
+            self.something_happens();
+        }
+        self.owe(client, before);
+    }
+
+    fn owe(&self, client: &mut Client, from: usize) {
+        for at in from..self.log.len() {
+            for held in &self.log[at].holds {
+                if let Some(chain) = client.chains.get_mut(held) {
+                    chain.due.push(at);
+                }
+            }
+        }
+    }
+
+    /// As those do who read Kafka again: partition by partition, what is still there, until there is enough.
+    fn kafka(&mut self, mut ask: Box<Ask>) -> Chunk {
+        let mut next = match &ask.start {
+            Start::At(next) => next.clone(),
+            Start::Since(ns) => {
+                let mut next = Vec::new();
+                for partition in 0..self.partitions {
+                    let low = self.low[partition];
+                    let mut kept = self.log.iter().filter(|record| {
+                        record.position.partition == partition as u32 && record.position.offset >= low
+                    });
+                    let oldest = kept.clone().next().map(|record| record.position.offset);
+                    let found =
+                        kept.find(|record| record.append_ns >= *ns).map(|record| record.position.offset);
+                    let offset = found.unwrap_or(self.next[partition]);
+                    let at = Position { epoch: EPOCH, partition: partition as u32, offset };
+                    if low > 0 && (found.is_none() && oldest.is_none() || found.is_some() && found == oldest)
+                    {
+                        ask.lost.push(Lost {
+                            from: Position { offset: 0, ..at },
+                            upto: Position { offset: low - 1, ..at },
+                        });
+                    }
+                    next.push(at);
+                }
+                next
+            }
+        };
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        let mut reach = Reach::End;
+        let turn = self.rng.random_range(0..next.len());
+        next.rotate_left(turn);
+        'all: for next in &mut next {
+            let low = self.low[next.partition as usize];
+            if next.offset < low {
+                ask.lost.push(Lost { from: *next, upto: Position { offset: low - 1, ..*next } });
+                next.offset = low;
+            }
+            for record in &self.log {
+                if !next.is_at_or_before(record.position) {
+                    continue;
+                }
+                if bytes >= ask.bytes_max {
+                    reach = Reach::More;
+                    break 'all;
+                }
+                next.offset = record.position.offset + 1;
+                for (symbol, channel) in &record.holds {
+                    let name = NAMES[*symbol];
+                    let want =
+                        ask.wants.iter().find(|w| w.stream.channel == *channel && w.target.matches(name));
+                    let Some(want) = want.filter(|want| {
+                        want.has_at(record.position) && want.since_ns.is_none_or(|ns| record.append_ns >= ns)
+                    }) else {
+                        continue;
+                    };
+                    let symbol = self.directory.meet(name).expect("room");
+                    let (prev, gap) =
+                        seam(&mut ask.last, &ask.lost, want, (symbol.id, record.position), None);
+                    let ticks = self.decoder.ticks(record.text.as_bytes()).expect("JSON");
+                    let ticks =
+                        ticks.iter().flatten().filter(|t| t.symbol == name && t.body.channel() == *channel);
+                    let meta = Meta { position: record.position, event_ns: 1, ingest_ns: 1, send_ns: None };
+                    let tail = Tail { prev, replay: true, ..Tail::default() };
+                    let event =
+                        encode(&symbol, want.stream, ticks.map(|t| (&t.body, meta)), tail).expect("ticks");
+                    bytes += event.bytes();
+                    events.push(Replayed { event: Arc::new(event), append_ns: record.append_ns, gap });
+                }
+            }
+            // To the end, where no record need be.
+            next.offset = next.offset.max(self.next[next.partition as usize]);
+        }
+        ask.start = Start::At(next);
+        trace!("Kafka gives {} events, {reach:?}, then {:?}", events.len(), ask.start);
+        Chunk { ask, events, reach }
+    }
+
+    fn hear(&mut self, client: &mut Client, events: Vec<Replayed>) {
+        for Replayed { event, gap, .. } in events {
+            if let Some(gap) = gap {
+                self.hear_gap(client, &event.symbol.name, event.stream.channel, gap);
+            }
+            assert!(event.tail.replay && !event.tail.snapshot);
+            self.hear_event(client, &event);
+            self.replayed += 1;
+        }
+    }
+
+    fn hear_gap(&mut self, client: &mut Client, name: &str, channel: Channel, gap: Gap) {
+        trace!("    gap of {name}: {gap:?}");
+        let symbol = NAMES.iter().position(|other| *other == name).expect("one of ours");
+        let chain = client.chains.get_mut(&(symbol, channel)).expect("asked for");
+        assert!(matches!(gap.cause, GapCause::Retention | GapCause::Repartitioned), "{gap:?}");
+        let before = chain.checker.last();
+        assert!(chain.checker.gap(&gap), "{name}: {gap:?} does not begin at {before:?}");
+        chain.lost.push((before, gap.upto));
+        self.gaps += 1;
+    }
+
+    fn hear_event(&mut self, client: &mut Client, event: &Event) {
+        let (name, channel) = (&*event.symbol.name, event.stream.channel);
+        trace!("    {name} {} {:?}", event.position, event.tail);
+        let symbol = NAMES.iter().position(|other| *other == name).expect("one of ours");
+        let chain =
+            client.chains.get_mut(&(symbol, channel)).unwrap_or_else(|| panic!("{name} was not asked for"));
+        let last = chain.checker.last();
+        let verdict = chain.checker.event(event.position, &event.tail, false);
+        let is_fine =
+            matches!(verdict, Verdict::First | Verdict::InOrder | Verdict::Unverified | Verdict::Snapshot);
+        assert!(is_fine, "{name}: {verdict:?} {} {:?} after {last:?}", event.position, event.tail);
+        chain.got.push(event.position);
+    }
+
+    /// From here on the client gets what is live.
+    fn goes_live(&mut self, mut client: Client, live: Live, lost: &Vec<Lost>) {
+        trace!("live");
+        for chain in client.chains.values_mut() {
+            let is_prefix = matches!(client.wants[chain.want].target, Target::Prefix(_));
+            chain.is_unheard = is_prefix && chain.got.is_empty();
+            if live.is_lost {
+                chain.gone.clone_from(lost);
+            }
+        }
+        for (want, state) in live.states {
+            let name = state.symbol.name.clone();
+            let channel = client.wants[want].stream.channel;
+            if let Some(gap) = state.gap {
+                self.hear_gap(&mut client, &name, channel, gap);
+            }
+            for event in &state.events {
+                self.hear_event(&mut client, event);
+            }
+        }
+        let before = self.log.len();
+        let count = self.rng.random_range(0..10);
+        self.records(count);
+        self.owe(&mut client, before);
+        for item in self.engine.take(0) {
+            match item {
+                Item::Event(event)
+                    if client
+                        .wants
+                        .iter()
+                        .any(|w| w.stream == event.stream && w.target.matches(&event.symbol.name)) =>
+                {
+                    self.hear_event(&mut client, &event);
+                }
+                Item::Gap(symbol, stream, gap)
+                    if client.wants.iter().any(|w| w.stream == stream && w.target.matches(&symbol.name)) =>
+                {
+                    self.hear_gap(&mut client, &symbol.name, stream.channel, gap);
+                }
+                _ => {}
+            }
+        }
+        for ((symbol, _), chain) in &client.chains {
+            self.check(NAMES[*symbol], chain, &client.wants[chain.want]);
+        }
+        self.engine.take(0);
+        for want in client.wants {
+            self.engine.request(0, Request::Drop(want.target, want.stream));
+        }
+    }
+
+    /// What is missing was told, nothing came twice, and each partition's came in order.
+    fn check(&self, name: &str, chain: &Chain, want: &Want) {
+        let due: Vec<Position> = chain.due.iter().map(|at| self.log[*at].position).collect();
+        for (i, got) in chain.got.iter().enumerate() {
+            let earlier = chain.got[..i].iter().any(|other| got.is_at_or_before(*other));
+            assert!(!earlier || !chain.lost.is_empty(), "{name}: {got} comes late or twice");
+            assert!(due.contains(got) || !chain.lost.is_empty(), "{name}: {got} was not asked for");
+        }
+        // A gap from where the chain stood up to its end; without that, all before.
+        let place = |at: Position| due.iter().position(|other| *other == at);
+        for (i, missing) in due.iter().enumerate().filter(|(_, due)| !chain.got.contains(due)) {
+            let is_told = chain.lost.iter().any(|(after, upto)| {
+                let is_behind = after.and_then(place).is_none_or(|after| after < i);
+                let is_before = match upto {
+                    Some(upto) if (upto.epoch, upto.partition) == (missing.epoch, missing.partition) => {
+                        missing.offset <= upto.offset
+                    }
+                    // Of a symbol that moved, all that came before the end of the gap.
+                    Some(upto) => place(*upto).is_none_or(|upto| i <= upto),
+                    None => true,
+                };
+                is_behind && is_before
+            });
+            // Nobody knows the symbols of a pattern that nothing was read of since, nor that a symbol was in another partition
+            // before. What the client is told is that something is gone.
+            let is_elsewhere = |other: &Position| other.partition != missing.partition;
+            let is_unknown = chain.is_unheard || chain.got.iter().any(is_elsewhere);
+            let is_gone = |lost: &Lost| lost.holds(*missing);
+            // A position follows one partition: what a symbol said in others, when it has come back since, it cannot know.
+            let is_away = matches!(want.resume, Some(Resume::After(after)) if after.partition != missing.partition
+                && chain.got.iter().any(|got| got.partition == after.partition && place(*got) > Some(i)));
+            let is_told = is_told || is_away || (is_unknown && chain.gone.iter().any(is_gone));
+            assert!(
+                is_told,
+                "{name}: {missing} is missing and nobody said so, {:?} {:?}",
+                want.resume, chain.lost
+            );
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! Clients that come back get what they missed, exactly once and in order, or are told what is gone.
+
+mod harness;
+
+use harness::world::World;
+use harness::{Gateway, Records, SOON, quote, take_events, trade};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tickgate_load::{Client, Incoming};
+use tickgate_protocol::Position;
+use tickgate_protocol::checker::{ChainChecker, Verdict};
+use tickgate_protocol::control::Control;
+use tickgate_protocol::event::Tail;
+
+/// Change it for other interleavings; a failure names it.
+const SEED: u64 = 20_261_122;
+
+/// What a client is told until all of its replays are done: events and control messages, as they came.
+#[derive(Debug, Default)]
+struct Heard {
+    events: Vec<Value>,
+    errors: Vec<(String, bool)>,
+    done: Vec<(String, Option<Position>)>,
+}
+
+/// Subscribes with `request` and reads until `dones` replays are done.
+async fn resume(client: &mut Client, mut request: Value, dones: usize) -> Heard {
+    request["op"] = json!("subscribe");
+    client.send(&request).await.expect("sent");
+    let mut heard = Heard::default();
+    while heard.done.len() < dones {
+        match client.next_within(SOON).await {
+            Some(Incoming::Events(frame)) => {
+                let events: Vec<Value> = serde_json::from_str(frame.as_str()).expect("JSON");
+                heard.events.extend(events);
+            }
+            Some(Incoming::Control { control: Some(Control::ReplayDone { symbol, seq, .. }), .. }) => {
+                heard.done.push((symbol, seq));
+            }
+            Some(Incoming::Control { control: Some(Control::Error { code, fatal, .. }), .. }) => {
+                heard.errors.push((code.name().to_owned(), fatal));
+            }
+            Some(Incoming::Closed { code, .. }) => panic!("closed: {code:?} after {heard:?}"),
+            Some(_) => {}
+            None => panic!("no replay_done after {heard:?}"),
+        }
+    }
+    heard
+}
+
+fn prices(events: &[Value]) -> Vec<&str> {
+    events.iter().filter_map(|event| event["price"].as_str()).collect()
+}
+
+fn at(event: &Value, field: &str) -> Option<Position> {
+    event[field].as_str().map(|text| text.parse().expect("a position"))
+}
+
+/// The cursor of the first heartbeat that covers `records` records.
+async fn cursor(client: &mut Client, records: u64) -> String {
+    loop {
+        match client.next_within(SOON).await {
+            Some(Incoming::Control { control: Some(Control::Heartbeat { cursor, .. }), .. }) => {
+                let positions = tickgate_protocol::cursor::decode(&cursor).expect("a cursor");
+                if positions.iter().map(|position| position.offset + 1).sum::<u64>() >= records {
+                    return cursor;
+                }
+            }
+            Some(_) => {}
+            None => panic!("no heartbeat covers {records} records"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_position_is_where_a_symbol_goes_on() {
+    let world = World::new(1, |_| ()).await;
+    let mut client = world.gateway.client().await;
+    client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
+    world.records.send_all(&[trade("A", "1"), trade("A", "2")]);
+    let before = take_events(&mut client, 2).await;
+    drop(client);
+    world.records.send_all(&[trade("A", "3"), trade("B", "4"), quote("A", "5", "6"), trade("A", "7")]);
+    world.has_read(6).await;
+    let mut client = world.gateway.client().await;
+    let from = json!({"seq": before[1]["seq"]});
+    let heard = resume(
+        &mut client,
+        json!({"subscriptions": [{"channel": "trades", "symbols": ["A"], "from": from}]}),
+        1,
+    )
+    .await;
+    assert_eq!(prices(&heard.events), ["3", "7"]);
+    assert!(heard.events.iter().all(|event| event["replay"] == true && event["snapshot"].is_null()));
+    assert_eq!(heard.events[0]["prev"], before[1]["seq"]);
+    assert_eq!(heard.events[1]["prev"], heard.events[0]["seq"]);
+    assert_eq!((&heard.errors, &heard.done), (&vec![], &vec![("A".to_owned(), at(&heard.events[1], "seq"))]));
+    world.records.send(&trade("A", "8"));
+    let live = take_events(&mut client, 1).await;
+    assert_eq!((&live[0]["price"], &live[0]["replay"]), (&json!("8"), &Value::Null));
+    assert_eq!(live[0]["prev"], heard.events[1]["seq"]);
+}
+
+#[tokio::test]
+async fn a_cursor_is_where_all_subscriptions_go_on() {
+    let world = World::new(3, |config| config.session.heartbeat_ms = 100).await;
+    let wanted = json!([
+        {"channel": "trades", "symbols": ["*"]},
+        {"channel": "quotes", "symbols": ["A", "B"]},
+        {"channel": "quotes", "symbols": ["C"], "conflate_ms": 100},
+        {"channel": "book", "symbols": ["A"]}]);
+    let mut client = world.gateway.client().await;
+    client.subscribe(wanted.as_array().expect("an array")).await.expect("an ack");
+    let book = |price: &str, snapshot: bool| json!({"type": "book", "symbol": "A", "bids": [[price, "1"]], "asks": [], "snapshot": snapshot, "event_ns": 1});
+    world.records.send_all(&[trade("A", "1"), quote("A", "1", "2"), book("1", true), trade("B", "2")]);
+    take_events(&mut client, 4).await;
+    let cursor = cursor(&mut client, 4).await;
+    drop(client);
+    let missed = [
+        trade("A", "3"),
+        quote("A", "3", "4"),
+        book("2", false),
+        quote("C", "5", "6"),
+        trade("C", "5"),
+        quote("A", "4", "5"),
+        book("3", false),
+        trade("A", "6"),
+        quote("D", "1", "2"),
+    ];
+    world.records.send_all(&missed);
+    world.has_read(4 + missed.len() as u64).await;
+    let mut client = world.gateway.client().await;
+    let heard = resume(&mut client, json!({"cursor": cursor, "subscriptions": wanted}), 4).await;
+    let of = |kind: &str, symbol: &str| {
+        let is_it = |event: &&Value| event["type"] == kind && event["symbol"] == symbol;
+        heard.events.iter().filter(is_it).cloned().collect::<Vec<Value>>()
+    };
+    assert_eq!(heard.errors, []);
+    assert_eq!(prices(&of("trade", "A")), ["3", "6"]);
+    assert_eq!(prices(&of("trade", "C")), ["5"]);
+    assert_eq!(of("trade", "B"), Vec::<Value>::new(), "it had that");
+    assert_eq!(of("quote", "A").iter().map(|event| &event["bid_price"]).collect::<Vec<_>>(), ["3", "4"]);
+    assert_eq!(of("quote", "C")[0]["snapshot"], true, "of a conflated one the newest state says all");
+    assert_eq!(of("quote", "D"), Vec::<Value>::new(), "nobody asked for it");
+    let changes = of("book", "A");
+    assert_eq!(changes.iter().map(|event| &event["bids"][0][0]).collect::<Vec<_>>(), ["2", "3"]);
+    assert!(
+        changes.iter().all(|event| event["snapshot"].is_null() && event["replay"] == true),
+        "{changes:?}"
+    );
+    assert_eq!(changes[1]["prev"], changes[0]["seq"]);
+    world.records.send(&book("4", false));
+    let live = take_events(&mut client, 1).await;
+    assert_eq!(live[0]["prev"], changes[1]["seq"]);
+}
+
+/// Everyone who comes back in the midst of a busy market gets each event once, whatever it was just then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_missed_or_doubled_at_the_seam() {
+    come_and_go(64 << 20).await;
+}
+
+/// The same when memory holds so little that most has to be read from Kafka again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_missed_or_doubled_between_kafka_and_memory() {
+    come_and_go(64 << 10).await;
+}
+
+async fn come_and_go(memory_bytes_max: usize) {
+    let world = World::new(3, |config| {
+        config.session.heartbeat_ms = 100;
+        config.shards = 2;
+        config.replay.memory_bytes_max = memory_bytes_max;
+    })
+    .await;
+    let mut rng = StdRng::seed_from_u64(SEED);
+    let stop = Arc::new(AtomicBool::new(false));
+    let busy = tokio::task::spawn_blocking({
+        let (stop, records) = (stop.clone(), world.kafka.producer(&world.topic));
+        move || publish(&records, &stop)
+    });
+    let symbols = ["S0", "S1", "S2", "S3", "S4"];
+    let mut chains: BTreeMap<String, ChainChecker> = BTreeMap::new();
+    let mut cursor_now: Option<String> = None;
+    let (mut rounds, mut replayed) = (0, 0);
+    while rounds < 40 {
+        let mut client = world.gateway.client().await;
+        let request = match (&cursor_now, rng.random_range(0..3)) {
+            (None, _) => {
+                json!({"op": "subscribe", "subscriptions": [{"channel": "trades", "symbols": symbols}]})
+            }
+            (Some(cursor), 0) => {
+                json!({"op": "subscribe", "cursor": cursor, "subscriptions": [{"channel": "trades", "symbols": symbols}]})
+            }
+            (Some(cursor), 1) => {
+                json!({"op": "subscribe", "cursor": cursor, "subscriptions": [{"channel": "trades", "symbols": ["S*"]}]})
+            }
+            (Some(_), _) => {
+                let each = chains.iter().map(|(symbol, chain)| {
+                    let last = chain.last().expect("it began").to_string();
+                    json!({"channel": "trades", "symbols": [symbol], "from": {"seq": last}})
+                });
+                json!({"op": "subscribe", "subscriptions": each.collect::<Vec<_>>()})
+            }
+        };
+        client.send(&request).await.expect("sent");
+        let mut beats = rng.random_range(1..4);
+        while beats > 0 {
+            match client.next_within(SOON).await {
+                Some(Incoming::Events(frame)) => {
+                    let events: Vec<Value> = serde_json::from_str(frame.as_str()).expect("JSON");
+                    for event in events {
+                        assert_ne!(event["type"], "gap", "seed {SEED}, round {rounds}: {event}");
+                        replayed += usize::from(event["replay"] == true);
+                        let chain =
+                            chains.entry(event["symbol"].as_str().expect("text").to_owned()).or_default();
+                        let tail = Tail { prev: at(&event, "prev"), ..Tail::default() };
+                        let verdict = chain.event(at(&event, "seq").expect("a position"), &tail, false);
+                        // A cursor may be a little behind what was given: those come twice, and are told by their position.
+                        let is_fine =
+                            matches!(verdict, Verdict::First | Verdict::InOrder | Verdict::Duplicate);
+                        assert!(is_fine, "seed {SEED}, round {rounds}, {request}: {verdict:?} {event}");
+                    }
+                }
+                Some(Incoming::Control { control: Some(Control::Heartbeat { cursor, .. }), .. }) => {
+                    beats -= 1;
+                    cursor_now = Some(cursor);
+                }
+                Some(Incoming::Control { control: Some(Control::Error { message, .. }), .. }) => {
+                    panic!("seed {SEED}, round {rounds}: {message}");
+                }
+                Some(Incoming::Closed { code, .. }) => panic!("closed: {code:?}"),
+                Some(_) => {}
+                None => panic!("nothing comes"),
+            }
+        }
+        rounds += 1;
+    }
+    stop.store(true, Ordering::Relaxed);
+    busy.await.expect("it publishes");
+    assert!(chains.len() == symbols.len() && replayed > 100, "{} symbols, {replayed} replayed", chains.len());
+}
+
+fn publish(records: &Records, stop: &AtomicBool) {
+    let mut n = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let burst: Vec<Value> = (n..n + 20).map(|n| trade(&format!("S{}", n % 5), &n.to_string())).collect();
+        records.send_all(&burst);
+        n += 20;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A gateway that has just started knows nothing of what was before: Kafka does.
+#[tokio::test]
+async fn any_gateway_goes_on() {
+    let world = World::new(3, |config| config.session.heartbeat_ms = 100).await;
+    let wanted = json!([{"channel": "trades", "symbols": ["*"]}, {"channel": "quotes", "symbols": ["S1"]}]);
+    let mut client = world.gateway.client().await;
+    client.subscribe(wanted.as_array().expect("an array")).await.expect("an ack");
+    let record = |n: usize| match n % 3 {
+        0 => quote(&format!("S{}", n % 7), &n.to_string(), "9999"),
+        _ => trade(&format!("S{}", n % 7), &n.to_string()),
+    };
+    let is_wanted = |n: &usize| n % 3 != 0 || n % 7 == 1;
+    let first: Vec<Value> = (0..50).map(record).collect();
+    world.records.send_all(&first);
+    let mut had: BTreeMap<String, Position> = BTreeMap::new();
+    for event in take_events(&mut client, (0..50).filter(is_wanted).count()).await {
+        had.insert(format!("{} {}", event["type"], event["symbol"]), at(&event, "seq").expect("a position"));
+    }
+    let cursor = cursor(&mut client, 50).await;
+    let missed: Vec<Value> = (50..3_000).map(record).collect();
+    world.records.send_all(&missed);
+    let other = Gateway::start(world.kafka.config(&world.topic)).await;
+    let mut client = other.client().await;
+    let request = json!({"cursor": cursor, "subscriptions": wanted});
+    let heard = resume(&mut client, request, 2).await;
+    assert_eq!(heard.errors, []);
+    assert_eq!(heard.events.len(), (50..3_000).filter(is_wanted).count());
+    let mut chains: BTreeMap<String, ChainChecker> = BTreeMap::new();
+    for event in &heard.events {
+        assert_eq!(event["replay"], true);
+        let name = format!("{} {}", event["type"], event["symbol"]);
+        let (seq, prev) = (at(event, "seq").expect("a position"), at(event, "prev"));
+        assert!(had.get(&name).is_none_or(|had| !seq.is_at_or_before(*had)), "{name} {seq} comes twice");
+        let tail = Tail { prev, ..Tail::default() };
+        let verdict = chains.entry(name).or_default().event(seq, &tail, false);
+        assert!(matches!(verdict, Verdict::First | Verdict::InOrder), "{verdict:?} {event}");
+    }
+    // By position and by time as well.
+    let (name, last) = had.iter().find(|(name, _)| name.starts_with("\"trade\" \"S1\"")).expect("it traded");
+    let from = json!([{"channel": "trades", "symbols": ["S1"], "from": {"seq": last.to_string()}}]);
+    let by_position = resume(&mut other.client().await, json!({"subscriptions": from}), 1).await;
+    assert_eq!(by_position.events.len(), (50..3_000).filter(|n| n % 3 != 0 && n % 7 == 1).count(), "{name}");
+    assert_eq!(at(&by_position.events[0], "prev"), Some(*last));
+    let from = json!([{"channel": "trades", "symbols": ["S1"], "from": {"time_ns": "0"}}]);
+    let by_time = resume(&mut other.client().await, json!({"subscriptions": from}), 1).await;
+    assert_eq!(by_time.events.len(), (0..3_000).filter(|n| n % 3 != 0 && n % 7 == 1).count());
+    world.records.send(&trade("S1", "7777"));
+    let live = take_events(&mut client, 1).await;
+    assert_eq!(live[0]["replay"], Value::Null);
+    other.stop().await;
+}
+
+/// Retention takes what a client would have resumed from: the range is told, and the rest comes.
+#[tokio::test]
+async fn what_kafka_no_longer_has_is_told_exactly() {
+    let world = World::new(1, |_| ()).await;
+    let mut client = world.gateway.client().await;
+    client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
+    world.records.send(&trade("A", "1"));
+    let first = take_events(&mut client, 1).await;
+    let missed: Vec<Value> = (0..100).map(|n| trade("A", &n.to_string())).collect();
+    world.records.send_all(&missed);
+    world.kafka.delete_records(&world.topic, 1, 61).await;
+    let other = Gateway::start(world.kafka.config(&world.topic)).await;
+    let from = json!([{"channel": "trades", "symbols": ["A"], "from": {"seq": first[0]["seq"]}}]);
+    let heard = resume(&mut other.client().await, json!({"subscriptions": from}), 1).await;
+    assert_eq!(heard.errors, [("replay_aged_out".to_owned(), false)]);
+    let (gap, rest) = heard.events.split_first().expect("events");
+    assert_eq!((&gap["cause"], &gap["after"]), (&json!("retention"), &first[0]["seq"]));
+    assert_eq!(at(gap, "upto").map(|upto| upto.offset), Some(60));
+    assert_eq!(rest[0]["prev"], gap["upto"]);
+    assert_eq!(prices(rest), (60..100).map(|n| n.to_string()).collect::<Vec<_>>());
+    other.stop().await;
+}
+
+/// With nobody to read Kafka again, what memory no longer has is told as a gap, and the rest comes.
+#[tokio::test]
+async fn what_is_gone_is_told_exactly() {
+    let world = World::new(1, |config| {
+        config.replay.memory_bytes_max = 64 << 10;
+        config.replay.consumers_max = 0;
+    })
+    .await;
+    let mut client = world.gateway.client().await;
+    client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
+    world.records.send(&trade("A", "1"));
+    let first = take_events(&mut client, 1).await;
+    let many: Vec<Value> = (0..2_000).map(|n| trade("A", &n.to_string())).collect();
+    world.records.send_all(&many);
+    world.has_read(2_001).await;
+    let mut client = world.gateway.client().await;
+    let from = json!({"seq": first[0]["seq"]});
+    let heard = resume(
+        &mut client,
+        json!({"subscriptions": [{"channel": "trades", "symbols": ["A"], "from": from}]}),
+        1,
+    )
+    .await;
+    assert_eq!(heard.errors, [("replay_aged_out".to_owned(), false)]);
+    let (gap, rest) = heard.events.split_first().expect("events");
+    assert_eq!((&gap["type"], &gap["cause"]), (&json!("gap"), &json!("retention")));
+    assert_eq!(gap["after"], first[0]["seq"]);
+    assert_eq!(rest[0]["prev"], gap["upto"], "what comes follows from the end of the gap");
+    assert_eq!(rest.last().map(|event| &event["price"]), Some(&json!("1999")));
+    assert!(rest.len() > 20 && rest.len() < 1_999, "{}", rest.len());
+    for pair in rest.windows(2) {
+        assert_eq!(pair[1]["prev"], pair[0]["seq"]);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_resumed_is_said() {
+    let world = World::new(1, |config| config.replay.per_session_max = 2).await;
+    world.records.send(&trade("A", "1"));
+    world.has_read(1).await;
+    let mut client = world.gateway.client().await;
+    let pattern = json!({"channel": "trades", "symbols": ["A*"], "from": {"seq": "1:0:0"}});
+    let results = client.subscribe(&[pattern]).await.expect("an ack");
+    assert!(!results[0].ok, "{results:?}");
+    // Another topic's position: of a topic that was deleted, or of another cluster.
+    let from = json!({"channel": "trades", "symbols": ["A"], "from": {"seq": "1:0:0"}, "snapshot": 1});
+    assert!(client.subscribe(&[from]).await.expect("an ack")[0].ok);
+    let events = take_events(&mut client, 2).await;
+    assert_eq!((&events[0]["type"], &events[0]["cause"]), (&json!("gap"), &json!("retention")));
+    assert_eq!((&events[1]["price"], &events[1]["snapshot"]), (&json!("1"), &json!(true)));
+    let times: Vec<Value> = (1..4)
+        .map(|s| json!({"channel": "trades", "symbols": [format!("S{s}")], "from": {"time_ns": (s * 1_000_000_000_u64).to_string()}}))
+        .collect();
+    client.send(&json!({"op": "subscribe", "id": 7, "subscriptions": times})).await.expect("sent");
+    loop {
+        match client.next_within(SOON).await {
+            Some(Incoming::Control { control: Some(Control::Error { code, id, .. }), .. }) => {
+                if id.is_some() {
+                    assert_eq!(code.name(), "rate_limited");
+                    break;
+                }
+            }
+            Some(Incoming::Closed { code, .. }) => panic!("closed: {code:?}"),
+            Some(_) => {}
+            None => panic!("no answer"),
+        }
+    }
+}
+
+/// A subscription that is being brought up to date can be ended and changed like any other.
+#[tokio::test]
+async fn a_replay_can_be_given_up() {
+    let world = World::new(1, |_| ()).await;
+    world.records.send(&trade("A", "0"));
+    let many: Vec<Value> = (1..20_000).map(|n| trade("A", &n.to_string())).collect();
+    world.records.send_all(&many);
+    world.has_read(20_000).await;
+    let mut client = world.gateway.client().await;
+    let mut first = world.gateway.client().await;
+    let snapshot = json!({"channel": "trades", "symbols": ["A"], "snapshot": 1});
+    first.subscribe(&[snapshot]).await.expect("an ack");
+    let newest = at(&take_events(&mut first, 1).await[0], "seq").expect("a position");
+    let from = Position { offset: 0, ..newest };
+    let request = json!({"op": "subscribe", "subscriptions":
+        [{"channel": "trades", "symbols": ["A"], "from": {"seq": from.to_string()}}]});
+    client.send(&request).await.expect("sent");
+    let name = [json!({"channel": "trades", "symbols": ["A"]})];
+    client.send(&json!({"op": "unsubscribe", "subscriptions": name})).await.expect("sent");
+    client.send(&json!({"op": "list", "id": "after"})).await.expect("sent");
+    loop {
+        match client.next_within(SOON).await {
+            Some(Incoming::Control { control: Some(Control::List { subscriptions, .. }), .. }) => {
+                assert_eq!(subscriptions.len(), 0);
+                break;
+            }
+            Some(Incoming::Closed { code, .. }) => panic!("closed: {code:?}"),
+            Some(_) => {}
+            None => panic!("no answer"),
+        }
+    }
+    // And the other way round: all of it, then live.
+    let heard = resume(&mut client, request, 1).await;
+    let replayed: Vec<&Value> = heard.events.iter().filter(|event| event["replay"] == true).collect();
+    let last: Vec<&Value> = replayed[replayed.len() - 19_999..].to_vec();
+    assert_eq!(last[0]["prev"], from.to_string());
+    assert_eq!((&last[0]["price"], &last[19_998]["price"]), (&json!("1"), &json!("19999")));
+    for pair in last.windows(2) {
+        assert_eq!(pair[1]["prev"], pair[0]["seq"]);
+    }
+    world.books_close().await;
+}
