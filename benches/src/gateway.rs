@@ -88,6 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         subscriptions: Arc::new(AtomicUsize::new(0)),
         read_again: None,
         wake_feed,
+        cursor_key: tickgate_protocol::cursor::CursorKey::new(b""),
     };
     let (mut mailboxes, mut outlets, mut stops) = (Vec::new(), Vec::new(), Vec::new());
     for (id, listener) in

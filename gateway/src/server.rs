@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use tickgate_protocol::cursor::CursorKey;
 use tokio::sync::{mpsc, oneshot};
 
 /// Questions of the admin thread that a shard keeps waiting.
@@ -82,6 +83,8 @@ impl Bound {
             let waiting = waiting.clone();
             Arc::new(move |ask| waiting.ask(ask)) as ReadAgain
         });
+        let secret =
+            config.replay.secret().map_err(|what| anyhow::anyhow!("replay.cursor_key_file: {what}"))?;
         let shared = Shared {
             config: config.clone(),
             board: board.clone(),
@@ -89,6 +92,7 @@ impl Bound {
             subscriptions: Arc::new(AtomicUsize::new(0)),
             read_again,
             wake_feed: prepared.waker(),
+            cursor_key: CursorKey::new(&secret),
         };
         let mut shards = Vec::new();
         let (mut mailboxes, mut inboxes, mut questions) = (Vec::new(), Vec::new(), Vec::new());

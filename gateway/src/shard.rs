@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use table::Table;
 use tickgate_protocol::Position;
+use tickgate_protocol::cursor::{self, CursorKey};
 use tickgate_protocol::event::{Gap, Tail};
 use timers::Timers;
 use tokio::sync::Notify;
@@ -58,6 +59,8 @@ pub struct Shared {
     pub read_again: Option<ReadAgain>,
     /// Wakes the feed to look into the mailboxes.
     pub wake_feed: Arc<dyn Fn() + Send + Sync>,
+    /// What cursors are signed with.
+    pub cursor_key: CursorKey,
 }
 
 /// One shard's state. Only its own thread touches it, in short turns that never wait.
@@ -98,8 +101,9 @@ pub struct Shard {
     read_buffer: Vec<u8>,
     /// Answers of unknown length, before they are queued.
     scratch: Vec<u8>,
-    /// Last record read of every partition that has any.
-    positions: Vec<Position>,
+    /// Next record to read of every partition.
+    positions: Arc<[Position]>,
+    /// The same as a cursor.
     cursor: Rc<str>,
     feeds_json: Arc<str>,
     totals: ShardTotals,
@@ -121,6 +125,7 @@ impl Shard {
             write_bytes_max: outbox.write_bytes_max,
             frame_bytes_max: outbox.frame_bytes_max,
         };
+        let cursor = Rc::from(cursor::encode(&[], &shared.cursor_key));
         Self {
             id,
             memory: Memory::new(&shared.config),
@@ -145,8 +150,8 @@ impl Shard {
             filled: Filled::default(),
             scratch: Vec::new(),
             read_buffer: vec![0; 64 << 10],
-            positions: Vec::new(),
-            cursor: Rc::from(tickgate_protocol::cursor::encode(&[])),
+            positions: Arc::default(),
+            cursor,
             feeds_json: Arc::from("[]"),
             totals: ShardTotals::default(),
             recorder: Recorder::new(),
@@ -173,8 +178,10 @@ impl Shard {
                     Item::Gap(symbol, stream, gap) => self.announce(&symbol, stream, gap),
                     Item::Reply(reply) => self.answer(*reply, now_us),
                     Item::Positions(next) => {
-                        self.positions = next.iter().filter_map(|next| before(*next)).collect();
-                        self.cursor = Rc::from(tickgate_protocol::cursor::encode(&self.positions));
+                        if next != self.positions {
+                            self.cursor = Rc::from(cursor::encode(&next, &self.shared.cursor_key));
+                            self.positions = next;
+                        }
                     }
                     Item::Feeds(json) => self.feeds_json = json,
                 }
@@ -326,25 +333,15 @@ impl Shard {
         let Some(session) = self.sessions.get(slot as usize) else { return self.cursor.clone() };
         let mut positions: Option<Vec<Position>> = None;
         let mut hold_back = |owed: Position| {
-            let all = positions.as_ref().unwrap_or(&self.positions);
-            let Some(at) = all.iter().position(|read| owed.is_at_or_before(*read)) else { return };
-            let all = positions.get_or_insert_with(|| self.positions.clone());
-            match before(owed) {
-                Some(given) => all[at] = given,
-                None => {
-                    all.remove(at);
-                }
-            }
+            let all = positions.as_deref().unwrap_or(&self.positions);
+            let Some(at) = all.iter().position(|next| owed.is_before(*next)) else { return };
+            positions.get_or_insert_with(|| self.positions.to_vec())[at] = owed;
         };
         session.outbox.owed_positions(&mut hold_back);
         session.replays.iter().flat_map(|replays| replays.positions()).for_each(hold_back);
-        positions.map_or_else(|| self.cursor.clone(), |all| Rc::from(tickgate_protocol::cursor::encode(&all)))
+        let sign = |all: Vec<Position>| Rc::from(cursor::encode(&all, &self.shared.cursor_key));
+        positions.map_or_else(|| self.cursor.clone(), sign)
     }
-}
-
-/// The position before `next`; a cursor does not name a partition of which nothing was read.
-fn before(next: Position) -> Option<Position> {
-    next.offset.checked_sub(1).map(|offset| Position { offset, ..next })
 }
 
 /// Monotonic microseconds that wrap around every 71 minutes: only differences within the bounds of age are taken.

@@ -66,8 +66,8 @@ async fn cursor(client: &mut Client, records: u64) -> String {
     loop {
         match client.next_within(SOON).await {
             Some(Incoming::Control { control: Some(Control::Heartbeat { cursor, .. }), .. }) => {
-                let positions = tickgate_protocol::cursor::decode(&cursor).expect("a cursor");
-                if positions.iter().map(|position| position.offset + 1).sum::<u64>() >= records {
+                let positions = tickgate_protocol::cursor::decode_unverified(&cursor).expect("a cursor");
+                if positions.iter().map(|next| next.offset).sum::<u64>() >= records {
                     return cursor;
                 }
             }
@@ -267,7 +267,7 @@ async fn any_gateway_goes_on() {
         0 => quote(&format!("S{}", n % 7), &n.to_string(), "9999"),
         _ => trade(&format!("S{}", n % 7), &n.to_string()),
     };
-    let is_wanted = |n: &usize| n % 3 != 0 || n % 7 == 1;
+    let is_wanted = |n: &usize| !n.is_multiple_of(3) || n % 7 == 1;
     let first: Vec<Value> = (0..50).map(record).collect();
     world.records.send_all(&first);
     let mut had: BTreeMap<String, Position> = BTreeMap::new();
@@ -297,11 +297,15 @@ async fn any_gateway_goes_on() {
     let (name, last) = had.iter().find(|(name, _)| name.starts_with("\"trade\" \"S1\"")).expect("it traded");
     let from = json!([{"channel": "trades", "symbols": ["S1"], "from": {"seq": last.to_string()}}]);
     let by_position = resume(&mut other.client().await, json!({"subscriptions": from}), 1).await;
-    assert_eq!(by_position.events.len(), (50..3_000).filter(|n| n % 3 != 0 && n % 7 == 1).count(), "{name}");
+    assert_eq!(
+        by_position.events.len(),
+        (50..3_000_usize).filter(|n| !n.is_multiple_of(3) && n % 7 == 1).count(),
+        "{name}"
+    );
     assert_eq!(at(&by_position.events[0], "prev"), Some(*last));
     let from = json!([{"channel": "trades", "symbols": ["S1"], "from": {"time_ns": "0"}}]);
     let by_time = resume(&mut other.client().await, json!({"subscriptions": from}), 1).await;
-    assert_eq!(by_time.events.len(), (0..3_000).filter(|n| n % 3 != 0 && n % 7 == 1).count());
+    assert_eq!(by_time.events.len(), (0..3_000_usize).filter(|n| !n.is_multiple_of(3) && n % 7 == 1).count());
     world.records.send(&trade("S1", "7777"));
     let live = take_events(&mut client, 1).await;
     assert_eq!(live[0]["replay"], Value::Null);

@@ -35,7 +35,7 @@ async fn sigterm_drains() {
                 panic!("no goaway")
             };
             assert_eq!(reason, "drain");
-            assert!(cursor::decode(&cursor).is_ok(), "{cursor}");
+            assert!(cursor::decode_unverified(&cursor).is_ok(), "{cursor}");
             let code = harness::closed(&mut client).await;
             (close_in_ms, start.elapsed(), code)
         }));

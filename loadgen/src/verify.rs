@@ -345,7 +345,7 @@ impl SessionVerifier {
     }
 
     fn move_cursor(&mut self, text: &str, tally: &mut Tally) {
-        match cursor::decode(text) {
+        match cursor::decode_unverified(text) {
             Ok(positions) if positions.len() <= CURSOR_PARTITIONS_MAX => self.cursor = positions,
             Ok(_) => self.cursor.clear(),
             Err(error) => {
@@ -356,7 +356,7 @@ impl SessionVerifier {
     }
 
     fn is_behind_cursor(&self, seq: Position) -> bool {
-        self.cursor.iter().any(|position| seq.is_at_or_before(*position))
+        self.cursor.iter().any(|next| seq.is_before(*next))
     }
 }
 

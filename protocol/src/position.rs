@@ -28,6 +28,12 @@ impl Position {
         self.epoch == other.epoch && self.partition == other.partition && self.offset <= other.offset
     }
 
+    /// Whether `self` is below `other` on the same partition of the same topic: of a cursor's position, which is the next
+    /// to read, whether `self` was given already.
+    pub fn is_before(self, other: Self) -> bool {
+        self.epoch == other.epoch && self.partition == other.partition && self.offset < other.offset
+    }
+
     /// Appends the text of the position, without quotes.
     pub fn write(self, out: &mut Vec<u8>) {
         const HEX: &[u8; 16] = b"0123456789abcdef";

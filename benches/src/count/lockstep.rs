@@ -105,6 +105,7 @@ impl Gateway {
                 // One that is there already says as much.
                 let _ = ask.try_send(());
             }),
+            cursor_key: tickgate_protocol::cursor::CursorKey::new(b""),
         };
         let listener =
             listener::bind(config.listen, 1, Some(&config.outbox))?.pop().context("no listener")?;

@@ -15,7 +15,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tickgate_protocol::event::{Meta, Tail};
 use tickgate_protocol::record::{RecordDecoder, Tick};
 use tickgate_protocol::{Channel, Position};
@@ -239,34 +239,34 @@ impl Reader {
         events: &mut Vec<Replayed>,
         is_stopped: impl Fn() -> bool,
     ) -> KafkaResult<Reach> {
-        let began = Instant::now();
-        let mut heard = began;
+        let began_ms = clock::mono_ms();
+        let mut heard_ms = began_ms;
         let (mut records, mut bytes) = (0, 0);
         while !is_stopped() {
             let Some(at) = course.legs.iter().position(|leg| !leg.is_done()) else { return Ok(Reach::End) };
-            if bytes >= ask.bytes_max || records >= RECORDS_MAX || began.elapsed() >= PART_TIME {
+            if bytes >= ask.bytes_max || records >= RECORDS_MAX || since(began_ms) >= PART_TIME {
                 return Ok(Reach::More);
             }
             if course.assigned != Some(at) {
                 self.assign(&course.legs[at])?;
                 course.assigned = Some(at);
-                heard = Instant::now();
+                heard_ms = clock::mono_ms();
             }
             let leg = &mut course.legs[at];
             match self.consumer.poll(WAIT) {
-                None if heard.elapsed() >= SILENCE => return Err(no_answer()),
+                None if since(heard_ms) >= SILENCE => return Err(no_answer()),
                 None => {}
                 Some(Ok(message)) => {
-                    heard = Instant::now();
+                    heard_ms = clock::mono_ms();
                     records += 1;
                     let taken = take(&mut self.decoder, &self.directory, leg, ask, &message);
                     bytes += taken.iter().map(|missed| missed.event.bytes()).sum::<usize>();
                     events.extend(taken);
                     drop(message);
-                    self.pace(records, began);
+                    self.pace(records, began_ms);
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    heard = Instant::now();
+                    heard_ms = clock::mono_ms();
                     if let Some(part) = leg.partitions.get_mut(&(partition as u32)) {
                         // What stands before the end may be no record.
                         part.next = part.next.max(part.high);
@@ -289,7 +289,7 @@ impl Reader {
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "a replay's consumer");
-                    if heard.elapsed() >= SILENCE {
+                    if since(heard_ms) >= SILENCE {
                         return Err(no_answer());
                     }
                 }
@@ -308,12 +308,16 @@ impl Reader {
     }
 
     /// Sleeps as long as the records so far were too fast.
-    fn pace(&self, records: usize, began: Instant) {
+    fn pace(&self, records: usize, began_ms: u64) {
         if records.is_multiple_of(1_000) {
             let due = Duration::from_secs_f64(records as f64 / self.records_per_s);
-            std::thread::sleep(due.saturating_sub(began.elapsed()).min(PART_TIME));
+            std::thread::sleep(due.saturating_sub(since(began_ms)).min(PART_TIME));
         }
     }
+}
+
+fn since(ms: u64) -> Duration {
+    Duration::from_millis(clock::mono_ms().saturating_sub(ms))
 }
 
 fn no_answer() -> KafkaError {

@@ -17,7 +17,7 @@ use tickgate_protocol::command::{
 };
 use tickgate_protocol::control::{Control, ListEntry, write_ack};
 use tickgate_protocol::frame::{Message, Violation};
-use tickgate_protocol::{Channel, Code, ConflateMs, Depth, FlushMs, Position};
+use tickgate_protocol::{Channel, Code, ConflateMs, Depth, FlushMs};
 
 /// Shortest interval of heartbeats that a client may ask for, in milliseconds.
 const HEARTBEAT_MS_MIN: u64 = 100;
@@ -182,15 +182,12 @@ impl Shard {
         subscriptions: Vec<Subscription>,
         cursor: Option<&str>,
     ) {
-        let cursor = match cursor.map(tickgate_protocol::cursor::decode).transpose() {
-            Ok(cursor) => cursor.map(|given| {
-                let next =
-                    given.into_iter().map(|last| Position { offset: last.offset.saturating_add(1), ..last });
-                Resume::Cursor(next.collect())
-            }),
-            Err(_) => {
+        let read = |text| tickgate_protocol::cursor::decode(text, &self.shared.cursor_key);
+        let cursor = match cursor.map(read).transpose() {
+            Ok(cursor) => cursor.map(|next| Resume::Cursor(next.into())),
+            Err(error) => {
                 self.totals.request_errors += 1;
-                let message = "`cursor` is not a cursor of this gateway: subscribe without it";
+                let message = format!("`cursor` is {error}: subscribe without it");
                 return self.tell(key, &Control::error(id, Code::BadRequest, message, false));
             }
         };

@@ -10,8 +10,9 @@ use tickgate_gateway::session::{Wanted, want};
 use tickgate_gateway::shard::table::{Subscriber, Table};
 use tickgate_protocol::command::{Command, Id, Request, SubscribeOptions, Subscription};
 use tickgate_protocol::control::{AckResult, Control, write_heartbeat};
+use tickgate_protocol::cursor::{self, CursorKey};
 use tickgate_protocol::event::{Gap, Tail};
-use tickgate_protocol::{Channel, Code, OnSlow, Position, cursor};
+use tickgate_protocol::{Channel, Code, OnSlow, Position};
 
 pub struct Pending {
     id: Option<Id>,
@@ -434,17 +435,15 @@ impl Shard {
 
     /// What a session could resume from, in a heartbeat.
     pub fn heartbeat(&mut self, key: SessionKey) {
-        let mut all: Vec<Position> = self.positions.iter().filter_map(|next| before(*next)).collect();
+        let mut all = self.positions.clone();
         let Some(session) = self.open_session(key) else { return };
         session.outbox.owed_positions(|owed| {
-            let Some(at) = all.iter().position(|read| owed.is_at_or_before(*read)) else { return };
-            match before(owed) {
-                Some(given) => all[at] = given,
-                None => drop(all.remove(at)),
-            }
+            let next = all.iter_mut().find(|next| owed.is_before(**next));
+            next.into_iter().for_each(|next| *next = owed);
         });
         let mut json = Vec::new();
-        write_heartbeat(&mut json, 1, &cursor::encode(&all), 0, 0, "[]");
+        let cursor = cursor::encode(&all, &CursorKey::new(b""));
+        write_heartbeat(&mut json, 1, &cursor, 0, 0, "[]");
         session.outbox.control(json);
     }
 
@@ -511,8 +510,4 @@ impl Session {
             Id::Text(_) => None,
         }
     }
-}
-
-fn before(next: Position) -> Option<Position> {
-    next.offset.checked_sub(1).map(|offset| Position { offset, ..next })
 }

@@ -19,7 +19,7 @@ fn gap(after: u64, upto: u64) -> String {
 }
 
 fn heartbeat(now_ms: i64, positions: &[Position]) -> (i64, String) {
-    let cursor = cursor::encode(positions);
+    let cursor = cursor::encode(positions, &cursor::CursorKey::new(b"no key"));
     let control = Control::Heartbeat { now_ns: 0, cursor, queued_bytes: 0, delay_ms: 0, feeds: Vec::new() };
     (now_ms * 1_000_000, control.to_json())
 }
@@ -85,7 +85,7 @@ fn each_violation_is_found() {
         }),
         ("no JSON", vec![text("{{")], |t| t.unreadable),
         ("unknown control message", vec![text(r#"{"op":"surprise"}"#)], |t| t.unreadable),
-        ("behind the cursor", vec![heartbeat(1, &[at(7)]).1, trade(7, None)], |t| t.behind_cursor),
+        ("behind the cursor", vec![heartbeat(1, &[at(8)]).1, trade(7, None)], |t| t.behind_cursor),
         ("cursor that is none", vec![bad_cursor], |t| t.unreadable),
     ];
     for (name, frames, count) in cases {

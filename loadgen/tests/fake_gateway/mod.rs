@@ -18,10 +18,11 @@ use std::time::Duration;
 use tickgate_load::clock::now_ns;
 use tickgate_protocol::command::{Command, Request as Asked};
 use tickgate_protocol::control::{AckResult, Control, Limits, PROTOCOL};
+use tickgate_protocol::cursor::{self, CursorKey};
 use tickgate_protocol::event::{Gap, GapCause, Meta, Tail, json, write_head};
 use tickgate_protocol::frame::{Decoder, Message, Opcode, write_close, write_header};
 use tickgate_protocol::record::{Body, Book, Quote, Status, Trade, TradingState};
-use tickgate_protocol::{Channel, Code, Decimal, Position, cursor};
+use tickgate_protocol::{Channel, Code, Decimal, Position};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, interval, sleep_until};
 
@@ -267,9 +268,10 @@ impl Session {
     }
 
     fn heartbeat(&mut self) {
+        let next = Position { offset: self.offset + 1, ..self.position() };
         let control = Control::Heartbeat {
             now_ns: now_ns(),
-            cursor: cursor::encode(&[self.position()]),
+            cursor: cursor::encode(&[next], &CursorKey::new(b"no key")),
             queued_bytes: 0,
             delay_ms: 0,
             feeds: Vec::new(),
