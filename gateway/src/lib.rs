@@ -9,13 +9,15 @@
 //! What is no longer in the memory of the feed, [`replay`] reads from Kafka again for whoever missed it.
 //!
 //! [`server`] composes it, [`listener`] turns connections into sessions, [`admin`] shows what [`stats`] and [`latency`]
-//! count. [`clock`] reads the clocks, [`config`] the environment, [`metrics`] names what is measured: each alone.
+//! count. [`clock`] reads the clocks, [`config`] the environment, [`metrics`] names what is measured, [`descriptors`]
+//! raises the limit of open files: each alone.
 #![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod event;
 pub mod feed;
 pub mod latency;
