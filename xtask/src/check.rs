@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::deploy;
 use crate::lock::Lock;
 use crate::setup::{self, Need};
 use crate::shell::{self, Failure, human, step};
@@ -14,17 +15,42 @@ use crate::tidy;
 /// The pinned release of cargo-deny.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
-/// Format, lints, licences, documentation and the rules of the house; reports every failure at the end.
+/// Format, lints, licences, documentation, what deploys it, and the rules of the house; reports every failure at the end.
 ///
-/// The steps are `tidy` (lengths of files, sleeps in tests, machine paths), `cargo fmt --check`, `cargo clippy`, `cargo
-/// deny check bans licenses sources` and `cargo doc`, warnings being errors. A file that has a reason to break a rule of
-/// tidy says so in a comment: `tidy: allow(sleep) because …`.
+/// The steps are `tidy` (lengths of files, sleeps in tests, machine paths), `cargo fmt --check`, `deploy` (manifests of
+/// Kubernetes against its schemas, hadolint, `docker compose config`, `haproxy -c`), `cargo clippy`, `cargo deny check
+/// bans licenses sources` and `cargo doc`, warnings being errors. A file that has a reason to break a rule of tidy says so
+/// in a comment: `tidy: allow(sleep) because …`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  cargo xtask check\n  cargo xtask check --only tidy --only fmt")]
 pub struct Args {
     /// Look for known vulnerabilities too; fetches the advisory database
     #[arg(long)]
     advisories: bool,
+
+    /// Only this step; may be repeated
+    #[arg(long, value_name = "STEP", value_parser = STEPS.map(|(name, _)| name))]
+    only: Vec<String>,
 }
+
+/// What a step does.
+type Work = fn(&Args) -> Result<()>;
+
+/// The steps in their order: what is quick is first.
+const STEPS: [(&str, Work); 6] = [
+    ("tidy", |_| tidy::check()),
+    ("fmt", |_| shell::run(shell::cargo().args(["fmt", "--all", "--check"]))),
+    ("deploy", |_| deploy::check()),
+    ("clippy", |_| {
+        let words = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        shell::run(shell::cargo().args(words))
+    }),
+    ("doc", |_| {
+        let words = ["doc", "--workspace", "--no-deps"];
+        shell::run(shell::cargo().args(words).env("RUSTDOCFLAGS", "-D warnings"))
+    }),
+    ("deny", |args| deny(args.advisories)),
+];
 
 /// One thing that was done, and how it went.
 #[derive(Debug)]
@@ -51,26 +77,20 @@ impl Step {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let steps = steps(args.advisories)?;
-    report(&steps)
+    report(&steps(&args)?)
 }
 
-/// Does all steps, failed ones not stopping the rest.
-pub fn steps(advisories: bool) -> Result<Vec<Step>> {
+/// Does all steps, for continuous integration.
+pub fn all() -> Result<Vec<Step>> {
+    steps(&Args { advisories: false, only: Vec::new() })
+}
+
+/// Does the steps that are wanted, failed ones not stopping the rest.
+fn steps(args: &Args) -> Result<Vec<Step>> {
     setup::ensure(&[Need::Build, Need::Git])?;
-    Ok(vec![
-        Step::take("tidy", tidy::check)?,
-        Step::take("fmt", || shell::run(shell::cargo().args(["fmt", "--all", "--check"])))?,
-        Step::take("clippy", || {
-            let words = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-            shell::run(shell::cargo().args(words))
-        })?,
-        Step::take("doc", || {
-            let words = ["doc", "--workspace", "--no-deps"];
-            shell::run(shell::cargo().args(words).env("RUSTDOCFLAGS", "-D warnings"))
-        })?,
-        Step::take("deny", || deny(advisories))?,
-    ])
+    let is_wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+    let wanted = STEPS.into_iter().filter(|(name, _)| is_wanted(name));
+    wanted.map(|(name, work)| Step::take(name, || work(args))).collect()
 }
 
 /// Prints a line per step and fails if any has.

@@ -27,7 +27,7 @@ pub fn run(args: Args) -> Result<()> {
         needs.extend([Need::Java, Need::Maven]);
     }
     setup::ensure(&needs)?;
-    let mut steps = check::steps(false)?;
+    let mut steps = check::all()?;
 
     let mut summary = None;
     let mut test = Step::take("test", || {

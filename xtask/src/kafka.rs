@@ -20,6 +20,8 @@ use clap::Subcommand;
 use crate::lock::Lock;
 use crate::shell::{self, Failure, human, step};
 use cluster::{Cluster, Lifetime};
+#[cfg(test)]
+pub use jars::KAFKA_VERSION as VERSION;
 use state::Node;
 
 /// `status` when some nodes answer and some don't.

@@ -9,6 +9,7 @@
 mod check;
 mod ci;
 mod demo;
+mod deploy;
 mod kafka;
 mod lock;
 mod setup;

@@ -16,12 +16,15 @@ const JAVA_MIN: u32 = 17;
 const JAVA_PACKAGES: [&str; 4] =
     ["openjdk-17-jre-headless", "openjdk-21-jre-headless", "openjdk-25-jre-headless", "default-jre-headless"];
 
+/// Packages that bring docker compose, which is looked at files with: no container is started.
+const COMPOSE_PACKAGES: [&str; 3] = ["docker-compose", "docker-compose-v2", "docker-compose-plugin"];
+
 /// Looks for the system packages everything needs, and installs the missing ones.
 ///
 /// Building needs gcc, g++, make and bash (librdkafka is C and is built here); Apache Kafka needs Java 17 or newer and
-/// Maven, which fetches its jars; counting instructions needs valgrind. On Debian and Ubuntu missing ones are installed
-/// with apt-get when we are root or sudo asks for no password; otherwise the exact command is printed and the exit code
-/// is 69.
+/// Maven, which fetches its jars; counting instructions needs valgrind; looking at what deploys it needs Python, docker
+/// compose and HAProxy. On Debian and Ubuntu missing ones are installed with apt-get when we are root or sudo asks for no
+/// password; otherwise the exact command is printed and the exit code is 69.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only look: print what is missing and exit 69 if anything is
@@ -42,6 +45,8 @@ pub enum Need {
     Maven,
     /// Count instructions.
     Valgrind,
+    /// Look at the files that deploy it.
+    Deploy,
 }
 
 /// A tool that is missing and the packages that would bring it, best first.
@@ -52,7 +57,7 @@ struct Missing {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let needs = [Need::Build, Need::Git, Need::Java, Need::Maven, Need::Valgrind];
+    let needs = [Need::Build, Need::Git, Need::Java, Need::Maven, Need::Valgrind, Need::Deploy];
     if args.dry_run {
         let missing = missing(&needs);
         return if missing.is_empty() { Ok(()) } else { Err(advice(&missing)) };
@@ -105,6 +110,25 @@ fn java_major(text: &str) -> Option<u32> {
     }
 }
 
+/// Whether there is a Python that can make an environment of its own with pip in it, which Debian has in two packages.
+fn has_python() -> bool {
+    shell::output(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_some()
+}
+
+/// How docker compose is called here: as a program of its own or as a part of docker.
+pub fn compose() -> Option<&'static [&'static str]> {
+    const WAYS: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
+    WAYS.into_iter().find(|way| {
+        shell::output(Command::new(way[0]).args(&way[1..]).arg("version"))
+            .is_some_and(|text| text.to_lowercase().contains("compose version"))
+    })
+}
+
+/// HAProxy, which Debian installs where only root looks.
+pub fn haproxy() -> Option<PathBuf> {
+    on_path("haproxy").or_else(|| Some(PathBuf::from("/usr/sbin/haproxy")).filter(|path| path.is_file()))
+}
+
 /// The first file of that name on `PATH`.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
@@ -123,6 +147,18 @@ fn missing(needs: &[Need]) -> BTreeSet<Missing> {
             Need::Java => {
                 if java().is_none() {
                     found.insert(Missing { tool: "java (17 or newer)", packages: &JAVA_PACKAGES });
+                }
+                continue;
+            }
+            Need::Deploy => {
+                for (is_there, tool, packages) in [
+                    (has_python(), "python3 with venv", &["python3-venv"][..]),
+                    (compose().is_some(), "docker compose", &COMPOSE_PACKAGES),
+                    (haproxy().is_some(), "haproxy", &["haproxy"]),
+                ] {
+                    if !is_there {
+                        found.insert(Missing { tool, packages });
+                    }
                 }
                 continue;
             }

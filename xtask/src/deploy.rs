@@ -1,0 +1,163 @@
+//! What deploys the gateway, looked at by the tools that know such files: neither a container nor a cluster is needed.
+//!
+//! What no tool can know, that these files and the gateway mean the same, is in `gateway/tests/deploy.rs`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::lock::Lock;
+use crate::setup::{self, Need};
+use crate::shell::{self, step};
+
+/// The Python packages that are used, and all that they bring along, each in one version.
+const REQUIREMENTS: &str = "deploy/check/requirements.txt";
+const MANIFESTS: &str = "deploy/kubernetes";
+/// The oldest Kubernetes that the manifests are for, and the newest that there are schemas of.
+const KUBERNETES_VERSIONS: [&str; 2] = ["1.30", "1.37"];
+/// Kinds that Kubernetes learns from somebody else, so that it has no schema of them; `gateway/tests/deploy.rs` knows
+/// what they look like.
+const FOREIGN_KINDS: [&str; 1] = ["podmonitor.yaml"];
+
+/// Looks at every file. One that is wrong does not keep the others from being looked at.
+///
+/// # Errors
+/// Which tools found something; they have said what.
+pub fn check() -> Result<()> {
+    setup::ensure(&[Need::Deploy])?;
+    let tools = python_tools()?;
+    let root = shell::root();
+    let mut findings = Vec::new();
+    let mut look = |command: &mut Command| -> Result<()> {
+        let result = looked(command.current_dir(root));
+        shell::check_interrupt()?;
+        findings.extend(result.err().map(|error| format!("{error:#}")));
+        Ok(())
+    };
+
+    let manifests = manifests(&root.join(MANIFESTS))?;
+    for version in KUBERNETES_VERSIONS {
+        let mut command = Command::new(tools.join("kubernetes-validate"));
+        command.args(["--quiet", "--strict", "--kubernetes-version", version]);
+        look(command.args(manifests.iter().map(|name| format!("{MANIFESTS}/{name}"))))?;
+    }
+    look(Command::new(tools.join("hadolint")).arg("Dockerfile"))?;
+    let compose = setup::compose().context("docker compose is gone again")?;
+    let mut command = Command::new(compose[0]);
+    look(command.args(&compose[1..]).args(["--file", "compose.yaml", "config", "--quiet"]))?;
+    let haproxy = setup::haproxy().context("haproxy is gone again")?;
+    look(Command::new(haproxy).args(["-c", "-dW", "-f", "deploy/haproxy.cfg"]))?;
+
+    if findings.is_empty() {
+        return Ok(());
+    }
+    bail!("{} of the tools found something\n{}", findings.len(), findings.join("\n"));
+}
+
+/// Runs a tool. A warning counts as a failure: kubernetes-validate passes a manifest of a kind that it does not know.
+fn looked(command: &mut Command) -> Result<()> {
+    let mut warnings = 0;
+    let status = shell::tee(command, |line| warnings += usize::from(is_warning(line)))?;
+    shell::expect_success(command, status)?;
+    if warnings > 0 {
+        bail!("`{}` warned {warnings} time(s)", shell::shown(command));
+    }
+    Ok(())
+}
+
+fn is_warning(line: &str) -> bool {
+    line.starts_with("WARN")
+}
+
+/// The manifests in `dir` that there are schemas for, sorted.
+fn manifests(dir: &Path) -> Result<Vec<String>> {
+    let reading = || format!("reading {}", dir.display());
+    let mut manifests = Vec::new();
+    for entry in fs::read_dir(dir).with_context(reading)? {
+        let name = entry.with_context(reading)?.file_name().to_string_lossy().into_owned();
+        if !name.ends_with(".yaml") {
+            bail!("{}: {name}: a manifest ends with .yaml, and nothing else belongs here", dir.display());
+        }
+        if !FOREIGN_KINDS.contains(&name.as_str()) {
+            manifests.push(name);
+        }
+    }
+    if manifests.is_empty() {
+        bail!("{}: no manifests", dir.display());
+    }
+    manifests.sort();
+    Ok(manifests)
+}
+
+/// The folder with the programs of the Python packages, installed into the build folder unless they are there.
+fn python_tools() -> Result<PathBuf> {
+    let wanted = fs::read_to_string(shell::root().join(REQUIREMENTS))
+        .with_context(|| format!("reading {REQUIREMENTS}"))?;
+    let tools = shell::target_dir().join("tools");
+    let dir = tools.join("deploy");
+    let bin = dir.join("bin");
+    // Written last, so that a half-made folder is made anew.
+    let mark = dir.join("requirements.txt");
+    let is_there = || fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted);
+    if is_there() {
+        return Ok(bin);
+    }
+    let _lock =
+        Lock::take(&tools.join("deploy.lock"), "another command is installing the tools for deploy/")?;
+    if is_there() {
+        return Ok(bin);
+    }
+    step(format_args!("installing the tools for deploy/ into {} (25 MB, once)", dir.display()));
+    let venv = ["-m", "venv", "--clear"];
+    shell::run(Command::new("python3").args(venv).arg(&dir))?;
+    let pip =
+        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
+    // Nothing is built from source, which would run what a package brings.
+    shell::run(
+        Command::new(bin.join("python"))
+            .args(pip)
+            .arg(REQUIREMENTS)
+            .args(["--only-binary", ":all:"])
+            .current_dir(shell::root()),
+    )?;
+    fs::write(&mark, wanted).with_context(|| format!("writing {}", mark.display()))?;
+    Ok(bin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_no_pass() {
+        assert!(is_warning("WARN podmonitor.yaml Couldn't find schema for kind PodMonitor"));
+        assert!(!is_warning(
+            "INFO configmap.yaml passed for resource configmap/tickgate against version 1.37"
+        ));
+        let mut warns = Command::new("echo");
+        assert!(looked(warns.arg("WARN something")).unwrap_err().to_string().contains("warned 1 time"));
+        assert!(looked(Command::new("echo").arg("INFO passed")).is_ok());
+        assert!(looked(&mut Command::new("false")).is_err());
+    }
+
+    #[test]
+    fn every_manifest_is_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(manifests(dir.path()).is_err(), "none is a mistake");
+        for name in ["b.yaml", "a.yaml", FOREIGN_KINDS[0]] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        assert_eq!(manifests(dir.path()).unwrap(), ["a.yaml", "b.yaml"]);
+        fs::write(dir.path().join("c.yml"), "").unwrap();
+        assert!(manifests(dir.path()).is_err(), "one that would be passed over is a mistake");
+    }
+
+    #[test]
+    fn the_demo_has_the_kafka_that_the_tests_have() {
+        let compose = include_str!("../../compose.yaml");
+        let image = format!("image: apache/kafka:{}\n", crate::kafka::VERSION);
+        assert!(compose.contains(&image), "compose.yaml has another than {image}");
+    }
+}
