@@ -8,8 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 use tickgate_load::{Client, Incoming};
 use tickgate_protocol::Position;
@@ -179,11 +178,9 @@ async fn come_and_go(memory_bytes_max: usize) {
     })
     .await;
     let mut rng = StdRng::seed_from_u64(SEED);
-    let stop = Arc::new(AtomicBool::new(false));
-    let busy = tokio::task::spawn_blocking({
-        let (stop, records) = (stop.clone(), world.kafka.producer(&world.topic));
-        move || publish(&records, &stop)
-    });
+    let (stop, stopped) = mpsc::channel();
+    let records = world.kafka.producer(&world.topic);
+    let busy = tokio::task::spawn_blocking(move || publish(&records, &stopped));
     let symbols = ["S0", "S1", "S2", "S3", "S4"];
     let mut chains: BTreeMap<String, ChainChecker> = BTreeMap::new();
     let mut cursor_now: Option<String> = None;
@@ -241,18 +238,18 @@ async fn come_and_go(memory_bytes_max: usize) {
         }
         rounds += 1;
     }
-    stop.store(true, Ordering::Relaxed);
+    stop.send(()).expect("it publishes");
     busy.await.expect("it publishes");
     assert!(chains.len() == symbols.len() && replayed > 100, "{} symbols, {replayed} replayed", chains.len());
 }
 
-fn publish(records: &Records, stop: &AtomicBool) {
+/// Twenty trades every two milliseconds, until it is told to stop.
+fn publish(records: &Records, stop: &mpsc::Receiver<()>) {
     let mut n = 0;
-    while !stop.load(Ordering::Relaxed) {
+    while stop.recv_timeout(Duration::from_millis(2)) == Err(RecvTimeoutError::Timeout) {
         let burst: Vec<Value> = (n..n + 20).map(|n| trade(&format!("S{}", n % 5), &n.to_string())).collect();
         records.send_all(&burst);
         n += 20;
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
