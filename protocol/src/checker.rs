@@ -29,6 +29,8 @@ pub enum Verdict {
 pub struct ChainChecker {
     last: Option<Position>,
     after_gap: bool,
+    /// Whether the last event was discarded: so are its siblings.
+    is_discarding: bool,
 }
 
 impl ChainChecker {
@@ -41,10 +43,11 @@ impl ChainChecker {
             self.last = Some(seq);
             return if tail.snapshot { Verdict::Snapshot } else { Verdict::First };
         };
-        if same_record && seq == last {
+        if same_record && seq == last && !self.is_discarding {
             return Verdict::InOrder;
         }
-        let verdict = if seq.is_at_or_before(last) && !self.after_gap {
+        self.is_discarding = seq.is_at_or_before(last) && !self.after_gap;
+        let verdict = if self.is_discarding {
             return Verdict::Duplicate;
         } else if tail.snapshot {
             Verdict::Snapshot
@@ -102,6 +105,19 @@ mod tests {
         assert_eq!(chain.event(at(13), &Tail::default(), false), Verdict::Unverified);
         let elsewhere = Position { epoch: 1, partition: 1, offset: 2 };
         assert_eq!(chain.event(elsewhere, &after(13), false), Verdict::InOrder);
+    }
+
+    /// After a resumption the last record seen may come again. Its second event was once taken for a sibling of one that
+    /// was kept.
+    #[test]
+    fn siblings_of_a_duplicate_are_duplicates() {
+        let mut chain = ChainChecker::default();
+        chain.event(at(5), &after(3), false);
+        chain.event(at(5), &after(3), true);
+        assert_eq!(chain.event(at(5), &after(3), false), Verdict::Duplicate);
+        assert_eq!(chain.event(at(5), &after(3), true), Verdict::Duplicate);
+        assert_eq!(chain.event(at(6), &after(5), false), Verdict::InOrder);
+        assert_eq!(chain.event(at(6), &after(5), true), Verdict::InOrder);
     }
 
     #[test]
