@@ -4,7 +4,8 @@
 //!
 //! 1. [`transport`] opens one WebSocket and gives its two halves, a [`transport::Reader`] and a [`transport::Writer`];
 //! 2. [`scan`] reads a data frame without parsing it, [`verify`] holds a session to the protocol's promises and
-//!    counts into a [`tally::Tally`], [`latency`] measures from the time an event was meant to be sent;
+//!    counts into a [`tally::Tally`] (all three from the checker), [`latency`] measures from the time an event was meant
+//!    to be sent;
 //! 3. [`persona`] and [`plan`] say who connects and what they ask for, [`subscriber`] is one of them, [`fleet`] runs
 //!    all of them over threads and [`processes`] over processes, [`report`] is what comes out and can be added to
 //!    others, [`asserts`] judges it;
@@ -32,12 +33,9 @@ pub mod plan;
 pub mod processes;
 pub mod report;
 pub mod report_file;
-pub mod scan;
 pub mod subscriber;
-pub mod tally;
 pub mod target;
 pub mod transport;
-pub mod verify;
 pub mod waiting;
 pub mod watch;
 
@@ -45,3 +43,4 @@ pub use client::{Client, ClientOptions, Incoming};
 pub use live::LiveStats;
 pub use plan::Plan;
 pub use report::Report;
+pub use tickgate_checker::{scan, tally, verify};

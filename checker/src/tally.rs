@@ -132,7 +132,7 @@ impl Tally {
 }
 
 /// Adds `count` to the entry of `name`, without allocating for a name that is there.
-pub(crate) fn bump(counts: &mut BTreeMap<String, u64>, name: &str, count: u64) {
+pub fn bump(counts: &mut BTreeMap<String, u64>, name: &str, count: u64) {
     match counts.get_mut(name) {
         Some(old) => *old += count,
         None => {
