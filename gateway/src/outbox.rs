@@ -470,7 +470,12 @@ impl Outbox {
         let behind = |after: Position| Position { offset: after.offset.saturating_add(1), ..after };
         for entry in &self.queue {
             match entry {
-                Entry::Event { event, .. } => still_owed(event.position),
+                Entry::Event { event, .. } => {
+                    still_owed(event.position);
+                    // It stands for what it replaced, which is owed as long as it is.
+                    let first = entry.prev().filter(|_| entry.merged() > event.count).map(behind);
+                    first.into_iter().for_each(&mut still_owed);
+                }
                 Entry::Gap(gap) => gap.gap.after.map(behind).into_iter().for_each(&mut still_owed),
                 Entry::Control { .. } => {}
             }

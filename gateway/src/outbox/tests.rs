@@ -242,6 +242,26 @@ fn a_cursor_never_passes_what_follows_a_repeated_state() {
     assert_eq!(owed, [at(2), Position { partition: 7, ..at(2) }]);
 }
 
+/// A session that was ended while it held conflated quotes was given a cursor behind those that the newest had replaced.
+/// Resumed from there, its chain broke, and nothing had said that they were lost.
+#[test]
+fn a_cursor_never_passes_what_a_held_state_stands_for() {
+    const QUOTES: Stream = Stream::whole(Channel::Quotes);
+    let (mut outbox, mut feed) = (Outbox::default(), Feed::default());
+    let _ = outbox.offer(&feed.next(1, QUOTES), OnSlow::Conflate, 0, &BOUNDS);
+    assert!(flush(&mut outbox, &mut Client::default(), usize::MAX, 0));
+    outbox.throttle(0);
+    for symbol in [2, 1, 2, 1, 1] {
+        let _ = outbox.offer(&feed.next(symbol, QUOTES), OnSlow::Conflate, 0, &BOUNDS);
+    }
+    let mut owed = Vec::new();
+    outbox.owed_positions(|position| owed.push(position.offset));
+    owed.sort_unstable();
+    // Of S1 what follows 1, given before; of S2 all that there is, and nobody knows of an event before its first.
+    assert_eq!(owed.first(), Some(&2));
+    assert!(owed.contains(&6) && owed.contains(&4), "{owed:?}");
+}
+
 #[test]
 fn pong_and_close_overtake_what_is_queued_but_never_tear_a_frame() {
     let (mut outbox, mut feed, mut client) = (Outbox::default(), Feed::default(), Client::default());
