@@ -35,7 +35,8 @@ Exit codes:
   1   something failed that the error line names
   64  the command line or the configuration is wrong; every error is listed
 
-Log lines go to standard error; TICKGATE_LOG filters them (info, debug, tickgate_gateway=trace).";
+Log lines go to standard error; TICKGATE_LOG filters them (info, debug, tickgate_gateway=trace).
+Serving never waits for whoever reads them: lines that are not taken are left out and counted.";
 
 const RUN_MANUAL: &str = "\
 Where settings come from, later ones winning:

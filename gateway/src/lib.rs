@@ -23,6 +23,7 @@ pub mod feed;
 pub mod latency;
 pub mod listener;
 pub mod log_limit;
+pub mod logs;
 pub mod metrics;
 pub mod outbox;
 pub mod replay;

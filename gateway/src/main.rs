@@ -8,6 +8,7 @@ use tickgate_gateway::cli::{Cli, Command, RunArgs};
 use tickgate_gateway::config::load::log_filter;
 use tickgate_gateway::config::{Config, ConfigErrors, ceiling};
 use tickgate_gateway::descriptors;
+use tickgate_gateway::logs::LogWriter;
 use tickgate_gateway::server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -26,10 +27,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run(&args),
-        Command::Demo(args) => {
-            start_logs("warn");
-            demo::run(&args).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Demo(args) => logging("warn", |_| demo::run(&args).map(|()| ExitCode::SUCCESS)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("tickgate: {error:#}");
@@ -50,7 +48,10 @@ fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // What librdkafka says of broken connections is said in our own words, once.
-    start_logs("info,librdkafka=off,rdkafka=off");
+    logging("info,librdkafka=off,rdkafka=off", |logs| serve(config, logs))
+}
+
+fn serve(config: Config, logs: &LogWriter) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let terms = ceiling::memory_ceiling(&config);
@@ -70,6 +71,7 @@ fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         tokio::select! {
             () = signals.next() => {
                 tracing::warn!("stopped at once");
+                logs.drain();
                 std::process::exit(1);
             }
             stopped = stopped => {
@@ -115,16 +117,23 @@ impl Signals {
     }
 }
 
-/// Logs to standard error: for people on a terminal, as JSON otherwise.
-fn start_logs(default: &str) {
+/// Runs with logs to standard error: for people on a terminal, as JSON otherwise. Nobody who logs waits for whoever reads.
+fn logging(
+    default: &str,
+    run: impl FnOnce(&LogWriter) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
     let filter = tracing_subscriber::EnvFilter::try_new(log_filter(default)).unwrap_or_else(|error| {
         eprintln!("TICKGATE_LOG: {error}: logging as `{default}`");
         tracing_subscriber::EnvFilter::new(default)
     });
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let writer = LogWriter::start()?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer.clone());
     if std::io::stderr().is_terminal() {
         logs.with_target(false).init();
     } else {
         logs.json().init();
     }
+    let result = run(&writer);
+    writer.drain();
+    result
 }

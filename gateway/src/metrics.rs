@@ -234,6 +234,7 @@ fn feed(scrape: &Scrape, board: &Board) {
     let draining = board.draining.load(Ordering::Relaxed);
     scrape.gauge("tickgate_gateway_ready", &[], flag(feed.ready && !draining));
     scrape.gauge("tickgate_gateway_draining", &[], flag(draining));
+    scrape.counter("tickgate_log_lines_lost_total", &[], crate::logs::lines_lost());
     for (name, value) in [
         ("tickgate_feed_records_total", feed.records),
         ("tickgate_feed_record_bytes_total", feed.record_bytes),

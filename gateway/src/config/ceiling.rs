@@ -12,6 +12,7 @@ use crate::event::{Event, Key, Symbol};
 use crate::feed::dispatch::FOLDED_BYTES;
 use crate::feed::symbols::{Kept, StreamState, SymbolState};
 use crate::latency::{LatencyWindow, StageHistograms};
+use crate::logs;
 use crate::outbox::{Entry, Outbox, Spares};
 use crate::session::Session;
 use crate::session::subs::SUB_BYTES;
@@ -105,6 +106,9 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         &[histograms, StageHistograms::memory_bytes() as u64],
         format!("{histograms} sets: two a hot thread, the window, what a scrape adds up"),
     );
+
+    let log = 2 * logs::WAITING_BYTES_MAX as u64;
+    term("log", &[log], "lines that wait to be written, and those being written".to_owned());
 
     term("sessions", &[sessions, SESSION_BYTES as u64], format!("limits.sessions_max × {SESSION_BYTES}"));
     term(

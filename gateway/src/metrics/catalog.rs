@@ -150,6 +150,7 @@ pub const CATALOG: &[Metric] = &[
     // The gateway itself.
     gauge("tickgate_gateway_ready", "flag", &[], "1 when the gateway takes clients: every needed feed is caught up and it does not drain."),
     gauge("tickgate_gateway_draining", "flag", &[], "1 once the gateway began to stop."),
+    counter("tickgate_log_lines_lost_total", "lines", &[], "Log lines left out because standard error took no more."),
     gauge("tickgate_build_info", "flag", &["version"], "Always 1; the version is the label."),
 
     // Limits, to be drawn beside what they limit.
