@@ -10,6 +10,7 @@ mod sessions;
 use crate::clock;
 use crate::config::Config;
 use crate::latency::LatencyWindow;
+use crate::log_limit::{LogLimit, Verdict};
 use crate::metrics::Metrics;
 use crate::stats::{Board, SessionsRequest};
 use hyper::server::conn::http1;
@@ -26,6 +27,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Headers of a request at most.
 const HEADERS_MAX: usize = 64;
+/// Failed accepts that are logged within ten seconds.
+const ACCEPT_LOGS_PER_10_S: u32 = 2;
 /// Pause after a failed accept, which is mostly a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -187,12 +190,15 @@ async fn observe(service: Arc<Service>) {
 
 async fn accept(listener: tokio::net::TcpListener, service: Arc<Service>, limits: AdminLimits) {
     let permits = Arc::new(Semaphore::new(limits.connections_max));
+    let mut logs = LogLimit::new(ACCEPT_LOGS_PER_10_S);
     loop {
         let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "admin cannot accept");
+                if let Verdict::Write { left_out } = logs.admit(clock::mono_ms()) {
+                    tracing::warn!(%error, left_out, "admin cannot accept: trying again");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

@@ -7,7 +7,9 @@
 
 mod handshake;
 
+use crate::clock;
 use crate::config::OutboxConfig;
+use crate::log_limit::{LogLimit, Verdict};
 use crate::shard::Shard;
 use crate::shard::run;
 use crate::stats::RefuseReason;
@@ -32,10 +34,10 @@ use tickgate_protocol::control::{STREAM_PATH, SUBPROTOCOL_JSON};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Connections beyond `limits.sessions_max` that are still answered with 503; further ones are dropped unread.
-const REFUSALS_AT_ONCE: usize = 256;
 /// What to wait after `accept` failed, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Failures of `accept` that are logged within ten seconds; a listener without descriptors has twenty a second.
+const ACCEPT_LOGS_PER_10_S: u32 = 2;
 /// After how many seconds a refused client may come again.
 const RETRY_AFTER_S: &str = "5";
 
@@ -107,23 +109,22 @@ pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>) {
         let handshakes = (config.limits.handshakes_max / config.shard_count()).max(1);
         (shard.shared().sessions.clone(), config.limits.sessions_max, Arc::new(Semaphore::new(handshakes)))
     };
+    let mut logs = LogLimit::new(ACCEPT_LOGS_PER_10_S);
     loop {
         // What is half shaken holds a request's head: whoever comes then waits in the kernel's queue.
         let Ok(handshake) = handshakes.clone().acquire_owned().await else { return };
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "accept failed");
+                if let Verdict::Write { left_out } = logs.admit(clock::mono_ms()) {
+                    tracing::warn!(%error, left_out, "no connection can be accepted: trying again");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let before = sessions.fetch_add(1, Ordering::Relaxed);
         let place = Place(Some(sessions.clone()));
-        if before >= sessions_max + REFUSALS_AT_ONCE {
-            shard.borrow_mut().refused(RefuseReason::SessionsMax);
-            continue;
-        }
         let is_full = before >= sessions_max;
         tokio::task::spawn_local(serve(socket, peer, shard.clone(), place, is_full, handshake));
     }

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use tickgate_gateway::cli::{Cli, Command, RunArgs};
 use tickgate_gateway::config::load::log_filter;
 use tickgate_gateway::config::{Config, ConfigErrors, ceiling};
-use tickgate_gateway::descriptors;
 use tickgate_gateway::logs::LogWriter;
 use tickgate_gateway::server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -58,7 +57,6 @@ fn serve(config: Config, logs: &LogWriter) -> anyhow::Result<ExitCode> {
     let topics = config.feeds.iter().map(|feed| feed.topic.as_str()).collect::<Vec<_>>().join(",");
     tracing::info!(brokers = %config.kafka.brokers, topics, "reading");
     tracing::info!(bytes = ceiling::sum(&terms), "memory ceiling:\n{}", ceiling::table(&terms));
-    allow_files(&config);
     let bound = server::bind(config)?;
     let (listen, admin) = (bound.listen_addr(), bound.admin_addr());
     let running = bound.start()?;
@@ -81,21 +79,6 @@ fn serve(config: Config, logs: &LogWriter) -> anyhow::Result<ExitCode> {
             }
         }
     })
-}
-
-/// As many open files as there may be, and a word when that is not enough.
-fn allow_files(config: &Config) {
-    let needed = descriptors::needed(config);
-    match descriptors::raise() {
-        Ok(Some(limit)) if limit < needed => tracing::warn!(
-            limit,
-            needed,
-            "too few open files for limits.sessions_max: connections will fail before it is reached; raise the hard limit \
-             (ulimit -n, LimitNOFILE of the service, ulimits of the container) or lower limits.sessions_max"
-        ),
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
-    }
 }
 
 /// SIGINT and SIGTERM.

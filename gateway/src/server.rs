@@ -2,6 +2,7 @@
 
 use crate::admin::{Admin, AdminHandle, AdminState};
 use crate::config::Config;
+use crate::descriptors;
 use crate::feed::directory::Directory;
 use crate::feed::request::Mailbox;
 use crate::feed::topics::Topics;
@@ -42,11 +43,12 @@ pub struct Running {
     admin: AdminHandle,
 }
 
-/// Binds the addresses of a gateway.
+/// Binds the addresses of a gateway, and sees to it that its sessions fit under the limit of open files.
 ///
 /// # Errors
 /// When an address is taken or may not be bound.
-pub fn bind(config: Config) -> anyhow::Result<Bound> {
+pub fn bind(mut config: Config) -> anyhow::Result<Bound> {
+    descriptors::make_room(&mut config.limits);
     let shards = config.shard_count();
     let listeners = listener::bind(config.listen, shards, Some(&config.outbox))
         .with_context(|| format!("cannot listen on {}: choose another with --listen", config.listen))?;

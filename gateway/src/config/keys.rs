@@ -316,8 +316,8 @@ pub(super) static KEYS: &[Key<Config>] = &[
         1,
         1_000_000,
         None,
-        "Sessions in all; further connections are refused with 503. The memory ceiling grows with it, and so must the \
-         limit of open files.",
+        "Sessions in all; further connections are refused with 503. The memory ceiling grows with it. The limit of open \
+         files is raised to fit it; where the system forbids that, there are fewer.",
         limits.sessions_max
     ),
     number!(
