@@ -1,14 +1,25 @@
 //! The only place that reads clocks.
 
 use nix::time::{ClockId, clock_gettime};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How far [`wall_ns`] is moved, in nanoseconds.
+static SHIFT_NS: AtomicI64 = AtomicI64::new(0);
 
 /// Wall clock, nanoseconds since the Unix epoch. It can jump: for timestamps, never for durations.
 pub fn wall_ns() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
+    let ns = match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
-    }
+    };
+    ns.saturating_add(SHIFT_NS.load(Ordering::Relaxed))
+}
+
+/// Moves the wall clock of this process by so much from what the system says, as somebody does who sets it: to try what
+/// a jump does. Nothing of the gateway calls it.
+pub fn shift_wall(ns: i64) {
+    SHIFT_NS.store(ns, Ordering::Relaxed);
 }
 
 /// Monotonic clock, nanoseconds since the machine started. For durations and deadlines.
