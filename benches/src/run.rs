@@ -23,6 +23,7 @@ mod server;
 mod storm;
 mod workload;
 
+use anyhow::Context as _;
 use results::Results;
 use server::Server;
 use std::path::PathBuf;
@@ -63,7 +64,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',')]
     servers: Vec<String>,
     /// How often each server is measured
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000))]
     reps: usize,
     /// Seconds of each measurement
     #[arg(long, default_value_t = 3.0)]
@@ -78,7 +79,7 @@ pub struct Args {
     /// missing
     #[arg(long)]
     brokers: Option<String>,
-    /// Where the report goes [default: benches/results/DATE]
+    /// Where the report goes: a folder that is not there yet [default: benches/results/DATE-TIME]
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -92,15 +93,27 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
         }
         return Ok(());
     }
+    let unknown = args.workloads.iter().find(|asked| !known().any(|name| is_meant(asked, name)));
+    if let Some(unknown) = unknown {
+        let names: Vec<_> = known().collect();
+        anyhow::bail!("there is no workload {unknown}: name some of {}", names.join(", "));
+    }
     if args.quick {
         (args.reps, args.seconds, args.overload_seconds) = (1, 1.0, 2.0);
     }
     // Keeps other sessions' programs from taking the processors. Without the right to, numbers are only noisier.
     let _ = std::fs::write("/proc/self/autogroup", "-20");
     let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let day = date.split('T').next().unwrap_or_default();
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("benches/results").join(day));
+    let out = args.out.clone().unwrap_or_else(|| {
+        PathBuf::from("benches/results").join(date.trim_end_matches('Z').replace(':', "").replace('T', "-"))
+    });
+    // What was measured once, and perhaps published, is not written over; and what cannot be written is said now.
+    if out.exists() {
+        anyhow::bail!("{} is there already: name another folder with --out", out.display());
+    }
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
     let mut results = Results {
+        command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         machine: proc::machine(),
         date,
         repetitions: args.reps,
@@ -136,6 +149,17 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether who asked for a workload means this one: by its name or by that of its group.
+fn is_meant(asked: &str, name: &str) -> bool {
+    let group = name.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
+    asked == name || (asked == group && group != "W5")
+}
+
+/// What can be asked for.
+fn known() -> impl Iterator<Item = &'static str> {
+    workload::ALL.iter().map(|workload| workload.name).chain(EXPERIMENTS.iter().map(|(name, _)| *name))
+}
+
 /// The servers that are to be measured and can run.
 fn servers(args: &Args, results: &mut Results) -> anyhow::Result<Vec<Server>> {
     let mut names: Vec<&str> = args.servers.iter().map(String::as_str).collect();
@@ -169,8 +193,7 @@ impl Experiments {
     /// Whether a workload was asked for, by its name or by that of its group.
     fn is_wanted(&self, name: &str) -> bool {
         let asked = &self.args.workloads;
-        let group = name.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
-        asked.is_empty() || asked.iter().any(|a| a == name || (a == group && group != "W5"))
+        asked.is_empty() || asked.iter().any(|asked| is_meant(asked, name))
     }
 
     fn write(&mut self) -> anyhow::Result<()> {

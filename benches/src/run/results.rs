@@ -13,6 +13,8 @@ use serde::Serialize;
 #[derive(Debug, Default, Serialize)]
 pub struct Results {
     pub date: String,
+    /// What was run.
+    pub command: String,
     pub machine: serde_json::Value,
     pub repetitions: usize,
     pub seconds: f64,

@@ -72,7 +72,7 @@ fn head(results: &Results) -> String {
     let field = |name: &str| machine[name].as_str().unwrap_or("unknown").to_owned();
     let mut text = format!(
         "# Benchmark results, {}\n\n{}, {} processors, {}; kernel {}, {}; congestion control {}; load average before: {}.\n\
-         {} repetition(s) of {} s, medians. Ratios are within a repetition.\n",
+         `cargo xtask bench system{}`; {} repetition(s) of {} s, medians. Ratios are within a repetition.\n",
         results.date,
         field("processor"),
         machine["processors"],
@@ -81,6 +81,7 @@ fn head(results: &Results) -> String {
         field("system"),
         field("congestion_control"),
         field("load_before"),
+        results.command.strip_prefix("run").unwrap_or(&results.command),
         results.repetitions,
         results.seconds,
     );
