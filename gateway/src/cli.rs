@@ -48,8 +48,10 @@ Plain numbers are in the unit of the key (_ms, _s, _bytes); 64KiB, 1MB, 500ms or
 Lists are separated by commas. The configuration is checked as a whole before anything starts.
 
 Stopping:
-  SIGTERM or Ctrl-C turns readiness off, tells clients to go away, closes sessions over
-  drain.spread_ms and exits with 0; a second one exits at once.
+  SIGTERM turns readiness off, serves on for drain.accept_ms while load balancers notice,
+  then refuses newcomers with 503, tells clients to go away, closes their sessions over
+  drain.spread_ms and exits with 0. Ctrl-C does the same without drain.accept_ms.
+  A second signal exits at once, with 1.
 
 Examples:
   tickgate run --brokers kafka1:9092,kafka2:9092 --topic ticks --listen 0.0.0.0:8080

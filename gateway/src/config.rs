@@ -165,6 +165,8 @@ pub struct SessionConfig {
 /// How the gateway stops.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DrainConfig {
+    /// Time in which readiness is off and everything else as before, in milliseconds.
+    pub accept_ms: u64,
     /// Time over which sessions are closed, spread evenly, in milliseconds.
     pub spread_ms: u64,
     /// Time after which what is left is cut, in milliseconds after `spread_ms`.
@@ -269,6 +271,6 @@ impl Default for SessionConfig {
 
 impl Default for DrainConfig {
     fn default() -> Self {
-        Self { spread_ms: 2_000, grace_ms: 3_000 }
+        Self { accept_ms: 3_000, spread_ms: 2_000, grace_ms: 3_000 }
     }
 }

@@ -38,8 +38,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Failures of `accept` that are logged within ten seconds; a listener without descriptors has twenty a second.
 const ACCEPT_LOGS_PER_10_S: u32 = 2;
-/// After how many seconds a refused client may come again.
+/// After how many seconds a client that was refused for lack of room may come again.
 const RETRY_AFTER_S: &str = "5";
+/// The same while the gateway drains: whoever comes again is meant to find another one.
+const RETRY_ELSEWHERE_AFTER_S: &str = "1";
 
 /// Binds one listener per shard to the same address; port 0 is chosen once for all. Its sockets have the options that
 /// `outbox` asks for.
@@ -204,9 +206,9 @@ fn answer(
     let refusal = {
         let shard = shard.borrow();
         if shard.is_draining() {
-            Some((RefuseReason::Draining, Refusal::unavailable("draining")))
+            Some((RefuseReason::Draining, Refusal::unavailable("draining", RETRY_ELSEWHERE_AFTER_S)))
         } else if is_full {
-            Some((RefuseReason::SessionsMax, Refusal::unavailable("too many sessions")))
+            Some((RefuseReason::SessionsMax, Refusal::unavailable("too many sessions", RETRY_AFTER_S)))
         } else {
             check(&request, &shard.shared().config.session.allowed_origins).err()
         }
@@ -220,7 +222,7 @@ fn answer(
     let upgraded = hyper::upgrade::on(&mut request);
     let Ok((response, _)) = upgrade::upgrade(&mut request) else {
         shard.borrow_mut().refused(RefuseReason::BadRequest);
-        return Refusal::bad("not a WebSocket handshake").response();
+        return Refusal::new(StatusCode::BAD_REQUEST, "not a WebSocket handshake").response();
     };
     *upgrade.borrow_mut() = Some(upgraded);
     let mut response = response.map(|_| Full::default());
@@ -236,15 +238,16 @@ fn answer(
 struct Refusal {
     status: StatusCode,
     message: &'static str,
+    retry_after_s: Option<&'static str>,
 }
 
 impl Refusal {
-    fn bad(message: &'static str) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, message }
+    fn new(status: StatusCode, message: &'static str) -> Self {
+        Self { status, message, retry_after_s: None }
     }
 
-    fn unavailable(message: &'static str) -> Self {
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, message }
+    fn unavailable(message: &'static str, retry_after_s: &'static str) -> Self {
+        Self { retry_after_s: Some(retry_after_s), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
     fn response(self) -> Response<Full<Bytes>> {
@@ -257,8 +260,8 @@ impl Refusal {
             headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
@@ -269,7 +272,7 @@ impl Refusal {
 
 /// Everything that RFC 6455 4.2.1 asks of a client's opening handshake.
 fn check(request: &Request<Incoming>, allowed_origins: &[String]) -> Result<(), (RefuseReason, Refusal)> {
-    let refuse = |status, message| Err((RefuseReason::BadRequest, Refusal { status, message }));
+    let refuse = |status, message| Err((RefuseReason::BadRequest, Refusal::new(status, message)));
     let headers = request.headers();
     if request.uri().path() != STREAM_PATH {
         return refuse(StatusCode::NOT_FOUND, "the stream is at /v1/stream");
@@ -304,7 +307,7 @@ fn check(request: &Request<Incoming>, allowed_origins: &[String]) -> Result<(), 
         && !allowed_origins.is_empty()
         && !allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
     {
-        let refusal = Refusal { status: StatusCode::FORBIDDEN, message: "this origin may not connect" };
+        let refusal = Refusal::new(StatusCode::FORBIDDEN, "this origin may not connect");
         return Err((RefuseReason::Origin, refusal));
     }
     Ok(())

@@ -4,6 +4,7 @@ mod demo;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 use tickgate_gateway::cli::{Cli, Command, RunArgs};
 use tickgate_gateway::config::load::log_filter;
 use tickgate_gateway::config::{Config, ConfigErrors, ceiling};
@@ -57,21 +58,28 @@ fn serve(config: Config, logs: &LogWriter) -> anyhow::Result<ExitCode> {
     let topics = config.feeds.iter().map(|feed| feed.topic.as_str()).collect::<Vec<_>>().join(",");
     tracing::info!(brokers = %config.kafka.brokers, topics, "reading");
     tracing::info!(bytes = ceiling::sum(&terms), "memory ceiling:\n{}", ceiling::table(&terms));
+    let accept_for = Duration::from_millis(config.drain.accept_ms);
     let bound = server::bind(config)?;
     let (listen, admin) = (bound.listen_addr(), bound.admin_addr());
     let running = bound.start()?;
     tracing::info!("clients: ws://{listen}/v1/stream   admin: http://{admin}/");
-    runtime.block_on(signals.next());
+    let signal = runtime.block_on(signals.next());
     tracing::info!("stopping: a second signal exits at once");
+    running.retire();
+    // Nobody balances load to a terminal.
+    if signal == Asked::Terminate {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = signals.next() => stop_at_once(logs),
+                () = tokio::time::sleep(accept_for) => {}
+            }
+        });
+    }
     let stopping = std::thread::spawn(move || running.stop());
     runtime.block_on(async {
         let stopped = tokio::task::spawn_blocking(move || stopping.join());
         tokio::select! {
-            () = signals.next() => {
-                tracing::warn!("stopped at once");
-                logs.drain();
-                std::process::exit(1);
-            }
+            _ = signals.next() => stop_at_once(logs),
             stopped = stopped => {
                 let cut = stopped?.map_err(|_| anyhow::anyhow!("stopping panicked"))??;
                 tracing::info!(cut, "stopped");
@@ -79,6 +87,21 @@ fn serve(config: Config, logs: &LogWriter) -> anyhow::Result<ExitCode> {
             }
         }
     })
+}
+
+fn stop_at_once(logs: &LogWriter) -> ! {
+    tracing::warn!("stopped at once");
+    logs.drain();
+    std::process::exit(1);
+}
+
+/// Who asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// A person, with Ctrl-C.
+    Interrupt,
+    /// Whatever runs the gateway.
+    Terminate,
 }
 
 /// SIGINT and SIGTERM.
@@ -92,10 +115,10 @@ impl Signals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Asked::Interrupt,
+            _ = self.terminate.recv() => Asked::Terminate,
         }
     }
 }

@@ -152,13 +152,18 @@ impl Running {
         &self.board
     }
 
-    /// Drains and stops: readiness off, sessions told and closed over the configured time, then the feed, then the
-    /// admin listener. Returns how many sessions had to be cut.
+    /// Turns readiness off and serves on, so that load balancers can notice before anybody is sent away.
+    pub fn retire(&self) {
+        self.board.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Drains and stops: readiness off, newcomers refused, sessions told and closed over the configured time, then the
+    /// feed, then the admin listener. Returns how many sessions had to be cut.
     ///
     /// # Errors
     /// When a shard had failed.
     pub fn stop(self) -> anyhow::Result<usize> {
-        self.board.draining.store(true, Ordering::Relaxed);
+        self.retire();
         let threads: Vec<_> = self
             .shards
             .into_iter()

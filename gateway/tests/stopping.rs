@@ -4,12 +4,15 @@ mod harness;
 mod raw;
 
 use harness::process::Process;
-use harness::{Kafka, next_control, take_events, trade};
+use harness::{Kafka, next_control, next_events, take_events, trade};
 use raw::{Raw, handshake};
 use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tickgate_load::Incoming;
 use tickgate_protocol::control::Control;
-use tickgate_protocol::cursor;
+use tickgate_protocol::{Position, cursor};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_drains() {
@@ -36,17 +39,29 @@ async fn sigterm_drains() {
             };
             assert_eq!(reason, "drain");
             assert!(cursor::decode_unverified(&cursor).is_ok(), "{cursor}");
+            // The last word, with where to go on.
+            let Control::Goaway { close_in_ms: 0, cursor, .. } = next_control(&mut client).await else {
+                panic!("no second goaway")
+            };
+            assert!(cursor::decode_unverified(&cursor).is_ok(), "{cursor}");
             let code = harness::closed(&mut client).await;
             (close_in_ms, start.elapsed(), code)
         }));
     }
     // Meanwhile it is no place to come to.
     process.until_ready("503");
-    let mut late = Raw::connect(&process.url).await;
-    late.send(handshake("").as_bytes()).await;
-    let (status, head, body) = late.refusal().await;
-    assert_eq!((status, body.as_str()), (503, "{\"error\":\"draining\"}\n"));
-    assert!(head.contains("retry-after: "), "{head}");
+    let give_up = Instant::now() + harness::SOON;
+    loop {
+        let mut late = Raw::connect(&process.url).await;
+        late.send(handshake("").as_bytes()).await;
+        let head = late.head().await.to_lowercase();
+        if head.starts_with("http/1.1 503 ") {
+            assert!(head.contains("retry-after: 1\r\n"), "{head}");
+            assert_eq!(late.rest().await, b"{\"error\":\"draining\"}\n");
+            break;
+        }
+        assert!(Instant::now() < give_up, "whoever comes is let in: {head}");
+    }
 
     let mut ends = Vec::new();
     for client in waiting {
@@ -59,6 +74,121 @@ async fn sigterm_drains() {
     ends.sort_unstable();
     assert!(ends[5] - ends[0] >= 500 && ends[5] <= 1500, "spread: {ends:?}");
     assert_eq!(process.ended().code(), Some(0), "{}", process.log());
+}
+
+/// Readiness says no, and nothing else has changed: whoever comes is served, nobody is sent away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_serves_on_until_load_balancers_have_noticed() {
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let mut process = Process::start(&kafka, &topic, &["drain.accept_ms=600000", "drain.spread_ms=0"]);
+    let mut clients = vec![process.client().await];
+    process.signal("TERM");
+    process.until_ready("503");
+    clients.push(process.client().await);
+    let producer = kafka.producer(&topic);
+    for client in &mut clients {
+        client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
+    }
+    producer.send(&trade("A", "1"));
+    for client in &mut clients {
+        take_events(client, 1).await;
+        client.send(&json!({"op": "ping"})).await.expect("it is sent");
+        assert!(matches!(next_control(client).await, Control::Pong { .. }), "no goaway before it");
+    }
+    process.signal("TERM");
+    assert_eq!(process.ended().code(), Some(1), "a second signal ends that as well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn then_it_drains() {
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let mut process = Process::start(&kafka, &topic, &["drain.accept_ms=300", "drain.spread_ms=0"]);
+    let mut client = process.client().await;
+    let start = Instant::now();
+    process.signal("TERM");
+    assert!(matches!(next_control(&mut client).await, Control::Goaway { .. }));
+    assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+    assert_eq!(harness::closed(&mut client).await, Some(1012));
+    assert_eq!(process.ended().code(), Some(0));
+}
+
+/// Nobody balances load to a terminal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_does_not_wait_for_load_balancers() {
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let mut process = Process::start(&kafka, &topic, &["drain.accept_ms=600000", "drain.spread_ms=0"]);
+    let mut client = process.client().await;
+    process.signal("INT");
+    assert!(matches!(next_control(&mut client).await, Control::Goaway { .. }));
+    assert_eq!(process.ended().code(), Some(0));
+}
+
+/// Each of hundreds is given everything up to its end, none is cut, and where it may go on is no later than that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_while_hundreds_are_drained() {
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let mut process = Process::start(&kafka, &topic, &["drain.spread_ms=1000"]);
+    let mut clients = Vec::new();
+    for _ in 0..300 {
+        let mut client = process.client().await;
+        client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
+        clients.push(client);
+    }
+    let is_over = Arc::new(AtomicBool::new(false));
+    let feed = {
+        let (producer, is_over) = (kafka.producer(&topic), is_over.clone());
+        std::thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                producer.send(&trade("A", "1"));
+            }
+        })
+    };
+    let mut lasts = Vec::new();
+    for client in &mut clients {
+        let events = next_events(client).await;
+        lasts.push(events.last().and_then(|event| event["seq"].as_str()?.parse::<Position>().ok()));
+    }
+    process.signal("TERM");
+    let mut ends = Vec::new();
+    for (mut client, mut last) in clients.into_iter().zip(lasts) {
+        ends.push(tokio::spawn(async move {
+            let mut said = Vec::new();
+            loop {
+                match client.next_within(harness::SOON).await.expect("it goes on or ends") {
+                    Incoming::Events(frame) => {
+                        for event in frame.events().expect("events") {
+                            assert_eq!(event.prev, last, "{event:?} does not follow");
+                            last = event.seq;
+                        }
+                    }
+                    Incoming::Control { control: Some(Control::Goaway { cursor, .. }), .. } => {
+                        said.push(cursor)
+                    }
+                    Incoming::Control { .. } => {}
+                    Incoming::Closed { code, .. } => return (last.expect("an event"), said, code),
+                }
+            }
+        }));
+    }
+    let mut promised = 0;
+    for end in ends {
+        let (last, said, code) = end.await.expect("no panic");
+        assert_eq!((said.len(), code), (2, Some(1012)));
+        for next in cursor::decode_unverified(&said[1]).expect("a cursor") {
+            let behind = Position { offset: last.offset + 1, ..last };
+            assert!(next.is_at_or_before(behind), "{next} is promised to be next, {last} was the last given");
+            promised += u32::from(next.offset > 0);
+        }
+    }
+    assert!(promised > 0, "those that were closed last were told of what they were given");
+    is_over.store(true, Ordering::Relaxed);
+    feed.join().expect("no panic");
+    assert_eq!(process.ended().code(), Some(0));
+    assert!(process.whole_log().contains("\"cut\":0"), "{}", process.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,7 +228,9 @@ async fn who_does_not_leave_is_cut() {
     let mut deaf = Raw::session(&process.url).await;
     process.signal("TERM");
     assert_eq!(process.ended().code(), Some(0));
-    assert_eq!(deaf.json().await["op"], "goaway");
+    for _ in ["it is told", "its time has come"] {
+        assert_eq!(deaf.json().await["op"], "goaway");
+    }
     assert_eq!(deaf.closed().await.0, 1012);
 }
 

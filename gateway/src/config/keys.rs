@@ -571,12 +571,23 @@ pub(super) static KEYS: &[Key<Config>] = &[
         session.allowed_origins
     ),
     number!(
+        "drain.accept_ms",
+        Unit::Milliseconds,
+        1,
+        600_000,
+        Some("refuses at once"),
+        "Time after SIGTERM in which clients are served and accepted as before, while `/readyz` already says no: as long \
+         as load balancers need to notice, so that whoever is told to leave does not come back here. Ctrl-C skips it.",
+        drain.accept_ms
+    ),
+    number!(
         "drain.spread_ms",
         Unit::Milliseconds,
         1,
         600_000,
         Some("closes all at once"),
-        "Time over which sessions are closed, spread evenly, so that their reconnects do not arrive as one storm.",
+        "Time over which sessions are then closed, spread evenly and by chance, so that their reconnects do not arrive as \
+         one storm. Who connects meanwhile is refused with 503.",
         drain.spread_ms
     ),
     number!(
@@ -585,8 +596,8 @@ pub(super) static KEYS: &[Key<Config>] = &[
         1,
         600_000,
         Some("cuts at once"),
-        "Time after `spread_ms` after which what is left is cut. Both together should stay under the kill time-out of \
-         whatever runs the gateway.",
+        "Time after `spread_ms` after which what is left is cut. All three together should stay under the kill time-out of \
+         whatever runs the gateway; Docker's is 10 s.",
         drain.grace_ms
     ),
 ];

@@ -9,6 +9,8 @@ use crate::session::subs::Subs;
 use crate::session::throttle::Bucket;
 use crate::session::{Life, Session};
 use crate::stats::{CloseReason, SessionInfo};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -71,7 +73,6 @@ impl Shard {
         self.totals.sessions_opened += 1;
         if self.is_draining {
             // Its handshake was answered before the drain began.
-            self.go_away(key, 0);
             self.set_timer(now_ms, key, Due::Drain);
         }
         self.greet(key, answer);
@@ -311,8 +312,10 @@ impl Shard {
         let spread_ms = self.shared.config.drain.spread_ms;
         let keys: Vec<SessionKey> = self.sessions.iter().map(|(_, session)| session.key).collect();
         let count = keys.len() as u64;
+        // The standard library's hasher has a seed of its own each time: chance enough for this.
+        let chance = RandomState::new();
         for (i, key) in keys.into_iter().enumerate() {
-            let close_in_ms = spread_ms * (i as u64 + 1) / count;
+            let close_in_ms = close_in_ms(spread_ms, i as u64, count, chance.hash_one(i) as u32);
             self.go_away(key, close_in_ms);
             self.set_timer(now_ms + close_in_ms, key, Due::Drain);
         }
@@ -326,6 +329,8 @@ impl Shard {
 
     fn drain_session(&mut self, key: SessionKey, now_ms: u64) {
         let grace_ms = self.shared.config.drain.grace_ms;
+        // Again, with what it was given since: whoever resumes from here gets little twice.
+        self.go_away(key, 0);
         let Some(session) = self.open_session(key) else { return };
         session.outbox.close_orderly(CLOSE_RESTART, "drain");
         self.leave_all(key);
@@ -356,5 +361,33 @@ impl Shard {
         all.sort_by_key(|info| std::cmp::Reverse((info.queue_age_ms, info.queued_bytes)));
         all.truncate(top);
         all
+    }
+}
+
+/// When the `index`th of `count` sessions is closed: by `chance` within a share of the time that is its own. So closes
+/// are spread evenly, and those of several shards and gateways do not fall together.
+fn close_in_ms(spread_ms: u64, index: u64, count: u64, chance: u32) -> u64 {
+    let within = (u128::from(index) << 32) + u128::from(chance);
+    let close_in_ms = u128::from(spread_ms) * within / (u128::from(count.max(1)) << 32);
+    u64::try_from(close_in_ms).unwrap_or(spread_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closes_keep_to_their_shares() {
+        for (spread_ms, count) in [(0, 3), (1, 3), (2_000, 1), (2_000, 7), (600_000, 10_000)] {
+            for index in 0..count {
+                let [first, middle, last] =
+                    [0, u32::MAX / 2, u32::MAX].map(|chance| close_in_ms(spread_ms, index, count, chance));
+                assert_eq!(first, spread_ms * index / count);
+                assert!(first <= middle && middle <= last && last <= spread_ms * (index + 1) / count);
+                assert!(last - first <= spread_ms / count + 1, "{index} of {count}: {first} to {last}");
+            }
+        }
+        let share = |chance| close_in_ms(2_000, 3, 10, chance);
+        assert_eq!((share(0), share(1 << 31), share(u32::MAX)), (600, 700, 799));
     }
 }

@@ -31,6 +31,8 @@ impl Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tickgate"))
             .args(["run", "--brokers", &kafka.address(), "--topic", topic])
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "shards=2"])
+            // No load balancer here: tests of what is for one say so.
+            .args(["--set", "drain.accept_ms=0"])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .env("TICKGATE_LOG", level)
             .stderr(Stdio::piped())
