@@ -109,7 +109,7 @@ impl Log {
                 continue;
             };
             self.ticks += 1;
-            match groups.iter_mut().find(|(c, symbol, _)| (*c, &*symbol) == (said.channel, &said.symbol)) {
+            match groups.iter_mut().find(|(c, symbol, _)| (*c, &**symbol) == (said.channel, &*said.symbol)) {
                 Some((.., contents)) => contents.push(said.content),
                 None => groups.push((said.channel, said.symbol, vec![said.content])),
             }

@@ -172,8 +172,12 @@ impl SessionTranscript {
             }
             Control::Heartbeat { cursor, .. }
             | Control::Goaway { cursor, .. }
-            | Control::Error { cursor: Some(cursor), .. } => match cursor::decode(cursor) {
-                Ok(positions) => {
+            | Control::Error { cursor: Some(cursor), .. } => match cursor::decode_unverified(cursor) {
+                Ok(next) => {
+                    let given = next.iter().filter_map(|next| {
+                        next.offset.checked_sub(1).map(|offset| Position { offset, ..*next })
+                    });
+                    let positions: Vec<Position> = given.collect();
                     self.heard.push(Heard::Cursor(by_run(&positions)));
                     self.cursor = Some(cursor.clone());
                 }

@@ -7,7 +7,8 @@ use tickgate_checker::judge::{Judgement, judge};
 use tickgate_checker::log::Log;
 use tickgate_checker::transcript::{ClientTranscript, Start};
 use tickgate_protocol::control::{AckResult, Control};
-use tickgate_protocol::{Channel, Position, cursor};
+use tickgate_protocol::cursor::{self, CursorKey};
+use tickgate_protocol::{Channel, Position};
 
 const PARTITIONS: u32 = 2;
 const RECORDS: u64 = 60;
@@ -49,7 +50,8 @@ fn truth() -> Log {
     for partition in 0..PARTITIONS {
         for offset in 0..RECORDS {
             let all: Vec<Value> = (0..ticks(offset).1).map(|nth| fields(partition, offset, nth)).collect();
-            log.push(at(partition, offset), 0, json!(all).to_string().as_bytes()).unwrap();
+            log.push(at(partition, offset), 0, json!(all).to_string().as_bytes())
+                .expect("as the test made it");
         }
     }
     log
@@ -74,7 +76,7 @@ impl Sender {
         let named = SYMBOLS.iter().flat_map(|symbol| channels.map(|channel| (channel, *symbol)));
         let results = named.map(|(channel, symbol)| AckResult::ok(channel.name(), symbol)).collect();
         let ack = Control::Ack { id: None, ok: true, results };
-        Self { sent: vec![serde_json::to_value(ack).unwrap()], last }
+        Self { sent: vec![serde_json::to_value(ack).expect("as the test made it")], last }
     }
 
     fn record(&mut self, partition: u32, offset: u64, tail: &Value) {
@@ -86,7 +88,10 @@ impl Sender {
             if let Some(prev) = prev {
                 event["prev"] = json!(prev);
             }
-            event.as_object_mut().unwrap().extend(tail.as_object().unwrap().clone());
+            event
+                .as_object_mut()
+                .expect("as the test made it")
+                .extend(tail.as_object().expect("as the test made it").clone());
             event
         };
         self.sent.push((0..count).map(event).collect());
@@ -108,10 +113,10 @@ impl Sender {
     }
 
     fn heartbeat(&mut self, offset: u64) {
-        let cursor = cursor::encode(&[at(0, offset), at(1, offset)]);
+        let cursor = cursor::encode(&[at(0, offset + 1), at(1, offset + 1)], &CursorKey::new(b""));
         let heartbeat =
             Control::Heartbeat { now_ns: 0, cursor, queued_bytes: 0, delay_ms: 0, feeds: Vec::new() };
-        self.sent.push(serde_json::to_value(heartbeat).unwrap());
+        self.sent.push(serde_json::to_value(heartbeat).expect("as the test made it"));
     }
 }
 
@@ -225,7 +230,7 @@ fn every_planted_fault_is_found() {
             "drop one of a record's two",
             |life| {
                 let at = frame(&life[0], at(1, 20));
-                life[0].sent[at].as_array_mut().unwrap().pop();
+                life[0].sent[at].as_array_mut().expect("as the test made it").pop();
             },
             |counts| (counts.unannounced, counts.behind_cursor) = (1, 1),
         ),
@@ -434,7 +439,7 @@ fn a_new_topic_is_owed_from_its_beginning() {
     let mut log = truth();
     for offset in 0..6 {
         let value = json!(fields(0, offset, 0)).to_string();
-        log.push(new(offset), 0, value.as_bytes()).unwrap();
+        log.push(new(offset), 0, value.as_bytes()).expect("as the test made it");
     }
     let mut sender = Sender::new(BTreeMap::new());
     (0..=30).for_each(|offset| sender.record(0, offset, &json!({})));
@@ -452,7 +457,10 @@ fn a_new_topic_is_owed_from_its_beginning() {
     }
     let only_a = |message: &Value| message["results"].as_array().is_none_or(|r| r.len() == 4);
     assert!(sender.sent.iter().all(only_a));
-    sender.sent[0]["results"].as_array_mut().unwrap().retain(|result| result["symbol"] == "A");
+    sender.sent[0]["results"]
+        .as_array_mut()
+        .expect("as the test made it")
+        .retain(|result| result["symbol"] == "A");
     let session = Session { start: Start::fresh(Some(&[])), sent: sender.sent };
     let good = judged(&log, std::slice::from_ref(&session));
     assert_eq!(good.counts.faults(), 0, "{:#?}", good.samples);
