@@ -43,8 +43,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tickgate_protocol::record::RecordDecoder;
 use topics::Topics;
-pub(crate) use tracker::offsets;
 use tracker::{Change, Look, Tracker};
+pub(crate) use tracker::{epoch_of, offsets};
 
 /// Bytes of events after which a batch goes out before all records taken are read: records can be large.
 const BATCH_BYTES: u64 = 4 << 20;

@@ -4,16 +4,17 @@
 //! that was stopped all make a write wait or fail, and the threads that log are those that serve clients. What there is
 //! no room for is left out, counted, and said once there is room again.
 
+use crate::clock;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes that wait to be written: a burst of some thousand lines.
 pub const WAITING_BYTES_MAX: usize = 512 << 10;
 /// How long the end of the process waits for what is left.
-const FLUSH: Duration = Duration::from_millis(500);
+const FLUSH_MS: u64 = 500;
 /// Pause after a write that failed: a full disk is not filled by trying.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -67,10 +68,14 @@ impl LogWriter {
 
     /// Waits for what was logged to be written, but not for long.
     pub fn drain(&self) {
-        let end = Instant::now() + FLUSH;
+        let end_ms = clock::mono_ms() + FLUSH_MS;
         let mut waiting = self.0.lock();
         while waiting.is_writing || !waiting.bytes.is_empty() {
-            let Some(left) = end.checked_duration_since(Instant::now()) else { return };
+            let left_ms = end_ms.saturating_sub(clock::mono_ms());
+            if left_ms == 0 {
+                return;
+            }
+            let left = Duration::from_millis(left_ms);
             let (guard, _) =
                 self.0.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner);
             waiting = guard;
@@ -181,9 +186,9 @@ mod tests {
         assert_eq!(is_given.recv(), Ok(WAITING_BYTES_MAX));
         // A write that fails loses what it was given.
         allow.send(false).unwrap();
-        let end = Instant::now() + Duration::from_secs(20);
+        let end_ms = clock::mono_ms() + 20_000;
         while lines_lost() - before != 10 + WAITING_BYTES_MAX as u64 / 1_024 {
-            assert!(Instant::now() < end, "{}", lines_lost() - before);
+            assert!(clock::mono_ms() < end_ms, "{}", lines_lost() - before);
             std::thread::yield_now();
         }
         writer.write_all(&line).unwrap();

@@ -178,7 +178,7 @@ async fn come_and_go(memory_bytes_max: usize) {
     })
     .await;
     let mut rng = StdRng::seed_from_u64(SEED);
-    let (stop, stopped) = mpsc::channel();
+    let (stop, stopped) = mpsc::sync_channel(1);
     let records = world.kafka.producer(&world.topic);
     let busy = tokio::task::spawn_blocking(move || publish(&records, &stopped));
     let symbols = ["S0", "S1", "S2", "S3", "S4"];

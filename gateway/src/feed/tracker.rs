@@ -209,8 +209,8 @@ impl Tracker {
         }
         let epoch = match native::topic_id(&self.consumer, &name, ANSWER_MS as i32) {
             // A broker without topic ids (before Kafka 2.8): a re-created topic cannot be told by its id.
-            Some(0) => fold(u128::from(hash(&name))),
-            Some(id) => fold(id),
+            Some(0) => epoch_of(u128::from(hash(&name))),
+            Some(id) => epoch_of(id),
             // Answered before: no answer now is no news.
             None if let Some(epoch) = self.topics[feed].epoch => epoch,
             None => return Ok(false),
@@ -376,7 +376,7 @@ pub(crate) fn offsets(
 }
 
 /// A topic id as the epoch of positions: short, as it is part of every event's `seq`.
-fn fold(id: u128) -> u32 {
+pub(crate) fn epoch_of(id: u128) -> u32 {
     // FNV-1a over the bytes: the same on every gateway, for ever.
     let hash =
         id.to_be_bytes().iter().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193));

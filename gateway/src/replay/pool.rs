@@ -12,6 +12,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// Parts that one replay gets one after the other while others wait.
+const TURNS_MAX: usize = 64;
 /// How long a consumer without a question goes on fetching for the last one who asked.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -68,13 +70,14 @@ impl Waiting {
     }
 
     /// The next question, and best the one that goes on where `reader` stands.
-    fn next(&self, reader: &mut Reader) -> Option<Box<Ask>> {
+    fn next(&self, reader: &mut Reader, turns: usize) -> Option<Box<Ask>> {
         let mut queue = self.lock();
         loop {
             if self.is_stopped() {
                 return None;
             }
-            let own = queue.iter().position(|ask| reader.goes_on(ask));
+            // Whoever has had his turns waits behind the others.
+            let own = if turns < TURNS_MAX { queue.iter().position(|ask| reader.goes_on(ask)) } else { None };
             if let Some(ask) = queue.remove(own.unwrap_or(0)) {
                 return Some(ask);
             }
@@ -115,7 +118,9 @@ impl Pool {
             let mut reader = Reader::new(config, directory.clone(), topics.clone())?;
             let waiting = pool.waiting.clone();
             let work = move || {
-                while let Some(ask) = waiting.next(&mut reader) {
+                let mut turns = 0;
+                while let Some(ask) = waiting.next(&mut reader, turns) {
+                    turns = if reader.goes_on(&ask) { (turns + 1) % (TURNS_MAX + 1) } else { 0 };
                     let chunk = reader.read(ask, || waiting.is_stopped());
                     waiting.answer(chunk);
                 }

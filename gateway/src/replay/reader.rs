@@ -7,7 +7,7 @@ use crate::feed::directory::Directory;
 use crate::feed::request::SessionKey;
 use crate::feed::symbols::encode;
 use crate::feed::topics::Topics;
-use crate::feed::{client_config, offsets};
+use crate::feed::{client_config, epoch_of, native, offsets};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -24,11 +24,15 @@ use tickgate_protocol::{Channel, Position};
 const RECORDS_MAX: usize = 50_000;
 /// Time after which a part ends.
 const PART_TIME: Duration = Duration::from_secs(1);
+/// What may come at once, of the records that a consumer may read in a second.
+const BURST: Duration = Duration::from_millis(20);
 /// Longest wait for one record.
 const WAIT: Duration = Duration::from_millis(50);
 /// Without a record or an end for so long, Kafka does not answer.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// Longest wait for one answer of a broker, in milliseconds.
+const ANSWER_MS: i32 = 3_000;
 const NO_ANSWER: &str = "Kafka does not answer";
 
 /// A consumer, and where it stands.
@@ -38,7 +42,9 @@ pub struct Reader {
     decoder: RecordDecoder,
     directory: Arc<Directory>,
     topics: Arc<Topics>,
-    records_per_s: f64,
+    /// How long it may take a record, at the least; and when it has earned the next, in monotonic nanoseconds.
+    record_ns: u64,
+    earned_ns: u64,
     /// What it reads, for whom; absent when it rests.
     course: Option<Course>,
 }
@@ -112,7 +118,8 @@ impl Reader {
             decoder: RecordDecoder::new(config.kafka.record_bytes_max),
             directory,
             topics,
-            records_per_s: config.replay.records_per_s as f64,
+            record_ns: 1_000_000_000 / config.replay.records_per_s.max(1),
+            earned_ns: 0,
             course: None,
         })
     }
@@ -164,10 +171,22 @@ impl Reader {
         }
         let Some(mut course) = self.course.take() else { return Ok(Reach::End) };
         let read = self.follow(&mut course, ask, events, is_stopped);
-        // Whatever was read was read.
+        // Whatever was read was read. Of what the feed has not met yet nothing was: it stays as it was.
         course.next = course.positions();
+        if let Start::At(before) = &ask.start {
+            let is_here = |next: &&Position| {
+                course.next.iter().any(|here| (here.epoch, here.partition) == (next.epoch, next.partition))
+            };
+            let unmet: Vec<Position> = before.iter().filter(|next| !is_here(next)).copied().collect();
+            course.next.extend(unmet);
+        }
         ask.start = Start::At(course.next.clone());
-        self.course = Some(course);
+        if read == Ok(Reach::End) {
+            // The next question is about what has come since.
+            self.rest();
+        } else {
+            self.course = Some(course);
+        }
         read
     }
 
@@ -175,6 +194,7 @@ impl Reader {
     fn plan(&self, ask: &mut Ask) -> KafkaResult<Course> {
         let topics = self.topics.all();
         let mut legs = Vec::new();
+        let mut lost = Vec::new();
         for topic in topics {
             let named = |partition: &u32| match &ask.start {
                 Start::Since(_) => true,
@@ -185,6 +205,12 @@ impl Reader {
             let wanted: Vec<u32> = topic.partitions.iter().copied().filter(named).collect();
             if wanted.is_empty() {
                 continue;
+            }
+            match native::topic_id(&self.consumer, &topic.name, ANSWER_MS) {
+                // Deleted and made again, and the feed does not know yet.
+                Some(id) if id != 0 && epoch_of(id) != topic.epoch => continue,
+                Some(_) => {}
+                None => return Err(no_answer()),
             }
             let lows = offsets(&self.consumer, &topic.name, &wanted, Offset::Beginning)?;
             let highs = offsets(&self.consumer, &topic.name, &wanted, Offset::End)?;
@@ -211,12 +237,12 @@ impl Reader {
                 let mut next = firsts.get(&partition).copied().unwrap_or(high);
                 match &ask.start {
                     Start::At(_) if next < low => {
-                        ask.lost.push(Lost { from: at(next), upto: at(low - 1) });
+                        lost.push(Lost { from: at(next), upto: at(low - 1) });
                         next = low;
                     }
                     // Those before the first may have been appended after that time.
                     Start::Since(_) if low > 0 && next <= low => {
-                        ask.lost.push(Lost { from: at(0), upto: at(low - 1) });
+                        lost.push(Lost { from: at(0), upto: at(low - 1) });
                         next = low;
                     }
                     _ => {}
@@ -226,6 +252,7 @@ impl Reader {
             }
             legs.push(Leg { epoch: topic.epoch, topic: topic.name, partitions });
         }
+        ask.lost.append(&mut lost);
         let owner = (ask.shard, ask.key, ask.replay);
         let mut course = Course { owner, next: Vec::new(), legs, assigned: None };
         course.next = course.positions();
@@ -263,7 +290,7 @@ impl Reader {
                     bytes += taken.iter().map(|missed| missed.event.bytes()).sum::<usize>();
                     events.extend(taken);
                     drop(message);
-                    self.pace(records, began_ms);
+                    self.pace();
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     heard_ms = clock::mono_ms();
@@ -307,11 +334,13 @@ impl Reader {
         self.consumer.assign(&list)
     }
 
-    /// Sleeps as long as the records so far were too fast.
-    fn pace(&self, records: usize, began_ms: u64) {
-        if records.is_multiple_of(1_000) {
-            let due = Duration::from_secs_f64(records as f64 / self.records_per_s);
-            std::thread::sleep(due.saturating_sub(since(began_ms)).min(PART_TIME));
+    /// Sleeps when records come faster than they may: not for each, and never for what was earned while nobody asked.
+    fn pace(&mut self) {
+        let now_ns = clock::mono_ns();
+        self.earned_ns = self.earned_ns.max(now_ns.saturating_sub(BURST.as_nanos() as u64)) + self.record_ns;
+        let ahead = Duration::from_nanos(self.earned_ns.saturating_sub(now_ns));
+        if ahead > BURST {
+            std::thread::sleep(ahead.min(PART_TIME));
         }
     }
 }

@@ -46,6 +46,8 @@ struct Replay {
     positions: Vec<Position>,
     /// Whether the client knows that something was too old.
     is_aged_out: bool,
+    /// Whether Kafka was read to its end since memory was asked last.
+    is_at_end: bool,
 }
 
 /// Who has the next part.
@@ -136,6 +138,10 @@ impl Shard {
         wants: Arc<[Missed]>,
     ) {
         let (shard, is_memory_only) = (self.id, self.shared.read_again.is_none());
+        let held_back = match &start {
+            Start::At(next) => self.with_unnamed(next, &wants),
+            Start::Since(_) => Vec::new(),
+        };
         let Some(session) = self.open_session(key) else { return };
         session.is_replaying = true;
         let replays = session.replays.get_or_insert_default();
@@ -162,9 +168,33 @@ impl Shard {
             is_memory_only,
         };
         let next = Some((Box::new(ask), from));
-        replays.list.push(Replay { number, id, subs, next, positions, is_aged_out: false });
+        replays.list.push(Replay {
+            number,
+            id,
+            subs,
+            next,
+            positions: held_back,
+            is_aged_out: false,
+            is_at_end: false,
+        });
         self.totals.replays_begun += 1;
         self.ask_replays(key);
+    }
+
+    /// What a cursor must not pass while a replay from `next` waits for its first part: the partitions that it does not name
+    /// too, which are read from their beginning.
+    fn with_unnamed(&self, next: &[Position], wants: &[Missed]) -> Vec<Position> {
+        let mut all = next.to_vec();
+        if wants.iter().all(|want| want.after.is_some()) {
+            return all;
+        }
+        for read in self.positions.iter() {
+            let is_named = |next: &Position| (next.epoch, next.partition) == (read.epoch, read.partition);
+            if next.iter().any(|next| next.epoch == read.epoch) && !next.iter().any(is_named) {
+                all.push(Position { offset: 0, ..*read });
+            }
+        }
+        all
     }
 
     /// Asks for the next parts of a session's replays, if it has room for them.
@@ -186,8 +216,12 @@ impl Shard {
     /// The feed's memory does not reach so far.
     pub(super) fn beyond(&mut self, ask: Box<Ask>) {
         let (key, number) = (ask.key, ask.replay);
-        if let Some(replay) = self.replay(key, number) {
-            replay.next = Some((ask, From::Kafka));
+        let Some(replay) = self.replay(key, number) else { return };
+        replay.next = Some((ask, From::Kafka));
+        if std::mem::take(&mut replay.is_at_end) {
+            // The feed is behind, or has not met a partition yet: to ask at once would be to ask in circles.
+            self.set_timer(clock::mono_ms() + RETRY_MS, key, Due::Replay);
+        } else {
             self.ask_replays(key);
         }
     }
@@ -209,7 +243,12 @@ impl Shard {
         self.offer_missed(key, ask.replay, events, now_us());
         match reach {
             Reach::More => self.go_on(ask, From::Kafka),
-            Reach::End => self.go_on(ask, From::Memory),
+            Reach::End => {
+                if let Some(replay) = self.replay(key, ask.replay) {
+                    replay.is_at_end = true;
+                }
+                self.go_on(ask, From::Memory);
+            }
             Reach::Refused(reason) => {
                 tracing::debug!(reason, "a replay has to wait");
                 self.totals.replays_refused += 1;
