@@ -36,7 +36,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaRespErr;
-use request::Mailbox;
+use request::{Mailbox, Request};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +50,8 @@ pub(crate) use tracker::{epoch_of, offsets};
 const BATCH_BYTES: u64 = 4 << 20;
 /// Records taken at once.
 const RECORDS_PER_TAKE: usize = 1_000;
+/// Parts of replays that each shard is given before records are read again: a few milliseconds at the most.
+const RESUMES_PER_TURN: usize = 16;
 /// Longest wait for a record, in milliseconds: what else is to be done is done in between.
 const WAIT_MS: u64 = 100;
 /// How often the positions and states go to the shards and the totals to the scoreboard, in milliseconds.
@@ -305,10 +307,14 @@ impl Reader {
             while let Ok(change) = self.changes.try_recv() {
                 self.change(change);
             }
-            self.answer_requests();
+            let is_more = self.answer_requests();
             let now_ms = clock::mono_ms();
-            let wait_ms =
-                self.engine.next_due_ms().map_or(WAIT_MS, |due| due.saturating_sub(now_ms).min(WAIT_MS));
+            let due_ms = self.engine.next_due_ms();
+            let wait_ms = match due_ms {
+                _ if is_more => 0,
+                None => WAIT_MS,
+                Some(due_ms) => due_ms.saturating_sub(now_ms).min(WAIT_MS),
+            };
             self.read(wait_ms);
             let now_ms = clock::mono_ms();
             self.engine.fire(now_ms);
@@ -326,16 +332,25 @@ impl Reader {
         self.publish();
     }
 
-    /// Answers the requests of shards that have room for an answer.
-    fn answer_requests(&mut self) {
+    /// Answers the requests of shards that have room for an answer. Says whether there are more: who comes back asks for much,
+    /// and records must not wait for all of it.
+    fn answer_requests(&mut self) -> bool {
+        let mut is_more = false;
         for (shard, mailbox) in self.mailboxes.iter().enumerate() {
+            let mut resumes = 0;
             while self.outlets[shard].has_room()
                 && let Some(request) = mailbox.pop()
             {
+                resumes += usize::from(matches!(request, Request::Resume(_)));
                 self.engine.request(shard, request);
                 self.outlets[shard].send(&mut self.engine, clock::wall_ns());
+                if resumes >= RESUMES_PER_TURN {
+                    is_more = true;
+                    break;
+                }
             }
         }
+        is_more
     }
 
     fn read(&mut self, wait_ms: u64) {

@@ -10,6 +10,7 @@ use crate::event::{Event, Stream};
 use crate::feed::request::{SessionKey, Target};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tickgate_protocol::event::{Gap, GapCause};
 use tickgate_protocol::{Channel, Position};
 
@@ -76,6 +77,8 @@ pub struct Ask {
     pub lost: Vec<Lost>,
     /// Whether nobody but the feed's memory is asked: what it does not have is lost.
     pub is_memory_only: bool,
+    /// Whether the session still waits for it.
+    pub is_wanted: Arc<AtomicBool>,
 }
 
 /// Offsets of a partition that are gone.

@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tickgate_gateway::event::{Event, Item, Stream};
 use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
@@ -395,6 +396,7 @@ impl World {
             last: FxHashMap::default(),
             lost: Vec::new(),
             is_memory_only,
+            is_wanted: Arc::new(AtomicBool::new(true)),
         });
         for asked in 0..ASKS_MAX {
             self.engine.request(0, Request::Resume(ask));

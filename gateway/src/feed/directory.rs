@@ -39,6 +39,20 @@ impl Directory {
         Some(symbol)
     }
 
+    /// The same for a replay, which leaves the last quarter of the room to what is traded now.
+    pub fn meet_again(&self, name: &str) -> Option<Arc<Symbol>> {
+        self.find(name).or_else(|| {
+            let has_room = self.lock().all.len() < self.symbols_max - self.symbols_max / 4;
+            has_room.then(|| self.meet(name)).flatten()
+        })
+    }
+
+    /// The symbol of this name, if it has a number.
+    fn find(&self, name: &str) -> Option<Arc<Symbol>> {
+        let symbols = self.lock();
+        symbols.by_name.get(name).map(|id| symbols.all[*id as usize].clone())
+    }
+
     /// The symbol of a number that was given out.
     pub fn get(&self, id: u32) -> Option<Arc<Symbol>> {
         self.lock().all.get(id as usize).cloned()

@@ -42,7 +42,8 @@ pub struct Record {
 impl Record {
     fn bytes(&self) -> usize {
         let links = if self.links.spilled() { self.links.capacity() * size_of::<Link>() } else { 0 };
-        size_of::<Self>() + self.value.len() + links
+        // The ring's own room doubles as it grows, and each value is an allocation.
+        2 * size_of::<Self>() + self.value.len() + 2 * size_of::<usize>() + links
     }
 }
 

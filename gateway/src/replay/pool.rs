@@ -79,7 +79,10 @@ impl Waiting {
             // Whoever has had his turns waits behind the others.
             let own = if turns < TURNS_MAX { queue.iter().position(|ask| reader.goes_on(ask)) } else { None };
             if let Some(ask) = queue.remove(own.unwrap_or(0)) {
-                return Some(ask);
+                if ask.is_wanted.load(Ordering::Relaxed) {
+                    return Some(ask);
+                }
+                continue;
             }
             let (again, timeout) =
                 self.came.wait_timeout(queue, LINGER).unwrap_or_else(PoisonError::into_inner);

@@ -15,6 +15,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tickgate_protocol::event::{Meta, Tail};
 use tickgate_protocol::record::{RecordDecoder, Tick};
@@ -55,6 +56,8 @@ struct Course {
     owner: (usize, SessionKey, u32),
     next: Vec<Position>,
     legs: Vec<Leg>,
+    /// When Kafka was heard of last, monotonic milliseconds.
+    heard_ms: u64,
     /// The leg that the consumer is assigned to. One topic after the other: an end says only the number of its partition.
     assigned: Option<usize>,
 }
@@ -131,6 +134,13 @@ impl Reader {
         course.owner == owner && matches!(&ask.start, Start::At(next) if *next == course.next)
     }
 
+    /// Whether the topics that it reads are still those that the feed reads.
+    fn is_current(&self) -> bool {
+        let topics = self.topics.all();
+        let is_read = |leg: &Leg| topics.iter().any(|topic| topic.epoch == leg.epoch);
+        self.course.as_ref().is_some_and(|course| course.legs.iter().all(is_read))
+    }
+
     /// Whether it fetches.
     pub fn is_assigned(&self) -> bool {
         self.course.is_some()
@@ -164,7 +174,8 @@ impl Reader {
         events: &mut Vec<Replayed>,
         is_stopped: impl Fn() -> bool,
     ) -> KafkaResult<Reach> {
-        if !self.goes_on(ask) {
+        let is_same = self.goes_on(ask) && self.is_current();
+        if !is_same {
             self.course = None;
             self.consumer.unassign()?;
             self.course = Some(self.plan(ask)?);
@@ -254,7 +265,7 @@ impl Reader {
         }
         ask.lost.append(&mut lost);
         let owner = (ask.shard, ask.key, ask.replay);
-        let mut course = Course { owner, next: Vec::new(), legs, assigned: None };
+        let mut course = Course { owner, next: Vec::new(), legs, heard_ms: clock::mono_ms(), assigned: None };
         course.next = course.positions();
         Ok(course)
     }
@@ -267,9 +278,8 @@ impl Reader {
         is_stopped: impl Fn() -> bool,
     ) -> KafkaResult<Reach> {
         let began_ms = clock::mono_ms();
-        let mut heard_ms = began_ms;
         let (mut records, mut bytes) = (0, 0);
-        while !is_stopped() {
+        while !is_stopped() && ask.is_wanted.load(Ordering::Relaxed) {
             let Some(at) = course.legs.iter().position(|leg| !leg.is_done()) else { return Ok(Reach::End) };
             if bytes >= ask.bytes_max || records >= RECORDS_MAX || since(began_ms) >= PART_TIME {
                 return Ok(Reach::More);
@@ -277,14 +287,14 @@ impl Reader {
             if course.assigned != Some(at) {
                 self.assign(&course.legs[at])?;
                 course.assigned = Some(at);
-                heard_ms = clock::mono_ms();
+                course.heard_ms = clock::mono_ms();
             }
             let leg = &mut course.legs[at];
             match self.consumer.poll(WAIT) {
-                None if since(heard_ms) >= SILENCE => return Err(no_answer()),
+                None if since(course.heard_ms) >= SILENCE => return Err(no_answer()),
                 None => {}
                 Some(Ok(message)) => {
-                    heard_ms = clock::mono_ms();
+                    course.heard_ms = clock::mono_ms();
                     records += 1;
                     let taken = take(&mut self.decoder, &self.directory, leg, ask, &message);
                     bytes += taken.iter().map(|missed| missed.event.bytes()).sum::<usize>();
@@ -293,7 +303,7 @@ impl Reader {
                     self.pace();
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    heard_ms = clock::mono_ms();
+                    course.heard_ms = clock::mono_ms();
                     if let Some(part) = leg.partitions.get_mut(&(partition as u32)) {
                         // What stands before the end may be no record.
                         part.next = part.next.max(part.high);
@@ -304,19 +314,25 @@ impl Reader {
                     // Retention took what was next.
                     let wanted: Vec<u32> = leg.partitions.keys().copied().collect();
                     let lows = offsets(&self.consumer, &leg.topic, &wanted, Offset::Beginning)?;
+                    let mut is_known = false;
                     for (partition, part) in &mut leg.partitions {
                         let at = |offset| Position { epoch: leg.epoch, partition: *partition, offset };
                         if let Some(low) = lows.get(partition).filter(|low| part.next < **low) {
                             ask.lost.push(Lost { from: at(part.next), upto: at(low - 1) });
                             part.next = *low;
                             part.is_done = part.next >= part.high;
+                            is_known = true;
                         }
+                    }
+                    if !is_known {
+                        // The log ends before what was next: it is another one by now, and the feed will say so.
+                        return Err(no_answer());
                     }
                     course.assigned = None;
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "a replay's consumer");
-                    if since(heard_ms) >= SILENCE {
+                    if since(course.heard_ms) >= SILENCE {
                         return Err(no_answer());
                     }
                 }
@@ -396,7 +412,7 @@ fn take(
     let wants = ask.wants.clone();
     let events = names.into_iter().filter_map(|(name, channel)| {
         let want = find(&wants, name, channel, position, append_ns)?;
-        let symbol = directory.meet(name)?;
+        let symbol = directory.meet_again(name)?;
         let (prev, gap) = seam(&mut ask.last, &ask.lost, want, (symbol.id, position), None);
         let is_its = |tick: &&&Tick<'_>| tick.symbol == name && tick.body.channel() == channel;
         let updates = ticks.iter().filter(is_its).map(|tick| {

@@ -13,6 +13,7 @@ use crate::replay::{Ask, Chunk, Missed, Reach, Replayed, Start};
 use crate::session::Wanted;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tickgate_protocol::command::Id;
 use tickgate_protocol::control::Control;
 use tickgate_protocol::event::GapCause;
@@ -24,6 +25,8 @@ const PART_BYTES: usize = 64 << 10;
 const ROOM_BYTES: usize = PART_BYTES / 2;
 /// When a part that was refused is asked for again, in milliseconds.
 const RETRY_MS: u64 = 250;
+/// How often a replay may come to the end of Kafka without memory reaching that; then what lies between counts as lost.
+const CIRCLES_MAX: u32 = 40;
 
 /// The replays of one session.
 #[derive(Debug, Default)]
@@ -46,8 +49,23 @@ struct Replay {
     positions: Vec<Position>,
     /// Whether the client knows that something was too old.
     is_aged_out: bool,
-    /// Whether Kafka was read to its end since memory was asked last.
+    /// Whether Kafka was read to its end since memory was asked last, and how often memory did not reach that.
     is_at_end: bool,
+    circles: u32,
+    /// Not to be asked before this time, monotonic milliseconds.
+    not_before_ms: u64,
+    /// Told to those who read for it when it ends.
+    _is_wanted: IsWanted,
+}
+
+/// True until it is dropped.
+#[derive(Debug)]
+struct IsWanted(Arc<AtomicBool>);
+
+impl Drop for IsWanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Who has the next part.
@@ -98,9 +116,11 @@ impl Shard {
             self.hold_back(key, &wanted);
             let (start, after, since_ns) = match resume {
                 Resume::Cursor(next) => (Start::At(next.to_vec()), None, None),
-                Resume::After(after) => {
-                    (Start::At(vec![Position { offset: after.offset + 1, ..after }]), Some(after), None)
-                }
+                Resume::After(after) => (
+                    Start::At(vec![Position { offset: after.offset.saturating_add(1), ..after }]),
+                    Some(after),
+                    None,
+                ),
                 Resume::Since(ns) => (Start::Since(ns), None, Some(ns)),
                 Resume::TooOld => continue,
             };
@@ -146,6 +166,7 @@ impl Shard {
         session.is_replaying = true;
         let replays = session.replays.get_or_insert_default();
         let number = replays.begun;
+        let is_wanted = Arc::new(AtomicBool::new(true));
         replays.begun = replays.begun.wrapping_add(1);
         let positions = match &start {
             Start::At(next) => next.clone(),
@@ -166,6 +187,7 @@ impl Shard {
             last: FxHashMap::default(),
             lost: Vec::new(),
             is_memory_only,
+            is_wanted: is_wanted.clone(),
         };
         let next = Some((Box::new(ask), from));
         replays.list.push(Replay {
@@ -176,6 +198,9 @@ impl Shard {
             positions: held_back,
             is_aged_out: false,
             is_at_end: false,
+            circles: 0,
+            not_before_ms: 0,
+            _is_wanted: IsWanted(is_wanted),
         });
         self.totals.replays_begun += 1;
         self.ask_replays(key);
@@ -204,7 +229,9 @@ impl Shard {
             return;
         }
         let Some(replays) = &mut session.replays else { return };
-        let asks: Vec<_> = replays.list.iter_mut().filter_map(|replay| replay.next.take()).collect();
+        let now_ms = clock::mono_ms();
+        let due = replays.list.iter_mut().filter(|replay| replay.not_before_ms <= now_ms);
+        let asks: Vec<_> = due.filter_map(|replay| replay.next.take()).collect();
         for (ask, from) in asks {
             match (&self.shared.read_again, from) {
                 (Some(read_again), From::Kafka) => read_again(ask),
@@ -213,17 +240,31 @@ impl Shard {
         }
     }
 
+    /// Asks for the next part only after a while.
+    fn put_off(&mut self, key: SessionKey, number: u32) {
+        let due_ms = clock::mono_ms() + RETRY_MS;
+        if let Some(replay) = self.replay(key, number) {
+            replay.not_before_ms = due_ms;
+        }
+        self.set_timer(due_ms, key, Due::Replay);
+    }
+
     /// The feed's memory does not reach so far.
     pub(super) fn beyond(&mut self, ask: Box<Ask>) {
         let (key, number) = (ask.key, ask.replay);
         let Some(replay) = self.replay(key, number) else { return };
-        replay.next = Some((ask, From::Kafka));
-        if std::mem::take(&mut replay.is_at_end) {
-            // The feed is behind, or has not met a partition yet: to ask at once would be to ask in circles.
-            self.set_timer(clock::mono_ms() + RETRY_MS, key, Due::Replay);
-        } else {
-            self.ask_replays(key);
+        if !std::mem::take(&mut replay.is_at_end) {
+            replay.next = Some((ask, From::Kafka));
+            return self.ask_replays(key);
         }
+        // The feed is behind, or has not met a partition, or its memory is too small for what comes meanwhile: to ask at once
+        // would be to ask in circles, and for ever is no answer.
+        replay.circles += 1;
+        let mut ask = ask;
+        ask.is_memory_only = replay.circles >= CIRCLES_MAX;
+        let from = if ask.is_memory_only { From::Memory } else { From::Kafka };
+        replay.next = Some((ask, from));
+        self.put_off(key, number);
     }
 
     /// The next part, from the feed's memory.
@@ -252,9 +293,10 @@ impl Shard {
             Reach::Refused(reason) => {
                 tracing::debug!(reason, "a replay has to wait");
                 self.totals.replays_refused += 1;
-                if let Some(replay) = self.replay(key, ask.replay) {
+                let number = ask.replay;
+                if let Some(replay) = self.replay(key, number) {
                     replay.next = Some((ask, From::Kafka));
-                    self.set_timer(clock::mono_ms() + RETRY_MS, key, Due::Replay);
+                    self.put_off(key, number);
                 }
             }
         }
@@ -268,6 +310,8 @@ impl Shard {
         let Some(replay) = self.replay(key, number) else { return };
         if let Start::At(next) = &ask.start {
             replay.positions.clone_from(next);
+            // What is gone is told with the first event behind it, or at the end.
+            ask.lost.iter().for_each(|lost| reach_back(&mut replay.positions, lost.from));
         }
         replay.next = Some((ask, from));
         // What was just offered goes out first: when it has, there is room.

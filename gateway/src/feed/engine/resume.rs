@@ -91,7 +91,9 @@ impl Engine {
     }
 
     /// What memory no longer has is lost.
-    fn give_up(&self, next: &mut [Position], lost: &mut Vec<Lost>) {
+    fn give_up(&self, next: &mut Vec<Position>, lost: &mut Vec<Lost>) {
+        // Of a partition that is not read nothing will ever come.
+        next.retain(|next| self.ring.partitions(next.epoch).any(|partition| partition == next.partition));
         for next in next {
             let first = self.ring.first(*next);
             if next.offset < first {
@@ -235,13 +237,19 @@ impl Engine {
                     live.at.push(last);
                     let state = match (id, last) {
                         (Some(id), Some(_)) => self.left_over(ask, want, next, id, events),
-                        _ => self.directory.meet(name).and_then(|symbol| self.unread(ask, want, symbol)),
+                        _ if ask.lost.is_empty() => None,
+                        _ => {
+                            self.directory.meet_again(name).and_then(|symbol| self.unread(ask, want, symbol))
+                        }
                     };
                     live.states.extend(state.map(|state| (at, state)));
                 }
                 Target::Prefix(_) => {
                     live.at.push(None);
                     let is_meant = |name: &str| {
+                        if !want.target.matches(name) {
+                            return false;
+                        }
                         let first = ask.wants.iter().position(|other| {
                             other.stream.channel == want.stream.channel && other.target.matches(name)
                         });
@@ -292,7 +300,8 @@ impl Engine {
         let channel = want.stream.channel;
         let at = self.symbols[id as usize].last[channel as usize]?;
         let given = ask.last.get(&(id, channel)).copied().or(want.after);
-        if given == Some(at) {
+        // It has that, or is ahead of this gateway.
+        if given.is_some_and(|given| at.is_at_or_before(given)) {
             return None;
         }
         let is_followed = want.has_at(at)
