@@ -337,10 +337,14 @@ async fn after_an_unsubscribe_nothing_more_comes() {
     }
 }
 
-/// This version has no replay: what a client missed is announced as lost, and the stream goes on.
+/// With no memory and nobody to read Kafka again, what a client missed is announced as lost, and the stream goes on.
 #[tokio::test]
 async fn what_cannot_be_replayed_is_announced() {
-    let world = World::new(|_| ()).await;
+    let world = World::new(|config| {
+        config.replay.memory_bytes_max = 0;
+        config.replay.consumers_max = 0;
+    })
+    .await;
     let mut client = world.gateway.client().await;
     subscribe(&mut client, json!({"channel": "quotes", "symbols": ["A"]})).await;
     world.read(&[quote("A", "1", "9"), quote("A", "2", "9")]).await;
