@@ -66,8 +66,6 @@ pub struct Ask {
     pub start: Start,
     /// Where the replay as a whole began, if that was a position.
     pub origin: Arc<[Position]>,
-    /// Nothing that was appended at or after this time, nanoseconds since the Unix epoch.
-    pub until_ns: Option<i64>,
     /// Bytes of events after which to stop.
     pub bytes_max: usize,
     /// The last event of each symbol and channel that was found for the client: the `prev` of the next. Before the first, what
@@ -111,8 +109,6 @@ impl Lost {
 pub struct Replayed {
     /// With `replay:true` and its `prev`, where that is known.
     pub event: Arc<Event>,
-    /// When its record was appended, nanoseconds since the Unix epoch.
-    pub append_ns: i64,
     /// What of its partition was lost between the last event of its symbol that the client has and this one; its end is then
     /// the event's `prev`.
     pub gap: Option<Gap>,
@@ -123,7 +119,7 @@ pub struct Replayed {
 pub enum Reach {
     /// There is more.
     More,
-    /// To the end of the log as it was when the chunk was read, or to `until_ns`. `start` is then the end itself, whether or
+    /// To the end of the log as it was when the chunk was read. `start` is then the end itself, whether or
     /// not the offsets before it are of records.
     End,
     /// Nowhere, as too many replays wait, or Kafka does not answer: try again later.

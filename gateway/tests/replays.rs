@@ -391,7 +391,6 @@ impl World {
             wants: wants.into(),
             start,
             origin,
-            until_ns: None,
             bytes_max: *[1, 500, 100_000].choose(&mut self.rng).expect("one"),
             last: FxHashMap::default(),
             lost: Vec::new(),
@@ -520,7 +519,7 @@ impl World {
                     let event =
                         encode(&symbol, want.stream, ticks.map(|t| (&t.body, meta)), tail).expect("ticks");
                     bytes += event.bytes();
-                    events.push(Replayed { event: Arc::new(event), append_ns: record.append_ns, gap });
+                    events.push(Replayed { event: Arc::new(event), gap });
                 }
             }
             // To the end, where no record need be.

@@ -443,3 +443,35 @@ async fn a_replay_can_be_given_up() {
     }
     world.books_close().await;
 }
+
+/// A gateway that is a little behind another told whoever came from there of a loss that was none.
+#[tokio::test]
+async fn who_is_ahead_of_the_gateway_has_missed_nothing() {
+    let world = World::new(1, |_| ()).await;
+    let mut client = world.gateway.client().await;
+    client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
+    world.records.send(&trade("A", "1"));
+    let read = at(&take_events(&mut client, 1).await[0], "seq").expect("a position");
+    let ahead = Position { offset: read.offset + 1, ..read };
+    let from = json!([{"channel": "trades", "symbols": ["A"], "from": {"seq": ahead.to_string()}}]);
+    let mut client = world.gateway.client().await;
+    let heard = resume(&mut client, json!({"subscriptions": from}), 1).await;
+    assert_eq!((heard.events, heard.errors), (vec![], vec![]));
+}
+
+/// Positions that no record will ever have were asked for again and again, between shard and feed.
+#[tokio::test]
+async fn positions_that_cannot_be_come_to_an_end() {
+    let world = World::new(1, |config| config.replay.consumers_max = 0).await;
+    let mut client = world.gateway.client().await;
+    client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
+    world.records.send(&trade("A", "1"));
+    let read = at(&take_events(&mut client, 1).await[0], "seq").expect("a position");
+    for impossible in [Position { partition: 99, ..read }, Position { offset: u64::MAX, ..read }] {
+        let from = json!([{"channel": "trades", "symbols": ["A"], "from": {"seq": impossible.to_string()}}]);
+        let mut client = world.gateway.client().await;
+        resume(&mut client, json!({"subscriptions": from}), 1).await;
+        world.records.send(&trade("A", "2"));
+        assert_eq!(take_events(&mut client, 1).await[0]["price"], "2");
+    }
+}

@@ -62,3 +62,21 @@ impl Directory {
         self.symbols.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clients asked for thousands of names that nobody trades, from times long gone. Each got a number, and when all were given
+    /// out the feed refused new symbols.
+    #[test]
+    fn replays_leave_room_for_what_is_traded() {
+        let directory = Directory::new(8);
+        let met = (0..100).filter(|n| directory.meet_again(&format!("X{n}")).is_some()).count();
+        assert_eq!(met, 6);
+        assert_eq!(directory.meet_again("X3").map(|symbol| symbol.id), Some(3), "it has a number");
+        assert_eq!(directory.meet("NEW").map(|symbol| symbol.id), Some(6));
+        assert_eq!(directory.meet_again("NEW").map(|symbol| symbol.id), Some(6));
+        assert!(directory.meet("NEWER").is_some() && directory.meet("NEWEST").is_none());
+    }
+}

@@ -392,10 +392,6 @@ fn take(
     }
     let ingest_ns = clock::wall_ns();
     let append_ns = message.timestamp().to_millis().map_or(ingest_ns, |ms| ms.saturating_mul(1_000_000));
-    if ask.until_ns.is_some_and(|until_ns| append_ns >= until_ns) {
-        part.is_done = true;
-        return Vec::new();
-    }
     part.next = offset + 1;
     part.is_done = part.next >= part.high;
     let position = Position { epoch: leg.epoch, partition, offset };
@@ -420,7 +416,7 @@ fn take(
             (&tick.body, Meta { position, event_ns, ingest_ns, send_ns: tick.send_ns })
         });
         let event = encode(&symbol, want.stream, updates, Tail { prev, replay: true, ..Tail::default() })?;
-        Some(Replayed { event: Arc::new(event), append_ns, gap })
+        Some(Replayed { event: Arc::new(event), gap })
     });
     events.collect()
 }

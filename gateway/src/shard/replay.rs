@@ -182,7 +182,6 @@ impl Shard {
             wants,
             origin: positions.as_slice().into(),
             start,
-            until_ns: None,
             bytes_max: PART_BYTES,
             last: FxHashMap::default(),
             lost: Vec::new(),

@@ -193,13 +193,13 @@ impl Engine {
         let wants = found.ask.wants.clone();
         let want = &wants[want];
         let symbol = self.symbols[id as usize].symbol.clone();
-        let Some((event, append_ns, gap)) = self.replayed(number, &symbol, want.stream, |prev, at| {
+        let Some((event, gap)) = self.replayed(number, &symbol, want.stream, |prev, at| {
             replay::seam(&mut found.ask.last, &found.ask.lost, want, (id, at), prev)
         }) else {
             return;
         };
         found.bytes += event.bytes();
-        found.events.push(Replayed { event, append_ns, gap });
+        found.events.push(Replayed { event, gap });
     }
 
     /// Encodes again what a record holds of one symbol.
@@ -209,7 +209,7 @@ impl Engine {
         symbol: &Arc<Symbol>,
         stream: Stream,
         seam: impl FnOnce(Option<Position>, Position) -> (Option<Position>, Option<Gap>),
-    ) -> Option<(Arc<Event>, i64, Option<Gap>)> {
+    ) -> Option<(Arc<Event>, Option<Gap>)> {
         let Self { ring, again, .. } = self;
         let record = ring.get(number)?;
         let arrival = record.arrival;
@@ -222,7 +222,7 @@ impl Engine {
         let (prev, gap) = seam(link.prev, arrival.position);
         let tail = Tail { prev, replay: true, ..Tail::default() };
         let event = encode(symbol, stream, updates.map(|tick| (&tick.body, arrival.meta(tick))), tail)?;
-        Some((Arc::new(event), arrival.append_ns, gap))
+        Some((Arc::new(event), gap))
     }
 
     /// Where every want goes on, and what of it could not be replayed.
@@ -362,16 +362,14 @@ impl Engine {
         let mut changes = Vec::new();
         let mut bytes = 0;
         for number in numbers.into_iter().rev() {
-            let Some((event, append_ns, _)) =
-                self.replayed(number, &symbol, want.stream, |prev, _| (prev, None))
-            else {
+            let Some((event, _)) = self.replayed(number, &symbol, want.stream, |prev, _| (prev, None)) else {
                 return false;
             };
             bytes += event.bytes();
             if bytes > ask.bytes_max {
                 return false;
             }
-            changes.push(Replayed { event, append_ns, gap: None });
+            changes.push(Replayed { event, gap: None });
         }
         events.append(&mut changes);
         true
