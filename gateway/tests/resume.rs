@@ -28,7 +28,12 @@ struct Heard {
 }
 
 /// Subscribes with `request` and reads until `dones` replays are done.
-async fn resume(client: &mut Client, mut request: Value, dones: usize) -> Heard {
+async fn resume(client: &mut Client, request: Value, dones: usize) -> Heard {
+    // Heartbeats would keep a client waiting for ever whose replay has stopped.
+    tokio::time::timeout(SOON, until_done(client, request, dones)).await.expect("its replays are done")
+}
+
+async fn until_done(client: &mut Client, mut request: Value, dones: usize) -> Heard {
     request["op"] = json!("subscribe");
     client.send(&request).await.expect("sent");
     let mut heard = Heard::default();
