@@ -18,6 +18,7 @@ use tickgate_gateway::config::Config;
 use tickgate_gateway::feed::dispatch::Outlet;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
 use tickgate_gateway::feed::request::Mailbox;
+use tickgate_gateway::latency::{Stage, StageHistograms};
 use tickgate_gateway::listener;
 use tickgate_gateway::shard::{Shared, run};
 use tickgate_gateway::stats::Board;
@@ -123,20 +124,28 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         offset: 0,
         housekept_ms: 0,
     };
-    process::answer_questions(move || counts(&board))?;
+    let mut asked = StageHistograms::new();
+    process::answer_questions(move || counts(&board, &mut asked))?;
     let feed = std::thread::Builder::new().name("feed".to_owned()).spawn(move || reader.run())?;
     feed.join().map_err(|_| anyhow::anyhow!("the feed panicked"))?
 }
 
-fn counts(board: &Board) -> Counts {
+/// `asked` are the latencies up to the last question.
+fn counts(board: &Board, asked: &mut StageHistograms) -> Counts {
     let mut counts = Counts { records: board.feed().records, ..Counts::default() };
+    let mut now = StageHistograms::new();
     for shard in 0..board.shard_count() {
         let totals = board.shard(shard);
         counts.sent += totals.sent;
         counts.writes += totals.writes;
         counts.conflated += totals.conflated;
         counts.dropped += totals.dropped.iter().sum::<u64>();
+        now.merge(&board.latency(shard));
     }
+    let rest = now.since(asked);
+    let quantile_ns = |quantile| rest.quantile_ns(Stage::IngestToWritten, quantile);
+    counts.ingest_to_written_ns = quantile_ns(0.5).zip(quantile_ns(0.99)).map(<[u64; 2]>::from);
+    *asked = now;
     counts
 }
 

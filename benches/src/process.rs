@@ -38,6 +38,9 @@ pub struct Counts {
     pub conflated: u64,
     /// Writes to sockets.
     pub writes: u64,
+    /// From reading a record to the write that delivered it, as the server measured itself since the last question:
+    /// median and 99th percentile.
+    pub ingest_to_written_ns: Option<[u64; 2]>,
 }
 
 /// Counts that a serving thread keeps and another reads.
@@ -65,13 +68,14 @@ impl SharedCounts {
             dropped: self.dropped.load(Ordering::Relaxed),
             conflated: 0,
             writes: self.writes.load(Ordering::Relaxed),
+            ingest_to_written_ns: None,
         }
     }
 }
 
 /// Answers each line of the standard input with `counts`, on a thread of its own, and ends the process with it: nothing
 /// outlives whoever started it.
-pub fn answer_questions(counts: impl Fn() -> Counts + Send + 'static) -> std::io::Result<()> {
+pub fn answer_questions(mut counts: impl FnMut() -> Counts + Send + 'static) -> std::io::Result<()> {
     std::thread::Builder::new().name("questions".to_owned()).spawn(move || {
         let mut out = std::io::stdout().lock();
         for line in std::io::stdin().lock().lines() {

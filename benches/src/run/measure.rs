@@ -50,6 +50,8 @@ pub struct Sample {
     pub deliveries_per_read: f64,
     pub deliveries_per_write: Option<f64>,
     pub writes_per_s: Option<f64>,
+    /// From reading a record to the write that delivered it, by the server's own clocks: median and 99th percentile.
+    pub ingest_to_written_us: Option<[f64; 2]>,
     pub bytes_per_delivery: f64,
     /// Instructions in user space for each delivery, measured in a run of its own.
     pub user_instructions: Option<f64>,
@@ -106,6 +108,10 @@ pub fn measure(server: &Server, workload: &Workload, seconds: f64) -> anyhow::Re
         deliveries_per_read: report.ticks as f64 / report.reads.max(1) as f64,
         deliveries_per_write: writes.filter(|writes| *writes > 0.0).map(|writes| deliveries / writes),
         writes_per_s: writes.map(|writes| writes / (elapsed_ns / 1e9)),
+        ingest_to_written_us: after
+            .counts
+            .and_then(|counts| counts.ingest_to_written_ns)
+            .map(|quantiles| quantiles.map(|ns| ns as f64 / 1e3)),
         bytes_per_delivery: report.bytes as f64 / report.ticks.max(1) as f64,
         resident_bytes,
         closed: report.closed,

@@ -140,6 +140,8 @@ fn steady(results: &Results, name: &str, what: &str) -> String {
                 latency(&|s| s.p999_us),
                 against(ONE_WRITE, &|s| s.p50_us as f64),
                 against(ONE_WRITE, &|s| s.p99_us as f64),
+                show(of(&|s| s.ingest_to_written_us.map(|[p50, _]| p50)), 0),
+                show(of(&|s| s.ingest_to_written_us.map(|[_, p99]| p99)), 0),
                 show(of(&|s| s.feed_us_per_record), 1),
                 show(of(&|s| Some(s.cpu_us * (1.0 + s.feed_load / s.cpu_load))), 3),
             ]
@@ -159,6 +161,8 @@ fn steady(results: &Results, name: &str, what: &str) -> String {
         "p99.9 µs",
         "p50 × floor",
         "p99 × floor",
+        "own p50 µs",
+        "own p99 µs",
         "feed µs/record",
         "CPU µs/delivery, feed included",
     ];
