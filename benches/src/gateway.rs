@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use tickgate_gateway::clock;
 use tickgate_gateway::config::Config;
-use tickgate_gateway::feed::dispatch::Outlet;
+use tickgate_gateway::feed::dispatch::{self, Outlet};
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
 use tickgate_gateway::feed::request::Mailbox;
 use tickgate_gateway::latency::{Stage, StageHistograms};
@@ -209,6 +209,7 @@ impl Reader {
             for outlet in &mut self.outlets {
                 outlet.send(&mut self.engine, decoded_ns);
             }
+            dispatch::give_way(&self.outlets);
         }
     }
 

@@ -325,6 +325,7 @@ impl Reader {
             for outlet in &mut self.outlets {
                 outlet.send(&mut self.engine, decoded_ns);
             }
+            dispatch::give_way(&self.outlets);
         }
         if let Some(letters) = &self.dead_letters {
             letters.flush();

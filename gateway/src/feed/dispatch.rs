@@ -10,9 +10,16 @@ use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tickgate_protocol::event::{Gap, GapCause, Tail};
 use tickgate_protocol::{Channel, Position};
 use tokio::sync::mpsc;
+
+/// How long the feed waits for shards that are behind.
+const GIVE_WAY: Duration = Duration::from_millis(1);
+/// Batches in an inbox at which its shard counts as behind. One or two wait whenever a pass takes longer than the feed;
+/// to wait then would only cost latency.
+const BEHIND_BATCHES: usize = 16;
 
 /// The way to one shard.
 #[derive(Debug)]
@@ -67,6 +74,12 @@ impl Outlet {
         self.backlog.is_empty() && !self.is_full()
     }
 
+    /// Whether so many batches wait for the shard that another can wait as well.
+    fn is_behind(&self) -> bool {
+        let waiting = self.inbox.max_capacity() - self.inbox.capacity();
+        waiting >= BEHIND_BATCHES.min(self.inbox.max_capacity())
+    }
+
     /// Hands over what the engine has for the shard, or folds it.
     pub fn send(&mut self, engine: &mut Engine, decoded_ns: i64) {
         let mut items = engine.take(self.shard);
@@ -85,6 +98,14 @@ impl Outlet {
             // There is room, and nobody else sends: this fails only when the shard is gone.
             let _ = self.inbox.try_send(Batch { items, decoded_ns, held });
         }
+    }
+}
+
+/// Waits for a moment when every shard is behind: what is read now would only lie in their inboxes. The next batch is
+/// the larger for it, and where shards share a processor with the feed, it does not interrupt them for every few records.
+pub fn give_way(outlets: &[Outlet]) {
+    if outlets.iter().all(Outlet::is_behind) {
+        std::thread::sleep(GIVE_WAY);
     }
 }
 
@@ -214,5 +235,29 @@ impl Folded {
         self.newest = None;
         self.merged = 0;
         self.snapshot = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_behind_when_many_batches_wait_or_its_inbox_is_full() {
+        let behind_at = |inbox_batches: usize| {
+            let (inbox_in, inbox) = mpsc::channel(inbox_batches);
+            let outlet = Outlet::new(0, inbox_in, 1 << 20);
+            let batch =
+                || Batch { items: Vec::new(), decoded_ns: 0, held: Held::new(&outlet.inbox_bytes, 0) };
+            let at = (0..=inbox_batches).find(|_| {
+                let is_behind = outlet.is_behind();
+                let _ = outlet.inbox.try_send(batch());
+                is_behind
+            });
+            drop(inbox);
+            at
+        };
+        assert_eq!(behind_at(1_024), Some(BEHIND_BATCHES));
+        assert_eq!(behind_at(4), Some(4));
     }
 }
