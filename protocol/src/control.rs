@@ -194,7 +194,7 @@ fn is_zero(value: &u16) -> bool {
 pub enum FeedState {
     /// Records come.
     Live,
-    /// No record for longer than the feed's configured silence.
+    /// No record for longer than the feed's configured silence, no topic, or what was there at the start is not read yet.
     Stale,
     /// The broker cannot be reached.
     Down,

@@ -214,7 +214,10 @@ impl Partitions {
             }
             let state = if !is_broker_up {
                 FeedState::Down
-            } else if topic.missing.is_some() || now_ms.saturating_sub(topic.heard_ms) > topic.silence_ms {
+            } else if topic.missing.is_some()
+                || topic.behind().is_some()
+                || now_ms.saturating_sub(topic.heard_ms) > topic.silence_ms
+            {
                 FeedState::Stale
             } else {
                 FeedState::Live
@@ -262,9 +265,7 @@ impl Partitions {
                 }
                 None => {}
             }
-            let is_read = |p: &Option<Partition>| p.as_ref().is_some_and(|p| p.is_assigned && p.is_caught_up);
-            let behind = (0..topic.count).find(|at| !topic.partitions.get(*at).is_some_and(is_read));
-            if let Some(partition) = behind {
+            if let Some(partition) = topic.behind() {
                 let is_assigned = topic.partitions.get(partition).is_some_and(Option::is_some);
                 let what = if is_assigned { "has not caught up" } else { "is not assigned yet" };
                 return Some(format!("feed {name}: partition {partition} {what}"));
@@ -275,6 +276,12 @@ impl Partitions {
 }
 
 impl Topic {
+    /// A partition of which older records than the newest at the start are still to be read.
+    fn behind(&self) -> Option<usize> {
+        let is_read = |p: &Option<Partition>| p.as_ref().is_some_and(|p| p.is_assigned && p.is_caught_up);
+        (0..self.count.max(1)).find(|at| !self.partitions.get(*at).is_some_and(is_read))
+    }
+
     /// Reads nothing more of it for now.
     fn unassign(&mut self, consumer: &BaseConsumer<Context>) {
         let mut list = TopicPartitionList::new();
@@ -320,5 +327,51 @@ fn assign(
             tracing::error!(%error, topic, partition, "assign");
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gateway that had just started called its feed live while it still read back: the states that its clients were sent
+    /// were minutes old, and nothing said so.
+    #[test]
+    fn a_feed_is_stale_until_what_was_there_at_the_start_is_read() {
+        let config = FeedConfig {
+            name: "ticks".into(),
+            topic: "ticks".into(),
+            silence_ms: 10_000,
+            optional: false,
+            symbols: Vec::new(),
+        };
+        let mut partitions = Partitions::new(&[config], 0);
+        partitions.is_broker_up = true;
+        let state = |partitions: &mut Partitions| partitions.feeds(1)[0].state;
+        assert_eq!(state(&mut partitions), FeedState::Stale, "its topic was not found yet");
+        let partition = |next| {
+            Some(Partition {
+                epoch: 1,
+                next,
+                high: 100,
+                target: 100,
+                is_caught_up: false,
+                is_assigned: true,
+                is_out_of_range: false,
+            })
+        };
+        partitions.topics[0].count = 2;
+        partitions.topics[0].partitions = vec![partition(100), partition(99)];
+        assert_eq!(state(&mut partitions), FeedState::Stale);
+        let mut behind = partitions.topics[0].partitions[1].clone().expect("just made");
+        behind.next = 100;
+        partitions.topics[0].partitions[1] = Some(behind);
+        assert_eq!(state(&mut partitions), FeedState::Live);
+        // What comes later is lag, which is told as such.
+        if let Some(partition) = &mut partitions.topics[0].partitions[1] {
+            partition.high = 200;
+        }
+        assert_eq!(state(&mut partitions), FeedState::Live);
+        assert_eq!(state(&mut Partitions { is_broker_up: false, ..partitions }), FeedState::Down);
     }
 }
