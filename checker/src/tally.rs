@@ -27,6 +27,15 @@ pub struct Tally {
     pub snapshots: u64,
     /// Events sent because of `from`.
     pub replayed: u64,
+    /// Replays that have caught up.
+    #[serde(default)]
+    pub replays: u64,
+    /// Events and gaps that came again because the client went on from an older cursor: it discards them.
+    #[serde(default)]
+    pub resent: u64,
+    /// Pairs that went on with a state instead of what was missed, after the client had come back.
+    #[serde(default)]
+    pub resynced: u64,
     /// Events without `prev`, which cannot be checked.
     pub unverified: u64,
     /// Events already seen.
@@ -101,7 +110,7 @@ impl Tally {
         }
     }
 
-    fn plain_mut(&mut self) -> [&mut u64; 24] {
+    fn plain_mut(&mut self) -> [&mut u64; 27] {
         [
             &mut self.events,
             &mut self.messages,
@@ -111,6 +120,9 @@ impl Tally {
             &mut self.in_order,
             &mut self.snapshots,
             &mut self.replayed,
+            &mut self.replays,
+            &mut self.resent,
+            &mut self.resynced,
             &mut self.unverified,
             &mut self.duplicates,
             &mut self.unannounced,

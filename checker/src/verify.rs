@@ -2,18 +2,22 @@
 //!
 //! A [`SessionVerifier`] is fed everything a session received and counts what it finds into a [`Tally`]: the chain of
 //! every (channel, symbol) by the client's rule, events nobody asked for or that came before their `ack`, gaps that do
-//! not fit, events that a heartbeat's cursor had already promised, late heartbeats. A [`Transcript`] is the same for
-//! tests: recorded first, judged afterwards.
+//! not fit, events that a heartbeat's cursor had already promised, late heartbeats. Of a client that comes back it goes
+//! on with the next session where the last one ended ([`SessionVerifier::come_back`]). A [`Transcript`] is the same
+//! for tests: recorded first, judged afterwards.
+
+mod seam;
 
 use crate::scan::{Scanned, scan};
 use crate::tally::{Tally, bump};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
+use seam::{Resumed, Seam};
 use std::collections::hash_map::Entry;
 use std::hash::Hasher;
 use tickgate_protocol::checker::{ChainChecker, Verdict};
 use tickgate_protocol::command::Id;
 use tickgate_protocol::control::Control;
-use tickgate_protocol::{Channel, Position, cursor};
+use tickgate_protocol::{Channel, Code, Position, cursor};
 
 /// Most partitions of a cursor that are watched: beyond it, events behind the cursor are not looked for.
 const CURSOR_PARTITIONS_MAX: usize = 64;
@@ -41,6 +45,7 @@ pub struct SessionVerifier {
     frame: u32,
     heartbeat_ms: u64,
     heartbeat_ns: i64,
+    resumed: Resumed,
 }
 
 /// Hash of a channel and a symbol. Chains keep the symbol too, so that a collision is found, not believed.
@@ -71,6 +76,8 @@ struct Chain {
     was_snapshot: bool,
     /// A subscribe was acknowledged while it stood: its snapshot may repeat what was seen.
     resubscribed: bool,
+    /// Whether the client came back since its last event.
+    seam: Seam,
 }
 
 impl SessionVerifier {
@@ -173,11 +180,20 @@ impl SessionVerifier {
             chain.checker = ChainChecker::default();
             chain.resubscribed = false;
         }
+        if chain.seam.discards(event, seq, chain.checker.last()) {
+            tally.resent += 1;
+            return Some(Verdict::Duplicate);
+        }
         let same_record = chain.frame == frame && chain.was_snapshot == event.snapshot;
         chain.frame = frame;
         chain.was_snapshot = event.snapshot;
         let last = chain.checker.last();
-        let verdict = chain.checker.event(seq, &event.tail(), same_record);
+        let mut verdict = chain.checker.event(seq, &event.tail(), same_record);
+        if verdict != Verdict::Duplicate {
+            let seam = std::mem::take(&mut chain.seam);
+            tally.resynced += u64::from(seam != Seam::None && verdict == Verdict::Snapshot);
+            verdict = self.resumed.accept(channel, event, verdict);
+        }
         match verdict {
             Verdict::First => tally.first += 1,
             Verdict::InOrder => tally.in_order += 1,
@@ -216,12 +232,17 @@ impl SessionVerifier {
             tally.sample(|| format!("gap of {} without channel or cause", event.symbol));
             return;
         };
+        let chain = self.chain(channel, event.symbol, tally);
+        let last = chain.checker.last();
+        let Some(gap) = chain.seam.gap(gap, last) else {
+            tally.resent += 1;
+            return;
+        };
+        let fits = chain.checker.gap(&gap);
         tally.gaps += 1;
         tally.gap_events += gap.count.unwrap_or(0);
         bump(&mut tally.gaps_by_cause, gap.cause.name(), 1);
-        let chain = self.chain(channel, event.symbol, tally);
-        let last = chain.checker.last();
-        if !chain.checker.gap(&gap) {
+        if !fits {
             tally.gaps_misfit += 1;
             tally.sample(|| {
                 format!(
@@ -253,6 +274,7 @@ impl SessionVerifier {
                     frame: self.frame.wrapping_sub(1),
                     was_snapshot: false,
                     resubscribed: false,
+                    seam: Seam::None,
                 })
             }
         }
@@ -278,6 +300,9 @@ impl SessionVerifier {
             Control::Error { id, code, .. } => {
                 self.answered(id.as_ref());
                 bump(&mut tally.errors, code.name(), 1);
+                if *code == Code::ReplayAgedOut {
+                    self.resumed.aged_out(id.as_ref());
+                }
             }
             Control::Heartbeat { cursor, .. } => {
                 tally.heartbeats += 1;
@@ -291,7 +316,10 @@ impl SessionVerifier {
             Control::Pong { id, .. } | Control::List { id, .. } => {
                 self.answered(id.as_ref());
             }
-            Control::ReplayDone { .. } => {}
+            Control::ReplayDone { channel, symbol, .. } => {
+                tally.replays += 1;
+                self.resumed.caught_up(*channel, symbol);
+            }
         }
     }
 
@@ -314,7 +342,8 @@ impl SessionVerifier {
                     Some(_) => self.held.patterns.push((channel, symbol.into())),
                 }
                 for chain in self.touched(channel, symbol) {
-                    chain.resubscribed = true;
+                    // At a seam it was said where to go on.
+                    chain.resubscribed = chain.seam == Seam::None;
                 }
             }
             Asked::Unsubscribe => {

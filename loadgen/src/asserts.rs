@@ -94,14 +94,16 @@ impl Metric {
     fn parse(name: &str) -> Result<Self, String> {
         let scope = |of: &str| of == "all" || Persona::ALL.iter().any(|p| p.name() == of);
         let (of, name) = match name.split_once('.') {
-            Some((of, name)) if scope(of) || ["connect", "lag", "gateway", "generator"].contains(&of) => {
+            Some((of, name))
+                if scope(of) || ["connect", "lag", "recovery", "gateway", "generator"].contains(&of) =>
+            {
                 (of, name)
             }
             _ => ("", name),
         };
         let is_latency = LATENCIES.contains(&name);
         let (of, unit) = match (of, name) {
-            ("connect" | "lag", _) if is_latency => (of, Unit::Time),
+            ("connect" | "lag" | "recovery", _) if is_latency => (of, Unit::Time),
             ("gateway" | "generator", "cpu") => (of, Unit::Percent),
             ("gateway" | "generator", "rss") => (of, Unit::Bytes),
             ("", _) if is_latency => (Persona::Healthy.name(), Unit::Time),
@@ -110,7 +112,8 @@ impl Metric {
             ("", "events_per_s" | "messages_per_s" | "events_per_message") => ("", Unit::Count),
             (
                 "",
-                "planned" | "established" | "subscribed" | "failed" | "closed_early" | "cut_off" | "returns",
+                "planned" | "established" | "subscribed" | "failed" | "closed_early" | "cut_off" | "returns"
+                | "sessions_lost" | "resumed" | "retries" | "not_back" | "behind",
             ) => ("", Unit::Count),
             ("", _) if latency_count(name, &Quantiles::default()).is_some() => {
                 (Persona::Healthy.name(), Unit::Count)
@@ -154,9 +157,15 @@ impl Metric {
             "closed_early" => Some(sessions.closed_early as f64),
             "cut_off" => Some(sessions.cut_off as f64),
             "returns" => Some(sessions.returns as f64),
+            "sessions_lost" => Some(sessions.lost as f64),
+            "resumed" => Some(sessions.resumed as f64),
+            "retries" => Some(sessions.retries as f64),
+            "not_back" => Some(sessions.not_back as f64),
+            "behind" => Some(report.ends.behind().0 as f64),
             _ => {
                 let quantiles = match of {
                     "connect" => report.connect.quantiles(),
+                    "recovery" => report.recovery.all().quantiles(),
                     "lag" => report.generator.lag.quantiles(),
                     of => report.latency_of(of),
                 };
@@ -209,6 +218,9 @@ fn tally_count(name: &str, tally: &Tally) -> Option<u64> {
         "first" => tally.first,
         "in_order" => tally.in_order,
         "replayed" => tally.replayed,
+        "replays" => tally.replays,
+        "resent" => tally.resent,
+        "resynced" => tally.resynced,
         "gaps_misfit" => tally.gaps_misfit,
         "behind_cursor" => tally.behind_cursor,
         "goaways" => tally.goaways,
@@ -227,11 +239,12 @@ fn tally_count(name: &str, tally: &Tally) -> Option<u64> {
 /// What can be asserted, for the manual and for error messages.
 pub fn known() -> &'static str {
     "latency p50 p90 p99 p99.9 p99.99 max min mean (with a unit: ns us ms s), counts measured negative unstamped, \
-     counts events messages bytes first in_order snapshots replayed unannounced violations gaps gap_events gaps_misfit \
-     merged conflated duplicates unverified unasked behind_cursor unreadable parsed heartbeats heartbeats_late \
+     counts events messages bytes first in_order snapshots replayed replays resent resynced unannounced violations gaps \
+     gap_events gaps_misfit merged conflated duplicates unverified unasked behind_cursor unreadable parsed heartbeats heartbeats_late \
      slow_notices goaways errors, each also of one persona or of all \
-     (stalled.gaps, all.p99); sessions planned established subscribed failed closed_early cut_off returns; rates \
-     events_per_s messages_per_s bytes_per_s events_per_message; connect.p99 and lag.max like latencies; \
+     (stalled.gaps, all.p99); sessions planned established subscribed failed closed_early cut_off returns \
+     sessions_lost resumed retries not_back behind; rates events_per_s messages_per_s bytes_per_s events_per_message; \
+     connect.p99, recovery.max and lag.max like latencies; \
      gateway.cpu and generator.cpu in % of a core, gateway.rss and generator.rss in bytes (KiB MiB GiB), \
      of several gateways the one that uses most"
 }
@@ -285,8 +298,8 @@ impl Unit {
 impl Assert {
     /// The bound in nanoseconds, when this asks events to be faster than it.
     pub(crate) fn latency_bound_ns(&self) -> Option<u64> {
-        let is_latency =
-            self.metric.unit == Unit::Time && !["connect", "lag"].contains(&self.metric.of.as_str());
+        let is_latency = self.metric.unit == Unit::Time
+            && !["connect", "lag", "recovery"].contains(&self.metric.of.as_str());
         let is_upper = matches!(self.operator, Operator::Below | Operator::AtMost);
         (is_latency && is_upper).then_some(self.bound as u64)
     }

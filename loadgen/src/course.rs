@@ -68,7 +68,8 @@ impl<'a> Course<'a> {
             self.enter(Phase::Measure);
             self.measure(Duration::from_millis(plan.measure_ms)).await
         };
-        let interrupted = self.stopped;
+        // A measurement that lasts until it is stopped has come to its end.
+        let interrupted = self.stopped && !(plan.until_stopped && window.measured.seconds > 0.0);
         self.enter(Phase::Drain);
         let has_stalled = plan.personas.shares.iter().any(|(persona, _)| *persona == Persona::Stalled);
         if has_stalled {

@@ -186,7 +186,7 @@ impl Prepared {
 
     fn report(&self, window: Window, live: &LiveStats) -> Report {
         let plan = &self.plan;
-        let Totals { sessions, connect, tallies, latencies, .. } = live.totals();
+        let Totals { sessions, connect, tallies, latencies, recovery, ends, .. } = live.totals();
         let (mut latency, mut verification) = (BTreeMap::new(), BTreeMap::new());
         let (mut all_latencies, mut all_tallies) = (Latencies::default(), Tally::default());
         for (persona, latencies) in latencies {
@@ -208,6 +208,8 @@ impl Prepared {
             measured: window.measured,
             latency,
             verification,
+            recovery,
+            ends,
             generator: Generator {
                 processes: 1,
                 threads: plan.threads,

@@ -8,7 +8,8 @@
 //!    to be sent;
 //! 3. [`persona`] and [`plan`] say who connects and what they ask for, [`subscriber`] is one of them, [`fleet`] runs
 //!    all of them over threads and [`processes`] over processes, [`report`] is what comes out and can be added to
-//!    others, [`asserts`] judges it;
+//!    others, [`asserts`] judges it; clients that come back after a loss ([`returning`]) are counted in [`recovery`] and,
+//!    at the end, in [`ends`];
 //! 4. [`client`] is the convenient client for tests and tools, [`book`] rebuilds an order book from its events,
 //!    [`watch`] prints events for a person.
 //!
@@ -18,11 +19,13 @@
 #![deny(missing_docs, rustdoc::broken_intra_doc_links)]
 
 pub mod asserts;
+mod backoff;
 pub mod book;
 pub mod client;
 pub mod clock;
 mod course;
 pub mod discover;
+pub mod ends;
 pub mod fleet;
 pub mod gateway_process;
 pub mod latency;
@@ -31,8 +34,10 @@ pub mod machine;
 pub mod persona;
 pub mod plan;
 pub mod processes;
+pub mod recovery;
 pub mod report;
 pub mod report_file;
+pub mod returning;
 pub mod subscriber;
 pub mod target;
 pub mod transport;

@@ -1,7 +1,9 @@
 //! What a running fleet has counted so far, for a live line.
 
+use crate::ends::Ends;
 use crate::latency::{Latencies, Quantiles};
 use crate::persona::Persona;
+use crate::recovery::Recovery;
 use crate::tally::Tally;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -59,6 +61,18 @@ pub struct Sessions {
     pub closes_by_code: BTreeMap<String, u64>,
     /// Sessions that clients ended themselves to return.
     pub returns: u64,
+    /// Sessions that the gateway or the network ended, of clients that come back.
+    #[serde(default)]
+    pub lost: u64,
+    /// Clients that came back and had caught up, each time.
+    #[serde(default)]
+    pub resumed: u64,
+    /// Attempts to come back that failed.
+    #[serde(default)]
+    pub retries: u64,
+    /// Clients that come back and had not, at the end of the run.
+    #[serde(default)]
+    pub not_back: u64,
     /// Descriptions of the first failures.
     pub samples: Vec<String>,
 }
@@ -76,6 +90,10 @@ impl Sessions {
             (&mut self.cut_off, other.cut_off),
             (&mut self.unread, other.unread),
             (&mut self.returns, other.returns),
+            (&mut self.lost, other.lost),
+            (&mut self.resumed, other.resumed),
+            (&mut self.retries, other.retries),
+            (&mut self.not_back, other.not_back),
         ] {
             *mine += theirs;
         }
@@ -106,6 +124,8 @@ pub(crate) struct Recorder {
     pub(crate) connect: Latencies,
     /// How late the thread's own timer was.
     pub(crate) lag: Latencies,
+    pub(crate) recovery: Recovery,
+    pub(crate) ends: Ends,
     pub(crate) is_measuring: bool,
 }
 
@@ -235,6 +255,8 @@ impl LiveStats {
             totals.sessions.add(&recorder.sessions);
             totals.connect.add(&recorder.connect);
             totals.lag.add(&recorder.lag);
+            totals.recovery.add(&recorder.recovery);
+            totals.ends.add(&recorder.ends);
         }
         totals
     }
@@ -252,6 +274,11 @@ pub(crate) struct Totals {
     pub(crate) sessions: Sessions,
     pub(crate) connect: Latencies,
     pub(crate) lag: Latencies,
+    #[serde(default)]
+    pub(crate) recovery: Recovery,
+    /// Not while it runs.
+    #[serde(skip)]
+    pub(crate) ends: Ends,
 }
 
 impl Totals {
@@ -265,6 +292,7 @@ impl Totals {
         self.sessions.add(&other.sessions);
         self.connect.add(&other.connect);
         self.lag.add(&other.lag);
+        self.recovery.add(&other.recovery);
     }
 
     pub(crate) fn all_tallies(&self) -> Tally {

@@ -1,6 +1,7 @@
 //! The plan of a run: who connects when, and what each client asks for. Everything random comes from one seed.
 
 use crate::persona::{Persona, PersonaMix};
+use crate::returning::Resume;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use tickgate_protocol::{Channel, ConflateMs, Depth, OnSlow};
 /// Connections per source address: below the usual range of 28,232 ephemeral ports.
 pub const CONNECTIONS_PER_ADDRESS: usize = 20_000;
 /// Most symbols in one subscribe request, so that it stays far below any limit of message bytes.
-const SYMBOLS_PER_REQUEST: usize = 500;
+pub(crate) const SYMBOLS_PER_REQUEST: usize = 500;
 
 /// What a run does. Times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +69,15 @@ pub struct Plan {
     /// Whether a run in which no event comes may pass.
     #[serde(default)]
     pub allow_empty: bool,
+    /// Whether clients that lose their session come back, and how.
+    #[serde(default)]
+    pub resume: Resume,
+    /// Whether being stopped is the regular end of the measurement.
+    #[serde(default)]
+    pub until_stopped: bool,
+    /// Whether the feed ends before the run does, so that all clients must end at the same place.
+    #[serde(default)]
+    pub feed_ends: bool,
 }
 
 impl Plan {
@@ -98,6 +108,9 @@ impl Plan {
             gateway_pids: Vec::new(),
             lag_max_ms: 500,
             allow_empty: false,
+            resume: Resume::Never,
+            until_stopped: false,
+            feed_ends: false,
         }
     }
 
@@ -190,6 +203,18 @@ impl Plan {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(index as u64 + 1);
         rng
+    }
+
+    /// The source of chance of one client's waiting, apart from that of its choices.
+    pub(crate) fn waits_of(&self, index: usize) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(!self.seed);
+        rng.set_stream(index as u64 + 1);
+        rng
+    }
+
+    /// The number of client `index` among those of its gateway.
+    pub(crate) fn turn_of(&self, index: usize) -> usize {
+        index / self.urls.len().max(1)
     }
 
     /// Where client `index` connects from, for the gateway at `target`.

@@ -71,8 +71,11 @@ fn line(view: &LiveView, events_per_s: f64) -> String {
         (sessions.failed, "failed"),
         (sessions.closed_early, "closed early"),
         (sessions.cut_off, "cut off"),
+        (sessions.lost, "lost"),
+        (sessions.resumed, "back"),
         (tally.gap_events, "in gaps"),
         (tally.conflated, "conflated"),
+        (tally.duplicates, "duplicate"),
         (tally.unannounced, "LOST"),
     ] {
         if count > 0 {

@@ -7,12 +7,14 @@ mod merge;
 mod summary;
 
 use crate::asserts::{Assert, Judged};
+use crate::ends::Ends;
 use crate::gateway_process::Spent;
 use crate::latency::{Latencies, Quantiles, human};
 use crate::live::Sessions;
 use crate::machine::Machine;
 use crate::persona::Persona;
 use crate::plan::Plan;
+use crate::recovery::Recovery;
 use crate::report_file;
 use crate::tally::Tally;
 use serde::{Deserialize, Serialize};
@@ -50,6 +52,12 @@ pub struct Report {
     pub latency: BTreeMap<String, Latencies>,
     /// What verification found by persona, and of `all`, from the first message to the last.
     pub verification: BTreeMap<String, Tally>,
+    /// How clients came back that had lost their session.
+    #[serde(default)]
+    pub recovery: Recovery,
+    /// Where clients stood at the end, of a feed that had ended before.
+    #[serde(default)]
+    pub ends: Ends,
     /// What the generator itself used, and how late it was.
     pub generator: Generator,
     /// The same for each gateway by itself.
@@ -205,6 +213,10 @@ impl Report {
             }
         };
         fail(all.unannounced, "unannounced losses");
+        // Nobody else can say what a client has seen that comes back.
+        if self.runs.iter().any(|run| run.plan.resume.comes_back()) {
+            fail(all.duplicates, "events that came twice");
+        }
         fail(all.gaps_misfit, "gaps that do not begin where the last event ended");
         fail(all.unasked, "events without an acknowledged subscription");
         fail(all.behind_cursor, "events behind the cursor of a heartbeat");
@@ -212,10 +224,12 @@ impl Report {
         fail(all.refused.values().sum(), "refused subscriptions");
         fail(self.sessions.closed_early, "sessions closed that should have lasted");
         fail(self.sessions.failed, "connections that could not be opened");
+        fail(self.ends.behind().0, "pairs of a client that end before those of other clients");
         if !self.interrupted {
             let missing =
                 self.sessions.planned.saturating_sub(self.sessions.established + self.sessions.failed);
             fail(missing, "connections without a session by the end");
+            fail(self.sessions.not_back, "clients that had not come back and caught up by the end");
             if self.measured.events == 0 && !self.runs.iter().all(|run| run.plan.allow_empty) {
                 failures.push(NOTHING_CAME.to_owned());
             }

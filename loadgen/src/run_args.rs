@@ -9,7 +9,11 @@ use std::time::Duration;
 use tickgate_load::asserts::Assert;
 use tickgate_load::persona::PersonaMix;
 use tickgate_load::plan::{ChannelMix, Plan};
+use tickgate_load::returning::Resume;
 use tickgate_protocol::OnSlow;
+
+/// A bound all the same: a month.
+const UNTIL_STOPPED_MS: u64 = 30 * 24 * 3_600 * 1_000;
 
 pub(crate) const RUN_HELP: &str = "\
 PHASES
@@ -31,6 +35,17 @@ PERSONAS
   A share is a percentage or a number of connections. Stalled and slow clients may be cut off by the gateway, the
   others must not: `closed_early` counts those.
 
+COMING BACK
+  Without --resume a session that ends before the run does is a failure. With it, clients come back: the first attempt
+  within 100 ms, then after twice as long each time, by chance and at most 5 s, or when `Retry-After` says. They go on
+    --resume cursor  with the last cursor of a heartbeat, a goaway or an error
+    --resume seq     with the last position of every symbol, and with the cursor for those of which nothing came yet
+    --resume mixed   one half of the clients so, the other half so
+  and verification goes on with them: what is missing between two sessions breaks a chain as in the middle of one. What
+  comes again because a cursor is older than the last event is `resent` and discarded; after a position everything that
+  comes again is a duplicate. A client is back when every replay has caught up: `recovery.p99` is from the loss to there.
+  --feed-ends compares, at the end, where all clients stand: for a feed that has ended a second or more before the run.
+
 VERIFICATION
   Every event of every session: the `prev` chain of each (channel, symbol), gaps and what they announce, duplicates,
   events before their ack or behind a heartbeat's cursor, messages that cannot be read. Latency is from `send_ns`, when
@@ -50,7 +65,9 @@ EXAMPLES
   tickgate-load run --url ws://127.0.0.1:8080/v1/stream --connections 200 --personas stalled=5,slow=5@50000 \\
       --on-slow skip --assert 'unannounced==0' --assert 'stalled.gaps>0' --report report.json
   tickgate-load run --url ws://127.0.0.1:8080/v1/stream --url ws://127.0.0.1:8081/v1/stream --connections 50000 \\
-      --processes 4 --ramp 60s --for 1m";
+      --processes 4 --ramp 60s --for 1m
+  tickgate-load run --url ws://load-balancer/v1/stream --connections 500 --until-stopped --resume mixed \\
+      --assert 'gaps==0' --assert 'duplicates==0' --assert 'recovery.p99<5s'";
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -69,6 +86,9 @@ pub(crate) struct RunArgs {
     /// Time to measure
     #[arg(long = "for", default_value = "30s", value_parser = humantime::parse_duration, value_name = "TIME")]
     duration: Duration,
+    /// Measure until Ctrl-C or SIGTERM, which then is a regular end
+    #[arg(long, conflicts_with = "duration")]
+    until_stopped: bool,
     /// Time over which the clients connect [default: 1ms per connection]
     #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
     ramp: Option<Duration>,
@@ -122,6 +142,15 @@ pub(crate) struct RunArgs {
     /// Clients that misbehave, like stalled=5%,slow=2%@20000 (see below)
     #[arg(long, default_value = "", value_name = "MIX", hide_default_value = true, help_heading = "Clients")]
     personas: PersonaMix,
+    /// Let clients come back that lose their session: never, cursor, seq or mixed (see below)
+    #[arg(
+        long,
+        default_value = "never",
+        value_name = "HOW",
+        hide_default_value = true,
+        help_heading = "Clients"
+    )]
+    resume: Resume,
     /// Seed of every choice: personas, symbols, channels
     #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Clients")]
     seed: u64,
@@ -144,6 +173,9 @@ pub(crate) struct RunArgs {
     /// The generator's own lag beyond which the run fails
     #[arg(long, default_value = "500ms", value_parser = humantime::parse_duration, value_name = "TIME", help_heading = "Report")]
     lag_max: Duration,
+    /// The feed ends before the run does: fail when a client ends behind another
+    #[arg(long, help_heading = "Report")]
+    feed_ends: bool,
     /// Let a run pass in which no event came
     #[arg(long, help_heading = "Report")]
     allow_empty: bool,
@@ -179,7 +211,7 @@ impl RunArgs {
             threads: self.threads.unwrap_or((cores / 2 / self.processes.max(1)).max(1)),
             ramp_ms: self.ramp.map_or(self.connections as u64, ms),
             warmup_ms: ms(self.warmup),
-            measure_ms: ms(self.duration),
+            measure_ms: if self.until_stopped { UNTIL_STOPPED_MS } else { ms(self.duration) },
             drain_ms: ms(self.drain),
             symbols,
             discover_ms: ms(self.discover).max(1),
@@ -196,6 +228,9 @@ impl RunArgs {
             gateway_pids: self.pids,
             lag_max_ms: ms(self.lag_max),
             allow_empty: self.allow_empty,
+            resume: self.resume,
+            until_stopped: self.until_stopped,
+            feed_ends: self.feed_ends,
         };
         plan.check().map_err(|faults| anyhow::anyhow!(faults.join("; ")))?;
         Ok(plan)

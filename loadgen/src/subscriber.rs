@@ -1,4 +1,5 @@
-//! One client of a fleet: connects on schedule, subscribes, reads and verifies, and behaves as its persona does.
+//! One client of a fleet: connects on schedule, subscribes, reads and verifies, and behaves as its persona does. When
+//! its session is lost and the plan says so, it comes back and goes on where it stood.
 //!
 //! The read future is never dropped while its reader is still needed (see [`crate::transport`]): every wait for
 //! something else stands beside it in one `select!`, and whoever stops waiting for it leaves the connection as well.
@@ -7,6 +8,8 @@ use crate::clock::now_ns;
 use crate::live::{Cell, Phase, Recorder};
 use crate::persona::Persona;
 use crate::plan::{ClientPlan, Plan, Popularity};
+use crate::recovery::Found;
+use crate::returning::{LEFT, Returning, retry_after};
 use crate::target::Target;
 use crate::transport::{Message, Reader, Text, TransportOptions, Writer, open};
 use crate::verify::{Asked, SessionVerifier};
@@ -48,10 +51,19 @@ pub(crate) struct Shared {
 enum Outcome {
     /// The run is over.
     Over,
-    /// The gateway ended it, or it never began.
-    Lost,
+    /// The gateway ended it, or it never began; and when the gateway said to come again.
+    Lost(Option<Duration>),
     /// The client left to return.
     Left,
+}
+
+/// What a client keeps from one session to the next.
+struct Life {
+    verifier: SessionVerifier,
+    /// What it is subscribed to, of a client that changes it.
+    pairs: Vec<(Channel, u32)>,
+    /// Of a client that comes back.
+    returning: Option<Box<Returning>>,
 }
 
 /// Lives the life of one client, until the run is over or its session is lost.
@@ -59,16 +71,53 @@ pub(crate) async fn run(shared: Arc<Shared>, client: ClientPlan) {
     let ramp = Duration::from_millis(shared.plan.ramp_ms);
     let planned = shared.plan.connections.max(1);
     let mut due = shared.start + ramp.mul_f64(client.index as f64 / planned as f64);
+    let plan = &shared.plan;
+    let returning = Returning::new(plan.resume, plan.turn_of(client.index), plan.waits_of(client.index));
+    let mut life = Life { verifier: SessionVerifier::default(), pairs: Vec::new(), returning };
     loop {
         if shared.sleep_until(due).await.is_break() {
+            break;
+        }
+        let outcome = Session::new(&shared, &client, &mut life, due).run().await;
+        let is_storming = client.persona == Persona::Reconnecting;
+        due = match (outcome, &mut life.returning) {
+            (Outcome::Over, _) => break,
+            (Outcome::Left, _) => Instant::now(),
+            (Outcome::Lost(retry_after), Some(returning)) => Instant::now() + returning.wait(retry_after),
+            (Outcome::Lost(_), None) if is_storming => shared.next_storm(),
+            (Outcome::Lost(_), None) => return,
+        };
+    }
+    life.end(&shared, client.persona);
+}
+
+impl Life {
+    /// Whether its next session goes on where the last one ended.
+    fn goes_on(&self) -> bool {
+        self.returning.as_ref().is_some_and(|returning| returning.had_session())
+    }
+
+    /// Whether it has not caught up since its last session.
+    fn is_away(&self) -> bool {
+        self.returning.as_ref().is_some_and(|returning| returning.is_away())
+    }
+
+    /// The run is over.
+    fn end(&self, shared: &Shared, persona: Persona) {
+        if persona.may_be_cut_off() {
             return;
         }
-        let outcome = Session::new(&shared, &client, due).run().await;
-        let is_storming = client.persona == Persona::Reconnecting;
-        match outcome {
-            Outcome::Left => due = Instant::now(),
-            Outcome::Lost if is_storming => due = shared.next_storm(),
-            Outcome::Over | Outcome::Lost => return,
+        let mut recorder = shared.cell.lock();
+        if let Some(returning) = &self.returning
+            && returning.is_missing()
+        {
+            recorder.sessions.not_back += 1;
+            return;
+        }
+        if shared.plan.feed_ends {
+            for (channel, symbol, last) in self.verifier.lasts() {
+                recorder.ends.stands(channel, symbol, last);
+            }
         }
     }
 }
@@ -105,31 +154,38 @@ impl Shared {
 struct Session<'a> {
     shared: &'a Shared,
     client: &'a ClientPlan,
+    life: &'a mut Life,
     /// When it was meant to connect: what its latency is measured from.
     due: Instant,
-    verifier: SessionVerifier,
-    pairs: Vec<(Channel, u32)>,
     next_id: i64,
     is_established: bool,
     is_subscribed: bool,
     is_closing: bool,
+    /// A request was refused for now: when to come again, if that was said.
+    refused: Option<Option<Duration>>,
     /// Source of chance of a client that needs one.
     rng: Option<Box<ChaCha8Rng>>,
 }
 
 impl<'a> Session<'a> {
-    fn new(shared: &'a Shared, client: &'a ClientPlan, due: Instant) -> Self {
+    fn new(shared: &'a Shared, client: &'a ClientPlan, life: &'a mut Life, due: Instant) -> Self {
         let churns = client.persona == Persona::Churning;
+        if life.goes_on() {
+            life.verifier.come_back();
+        } else {
+            life.verifier = SessionVerifier::default();
+            life.pairs = if churns { client.pairs.clone() } else { Vec::new() };
+        }
         Self {
             shared,
             client,
+            life,
             due,
-            verifier: SessionVerifier::default(),
-            pairs: if churns { client.pairs.clone() } else { Vec::new() },
             next_id: 1,
             is_established: false,
             is_subscribed: false,
             is_closing: false,
+            refused: None,
             rng: churns.then(|| Box::new(shared.plan.rng_of(client.index))),
         }
     }
@@ -145,20 +201,23 @@ impl<'a> Session<'a> {
             Ok(halves) => halves,
             Err(error) => {
                 let mut recorder = self.shared.cell.lock();
-                recorder.sessions.failed += 1;
                 crate::tally::bump(&mut recorder.sessions.failed_by_reason, &error.label(), 1);
-                recorder.sessions.sample(|| format!("client {}: {error}", self.client.index));
-                return Outcome::Lost;
+                match &self.life.returning {
+                    Some(returning) => returning.failed(&mut recorder),
+                    None => {
+                        recorder.sessions.failed += 1;
+                        recorder.sessions.sample(|| format!("client {}: {error}", self.client.index));
+                    }
+                }
+                return Outcome::Lost(retry_after(&error));
             }
         };
-        for subscriptions in self.shared.plan.requests(&self.client.pairs, &self.shared.symbols) {
-            self.request(&mut writer, "subscribe", Asked::Subscribe, subscriptions);
-        }
+        self.ask(&mut writer);
         let outcome = match writer.flush().await {
             Ok(()) => self.attend(reader, writer).await,
             Err(error) => {
                 self.lost(None, &error.to_string());
-                Outcome::Lost
+                Outcome::Lost(None)
             }
         };
         if self.is_established {
@@ -210,7 +269,11 @@ impl<'a> Session<'a> {
                                 return Outcome::Over;
                             }
                             if self.client.persona == Persona::Reconnecting {
-                                shared.cell.lock().sessions.returns += 1;
+                                let mut recorder = shared.cell.lock();
+                                recorder.sessions.returns += 1;
+                                if let Some(returning) = &mut self.life.returning {
+                                    returning.lost(LEFT, &mut recorder);
+                                }
                                 return Outcome::Left;
                             }
                             self.churn(&mut writer);
@@ -247,12 +310,20 @@ impl<'a> Session<'a> {
                     self.lost(code, &reason);
                     writer.close(code.unwrap_or(1000), "");
                     let _ = timeout(CLOSE_SEND_TIMEOUT, writer.flush()).await;
-                    return Outcome::Lost;
+                    return Outcome::Lost(None);
                 }
                 Err(error) => {
                     self.lost(None, &error.to_string());
-                    return Outcome::Lost;
+                    return Outcome::Lost(None);
                 }
+            }
+            if let Some(retry_after) = self.refused.filter(|_| !self.is_closing) {
+                if let Some(returning) = &self.life.returning {
+                    returning.failed(&mut shared.cell.lock());
+                }
+                writer.close(1000, "");
+                let _ = timeout(CLOSE_SEND_TIMEOUT, writer.flush()).await;
+                return Outcome::Lost(retry_after);
             }
             if self.client.persona == Persona::Stalled && self.is_subscribed {
                 // Not one byte is read until the measurement is over.
@@ -263,9 +334,11 @@ impl<'a> Session<'a> {
 
     fn text(&mut self, text: &Text) {
         let received_ns = now_ns();
+        let life = &mut *self.life;
         let mut recorder = self.shared.cell.lock();
         let (tally, mut latencies) = recorder.of(self.client.persona);
-        let control = self.verifier.message(text.as_bytes(), received_ns, tally, |event, verdict| {
+        let before = life.returning.as_ref().map(|_| Found::of(tally));
+        let control = life.verifier.message(text.as_bytes(), received_ns, tally, |event, verdict| {
             // State from before the subscription says nothing about the way here.
             if let Some(latencies) = &mut latencies
                 && !event.snapshot
@@ -275,13 +348,33 @@ impl<'a> Session<'a> {
                 latencies.record(event.send_ns, received_ns);
             }
         });
+        let after = before.map(|before| Found::of(tally).since(&before));
+        if let (Some(returning), Some(found)) = (&life.returning, after) {
+            returning.found(&found, &mut recorder);
+        }
         if let Some(control) = control {
             self.control(&control, &mut recorder);
+        }
+        if let Some(returning) = self.life.returning.as_mut().filter(|returning| returning.is_away())
+            && self.is_subscribed
+            && self.life.verifier.is_caught_up()
+        {
+            returning.caught_up(&mut recorder);
         }
     }
 
     fn control(&mut self, control: &Control, recorder: &mut Recorder) {
+        // Before everything was asked for again, a cursor says nothing of what was missed.
+        if let Some(returning) = self.life.returning.as_mut().filter(|_| self.is_subscribed) {
+            returning.keep_cursor(control);
+        }
         match control {
+            Control::Error { code: Code::RateLimited, fatal: false, retry_after_ms, .. }
+                if self.life.is_away() =>
+            {
+                // Too many resume at once.
+                self.refused = Some(retry_after_ms.map(Duration::from_millis));
+            }
             Control::Hello { .. } if !self.is_established => {
                 self.is_established = true;
                 recorder.sessions.established += 1;
@@ -290,28 +383,39 @@ impl<'a> Session<'a> {
                 recorder.connect.record_ns(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX));
             }
             Control::Ack { .. } | Control::Error { .. }
-                if !self.is_subscribed && self.verifier.is_settled() =>
+                if !self.is_subscribed && self.life.verifier.is_settled() =>
             {
                 self.is_subscribed = true;
                 recorder.sessions.subscribed += 1;
+                if let Some(returning) = &mut self.life.returning {
+                    returning.has_session();
+                }
             }
             _ => {}
         }
     }
 
-    fn lost(&self, code: Option<u16>, reason: &str) {
+    fn lost(&mut self, code: Option<u16>, reason: &str) {
         let mut recorder = self.shared.cell.lock();
-        let sessions = &mut recorder.sessions;
         let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
-        crate::tally::bump(&mut sessions.closes_by_code, &code, 1);
+        crate::tally::bump(&mut recorder.sessions.closes_by_code, &code, 1);
+        let comes_back = self.life.returning.as_mut();
         if self.client.persona.may_be_cut_off() {
-            sessions.cut_off += 1;
+            recorder.sessions.cut_off += 1;
+        } else if let Some(returning) = &comes_back {
+            recorder.sessions.lost += u64::from(returning.had_session() && !returning.is_away());
         } else {
-            sessions.closed_early += 1;
-            sessions.sample(|| {
+            recorder.sessions.closed_early += 1;
+            recorder.sessions.sample(|| {
                 let persona = self.client.persona.name();
                 format!("client {} ({persona}) was closed with {code}: {reason}", self.client.index)
             });
+        }
+        if let Some(returning) = comes_back {
+            match returning.had_session() {
+                true => returning.lost(&code, &mut recorder),
+                false => returning.failed(&mut recorder),
+            }
         }
     }
 
@@ -322,32 +426,61 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn request(&mut self, writer: &mut Writer, op: &str, asked: Asked, subscriptions: Value) {
+    /// Sends the requests that a session begins with.
+    fn ask(&mut self, writer: &mut Writer) {
+        let shared = self.shared;
+        let pairs = if self.life.pairs.is_empty() { &self.client.pairs } else { &self.life.pairs };
+        let requests = match &self.life.returning {
+            Some(returning) if self.life.goes_on() => {
+                returning.requests(&shared.plan, pairs, &shared.symbols, &mut self.life.verifier)
+            }
+            _ => {
+                let requests = shared.plan.requests(pairs, &shared.symbols);
+                requests.into_iter().map(|subscriptions| (subscriptions, None)).collect()
+            }
+        };
+        for (subscriptions, cursor) in requests {
+            self.request(writer, "subscribe", Asked::Subscribe, subscriptions, cursor.as_deref());
+        }
+    }
+
+    fn request(
+        &mut self,
+        writer: &mut Writer,
+        op: &str,
+        asked: Asked,
+        subscriptions: Value,
+        cursor: Option<&str>,
+    ) {
         let id = self.next_id;
         self.next_id += 1;
-        self.verifier.sent(id, asked);
-        writer.text(&json!({"op": op, "id": id, "subscriptions": subscriptions}).to_string());
+        self.life.verifier.sent(id, asked);
+        let mut request = json!({"op": op, "id": id, "subscriptions": subscriptions});
+        if let Some(cursor) = cursor {
+            request["cursor"] = json!(cursor);
+        }
+        writer.text(&request.to_string());
     }
 
     /// Exchanges one subscription for another, unless answers are still awaited.
     fn churn(&mut self, writer: &mut Writer) {
         let shared = self.shared;
-        let Some(rng) = self.rng.as_deref_mut().filter(|_| self.verifier.is_settled()) else { return };
-        if self.pairs.is_empty() {
+        let Some(rng) = self.rng.as_deref_mut().filter(|_| self.life.verifier.is_settled()) else { return };
+        if self.life.pairs.is_empty() {
             return;
         }
-        let index = rng.random_range(0..self.pairs.len());
+        let index = rng.random_range(0..self.life.pairs.len());
         let next = (shared.plan.channels.draw(rng), shared.popularity.one(rng));
-        if self.pairs.contains(&next) {
+        if self.life.pairs.contains(&next) {
             return;
         }
-        let last = std::mem::replace(&mut self.pairs[index], next);
+        let last = std::mem::replace(&mut self.life.pairs[index], next);
         for (op, asked, (channel, symbol)) in
             [("unsubscribe", Asked::Unsubscribe, last), ("subscribe", Asked::Subscribe, next)]
         {
             let symbol = &shared.symbols[symbol as usize];
             let subscription = shared.plan.subscription(channel, &[symbol]);
-            self.request(writer, op, asked, json!([subscription]));
+            self.request(writer, op, asked, json!([subscription]), None);
         }
     }
 }

@@ -143,3 +143,139 @@ fn late_heartbeats_are_noticed() {
     let tally = transcript.verify(&[]);
     assert_eq!((tally.heartbeats, tally.heartbeats_late), (3, 1));
 }
+
+/// A client that has seen `before`, came back as `resume` says, and was then sent `after`.
+fn come_back(
+    before: &[String],
+    resume: impl FnOnce(&mut SessionVerifier),
+    after: &[String],
+) -> (Tally, bool) {
+    let (mut verifier, mut tally) = (SessionVerifier::default(), Tally::default());
+    let mut take = |verifier: &mut SessionVerifier, frames: &[String]| {
+        for text in [HELLO, ACK].into_iter().chain(frames.iter().map(String::as_str)) {
+            let is_control = text.starts_with("{\"op\"");
+            let text = if is_control { text.to_owned() } else { format!("[{text}]") };
+            verifier.message(text.as_bytes(), 1_000_000, &mut tally, |_, _| ());
+        }
+    };
+    take(&mut verifier, before);
+    verifier.come_back();
+    resume(&mut verifier);
+    take(&mut verifier, after);
+    (tally, verifier.is_caught_up())
+}
+
+fn seen() -> Vec<String> {
+    vec![trade(5, None), trade(8, Some(5)), quote("B1", 7, "")]
+}
+
+fn from_position(verifier: &mut SessionVerifier) {
+    assert_eq!(verifier.resume_from(1, Channel::Trades, "A"), Some(at(8)));
+}
+
+/// From a cursor behind offset 6, before what was seen last.
+fn from_cursor(verifier: &mut SessionVerifier) {
+    let cursor = cursor::encode(&[at(7)], &cursor::CursorKey::new(b"no key"));
+    verifier.resume_at(1, &cursor, Channel::Trades, ["A", "N"]);
+}
+
+fn replayed(offset: u64, prev: u64) -> String {
+    trade(offset, Some(prev)).replace('}', r#","replay":true}"#)
+}
+
+fn replay_done(symbol: &str) -> String {
+    let (channel, symbol) = (Channel::Trades, symbol.to_owned());
+    Control::ReplayDone { id: Some(Id::Number(1)), channel, symbol, seq: None }.to_json()
+}
+
+#[test]
+fn a_chain_goes_on_over_the_seam() {
+    let missed = [replayed(11, 8), replay_done("A"), trade(12, Some(11))];
+    let (tally, is_caught_up) = come_back(&seen(), from_position, &missed);
+    assert_eq!((tally.violations(), tally.duplicates, tally.resent), (0, 0, 0), "{:?}", tally.samples);
+    assert_eq!((tally.first, tally.in_order, tally.replayed, tally.replays), (2, 3, 1, 1));
+    assert!(is_caught_up);
+    let (_, is_caught_up) = come_back(&seen(), from_position, &missed[..1]);
+    assert!(!is_caught_up, "only the end of the replay says so");
+}
+
+/// Behind a cursor comes again what was seen after it, live or replayed, and is no duplicate; but only until something
+/// new has come.
+#[test]
+fn what_a_cursor_stands_behind_comes_again() {
+    for again in [replayed(8, 5), trade(8, Some(5))] {
+        let after = [again.clone(), trade(11, Some(8)), replay_done("N")];
+        let (tally, is_caught_up) = come_back(&seen(), from_cursor, &after);
+        assert_eq!((tally.violations(), tally.duplicates, tally.resent), (0, 0, 1), "{:?}", tally.samples);
+        assert!(is_caught_up, "the event of A was live, and N has nothing");
+        let (tally, _) = come_back(&seen(), from_cursor, &[trade(11, Some(8)), again]);
+        assert_eq!((tally.duplicates, tally.resent), (1, 0));
+    }
+    let (tally, _) = come_back(&seen(), from_position, &[replayed(8, 5)]);
+    assert_eq!((tally.duplicates, tally.resent), (1, 0), "behind a position nothing comes again");
+}
+
+#[test]
+fn what_is_missing_at_the_seam_is_lost() {
+    for resume in [from_position, from_cursor] {
+        let (tally, _) = come_back(&seen(), resume, &[trade(12, Some(11))]);
+        assert_eq!(tally.unannounced, 1, "{:?}", tally.samples);
+    }
+    // Of N nothing was seen, but the cursor stands at 6: an event at 9 would have had to come first.
+    let of_n = |offset, prev| trade(offset, Some(prev)).replace(r#""symbol":"A""#, r#""symbol":"N""#);
+    let ack = ACK.replace(r#""symbol":"A""#, r#""symbol":"N""#);
+    for (prev, lost) in [(3, 0), (6, 0), (9, 1)] {
+        let (tally, _) = come_back(&seen(), from_cursor, &[ack.clone(), of_n(10, prev)]);
+        assert_eq!((tally.unannounced, tally.unasked), (lost, 0), "after {prev}: {:?}", tally.samples);
+    }
+}
+
+#[test]
+fn gaps_at_the_seam_count_for_what_was_not_seen() {
+    let aged = |after: Option<u64>, upto: u64| {
+        let after = after.map(|after| format!(r#""after":"1:0:{after}","#)).unwrap_or_default();
+        format!(
+            r#"{{"type":"gap","channel":"trades","symbol":"A",{after}"upto":"1:0:{upto}","cause":"retention"}}"#
+        )
+    };
+    let error = Control::error(Some(Id::Number(1)), Code::ReplayAgedOut, "", false).to_json();
+    for resume in [from_position, from_cursor] {
+        let (tally, is_caught_up) =
+            come_back(&seen(), resume, &[error.clone(), aged(None, 10), trade(12, Some(10))]);
+        assert_eq!((tally.violations(), tally.gaps, tally.resent), (0, 1, 0), "{:?}", tally.samples);
+        assert!(is_caught_up, "there is nothing to wait for");
+        // All of it was seen: nothing is lost.
+        let (tally, _) = come_back(&seen(), resume, &[aged(None, 8), trade(12, Some(8))]);
+        assert_eq!((tally.violations(), tally.gaps, tally.resent), (0, 0, 1), "{:?}", tally.samples);
+    }
+    let (tally, _) = come_back(&seen(), from_cursor, &[aged(Some(6), 10), trade(12, Some(10))]);
+    assert_eq!((tally.gaps, tally.gaps_misfit), (1, 0), "it begins at the cursor");
+    let (tally, _) = come_back(&seen(), from_position, &[aged(Some(6), 10), trade(12, Some(10))]);
+    assert_eq!((tally.gaps, tally.gaps_misfit), (1, 1), "it had to begin at the position");
+}
+
+/// A state that replaces what was missed is not what was asked for, and is counted.
+#[test]
+fn states_at_the_seam() {
+    let snapshot = |offset| quote("B1", offset, r#","snapshot":true"#);
+    let quotes = |verifier: &mut SessionVerifier| {
+        verifier.resume_from(1, Channel::Quotes, "B1");
+    };
+    let (tally, _) = come_back(&seen(), quotes, &[snapshot(7), quote("B1", 9, r#","prev":"1:0:7""#)]);
+    assert_eq!((tally.resent, tally.resynced, tally.in_order, tally.duplicates), (1, 0, 2, 0));
+    let (tally, _) = come_back(&seen(), quotes, &[snapshot(9), quote("B1", 11, r#","prev":"1:0:9""#)]);
+    assert_eq!((tally.resent, tally.resynced, tally.violations()), (0, 1, 0), "{:?}", tally.samples);
+}
+
+#[test]
+fn a_new_session_acknowledges_anew() {
+    let (mut verifier, mut tally) = (SessionVerifier::default(), Tally::default());
+    for text in [HELLO, ACK, &format!("[{}]", trade(5, None))] {
+        verifier.message(text.as_bytes(), 0, &mut tally, |_, _| ());
+    }
+    assert_eq!(verifier.lasts().count(), 1);
+    verifier.come_back();
+    assert_eq!((verifier.lasts().count(), verifier.last(Channel::Trades, "A")), (0, Some(at(5))));
+    verifier.message(ACK.as_bytes(), 0, &mut tally, |_, _| ());
+    assert_eq!(verifier.lasts().collect::<Vec<_>>(), [(Channel::Trades, "A", at(5))]);
+}

@@ -83,6 +83,8 @@ impl Report {
         self.measured.add(&other.measured);
         add_all(&mut self.latency, &other.latency, |sum, latencies| sum.add(latencies));
         add_all(&mut self.verification, &other.verification, |sum, tally| sum.add(tally));
+        self.recovery.add(&other.recovery);
+        self.ends.add(&other.ends);
         self.generator.add(&other.generator);
         for gateway in other.gateways {
             match self.gateways.iter_mut().find(|known| known.url == gateway.url) {

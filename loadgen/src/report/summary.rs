@@ -1,8 +1,12 @@
 //! The report as a person reads it.
 
 use super::Report;
+use crate::clock::time_of_day;
 use crate::latency::human;
 use std::fmt::Write as _;
+
+/// Most outages that are listed.
+const OUTAGES_SHOWN: usize = 30;
 
 impl Report {
     /// The summary for a person.
@@ -92,8 +96,10 @@ impl Report {
                 t.events, t.unannounced, t.gaps, t.gap_events, t.conflated, t.duplicates, t.unverified
             )?;
         }
+        self.write_recovery(out)?;
         for (title, counts) in [
             ("errors", &all.errors),
+            ("gaps", &all.gaps_by_cause),
             ("closes", &sessions.closes_by_code),
             ("failed", &sessions.failed_by_reason),
         ] {
@@ -126,13 +132,71 @@ impl Report {
         for warning in &self.warnings {
             writeln!(out, "warning: {warning}")?;
         }
-        for sample in all.samples.iter().chain(&sessions.samples).take(10) {
+        let behind = self.ends.behind().1;
+        for sample in all.samples.iter().chain(&sessions.samples).chain(&behind).take(10) {
             writeln!(out, "note: {sample}")?;
         }
         let interrupted = if self.interrupted { " (stopped before its time)" } else { "" };
         match self.passed {
             true => writeln!(out, "PASSED{interrupted}"),
             false => writeln!(out, "FAILED{interrupted}: {}", self.failures.join("; ")),
+        }
+    }
+    /// Who lost a session and came back: nothing when nobody did.
+    fn write_recovery(&self, out: &mut String) -> std::fmt::Result {
+        let took = self.recovery.all().quantiles();
+        if self.recovery.by_second.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "\ncame back {} times, {} not; attempts in vain {}; p50 {}  p99 {}  max {}",
+            self.sessions.resumed,
+            self.sessions.not_back,
+            self.sessions.retries,
+            human(took.p50_ns),
+            human(took.p99_ns),
+            human(took.max_ns)
+        )?;
+        writeln!(
+            out,
+            "{:<20} {:>8} {:>8} {:>7} {:>8} {:>8} {:>9} {:>8} {:>7} {:>6} {:>9}",
+            "lost at (UTC)",
+            "clients",
+            "back",
+            "in vain",
+            "mean",
+            "max",
+            "replayed",
+            "resent",
+            "lost",
+            "gaps",
+            "duplicate"
+        )?;
+        let outages = self.recovery.outages();
+        for (seconds, outage) in outages.iter().take(OUTAGES_SHOWN) {
+            let lasted = seconds.end() - seconds.start() + 1;
+            let at = time_of_day(seconds.start().saturating_mul(1_000_000_000));
+            let time = at.get(..8).unwrap_or(&at);
+            writeln!(
+                out,
+                "{:<20} {:>8} {:>8} {:>7} {:>8} {:>8} {:>9} {:>8} {:>7} {:>6} {:>9}",
+                format!("{time} for {lasted} s"),
+                outage.clients,
+                outage.back,
+                outage.retries,
+                human(outage.took_mean_ms() * 1_000_000),
+                human(outage.took_max_ms * 1_000_000),
+                outage.found.replayed,
+                outage.found.resent,
+                outage.found.unannounced,
+                outage.found.gaps,
+                outage.found.duplicates
+            )?;
+        }
+        match outages.len().saturating_sub(OUTAGES_SHOWN) {
+            0 => Ok(()),
+            more => writeln!(out, "and {more} more, which the report names"),
         }
     }
     /// Of one gateway what it used, for everything else stands above; of several a line each.

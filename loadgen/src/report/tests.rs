@@ -62,6 +62,8 @@ pub(crate) fn sample() -> Report {
         measured,
         latency: BTreeMap::from([("healthy".to_owned(), latencies), ("all".to_owned(), all)]),
         verification,
+        recovery: Recovery::default(),
+        ends: Ends::default(),
         generator: Generator {
             processes: 1,
             threads: 1,
@@ -96,8 +98,8 @@ fn the_schema_is_kept() {
     assert_eq!(json["schema"], 2);
     assert_eq!(
         keys(&json).join(" "),
-        "asserts connect failures gateways generator interrupted latency measured passed runs schema sessions \
-         verification warnings"
+        "asserts connect ends failures gateways generator interrupted latency measured passed recovery runs schema \
+         sessions verification warnings"
     );
     assert_eq!(keys(&json["runs"][0]).join(" "), "command ended machine plan started symbols tool");
     assert_eq!(
@@ -110,9 +112,10 @@ fn the_schema_is_kept() {
     );
     assert_eq!(
         keys(&json["sessions"]).join(" "),
-        "closed_early closes_by_code cut_off established failed failed_by_reason open planned returns samples \
-         subscribed unread"
+        "closed_early closes_by_code cut_off established failed failed_by_reason lost not_back open planned resumed \
+         retries returns samples subscribed unread"
     );
+    assert_eq!(keys(&json["recovery"]).join(" "), "by_reason by_second");
     assert_eq!(keys(&json["runs"][0]["machine"]).join(" "), "cores kernel memory_bytes model");
     let gateway = &json["gateways"][0];
     assert_eq!(keys(gateway).join(" "), "latency measured process sessions url verification");
@@ -130,7 +133,7 @@ fn each_failure_has_its_reason() {
     type Break = fn(&mut Report);
     let all =
         |report: &mut Report, change: fn(&mut Tally)| change(report.verification.get_mut("all").unwrap());
-    let cases: [(&str, Break); 10] = [
+    let cases: [(&str, Break); 13] = [
         (NOTHING_CAME, |r| r.measured.events = 0),
         ("1 unannounced losses", |r| r.verification.get_mut("all").unwrap().unannounced = 1),
         ("2 gaps that do not begin where the last event ended", |r| {
@@ -148,6 +151,17 @@ fn each_failure_has_its_reason() {
         }),
         ("3 refused subscriptions", |r| {
             r.verification.get_mut("all").unwrap().refused.insert("unknown_symbol".to_owned(), 3);
+        }),
+        ("2 clients that had not come back and caught up by the end", |r| r.sessions.not_back = 2),
+        ("1 pairs of a client that end before those of other clients", |r| {
+            for offset in [4, 5] {
+                let last = tickgate_protocol::Position { epoch: 1, partition: 0, offset };
+                r.ends.stands(tickgate_protocol::Channel::Trades, "A", last);
+            }
+        }),
+        ("3 events that came twice", |r| {
+            r.runs[0].plan.resume = crate::returning::Resume::Seq;
+            r.verification.get_mut("all").unwrap().duplicates = 3;
         }),
     ];
     for (reason, change) in cases {

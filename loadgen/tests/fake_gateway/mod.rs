@@ -300,11 +300,16 @@ impl Session {
     }
 }
 
-fn expand(symbol: &str) -> Vec<String> {
+pub fn expand(symbol: &str) -> Vec<String> {
     match symbol.strip_suffix('*') {
         None => vec![symbol.to_owned()],
         Some(prefix) => (0..SYMBOLS).map(|n| format!("S{n:02}")).filter(|s| s.starts_with(prefix)).collect(),
     }
+}
+
+/// All symbols there are.
+pub fn symbols() -> Vec<String> {
+    expand("*")
 }
 
 fn comma(frame: &mut Vec<u8>) {
@@ -313,7 +318,7 @@ fn comma(frame: &mut Vec<u8>) {
     }
 }
 
-fn event(
+pub fn event(
     frame: &mut Vec<u8>,
     channel: Channel,
     symbol: &str,
