@@ -2,27 +2,29 @@
 //!
 //! Jars come from Maven Central by the ordinary `mvn` ([`jars`]), every node is a JVM with its files in the ignored
 //! folder `.kafka` ([`cluster`], [`config`]), and what runs is written down there ([`state`]). "Up" means that the
-//! brokers answer and count each other as alive ([`probe`]), not that a log says so.
+//! brokers answer and count each other as alive ([`probe`]), not that a log says so. Topics are made by [`topic`].
 
 mod cluster;
 mod config;
 mod jars;
 mod probe;
 mod state;
+mod topic;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
 
+use crate::background::tail;
 use crate::lock::Lock;
 use crate::shell::{self, Failure, human, step};
 use cluster::{Cluster, Lifetime};
 #[cfg(test)]
 pub use jars::KAFKA_VERSION as VERSION;
 use state::Node;
+use topic::Topic;
 
 /// `status` when some nodes answer and some don't.
 const EXIT_PARTLY_UP: u8 = 3;
@@ -30,8 +32,8 @@ const EXIT_PARTLY_UP: u8 = 3;
 /// A real Apache Kafka on this machine: up, down, status.
 ///
 /// Runs on loopback and on free ports, without ZooKeeper (KRaft), with little memory and quick retention checks, and
-/// never creates a topic unasked. Everything is kept in `.kafka` at the root of the repository. `cargo xtask test` uses
-/// one of its own that has nothing to do with this.
+/// never creates a topic unasked. Everything is kept in `.kafka` at the root of the repository. `cargo xtask test` and
+/// `cargo xtask cluster` use their own, which have nothing to do with this one.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -73,46 +75,63 @@ pub fn run(args: Args) -> Result<()> {
     }
 }
 
-/// A one-node Kafka for the time of a test run; dropped, it is stopped and its data removed.
+/// A Kafka for as long as something else runs, with files of its own; dropped, it is stopped and its data removed.
 #[derive(Debug)]
-pub struct TestKafka {
+pub struct TemporaryKafka {
     cluster: Cluster,
-    bootstrap: String,
+    nodes: Vec<Node>,
     _lock: Lock,
 }
 
-impl TestKafka {
+impl TemporaryKafka {
+    /// Starts `count` nodes in the folder `name`.
+    ///
     /// # Errors
-    /// When another test run of this checkout has one, and when it doesn't start.
-    pub fn start() -> Result<Self> {
+    /// That it is `busy`, when another command has it, and when it doesn't start.
+    pub fn start(name: &str, count: usize, busy: &'static str) -> Result<Self> {
         let base = base();
-        let cluster = Cluster::new(&base, &base.join("test"));
-        let Some(lock) = Lock::try_take(&cluster.dir().join("lock"))? else {
-            bail!("another `cargo xtask test` of this checkout is running; wait for it, or use --no-kafka");
-        };
+        let cluster = Cluster::new(&base, &base.join(name));
+        let Some(lock) = Lock::try_take(&cluster.dir().join("lock"))? else { bail!(busy) };
         // What a run that was killed outright may have left.
         cluster.stop()?;
         let started = Instant::now();
-        let nodes = cluster.start(1, Lifetime::WithUs)?;
-        let bootstrap = state::bootstrap(&nodes);
-        step(format_args!("Apache Kafka answers at {bootstrap} after {}", human(started.elapsed())));
-        Ok(Self { cluster, bootstrap, _lock: lock })
+        let nodes = cluster.start(count, Lifetime::WithUs)?;
+        let kafka = Self { cluster, nodes, _lock: lock };
+        step(format_args!(
+            "Apache Kafka answers at {} after {}",
+            kafka.bootstrap(),
+            human(started.elapsed())
+        ));
+        Ok(kafka)
     }
 
-    /// `host:port`.
-    pub fn bootstrap(&self) -> &str {
-        &self.bootstrap
+    /// `host:port` of every node, comma-separated.
+    pub fn bootstrap(&self) -> String {
+        state::bootstrap(&self.nodes)
     }
 
-    /// The last warnings of the broker, to be shown when tests have failed.
+    /// Makes a topic with a copy of every partition on every node, of which most have to be in sync.
+    ///
+    /// # Errors
+    /// What the broker says against it.
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
+        let nodes = self.nodes.len();
+        let Some(node) = self.nodes.first() else { bail!("no node was started") };
+        let topic =
+            Topic { name, partitions, replicas: nodes as i16, in_sync_min: config::in_sync_min(nodes) };
+        topic.create(node.address())
+    }
+
+    /// The last warnings of the first broker, to be shown when something has failed.
     pub fn log_tail(&self) -> String {
         tail(&self.cluster.log(1), 20)
     }
 }
 
-impl Drop for TestKafka {
+impl Drop for TemporaryKafka {
     fn drop(&mut self) {
-        match self.cluster.stop() {
+        // Nothing of it is to be kept.
+        match self.cluster.kill() {
             Ok(_) => step("Apache Kafka is stopped"),
             Err(error) => eprintln!("xtask: stopping Apache Kafka: {error:#}"),
         }
@@ -207,14 +226,4 @@ fn parse_nodes(text: &str) -> Result<usize, String> {
         "3" => Ok(3),
         _ => Err("1 or 3".to_owned()),
     }
-}
-
-/// The last lines of a log, indented, for an error message.
-fn tail(file: &Path, lines: usize) -> String {
-    let bytes = fs::read(file).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let all: Vec<_> = text.lines().collect();
-    let last: Vec<_> =
-        all[all.len().saturating_sub(lines)..].iter().map(|line| format!("    {line}")).collect();
-    last.join("\n")
 }

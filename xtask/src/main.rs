@@ -2,14 +2,17 @@
 //!
 //! A person on a fresh machine types `cargo xtask demo` or `cargo xtask test` and nothing before it. What is missing
 //! is installed by the command that needs it ([`setup`]), what takes long says how it is going ([`shell`]), and what
-//! was started is stopped ([`kafka`]). Continuous integration types `cargo xtask ci`: there is no second way.
+//! was started is stopped ([`kafka`], [`cluster`]). Continuous integration types `cargo xtask ci`: there is no second way.
 //!
 //! The crate is compiled before anything is set up, so it depends on next to nothing and on no crate of the workspace.
 
+mod background;
 mod check;
 mod ci;
+mod cluster;
 mod demo;
 mod deploy;
+mod http;
 mod kafka;
 mod lock;
 mod setup;
@@ -48,6 +51,7 @@ enum Command {
     Test(suite::Args),
     Check(check::Args),
     Kafka(kafka::Args),
+    Cluster(cluster::Args),
     Bench(demo::BenchArgs),
     Ci(ci::Args),
 }
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Command::Test(args) => suite::run(args),
         Command::Check(args) => check::run(args),
         Command::Kafka(args) => kafka::run(args),
+        Command::Cluster(args) => cluster::run(args),
         Command::Bench(args) => demo::bench(args),
         Command::Ci(args) => ci::run(args),
     });

@@ -22,9 +22,9 @@ const COMPOSE_PACKAGES: [&str; 3] = ["docker-compose", "docker-compose-v2", "doc
 /// Looks for the system packages everything needs, and installs the missing ones.
 ///
 /// Building needs gcc, g++, make and bash (librdkafka is C and is built here); Apache Kafka needs Java 17 or newer and
-/// Maven, which fetches its jars; counting instructions needs valgrind; looking at what deploys it needs Python, docker
-/// compose and HAProxy. On Debian and Ubuntu missing ones are installed with apt-get when we are root or sudo asks for no
-/// password; otherwise the exact command is printed and the exit code is 69.
+/// Maven, which fetches its jars; counting instructions needs valgrind; the cluster needs HAProxy; looking at what deploys
+/// it needs that, Python and docker compose. On Debian and Ubuntu missing ones are installed with apt-get when we are root
+/// or sudo asks for no password; otherwise the exact command is printed and the exit code is 69.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only look: print what is missing and exit 69 if anything is
@@ -45,6 +45,8 @@ pub enum Need {
     Maven,
     /// Count instructions.
     Valgrind,
+    /// Balance load over gateways.
+    Haproxy,
     /// Look at the files that deploy it.
     Deploy,
 }
@@ -57,7 +59,8 @@ struct Missing {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let needs = [Need::Build, Need::Git, Need::Java, Need::Maven, Need::Valgrind, Need::Deploy];
+    let needs =
+        [Need::Build, Need::Git, Need::Java, Need::Maven, Need::Valgrind, Need::Haproxy, Need::Deploy];
     if args.dry_run {
         let missing = missing(&needs);
         return if missing.is_empty() { Ok(()) } else { Err(advice(&missing)) };
@@ -144,6 +147,12 @@ fn missing(needs: &[Need]) -> BTreeSet<Missing> {
             Need::Git => &[("git", &["git"])],
             Need::Maven => &[("mvn", &["maven"])],
             Need::Valgrind => &[("valgrind", &["valgrind"])],
+            Need::Haproxy => {
+                if haproxy().is_none() {
+                    found.insert(Missing { tool: "haproxy", packages: &["haproxy"] });
+                }
+                continue;
+            }
             Need::Java => {
                 if java().is_none() {
                     found.insert(Missing { tool: "java (17 or newer)", packages: &JAVA_PACKAGES });

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::kafka::TestKafka;
+use crate::kafka::TemporaryKafka;
 use crate::setup::{self, Need};
 use crate::shell::{self, Failure, human, step};
+
+const BUSY: &str = "another `cargo xtask test` of this checkout is running; wait for it, or use --no-kafka";
 
 /// Builds everything, then runs all tests, the Kafka suites against a real Apache Kafka too.
 ///
@@ -96,7 +98,7 @@ fn test(args: &Args) -> Result<Summary> {
         command.env_remove("TICKGATE_TEST_KAFKA").env("TICKGATE_TEST_NO_KAFKA", "1");
         None
     } else {
-        let kafka = TestKafka::start()?;
+        let kafka = TemporaryKafka::start("test", 1, BUSY)?;
         command.env("TICKGATE_TEST_KAFKA", kafka.bootstrap()).env_remove("TICKGATE_TEST_NO_KAFKA");
         Some(kafka)
     };

@@ -2,9 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +11,8 @@ use rustix::process::Signal;
 
 use super::config::{self, Ports};
 use super::state::{self, Node};
-use super::{jars, probe, tail};
+use super::{jars, probe};
+use crate::background::{self, free_ports, tail};
 use crate::setup::{self, Need};
 use crate::shell::{self, Progress};
 
@@ -83,10 +83,19 @@ impl Cluster {
 
     /// Stops every node that was started here and removes its data; the jars stay. Answers how many still ran.
     pub fn stop(&self) -> Result<usize> {
+        self.end(Signal::TERM)
+    }
+
+    /// The same without asking: the last nodes of several wait in vain for those that have gone.
+    pub fn kill(&self) -> Result<usize> {
+        self.end(Signal::KILL)
+    }
+
+    fn end(&self, signal: Signal) -> Result<usize> {
         let nodes = self.nodes()?;
         let running: Vec<_> = nodes.iter().filter(|node| node.alive()).collect();
         for node in &running {
-            node.signal(Signal::TERM);
+            node.signal(signal);
         }
         let started = Instant::now();
         // No look at signals here: this has its own bound, and what was started must not stay.
@@ -119,7 +128,10 @@ impl Cluster {
 
     fn try_start(&self, count: usize, lifetime: Lifetime, java: &Path, classpath: &str) -> Result<Vec<Node>> {
         fs::create_dir_all(&self.dir).with_context(|| format!("making {}", self.dir.display()))?;
-        let ports = free_ports(count)?;
+        let ports: Vec<Ports> = free_ports(2 * count)?
+            .chunks_exact(2)
+            .map(|pair| Ports { broker: pair[0], controller: pair[1] })
+            .collect();
         for id in 1..=count {
             jars::remove_dir(&self.data(id))?;
             let text = config::server_properties(id, &ports, &self.data(id));
@@ -163,7 +175,7 @@ impl Cluster {
                 .args(["-cp", classpath, "kafka.tools.StorageTool", "format"])
                 .args(["--cluster-id", &cluster_id, "--config"])
                 .arg(self.properties(id));
-            children.push(spawn(command, log, None)?);
+            children.push(background::spawn(command, log, None)?);
         }
         for (id, child) in (1..).zip(&mut children) {
             let status = loop {
@@ -182,17 +194,16 @@ impl Cluster {
 
     fn spawn(&self, id: usize, lifetime: Lifetime, java: &Path, classpath: &str) -> Result<Child> {
         let log = File::options().append(true).open(self.log(id)).context("opening a node's log")?;
-        let mut command = Command::new(java);
-        if lifetime == Lifetime::WithUs && can_bind_lifetime() {
-            command = Command::new("setpriv");
-            command.args(["--pdeathsig", "KILL"]).arg(java);
-        }
+        let mut command = match lifetime {
+            Lifetime::WithUs => background::bound(java),
+            Lifetime::UntilDown => Command::new(java),
+        };
         command
             .args(config::JVM_FLAGS)
             .arg(format!("-Dlog4j2.configurationFile={}", self.log4j2().display()))
             .args(["-cp", classpath, "kafka.Kafka"])
             .arg(self.properties(id));
-        spawn(command, log, Some(&self.dir))
+        background::spawn(command, log, Some(&self.dir))
     }
 
     fn wait_ready(&self, nodes: &[Node], children: &mut [Child], progress: &mut Progress) -> Result<()> {
@@ -239,41 +250,6 @@ impl Cluster {
     fn state_file(&self) -> PathBuf {
         self.dir.join("state")
     }
-}
-
-/// In a process group of its own: Ctrl-C on the terminal is for us, and we stop it properly.
-fn spawn(mut command: Command, log: File, dir: Option<&Path>) -> Result<Child> {
-    use std::os::unix::process::CommandExt;
-    shell::check_interrupt()?;
-    if let Some(dir) = dir {
-        command.current_dir(dir);
-    }
-    command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().context("sharing a node's log")?)
-        .stderr(log)
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("starting {}", command.get_program().display()))
-}
-
-/// Whether `setpriv` (util-linux) is here and can tie a process to the life of its parent.
-fn can_bind_lifetime() -> bool {
-    shell::output(Command::new("setpriv").args(["--pdeathsig", "KILL", "true"])).is_some()
-}
-
-/// Free ports on loopback, all held at the same time so that they differ.
-fn free_ports(nodes: usize) -> Result<Vec<Ports>> {
-    let listeners: Vec<TcpListener> = (0..2 * nodes)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<io::Result<_>>()
-        .context("looking for free ports on 127.0.0.1")?;
-    let ports: Vec<u16> = listeners
-        .iter()
-        .map(|listener| Ok(listener.local_addr()?.port()))
-        .collect::<io::Result<_>>()
-        .context("asking for the port of a listener")?;
-    Ok(ports.chunks_exact(2).map(|pair| Ports { broker: pair[0], controller: pair[1] }).collect())
 }
 
 /// A new cluster ID: 16 random bytes in URL-safe base64 without padding, as Kafka wants it.
@@ -323,15 +299,6 @@ mod tests {
         let id = cluster_id().unwrap();
         assert_eq!(id.len(), 22, "{id}");
         assert!(!id.starts_with('-'), "{id}");
-    }
-
-    #[test]
-    fn ports_differ() {
-        let ports = free_ports(3).unwrap();
-        let mut all: Vec<_> = ports.iter().flat_map(|ports| [ports.broker, ports.controller]).collect();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 6);
     }
 
     #[test]

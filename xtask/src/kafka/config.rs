@@ -30,6 +30,11 @@ appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=[%d] %p %m (%c)%n
 ";
 
+/// How many copies must have what was written: of three, one may be lost and writing goes on.
+pub fn in_sync_min(nodes: usize) -> usize {
+    nodes.div_ceil(2)
+}
+
 /// `server.properties` of node `id` (from 1) of a cluster with these `ports`: every node is broker and controller.
 pub fn server_properties(id: usize, ports: &[Ports], data: &Path) -> String {
     let nodes = ports.len();
@@ -54,8 +59,7 @@ pub fn server_properties(id: usize, ports: &[Ports], data: &Path) -> String {
     set("auto.create.topics.enable", &false);
     set("num.partitions", &4);
     set("default.replication.factor", &nodes);
-    // Of three, one may be lost and writing goes on.
-    let in_sync_min = nodes.div_ceil(2);
+    let in_sync_min = in_sync_min(nodes);
     set("min.insync.replicas", &in_sync_min);
     for topic in ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic"] {
         set(&format!("{topic}.num.partitions"), &1);

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::background::tail;
 use crate::lock::Lock;
 use crate::setup::{self, Need};
 use crate::shell::{self, Failure};
@@ -61,7 +62,7 @@ pub fn ensure(base: &Path) -> Result<PathBuf> {
             format!(
                 "{error:#}\n{}\nThe whole of it: {}. When this is the network, try again; a mirror or proxy goes \
                  into Maven's own settings.xml.",
-                super::tail(&log, 15),
+                tail(&log, 15),
                 log.display()
             ),
         ));

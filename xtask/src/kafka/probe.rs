@@ -32,7 +32,8 @@ pub fn brokers_alive(address: SocketAddr) -> usize {
         .map_or(0, |brokers| brokers.len())
 }
 
-fn ask(address: SocketAddr, api_key: i16, api_version: i16, body: &[u8]) -> io::Result<Vec<u8>> {
+/// Asks one question on a connection of its own; the answer without its header.
+pub(super) fn ask(address: SocketAddr, api_key: i16, api_version: i16, body: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
@@ -79,7 +80,7 @@ fn parse_brokers(answer: &[u8]) -> Option<Vec<(i32, String, i32)>> {
 }
 
 /// Reads big-endian fields off the front; `None` when there is nothing left.
-struct Cursor<'a>(&'a [u8]);
+pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 
 impl Cursor<'_> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -88,16 +89,16 @@ impl Cursor<'_> {
         Some(*head)
     }
 
-    fn i16(&mut self) -> Option<i16> {
+    pub(super) fn i16(&mut self) -> Option<i16> {
         self.take().map(i16::from_be_bytes)
     }
 
-    fn i32(&mut self) -> Option<i32> {
+    pub(super) fn i32(&mut self) -> Option<i32> {
         self.take().map(i32::from_be_bytes)
     }
 
     /// A nullable string: the outer `None` is a cut answer, the inner one null.
-    fn string(&mut self) -> Option<Option<String>> {
+    pub(super) fn string(&mut self) -> Option<Option<String>> {
         let Ok(length) = usize::try_from(self.i16()?) else { return Some(None) };
         let (head, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
