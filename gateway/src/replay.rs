@@ -26,8 +26,6 @@ pub struct Missed {
     pub stream: Stream,
     /// Nothing at or before this position.
     pub after: Option<Position>,
-    /// Nothing that was appended before this time, nanoseconds since the Unix epoch.
-    pub since_ns: Option<i64>,
 }
 
 impl Missed {
@@ -38,16 +36,6 @@ impl Missed {
             (after.epoch, after.partition) == (at.epoch, at.partition) && after.offset < at.offset
         })
     }
-}
-
-/// Where reading begins.
-#[derive(Debug, Clone)]
-pub enum Start {
-    /// At the next record to read of each partition; others are not read.
-    At(Vec<Position>),
-    /// In every partition of every feed at the first record that was appended at or after this time, nanoseconds since the
-    /// Unix epoch. If that is the first that there is, and not the first that there ever was, those before it are lost.
-    Since(i64),
 }
 
 /// What a session asks for. It has at most one such question under way for each of its replays.
@@ -62,8 +50,12 @@ pub struct Ask {
     /// What is wanted, the most specific first: where several match a symbol, the first one counts. Books are not read
     /// again: their subscriptions get a snapshot.
     pub wants: Arc<[Missed]>,
-    /// Where to begin.
-    pub start: Start,
+    /// The next record to read of each partition, as far as that is known.
+    pub next: Vec<Position>,
+    /// Where every other partition of every feed begins: at the first record that was appended at or after this time,
+    /// nanoseconds since the Unix epoch, whatever the times of those behind it. If that is the first that there is, and not
+    /// the first that there ever was, those before it are lost. Without a time, see `Engine::complete`.
+    pub since_ns: Option<i64>,
     /// Where the replay as a whole began, if that was a position.
     pub origin: Arc<[Position]>,
     /// Bytes of events after which to stop.
@@ -119,8 +111,8 @@ pub struct Replayed {
 pub enum Reach {
     /// There is more.
     More,
-    /// To the end of the log as it was when the chunk was read. `start` is then the end itself, whether or
-    /// not the offsets before it are of records.
+    /// To the end of the log as it was when the chunk was read. `next` is then the end itself, whether or not the offsets
+    /// before it are of records.
     End,
     /// Nowhere, as too many replays wait, or Kafka does not answer: try again later.
     Refused(&'static str),
@@ -129,7 +121,7 @@ pub enum Reach {
 /// The next events of a replay.
 #[derive(Debug)]
 pub struct Chunk {
-    /// The question as it goes on: its `start`, `last` and `lost` brought up to date.
+    /// The question as it goes on: its `next`, `last` and `lost` brought up to date.
     pub ask: Box<Ask>,
     /// In order of each partition.
     pub events: Vec<Replayed>,

@@ -16,7 +16,7 @@ use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
 use tickgate_gateway::feed::request::{Live, Reply, Request, Resume, SessionKey, Target, Want};
 use tickgate_gateway::feed::symbols::encode;
-use tickgate_gateway::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed, Start, seam};
+use tickgate_gateway::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed, seam};
 use tickgate_protocol::checker::{ChainChecker, Verdict};
 use tickgate_protocol::event::{Gap, GapCause, Meta, Tail};
 use tickgate_protocol::record::RecordDecoder;
@@ -86,12 +86,22 @@ struct World {
     /// Offset of the first record that Kafka still has.
     low: [u64; PARTITIONS_MAX],
     home: [usize; NAMES.len()],
-    /// Whether the gateway reads a partition yet.
+    /// Whether the gateway reads a partition yet, and from where on.
     is_read: [bool; PARTITIONS_MAX],
+    first_read: [u64; PARTITIONS_MAX],
+    /// Whether the client at hand is answered from memory alone.
+    is_memory_only: bool,
     started: bool,
     replayed: u64,
     gaps: u64,
     beyond: u64,
+}
+
+/// Where a client comes back to.
+#[derive(Debug)]
+struct Start {
+    next: Vec<Position>,
+    since_ns: Option<i64>,
 }
 
 /// What a client had when it went away, and what it gets.
@@ -145,6 +155,8 @@ impl World {
             low: [0; PARTITIONS_MAX],
             home: std::array::from_fn(|symbol| symbol % partitions),
             is_read: [false; PARTITIONS_MAX],
+            first_read: [0; PARTITIONS_MAX],
+            is_memory_only: false,
             started: false,
             replayed: 0,
             gaps: 0,
@@ -182,6 +194,7 @@ impl World {
     fn read_from(&mut self, partition: usize, first: u64) {
         trace!("partition {partition} is read from {first}");
         self.is_read[partition] = true;
+        self.first_read[partition] = first;
         self.engine.begin(Position { epoch: EPOCH, partition: partition as u32, offset: first });
         for at in 0..self.log.len() {
             let position = self.log[at].position;
@@ -243,7 +256,8 @@ impl World {
             self.next[partition] += self.rng.random_range(1..=2);
             holds.sort_unstable();
             holds.dedup();
-            let append_ns = self.log.len() as i64 * 10;
+            // Clocks of producers differ: times do not ascend.
+            let append_ns = self.log.len() as i64 * 10 - self.rng.random_range(0..40);
             trace!("record {position} {holds:?}");
             self.log.push(Record { position, append_ns, text: format!("[{}]", ticks.join(",")), holds });
             if self.started && self.is_read[partition] {
@@ -315,8 +329,9 @@ impl World {
             if let Some(last) = last.filter(|_| !is_since) {
                 checker.event(last.position, &Tail::default(), false);
             }
-            let first = if is_since { self.log.partition_point(|r| r.append_ns < since_ns) } else { cut };
-            let due = (first..self.log.len()).filter(|at| self.log[*at].holds.contains(&(symbol, channel)));
+            let is_due = |at: usize| if is_since { self.is_since(at, since_ns) } else { at >= cut };
+            let holds = |at: &usize| self.log[*at].holds.contains(&(symbol, channel));
+            let due = (0..self.log.len()).filter(|at| holds(at) && is_due(*at));
             let chain = Chain {
                 want,
                 checker,
@@ -328,22 +343,34 @@ impl World {
             };
             chains.insert((symbol, channel), chain);
         }
-        let start = if has_cursor {
-            Start::At(next)
-        } else if is_since {
-            Start::Since(since_ns)
-        } else {
-            let mut together: Vec<Position> = Vec::new();
-            for next in start {
-                match together.iter_mut().find(|other| other.partition == next.partition) {
-                    Some(other) => other.offset = other.offset.min(next.offset),
-                    None => together.push(next),
-                }
+        let mut together: Vec<Position> = Vec::new();
+        for next in start {
+            match together.iter_mut().find(|other| other.partition == next.partition) {
+                Some(other) => other.offset = other.offset.min(next.offset),
+                None => together.push(next),
             }
-            Start::At(together)
-        };
+        }
+        let since_ns = is_since.then_some(since_ns);
+        let start = Start { next: if has_cursor { next } else { together }, since_ns };
         trace!("a client that had {cut} records wants {targets:?} of {channel:?} from {start:?}");
         (Client { wants, chains }, start)
+    }
+
+    /// Whether a record of the log is behind the first of its partition that is so late.
+    fn is_since(&self, at: usize, since_ns: i64) -> bool {
+        let partition = self.log[at].position.partition;
+        self.log[..=at].iter().any(|r| r.position.partition == partition && r.append_ns >= since_ns)
+    }
+
+    /// The same, of what can be known: what is gone, or was there before memory was, may have been late enough or not.
+    fn is_known_since(&self, at: usize, since_ns: i64) -> bool {
+        let partition = self.log[at].position.partition;
+        let mut first = self.low[partition as usize];
+        if self.is_memory_only {
+            first = first.max(self.first_read[partition as usize]);
+        }
+        let is_known = |r: &&Record| r.position.partition == partition && r.position.offset >= first;
+        self.log[..=at].iter().filter(is_known).any(|r| r.append_ns >= since_ns)
     }
 
     fn last(&self, name: &str, channel: Channel, cut: usize) -> Option<Position> {
@@ -371,26 +398,23 @@ impl World {
             .wants
             .iter()
             .map(|want| {
-                let (after, since_ns) = match want.resume.as_ref().expect("all have one") {
-                    Resume::After(after) => (Some(*after), None),
-                    Resume::Since(ns) => (None, Some(*ns)),
-                    _ => (None, None),
+                let after = match want.resume.as_ref().expect("all have one") {
+                    Resume::After(after) => Some(*after),
+                    _ => None,
                 };
-                Missed { target: want.target.clone(), stream: want.stream, after, since_ns }
+                Missed { target: want.target.clone(), stream: want.stream, after }
             })
             .collect();
         let is_memory_only = self.rng.random_range(0..4) == 0;
-        let origin = match &start {
-            Start::At(next) => next.clone().into(),
-            Start::Since(_) => Arc::from([]),
-        };
+        self.is_memory_only = is_memory_only;
         let mut ask = Box::new(Ask {
             shard: 0,
             key,
             replay: 3,
             wants: wants.into(),
-            start,
-            origin,
+            origin: start.next.as_slice().into(),
+            next: start.next,
+            since_ns: start.since_ns,
             bytes_max: *[1, 500, 100_000].choose(&mut self.rng).expect("one"),
             last: FxHashMap::default(),
             lost: Vec::new(),
@@ -453,32 +477,29 @@ impl World {
 
     /// As those do who read Kafka again: partition by partition, what is still there, until there is enough.
     fn kafka(&mut self, mut ask: Box<Ask>) -> Chunk {
-        let mut next = match &ask.start {
-            Start::At(next) => next.clone(),
-            Start::Since(ns) => {
-                let mut next = Vec::new();
-                for partition in 0..self.partitions {
-                    let low = self.low[partition];
-                    let mut kept = self.log.iter().filter(|record| {
-                        record.position.partition == partition as u32 && record.position.offset >= low
-                    });
-                    let oldest = kept.clone().next().map(|record| record.position.offset);
-                    let found =
-                        kept.find(|record| record.append_ns >= *ns).map(|record| record.position.offset);
-                    let offset = found.unwrap_or(self.next[partition]);
-                    let at = Position { epoch: EPOCH, partition: partition as u32, offset };
-                    if low > 0 && (found.is_none() && oldest.is_none() || found.is_some() && found == oldest)
-                    {
-                        ask.lost.push(Lost {
-                            from: Position { offset: 0, ..at },
-                            upto: Position { offset: low - 1, ..at },
-                        });
-                    }
-                    next.push(at);
+        let mut next = ask.next.clone();
+        if let Some(ns) = ask.since_ns {
+            for partition in 0..self.partitions {
+                if !self.is_read[partition] || next.iter().any(|next| next.partition == partition as u32) {
+                    continue;
                 }
-                next
+                let low = self.low[partition];
+                let mut kept = self.log.iter().filter(|record| {
+                    record.position.partition == partition as u32 && record.position.offset >= low
+                });
+                let oldest = kept.clone().next().map(|record| record.position.offset);
+                let found = kept.find(|record| record.append_ns >= ns).map(|record| record.position.offset);
+                let offset = found.unwrap_or(self.next[partition]);
+                let at = Position { epoch: EPOCH, partition: partition as u32, offset };
+                if low > 0 && (found.is_none() && oldest.is_none() || found.is_some() && found == oldest) {
+                    ask.lost.push(Lost {
+                        from: Position { offset: 0, ..at },
+                        upto: Position { offset: low - 1, ..at },
+                    });
+                }
+                next.push(at);
             }
-        };
+        }
         let mut events = Vec::new();
         let mut bytes = 0;
         let mut reach = Reach::End;
@@ -503,11 +524,7 @@ impl World {
                     let name = NAMES[*symbol];
                     let want =
                         ask.wants.iter().find(|w| w.stream.channel == *channel && w.target.matches(name));
-                    let Some(want) = want.filter(|want| {
-                        want.has_at(record.position) && want.since_ns.is_none_or(|ns| record.append_ns >= ns)
-                    }) else {
-                        continue;
-                    };
+                    let Some(want) = want.filter(|want| want.has_at(record.position)) else { continue };
                     let symbol = self.directory.meet(name).expect("room");
                     let (prev, gap) =
                         seam(&mut ask.last, &ask.lost, want, (symbol.id, record.position), None);
@@ -525,8 +542,8 @@ impl World {
             // To the end, where no record need be.
             next.offset = next.offset.max(self.next[next.partition as usize]);
         }
-        ask.start = Start::At(next);
-        trace!("Kafka gives {} events, {reach:?}, then {:?}", events.len(), ask.start);
+        ask.next = next;
+        trace!("Kafka gives {} events, {reach:?}, then {:?}", events.len(), ask.next);
         Chunk { ask, events, reach }
     }
 
@@ -648,7 +665,8 @@ impl World {
             // A position follows one partition: what a symbol said in others, when it has come back since, it cannot know.
             let is_away = matches!(want.resume, Some(Resume::After(after)) if after.partition != missing.partition
                 && chain.got.iter().any(|got| got.partition == after.partition && place(*got) > Some(i)));
-            let is_told = is_told || is_away || (is_unknown && chain.gone.iter().any(is_gone));
+            let is_early = matches!(want.resume, Some(Resume::Since(ns)) if !self.is_known_since(chain.due[i], ns));
+            let is_told = is_told || is_early || is_away || (is_unknown && chain.gone.iter().any(is_gone));
             assert!(
                 is_told,
                 "{name}: {missing} is missing and nobody said so, {:?} {:?}",

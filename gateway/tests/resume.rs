@@ -6,6 +6,7 @@ use harness::world::World;
 use harness::{Gateway, Records, SOON, quote, take_events, trade};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -312,6 +313,28 @@ async fn any_gateway_goes_on() {
     let live = take_events(&mut client, 1).await;
     assert_eq!(live[0]["replay"], Value::Null);
     other.stop().await;
+}
+
+/// Times of records need not ascend: producers have clocks of their own. A replay from a time left out every record behind its
+/// first whose own time was smaller, and nobody said so.
+#[tokio::test]
+async fn a_time_is_where_to_begin_and_no_filter() {
+    for consumers_max in [0, 2] {
+        let world = World::new(1, |config| config.replay.consumers_max = consumers_max).await;
+        let now_ms = tickgate_gateway::clock::wall_ns() / 1_000_000;
+        for (price, ago_ms) in [("1", 9_000), ("2", 4_000), ("3", 7_000), ("4", 2_000), ("5", 9_000)] {
+            let value = trade("A", price).to_string();
+            let record = BaseRecord::to(&world.topic).key("A").payload(&value).timestamp(now_ms - ago_ms);
+            world.records.client().send(record).expect("there is room");
+            world.records.flush();
+        }
+        world.has_read(5).await;
+        let time_ns = ((now_ms - 5_000) * 1_000_000).to_string();
+        let from = json!([{"channel": "trades", "symbols": ["A"], "from": {"time_ns": time_ns}}]);
+        let heard = resume(&mut world.gateway.client().await, json!({"subscriptions": from}), 1).await;
+        assert_eq!(prices(&heard.events), ["2", "3", "4", "5"], "with {consumers_max} consumers");
+        assert_eq!(heard.errors, []);
+    }
 }
 
 /// Retention takes what a client would have resumed from: the range is told, and the rest comes.

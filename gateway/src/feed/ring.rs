@@ -51,10 +51,20 @@ impl Record {
 struct Part {
     /// From this offset on, everything that was read is kept.
     first: u64,
+    /// The newest time of what was read before it, nanoseconds since the Unix epoch.
+    gone_ns: Option<i64>,
     /// Offsets and the numbers of their records, ascending.
     marks: VecDeque<(u64, u64)>,
     /// Records since the last mark.
     unmarked: u64,
+}
+
+impl Part {
+    /// A record is not kept any more.
+    fn give_up(&mut self, arrival: &Arrival) {
+        self.first = self.first.max(arrival.position.offset + 1);
+        self.gone_ns = self.gone_ns.max(Some(arrival.append_ns));
+    }
 }
 
 /// The last records of every partition, bounded in bytes and in age.
@@ -102,7 +112,8 @@ impl Ring {
     pub fn push(&mut self, arrival: Arrival, value: &[u8], links: SmallVec<[Link; 1]>) {
         let Position { epoch, partition, offset } = arrival.position;
         if self.bytes_max == 0 {
-            return self.begin(Position { offset: offset + 1, ..arrival.position });
+            let part = self.parts.entry((epoch, partition)).or_default();
+            return part.give_up(&arrival);
         }
         let number = self.next_number();
         let part =
@@ -123,11 +134,12 @@ impl Ring {
             && (self.bytes > self.bytes_max || oldest.arrival.now_ms + self.age_max_ms < now_ms)
         {
             self.bytes -= oldest.bytes();
-            let Position { epoch, partition, offset } = oldest.arrival.position;
+            let arrival = oldest.arrival;
+            let Position { epoch, partition, .. } = arrival.position;
             self.records.pop_front();
             self.oldest += 1;
             if let Some(part) = self.parts.get_mut(&(epoch, partition)) {
-                part.first = part.first.max(offset + 1);
+                part.give_up(&arrival);
                 while part.marks.front().is_some_and(|(_, number)| *number < self.oldest) {
                     part.marks.pop_front();
                 }
@@ -150,10 +162,40 @@ impl Ring {
         self.parts.get(&(position.epoch, position.partition)).map_or(0, |part| part.first)
     }
 
-    /// The oldest record of a partition that is kept, of those at or behind `next`.
-    pub fn oldest(&self, next: Position) -> Option<&Arrival> {
-        let records = (self.number_of(next)..self.next_number()).filter_map(|number| self.get(number));
-        records.map(|record| &record.arrival).find(|arrival| next.is_at_or_before(arrival.position))
+    /// Where these partitions hold the first record of `since_ns` or later, nanoseconds since the Unix epoch, and whether
+    /// none of those that are gone may be as late. Goes through all records.
+    pub fn since(&self, partitions: &[Position], since_ns: i64) -> Vec<(Position, bool)> {
+        /// What is found of a partition: the time of its oldest record, the first that is late enough, the end.
+        struct Found {
+            first: u64,
+            oldest_ns: Option<i64>,
+            late: Option<u64>,
+            end: Option<u64>,
+        }
+        let nothing = |at: &Position| Found { first: self.first(*at), oldest_ns: None, late: None, end: None };
+        let mut found: FxHashMap<(u32, u32), Found> =
+            partitions.iter().map(|at| ((at.epoch, at.partition), nothing(at))).collect();
+        for Record { arrival, .. } in &self.records {
+            let Position { epoch, partition, offset } = arrival.position;
+            let Some(found) = found.get_mut(&(epoch, partition)).filter(|found| offset >= found.first) else {
+                continue;
+            };
+            found.oldest_ns.get_or_insert(arrival.append_ns);
+            found.end = Some(offset + 1);
+            if arrival.append_ns >= since_ns {
+                found.late.get_or_insert(offset);
+            }
+        }
+        let of_partition = |at: &Position| {
+            let found = found.get(&(at.epoch, at.partition))?;
+            let part = self.parts.get(&(at.epoch, at.partition))?;
+            // Nothing is known of what was never read: most often, times ascend.
+            let before_ns = part.gone_ns.or(found.oldest_ns);
+            let is_whole = part.first == 0 || before_ns.is_some_and(|before_ns| before_ns < since_ns);
+            let offset = if is_whole { found.late.or(found.end) } else { None };
+            Some((Position { offset: offset.unwrap_or(part.first), ..*at }, is_whole))
+        };
+        partitions.iter().filter_map(of_partition).collect()
     }
 
     /// From where on every partition is kept.

@@ -1,6 +1,6 @@
 //! One consumer that reads Kafka again, a part at a time.
 
-use super::{Ask, Chunk, Lost, Missed, Reach, Replayed, Start, seam};
+use super::{Ask, Chunk, Lost, Missed, Reach, Replayed, seam};
 use crate::clock;
 use crate::config::Config;
 use crate::feed::directory::Directory;
@@ -131,7 +131,7 @@ impl Reader {
     pub fn goes_on(&self, ask: &Ask) -> bool {
         let Some(course) = &self.course else { return false };
         let owner = (ask.shard, ask.key, ask.replay);
-        course.owner == owner && matches!(&ask.start, Start::At(next) if *next == course.next)
+        course.owner == owner && ask.next == course.next
     }
 
     /// Whether the topics that it reads are still those that the feed reads.
@@ -184,14 +184,12 @@ impl Reader {
         let read = self.follow(&mut course, ask, events, is_stopped);
         // Whatever was read was read. Of what the feed has not met yet nothing was: it stays as it was.
         course.next = course.positions();
-        if let Start::At(before) = &ask.start {
-            let is_here = |next: &&Position| {
-                course.next.iter().any(|here| (here.epoch, here.partition) == (next.epoch, next.partition))
-            };
-            let unmet: Vec<Position> = before.iter().filter(|next| !is_here(next)).copied().collect();
-            course.next.extend(unmet);
-        }
-        ask.start = Start::At(course.next.clone());
+        let is_here = |next: &&Position| {
+            course.next.iter().any(|here| (here.epoch, here.partition) == (next.epoch, next.partition))
+        };
+        let unmet: Vec<Position> = ask.next.iter().filter(|next| !is_here(next)).copied().collect();
+        course.next.extend(unmet);
+        ask.next.clone_from(&course.next);
         if read == Ok(Reach::End) {
             // The next question is about what has come since.
             self.rest();
@@ -207,13 +205,10 @@ impl Reader {
         let mut legs = Vec::new();
         let mut lost = Vec::new();
         for topic in topics {
-            let named = |partition: &u32| match &ask.start {
-                Start::Since(_) => true,
-                Start::At(next) => {
-                    next.iter().any(|next| (next.epoch, next.partition) == (topic.epoch, *partition))
-                }
-            };
-            let wanted: Vec<u32> = topic.partitions.iter().copied().filter(named).collect();
+            let of_topic = ask.next.iter().filter(|next| next.epoch == topic.epoch);
+            let named: BTreeMap<u32, u64> = of_topic.map(|next| (next.partition, next.offset)).collect();
+            let is_wanted = |partition: &u32| ask.since_ns.is_some() || named.contains_key(partition);
+            let wanted: Vec<u32> = topic.partitions.iter().copied().filter(is_wanted).collect();
             if wanted.is_empty() {
                 continue;
             }
@@ -225,17 +220,14 @@ impl Reader {
             }
             let lows = offsets(&self.consumer, &topic.name, &wanted, Offset::Beginning)?;
             let highs = offsets(&self.consumer, &topic.name, &wanted, Offset::End)?;
-            let firsts = match &ask.start {
-                Start::At(next) => next
-                    .iter()
-                    .filter(|next| next.epoch == topic.epoch)
-                    .map(|next| (next.partition, next.offset))
-                    .collect(),
-                Start::Since(ns) => {
+            let unnamed: Vec<u32> = wanted.iter().copied().filter(|p| !named.contains_key(p)).collect();
+            let firsts = match ask.since_ns {
+                Some(ns) if !unnamed.is_empty() => {
                     // Kafka's timestamps are whole milliseconds: the first that is not before.
                     let ms = ns.div_euclid(1_000_000) + i64::from(ns.rem_euclid(1_000_000) > 0);
-                    offsets(&self.consumer, &topic.name, &wanted, Offset::Offset(ms.max(0)))?
+                    offsets(&self.consumer, &topic.name, &unnamed, Offset::Offset(ms.max(0)))?
                 }
+                _ => BTreeMap::new(),
             };
             let mut partitions = BTreeMap::new();
             for partition in wanted {
@@ -244,20 +236,22 @@ impl Reader {
                     return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable));
                 };
                 let (low, high) = (*low, *high);
-                // After the last record there is none for a time.
-                let mut next = firsts.get(&partition).copied().unwrap_or(high);
-                match &ask.start {
-                    Start::At(_) if next < low => {
-                        lost.push(Lost { from: at(next), upto: at(low - 1) });
-                        next = low;
+                let next = match named.get(&partition) {
+                    Some(next) if *next < low => {
+                        lost.push(Lost { from: at(*next), upto: at(low - 1) });
+                        low
                     }
-                    // Those before the first may have been appended after that time.
-                    Start::Since(_) if low > 0 && next <= low => {
-                        lost.push(Lost { from: at(0), upto: at(low - 1) });
-                        next = low;
-                    }
-                    _ => {}
-                }
+                    Some(next) => *next,
+                    // After the last record there is none for a time.
+                    None => match firsts.get(&partition).copied().unwrap_or(high) {
+                        // Those before the first may have been appended after that time.
+                        next if low > 0 && next <= low => {
+                            lost.push(Lost { from: at(0), upto: at(low - 1) });
+                            low
+                        }
+                        next => next,
+                    },
+                };
                 let is_done = next >= high;
                 partitions.insert(partition, Part { next, high, is_done });
             }
@@ -407,7 +401,7 @@ fn take(
     }
     let wants = ask.wants.clone();
     let events = names.into_iter().filter_map(|(name, channel)| {
-        let want = find(&wants, name, channel, position, append_ns)?;
+        let want = find(&wants, name, channel, position)?;
         let symbol = directory.meet_again(name)?;
         let (prev, gap) = seam(&mut ask.last, &ask.lost, want, (symbol.id, position), None);
         let is_its = |tick: &&&Tick<'_>| tick.symbol == name && tick.body.channel() == channel;
@@ -422,18 +416,10 @@ fn take(
 }
 
 /// The want that an event is for, if its client does not have it.
-fn find<'a>(
-    wants: &'a [Missed],
-    name: &str,
-    channel: Channel,
-    position: Position,
-    append_ns: i64,
-) -> Option<&'a Missed> {
+fn find<'a>(wants: &'a [Missed], name: &str, channel: Channel, position: Position) -> Option<&'a Missed> {
     if channel == Channel::Book {
         return None;
     }
     let is_meant = |want: &&Missed| want.stream.channel == channel && want.target.matches(name);
-    let want = wants.iter().find(is_meant)?;
-    let is_missed = want.has_at(position) && want.since_ns.is_none_or(|since_ns| append_ns >= since_ns);
-    is_missed.then_some(want)
+    wants.iter().find(is_meant).filter(|want| want.has_at(position))
 }

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Live, Request, Resume, Resumed, SessionKey, State, Target};
 use crate::outbox::Offer;
-use crate::replay::{Ask, Chunk, Missed, Reach, Replayed, Start};
+use crate::replay::{Ask, Chunk, Missed, Reach, Replayed};
 use crate::session::Wanted;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -56,6 +56,13 @@ struct Replay {
     not_before_ms: u64,
     /// Told to those who read for it when it ends.
     _is_wanted: IsWanted,
+}
+
+/// Where a replay begins: what [`Ask`] says of it.
+#[derive(Debug)]
+struct Start {
+    next: Vec<Position>,
+    since_ns: Option<i64>,
 }
 
 /// True until it is dropped.
@@ -114,28 +121,24 @@ impl Shard {
         let mut groups: Vec<(Start, Vec<(Wanted, Missed)>)> = Vec::new();
         for (wanted, resume) in wanted {
             self.hold_back(key, &wanted);
-            let (start, after, since_ns) = match resume {
-                Resume::Cursor(next) => (Start::At(next.to_vec()), None, None),
-                Resume::After(after) => (
-                    Start::At(vec![Position { offset: after.offset.saturating_add(1), ..after }]),
-                    Some(after),
-                    None,
-                ),
-                Resume::Since(ns) => (Start::Since(ns), None, Some(ns)),
+            let (next, after, since_ns) = match resume {
+                Resume::Cursor(next) => (next.to_vec(), None, None),
+                Resume::After(after) => {
+                    (vec![Position { offset: after.offset.saturating_add(1), ..after }], Some(after), None)
+                }
+                Resume::Since(ns) => (Vec::new(), None, Some(ns)),
                 Resume::TooOld => continue,
             };
-            let stream = wanted.stream();
-            let missed = Missed { target: wanted.target.clone(), stream, after, since_ns };
-            let group = groups.iter_mut().find(|(_, members)| {
-                let is_kin =
-                    |other: &Missed| other.after.is_some() == after.is_some() && other.since_ns == since_ns;
-                members.first().is_some_and(|(_, other)| is_kin(other))
+            let missed = Missed { target: wanted.target.clone(), stream: wanted.stream(), after };
+            let group = groups.iter_mut().find(|(start, members)| {
+                let is_kin = |other: &Missed| other.after.is_some() == after.is_some();
+                start.since_ns == since_ns && members.first().is_some_and(|(_, other)| is_kin(other))
             });
             match group {
-                None => groups.push((start, vec![(wanted, missed)])),
+                None => groups.push((Start { next, since_ns }, vec![(wanted, missed)])),
                 Some((together, members)) => {
-                    if let (Start::At(together), Start::At(start), Some(_)) = (together, start, after) {
-                        start.into_iter().for_each(|next| reach_back(together, next));
+                    if after.is_some() {
+                        next.into_iter().for_each(|next| reach_back(&mut together.next, next));
                     }
                     members.push((wanted, missed));
                 }
@@ -158,30 +161,24 @@ impl Shard {
         wants: Arc<[Missed]>,
     ) {
         let (shard, is_memory_only) = (self.id, self.shared.read_again.is_none());
-        let held_back = match &start {
-            Start::At(next) => self.with_unnamed(next, &wants),
-            Start::Since(_) => Vec::new(),
-        };
+        let Start { next, since_ns } = start;
+        let held_back = if since_ns.is_none() { self.with_unnamed(&next, &wants) } else { Vec::new() };
         let Some(session) = self.open_session(key) else { return };
         session.is_replaying = true;
         let replays = session.replays.get_or_insert_default();
         let number = replays.begun;
         let is_wanted = Arc::new(AtomicBool::new(true));
         replays.begun = replays.begun.wrapping_add(1);
-        let positions = match &start {
-            Start::At(next) => next.clone(),
-            Start::Since(_) => Vec::new(),
-        };
         // A time is a position only Kafka knows.
-        let from =
-            if matches!(start, Start::Since(_)) && !is_memory_only { From::Kafka } else { From::Memory };
+        let from = if since_ns.is_some() && !is_memory_only { From::Kafka } else { From::Memory };
         let ask = Ask {
             shard,
             key,
             replay: number,
             wants,
-            origin: positions.as_slice().into(),
-            start,
+            origin: next.as_slice().into(),
+            next,
+            since_ns,
             bytes_max: PART_BYTES,
             last: FxHashMap::default(),
             lost: Vec::new(),
@@ -307,11 +304,9 @@ impl Shard {
     fn go_on(&mut self, ask: Box<Ask>, from: From) {
         let (key, number) = (ask.key, ask.replay);
         let Some(replay) = self.replay(key, number) else { return };
-        if let Start::At(next) = &ask.start {
-            replay.positions.clone_from(next);
-            // What is gone is told with the first event behind it, or at the end.
-            ask.lost.iter().for_each(|lost| reach_back(&mut replay.positions, lost.from));
-        }
+        replay.positions.clone_from(&ask.next);
+        // What is gone is told with the first event behind it, or at the end.
+        ask.lost.iter().for_each(|lost| reach_back(&mut replay.positions, lost.from));
         replay.next = Some((ask, from));
         // What was just offered goes out first: when it has, there is room.
         self.touch(key.slot);

@@ -8,8 +8,8 @@ use crate::event::{Event, Item, Stream, Symbol};
 use crate::feed::request::{Live, Reply, Resumed, State, Target};
 use crate::feed::ring::{Link, Record};
 use crate::feed::symbols::encode;
-use crate::replay::{self, Ask, Chunk, Lost, Missed, Reach, Replayed, Start};
-use rustc_hash::FxHashMap;
+use crate::replay::{self, Ask, Chunk, Lost, Missed, Reach, Replayed};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use tickgate_protocol::event::{Gap, GapCause, Tail};
 use tickgate_protocol::{Channel, Position};
@@ -30,33 +30,15 @@ struct Found<'a> {
 impl Engine {
     /// Answers what a session missed, or says that memory does not reach so far.
     pub(super) fn resume(&mut self, shard: usize, mut ask: Box<Ask>) {
-        if let (Start::Since(since_ns), true) = (&ask.start, ask.is_memory_only) {
-            let since_ns = *since_ns;
-            // What was before may have been appended later than that.
-            let is_whole = |first: &Position| {
-                first.offset == 0
-                    || self.ring.oldest(*first).is_some_and(|oldest| oldest.append_ns < since_ns)
-            };
-            let firsts: Vec<Position> = self.ring.firsts().collect();
-            ask.lost.extend(firsts.iter().filter(|first| !is_whole(first)).map(|first| Lost {
-                from: Position { offset: 0, ..*first },
-                upto: Position { offset: first.offset - 1, ..*first },
-            }));
-            ask.start = Start::At(firsts);
-        }
-        let Start::At(next) = &mut ask.start else {
-            return self.out[shard].push(Item::Reply(Box::new(Reply::Beyond(ask))));
-        };
-        let mut next = std::mem::take(next);
-        self.complete(&ask.wants, &mut next);
+        let is_settled = self.complete(&mut ask);
         if ask.is_memory_only {
-            self.give_up(&mut next, &mut ask.lost);
+            self.give_up(&mut ask);
         }
         let is_read = ask.wants.iter().any(|want| want.stream.channel != Channel::Book);
-        if is_read && !next.iter().all(|next| self.ring.reaches(*next)) {
-            ask.start = Start::At(next);
+        if !is_settled || (is_read && !ask.next.iter().all(|next| self.ring.reaches(*next))) {
             return self.out[shard].push(Item::Reply(Box::new(Reply::Beyond(ask))));
         }
+        let next = std::mem::take(&mut ask.next);
         let mut found = Found { ask: &mut ask, next, events: Vec::new(), bytes: 0 };
         let is_all = match self.newest_back(&found) {
             Some(numbers) => self.take_numbers(&mut found, &numbers),
@@ -65,33 +47,52 @@ impl Engine {
         let Found { next, mut events, .. } = found;
         let live = is_all.then(|| self.live(&ask, &next, &mut events));
         let reach = if live.is_some() { Reach::End } else { Reach::More };
-        ask.start = Start::At(next);
+        ask.next = next;
         let chunk = Chunk { ask, events, reach };
         self.totals.resumed_events += chunk.events.len() as u64;
         self.out[shard].push(Item::Reply(Box::new(Reply::Resumed(Box::new(Resumed { chunk, live })))));
     }
 
-    /// Drops positions of topics that are gone, and adds the partitions that a topic has got since, from their beginning:
-    /// unless only single positions are resumed from, whose symbols stay in their partition or are told.
-    fn complete(&self, wants: &[Missed], next: &mut Vec<Position>) {
-        next.retain(|next| self.ring.knows(next.epoch));
-        if wants.iter().all(|want| want.after.is_some()) {
-            return;
+    /// Drops positions of topics that are gone, and adds the partitions that are not named: from the time that is asked for,
+    /// or those that a topic has got since from their beginning, unless only single positions are resumed from, whose symbols
+    /// stay in their partition or are told. Says whether that was possible: else Kafka has to be asked for the time.
+    fn complete(&self, ask: &mut Ask) -> bool {
+        ask.next.retain(|next| self.ring.knows(next.epoch));
+        if ask.since_ns.is_none() && ask.wants.iter().all(|want| want.after.is_some()) {
+            return true;
         }
-        let mut epochs: Vec<u32> = next.iter().map(|next| next.epoch).collect();
-        epochs.sort_unstable();
-        epochs.dedup();
-        for epoch in epochs {
-            for partition in self.ring.partitions(epoch) {
-                if !next.iter().any(|next| (next.epoch, next.partition) == (epoch, partition)) {
-                    next.push(Position { epoch, partition, offset: 0 });
-                }
+        let epochs: Vec<u32> = ask.next.iter().map(|next| next.epoch).collect();
+        let named: FxHashSet<(u32, u32)> =
+            ask.next.iter().map(|next| (next.epoch, next.partition)).collect();
+        let is_due = |first: &Position| {
+            (ask.since_ns.is_some() || epochs.contains(&first.epoch))
+                && !named.contains(&(first.epoch, first.partition))
+        };
+        let unnamed: Vec<Position> = self.ring.firsts().filter(is_due).collect();
+        match ask.since_ns {
+            _ if unnamed.is_empty() => true,
+            None => {
+                ask.next.extend(unnamed.into_iter().map(|first| Position { offset: 0, ..first }));
+                true
             }
+            Some(since_ns) if ask.is_memory_only => {
+                for (next, is_whole) in self.ring.since(&unnamed, since_ns) {
+                    ask.next.push(next);
+                    if !is_whole {
+                        let upto = self.ring.first(next) - 1;
+                        let at = |offset| Position { offset, ..next };
+                        ask.lost.push(Lost { from: at(0), upto: at(upto) });
+                    }
+                }
+                true
+            }
+            Some(_) => false,
         }
     }
 
     /// What memory no longer has is lost.
-    fn give_up(&self, next: &mut Vec<Position>, lost: &mut Vec<Lost>) {
+    fn give_up(&self, ask: &mut Ask) {
+        let Ask { next, lost, .. } = ask;
         // Of a partition that is not read nothing will ever come.
         next.retain(|next| self.ring.partitions(next.epoch).any(|partition| partition == next.partition));
         for next in next {
@@ -391,7 +392,6 @@ fn passed(next: &mut [Position], at: Position) {
 /// Whether a want, whose symbol and channel a record has, wants it.
 fn is_wanted(want: &Missed, record: &Record) -> bool {
     want.has_at(record.arrival.position)
-        && want.since_ns.is_none_or(|since_ns| record.arrival.append_ns >= since_ns)
 }
 
 fn link_of(record: &Record, symbol: u32, channel: Channel) -> Option<Link> {
