@@ -41,6 +41,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use tickgate_protocol::Position;
 use tickgate_protocol::record::RecordDecoder;
 use topics::Topics;
 use tracker::{Change, Look, Tracker};
@@ -260,6 +261,8 @@ struct Reader {
     topics: Arc<Topics>,
     feeds_json: Arc<str>,
     housekept_ms: u64,
+    /// What shards are told of partitions that were not met yet.
+    unknown: Position,
     bad_logs: u32,
     bad_logs_since_ms: u64,
 }
@@ -274,11 +277,13 @@ impl Reader {
         dead_letters: Option<DeadLetters>,
     ) -> Self {
         let Parts { config, board, mailboxes, inboxes, directory, topics } = parts;
+        let mut engine = Engine::with_directory(EngineConfig::of(&config), inboxes.len(), directory);
+        engine.is_complete = false;
         Self {
             consumer: prepared.consumer,
             queue: prepared.queue,
             broker_errors: prepared.broker_errors,
-            engine: Engine::with_directory(EngineConfig::of(&config), inboxes.len(), directory),
+            engine,
             decoder: RecordDecoder::new(config.kafka.record_bytes_max),
             partitions: Partitions::new(&config.feeds, clock::mono_ms()),
             outlets: inboxes
@@ -290,6 +295,7 @@ impl Reader {
             topics,
             feeds_json: Arc::from(""),
             housekept_ms: 0,
+            unknown: crate::shard::cursor::unknown(),
             bad_logs: 0,
             bad_logs_since_ms: 0,
             config,
@@ -393,11 +399,7 @@ impl Reader {
                 continue;
             }
             let offset = u64::try_from(record.offset).unwrap_or(0);
-            let position = tickgate_protocol::Position {
-                epoch: partition.epoch,
-                partition: record.partition as u32,
-                offset,
-            };
+            let position = Position { epoch: partition.epoch, partition: record.partition as u32, offset };
             partition.next = offset + 1;
             // Records without a timestamp (Kafka before 0.10) were appended when they were read, as far as we know.
             let mut append_ns = ingest_ns;
@@ -450,6 +452,7 @@ impl Reader {
         if let Some(upto) = lost {
             self.engine.lost(upto);
         }
+        self.engine.is_complete = self.partitions.are_all_looked_for();
     }
 
     fn housekeeping(&mut self, now_ms: u64) {
@@ -478,7 +481,11 @@ impl Reader {
                 break;
             }
         }
-        self.engine.tell_positions(self.partitions.positions());
+        let mut positions = self.partitions.positions();
+        if !self.partitions.are_all_met() {
+            positions.insert(0, self.unknown);
+        }
+        self.engine.tell_positions(positions);
         let feeds = self.partitions.feeds(now_ms);
         let json = serde_json::to_string(&feeds).unwrap_or_default();
         if *json != *self.feeds_json {

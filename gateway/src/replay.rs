@@ -56,7 +56,7 @@ pub struct Ask {
     /// nanoseconds since the Unix epoch, whatever the times of those behind it. If that is the first that there is, and not
     /// the first that there ever was, those before it are lost. Without a time, see `Engine::complete`.
     pub since_ns: Option<i64>,
-    /// Where the replay as a whole began, if that was a position.
+    /// Where the replay as a whole began, as far as those were positions. With a time, whatever of both is earlier.
     pub origin: Arc<[Position]>,
     /// Bytes of events after which to stop.
     pub bytes_max: usize,
@@ -69,6 +69,14 @@ pub struct Ask {
     pub is_memory_only: bool,
     /// Whether the session still waits for it.
     pub is_wanted: Arc<AtomicBool>,
+}
+
+impl Ask {
+    /// Where it began in the partition of `at`, if that was said.
+    pub fn origin_of(&self, at: Position) -> Option<u64> {
+        let is_it = |origin: &&Position| (origin.epoch, origin.partition) == (at.epoch, at.partition);
+        self.origin.iter().find(is_it).map(|origin| origin.offset)
+    }
 }
 
 /// Offsets of a partition that are gone.

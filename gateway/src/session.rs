@@ -102,6 +102,8 @@ pub struct PendingSubscribe {
     pub named: Vec<Named>,
     /// What the feed is asked for.
     pub wants: Vec<Wanted>,
+    /// Where they are to begin, of those that resume.
+    pub resumes: Vec<Resume>,
     /// Its places among all subscriptions.
     pub reservation: Reservation,
     /// Requests that came behind it in the same read; counted in `limits.reading_bytes_total_max`.

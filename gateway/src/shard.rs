@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod commands;
+pub(crate) mod cursor;
 pub mod flush;
 pub mod lifecycle;
 pub mod memory;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use table::Table;
 use tickgate_protocol::Position;
-use tickgate_protocol::cursor::{self, CursorKey};
+use tickgate_protocol::cursor::CursorKey;
 use tickgate_protocol::event::{Gap, Tail};
 use timers::Timers;
 use tokio::sync::Notify;
@@ -125,7 +126,8 @@ impl Shard {
             write_bytes_max: outbox.write_bytes_max,
             frame_bytes_max: outbox.frame_bytes_max,
         };
-        let cursor = Rc::from(cursor::encode(&[], &shared.cursor_key));
+        let positions: Arc<[Position]> = Arc::from([cursor::unknown()]);
+        let cursor = cursor::sign(&positions, &shared.cursor_key);
         Self {
             id,
             memory: Memory::new(&shared.config),
@@ -150,7 +152,7 @@ impl Shard {
             filled: Filled::default(),
             scratch: Vec::new(),
             read_buffer: vec![0; 64 << 10],
-            positions: Arc::default(),
+            positions,
             cursor,
             feeds_json: Arc::from("[]"),
             totals: ShardTotals::default(),
@@ -179,7 +181,7 @@ impl Shard {
                     Item::Reply(reply) => self.answer(*reply, now_us),
                     Item::Positions(next) => {
                         if next != self.positions {
-                            self.cursor = Rc::from(cursor::encode(&next, &self.shared.cursor_key));
+                            self.cursor = cursor::sign(&next, &self.shared.cursor_key);
                             self.positions = next;
                         }
                     }
@@ -326,21 +328,6 @@ impl Shard {
     fn ask(&self, request: Request) {
         self.mailbox.push(request);
         (self.shared.wake_feed)();
-    }
-
-    /// What a session that was given everything but what it is still owed could resume from.
-    fn cursor_of(&self, slot: u32) -> Rc<str> {
-        let Some(session) = self.sessions.get(slot as usize) else { return self.cursor.clone() };
-        let mut positions: Option<Vec<Position>> = None;
-        let mut hold_back = |owed: Position| {
-            let all = positions.as_deref().unwrap_or(&self.positions);
-            let Some(at) = all.iter().position(|next| owed.is_before(*next)) else { return };
-            positions.get_or_insert_with(|| self.positions.to_vec())[at] = owed;
-        };
-        session.outbox.owed_positions(&mut hold_back);
-        session.replays.iter().flat_map(|replays| replays.positions()).for_each(hold_back);
-        let sign = |all: Vec<Position>| Rc::from(cursor::encode(&all, &self.shared.cursor_key));
-        positions.map_or_else(|| self.cursor.clone(), sign)
     }
 }
 

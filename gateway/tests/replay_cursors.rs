@@ -3,8 +3,9 @@
 mod harness;
 
 use harness::world::World;
-use harness::{SOON, trade};
+use harness::{Gateway, Kafka, SOON, take_events, trade, until};
 use serde_json::{Value, json};
+use tickgate_gateway::config::FeedConfig;
 use tickgate_load::{Client, ClientOptions, Incoming};
 use tickgate_protocol::Position;
 use tickgate_protocol::control::Control;
@@ -137,4 +138,56 @@ async fn a_cursor_does_not_pass_a_loss_that_was_not_told_yet() {
         }
     }
     assert!(heartbeats > 0, "a heartbeat came between, after {fillers} events");
+}
+
+/// Where a replay from a time begins, Kafka says. Until it had, the cursors of heartbeats passed all of it: cut off then, a client
+/// that resumed from one never got any of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_does_not_pass_a_replay_that_has_not_begun() {
+    let world = World::new(2, |config| config.session.heartbeat_ms = 100).await;
+    let broker = world.kafka.broker().expect("it is embedded");
+    world.records.send_all(&[trade("A", "1"), trade("A", "2")]);
+    world.has_read(2).await;
+    let mut client = world.gateway.client().await;
+    while heartbeat(&mut client).await.1.iter().map(|next| next.offset).sum::<u64>() < 2 {}
+    broker.faults().stall();
+    let from = json!([{"channel": "trades", "symbols": ["A"], "from": {"time_ns": "0"}}]);
+    client.send(&json!({"op": "subscribe", "id": 1, "subscriptions": from})).await.expect("it is sent");
+    next(&mut client, "ack", |control| matches!(control, Control::Ack { .. }).then_some(())).await;
+    let (cursor, _) = heartbeat(&mut client).await;
+    drop(client);
+    broker.faults().resume();
+    let mut client = world.gateway.client().await;
+    let subscriptions = json!([{"channel": "trades", "symbols": ["A"]}]);
+    let request = json!({"op": "subscribe", "id": 1, "cursor": cursor, "subscriptions": subscriptions});
+    client.send(&request).await.expect("it is sent");
+    let events = take_events(&mut client, 2).await;
+    assert_eq!((&events[0]["price"], &events[1]["price"]), (&json!("1"), &json!("2")));
+}
+
+/// A gateway that had not found all of its topics gave out cursors that named only those that it had. Whoever resumed from one was
+/// not given what came in the others since, and when its gateway had found them meanwhile it was told of a loss that was none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_knows_of_topics_that_are_not_found_yet() {
+    let kafka = Kafka::embedded();
+    let (topic, late) = (kafka.topic(1).await, kafka.topic_name());
+    let mut config = kafka.config(&topic);
+    config.session.heartbeat_ms = 100;
+    config.feeds.push(FeedConfig { optional: true, ..FeedConfig::for_topic(&late) });
+    let gateway = Gateway::start(config).await;
+    let mut client = gateway.client().await;
+    let (mut cursor, mut positions) = heartbeat(&mut client).await;
+    while positions.is_empty() {
+        (cursor, positions) = heartbeat(&mut client).await;
+    }
+    drop(client);
+    kafka.create_topic(&late, 1).await;
+    kafka.producer(&late).send(&trade("L", "1"));
+    until("it was read", || gateway.running().board().feed().records >= 1).await;
+    let mut client = gateway.client().await;
+    let subscriptions = json!([{"channel": "trades", "symbols": ["*"]}]);
+    let request = json!({"op": "subscribe", "id": 1, "cursor": cursor, "subscriptions": subscriptions});
+    client.send(&request).await.expect("it is sent");
+    let events = take_events(&mut client, 1).await;
+    assert_eq!((&events[0]["symbol"], &events[0]["replay"]), (&json!("L"), &json!(true)), "{events:?}");
 }

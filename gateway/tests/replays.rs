@@ -18,6 +18,7 @@ use tickgate_gateway::feed::request::{Live, Reply, Request, Resume, SessionKey, 
 use tickgate_gateway::feed::symbols::encode;
 use tickgate_gateway::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed, seam};
 use tickgate_protocol::checker::{ChainChecker, Verdict};
+use tickgate_protocol::cursor::Cursor;
 use tickgate_protocol::event::{Gap, GapCause, Meta, Tail};
 use tickgate_protocol::record::RecordDecoder;
 use tickgate_protocol::{Channel, Position};
@@ -62,6 +63,45 @@ fn whoever_comes_back_has_everything_or_is_told() {
         replayed > 10_000 && gaps > 100 && beyond > 1_000,
         "{replayed} replayed, {gaps} gaps, {beyond} from Kafka"
     );
+}
+
+/// A gateway that has just started may not have found a topic yet that a cursor names. It took that for one that is gone, and told
+/// of a loss that was none.
+#[test]
+fn a_topic_that_is_not_found_yet_is_waited_for() {
+    let mut world = World::new(0);
+    world.engine.is_complete = false;
+    let key = SessionKey { slot: 0, generation: 0 };
+    let first = Position { epoch: EPOCH, partition: 0, offset: 0 };
+    let cursor = Arc::new(Cursor { next: vec![first], ..Cursor::default() });
+    let (target, stream) = (Target::parse("A"), Stream::whole(Channel::Trades));
+    let resume = Some(Resume::Cursor(cursor));
+    let want = Want { target: target.clone(), stream, trades: 0, resume };
+    world.engine.request(0, Request::Subscribe(key, vec![want]));
+    let Reply::Subscribed(_, answers) = world.reply() else { panic!("no answer") };
+    assert!(answers[0].replays && !answers[0].aged_out, "{answers:?}");
+    let ask = Ask {
+        shard: 0,
+        key,
+        replay: 0,
+        wants: Arc::from([Missed { target, stream, after: None }]),
+        next: vec![first],
+        since_ns: None,
+        origin: Arc::from([first]),
+        bytes_max: 1_000,
+        last: FxHashMap::default(),
+        lost: Vec::new(),
+        is_memory_only: false,
+        is_wanted: Arc::new(AtomicBool::new(true)),
+    };
+    world.engine.request(0, Request::Resume(Box::new(ask)));
+    let Reply::Beyond(ask) = world.reply() else { panic!("it was given up") };
+    assert_eq!(ask.next, [first]);
+    world.engine.begin(first);
+    world.engine.is_complete = true;
+    world.engine.request(0, Request::Resume(ask));
+    let Reply::Resumed(resumed) = world.reply() else { panic!("it is there") };
+    assert!(resumed.live.is_some_and(|live| !live.is_lost));
 }
 
 type Key = (usize, Channel);
@@ -299,7 +339,7 @@ impl World {
             targets.retain(|target| !target.ends_with('*') && self.last(target, channel, cut).is_some());
         }
         targets.sort_by_key(|target| std::cmp::Reverse(Target::parse(target).specificity()));
-        let cursor: Arc<[Position]> = next.clone().into();
+        let cursor = Arc::new(Cursor { next: next.clone(), ..Cursor::default() });
         let mut start = Vec::new();
         let wants: Vec<Want> = targets
             .iter()

@@ -8,6 +8,8 @@
 //! ```
 //!
 //! as URL-safe base64 without padding. Topics and partitions ascend, so there is one text for a set of positions.
+//!
+//! Epoch 0 is no topic's. What stands under it are times, where a gateway does not know positions: see [`Cursor`].
 
 use crate::Position;
 use base64::Engine as _;
@@ -58,8 +60,58 @@ pub enum CursorError {
     BadSignature,
 }
 
-/// Encodes `positions`, each the next record to read of its partition, in any order. A partition that is named twice is
-/// read from the lower offset.
+/// What a cursor says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The next record to read of partitions, ascending.
+    pub next: Vec<Position>,
+    /// Where all other partitions are read from: the first record that was appended at or after this time, nanoseconds since
+    /// the Unix epoch. Of a gateway that had not found every topic yet.
+    pub others_ns: Option<i64>,
+    /// Where every partition is read from if that is earlier than what `next` says. Of a client to whom a replay from this
+    /// time was still owed.
+    pub all_ns: Option<i64>,
+}
+
+const TIMES: u32 = 0;
+const OTHERS: u32 = 0;
+const ALL: u32 = 1;
+
+/// Stands among the positions of a cursor for [`Cursor::others_ns`].
+pub fn others_since(ns: i64) -> Position {
+    Position { epoch: TIMES, partition: OTHERS, offset: u64::try_from(ns).unwrap_or(0) }
+}
+
+/// Stands among the positions of a cursor for [`Cursor::all_ns`].
+pub fn all_since(ns: i64) -> Position {
+    Position { epoch: TIMES, partition: ALL, offset: u64::try_from(ns).unwrap_or(0) }
+}
+
+impl Cursor {
+    fn of(positions: Vec<Position>) -> Self {
+        let time = |kind| {
+            let found = positions.iter().find(|at| (at.epoch, at.partition) == (TIMES, kind));
+            found.map(|at| i64::try_from(at.offset).unwrap_or(i64::MAX))
+        };
+        let (others_ns, all_ns) = (time(OTHERS), time(ALL));
+        let mut next = positions;
+        next.retain(|at| at.epoch != TIMES);
+        Self { next, others_ns, all_ns }
+    }
+
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The earliest time that it names.
+    pub fn since_ns(&self) -> Option<i64> {
+        self.others_ns.into_iter().chain(self.all_ns).min()
+    }
+}
+
+/// Encodes `positions`, each the next record to read of its partition or a time ([`others_since`], [`all_since`]), in any
+/// order. A partition that is named twice is read from the lower offset.
 pub fn encode(positions: &[Position], key: &CursorKey) -> String {
     let mut sorted = positions.to_vec();
     sorted.sort_unstable();
@@ -80,25 +132,24 @@ pub fn encode(positions: &[Position], key: &CursorKey) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Decodes what [`encode`] made with the same key: positions in ascending order, no partition twice, at most as many as
-/// [`CURSOR_BYTES_MAX`] allow.
+/// Decodes what [`encode`] made with the same key: no partition twice, at most as many as [`CURSOR_BYTES_MAX`] allow.
 ///
 /// # Errors
 /// [`CursorError`] for anything else.
-pub fn decode(text: &str, key: &CursorKey) -> Result<Vec<Position>, CursorError> {
+pub fn decode(text: &str, key: &CursorKey) -> Result<Cursor, CursorError> {
     let bytes = bytes(text)?;
     let (signed, tag) = parts(&bytes)?;
     // Compares all bytes in the same time, wherever they differ.
     key.0.clone().chain_update(signed).verify_truncated_left(tag).map_err(|_| CursorError::BadSignature)?;
-    positions(&signed[1..])
+    Ok(Cursor::of(positions(&signed[1..])?))
 }
 
-/// What a cursor says, whoever signed it: for tools that watch a gateway without its key.
+/// The positions of a cursor, whoever signed it: for tools that watch a gateway without its key.
 ///
 /// # Errors
 /// [`CursorError`] for a text that is no cursor, but not for its signature.
 pub fn decode_unverified(text: &str) -> Result<Vec<Position>, CursorError> {
-    positions(&parts(&bytes(text)?)?.0[1..])
+    Ok(Cursor::of(positions(&parts(&bytes(text)?)?.0[1..])?).next)
 }
 
 fn bytes(text: &str) -> Result<Vec<u8>, CursorError> {
@@ -191,7 +242,7 @@ mod tests {
             [at(0x1f3a, 0, 88_123), at(0x1f3a, 1, 0), at(0x1f3a, 7, 1 << 40), at(0xdead_beef, 3, 5)];
         let text = "AjofAAADALuwBQAABYCAgICAIO--rd4BAwWg9i6QEbRyWpAK-JlCWCNb";
         assert_eq!(encode(&positions, &key()), text);
-        assert_eq!(decode(text, &key()), Ok(positions.to_vec()));
+        assert_eq!(decode(text, &key()).map(|cursor| cursor.next), Ok(positions.to_vec()));
         assert_eq!(encode(&[], &CursorKey::new(b"")), "Ak7nvgx4cjYMpnQUYICB6b0");
     }
 
@@ -201,8 +252,18 @@ mod tests {
             let positions: Vec<_> = (0..300).map(|n| at(7, n * spread, (1 << 40) + u64::from(n))).collect();
             let text = encode(&positions, &key());
             assert!(text.len() <= CURSOR_BYTES_MAX, "{}", text.len());
-            assert_eq!(decode(&text, &key()), Ok(positions));
+            assert_eq!(decode(&text, &key()).map(|cursor| cursor.next), Ok(positions));
         }
+    }
+
+    #[test]
+    fn times_stand_beside_positions() {
+        let all = [at(9, 1, 3), others_since(77), all_since(1_763_000_000_000_000_000), all_since(-5)];
+        let cursor = decode(&encode(&all, &key()), &key()).expect("a cursor");
+        assert_eq!(cursor, Cursor { next: vec![at(9, 1, 3)], others_ns: Some(77), all_ns: Some(0) });
+        assert_eq!((cursor.since_ns(), cursor.is_empty()), (Some(0), false));
+        assert_eq!(decode_unverified(&encode(&all, &key())), Ok(vec![at(9, 1, 3)]));
+        assert!(decode(&encode(&[], &key()), &key()).is_ok_and(|cursor| cursor.is_empty()));
     }
 
     #[test]
@@ -244,7 +305,7 @@ mod tests {
     fn positions() -> impl Strategy<Value = Vec<Position>> {
         let offset = prop_oneof![0..200u64, any::<u64>()];
         let partition = prop_oneof![0..20u32, any::<u32>()];
-        proptest::collection::vec((0..4u32, partition, offset).prop_map(|(e, p, o)| at(e, p, o)), 0..40)
+        proptest::collection::vec((1..5u32, partition, offset).prop_map(|(e, p, o)| at(e, p, o)), 0..40)
     }
 
     proptest! {
@@ -254,7 +315,7 @@ mod tests {
             let text = encode(&positions, &key);
             positions.sort();
             positions.dedup_by_key(|p| (p.epoch, p.partition));
-            prop_assert_eq!(decode(&text, &key), Ok(positions.clone()));
+            prop_assert_eq!(decode(&text, &key).map(|cursor| cursor.next), Ok(positions.clone()));
             prop_assert_eq!(decode_unverified(&text), Ok(positions.clone()));
             // One text for what is the same.
             positions.reverse();
@@ -279,9 +340,10 @@ mod tests {
         /// What a gateway with the same key may have signed, and what it never would.
         #[test]
         fn never_panics_on_what_is_signed(body in proptest::collection::vec(any::<u8>(), 0..60)) {
-            if let Ok(positions) = decode(&signed(&[&[VERSION][..], &body].concat()), &key()) {
+            if let Ok(Cursor { next: positions, .. }) = decode(&signed(&[&[VERSION][..], &body].concat()), &key()) {
                 prop_assert!(positions.is_sorted() && positions.len() <= body.len() / 2);
-                prop_assert_eq!(decode(&encode(&positions, &key()), &key()), Ok(positions));
+                let again = decode(&encode(&positions, &key()), &key());
+                prop_assert_eq!(again.map(|cursor| cursor.next), Ok(positions));
             }
         }
     }

@@ -130,6 +130,8 @@ pub struct Engine {
     /// What goes to each shard next, in order.
     out: Vec<Vec<Item>>,
     newest_event_ns: Option<i64>,
+    /// Whether every topic was looked for: what is not known is none that is read.
+    pub is_complete: bool,
     /// What shards were told last of where partitions stand.
     positions: Arc<[Position]>,
     /// Totals; the feed adds what it knows of Kafka.
@@ -161,6 +163,7 @@ impl Engine {
             due: BinaryHeap::new(),
             out: (0..shards).map(|_| Vec::new()).collect(),
             newest_event_ns: None,
+            is_complete: true,
             positions: Arc::default(),
             totals: FeedTotals::default(),
         }

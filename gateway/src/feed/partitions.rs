@@ -227,6 +227,16 @@ impl Partitions {
         self.topics.iter_mut().map(status).collect()
     }
 
+    /// Whether every partition of every topic is read, or was.
+    pub(super) fn are_all_met(&self) -> bool {
+        self.topics.iter().all(Topic::is_met)
+    }
+
+    /// Whether every topic was looked for: those that are not read are not there.
+    pub(super) fn are_all_looked_for(&self) -> bool {
+        self.topics.iter().all(|topic| topic.missing.is_some() || topic.is_met())
+    }
+
     pub(super) fn totals(&self) -> Vec<PartitionTotals> {
         let of_topic = |topic: &Topic| {
             let partitions = topic.partitions.iter().enumerate();
@@ -280,6 +290,10 @@ impl Topic {
     fn behind(&self) -> Option<usize> {
         let is_read = |p: &Option<Partition>| p.as_ref().is_some_and(|p| p.is_assigned && p.is_caught_up);
         (0..self.count.max(1)).find(|at| !self.partitions.get(*at).is_some_and(is_read))
+    }
+
+    fn is_met(&self) -> bool {
+        self.count > 0 && (0..self.count).all(|at| self.partitions.get(at).is_some_and(Option::is_some))
     }
 
     /// Reads nothing more of it for now.

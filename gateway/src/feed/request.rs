@@ -8,6 +8,7 @@ use crate::replay::{Ask, Chunk};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tickgate_protocol::Position;
+use tickgate_protocol::cursor::Cursor;
 use tickgate_protocol::event::Gap;
 
 /// A session on its shard; the generation tells a slot's new session from its old one.
@@ -86,8 +87,8 @@ pub struct Want {
 /// Where a client stopped, or wants to begin.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Resume {
-    /// It has everything before these, the next to read of every partition.
-    Cursor(Arc<[Position]>),
+    /// It has everything before what this says.
+    Cursor(Arc<Cursor>),
     /// It has everything up to this position.
     After(Position),
     /// It wants what was appended at or after this time, nanoseconds since the Unix epoch.

@@ -172,7 +172,8 @@ impl Ring {
             late: Option<u64>,
             end: Option<u64>,
         }
-        let nothing = |at: &Position| Found { first: self.first(*at), oldest_ns: None, late: None, end: None };
+        let nothing =
+            |at: &Position| Found { first: self.first(*at), oldest_ns: None, late: None, end: None };
         let mut found: FxHashMap<(u32, u32), Found> =
             partitions.iter().map(|at| ((at.epoch, at.partition), nothing(at))).collect();
         for Record { arrival, .. } in &self.records {

@@ -242,15 +242,17 @@ impl Reader {
                         low
                     }
                     Some(next) => *next,
-                    // After the last record there is none for a time.
-                    None => match firsts.get(&partition).copied().unwrap_or(high) {
+                    None => {
+                        // After the last record there is none for a time.
+                        let late = firsts.get(&partition).copied().unwrap_or(high);
+                        let next = late.min(ask.origin_of(at(0)).unwrap_or(late));
                         // Those before the first may have been appended after that time.
-                        next if low > 0 && next <= low => {
-                            lost.push(Lost { from: at(0), upto: at(low - 1) });
-                            low
+                        let from = if late <= low { 0 } else { next };
+                        if from < low {
+                            lost.push(Lost { from: at(from), upto: at(low - 1) });
                         }
-                        next => next,
-                    },
+                        next.max(low)
+                    }
                 };
                 let is_done = next >= high;
                 partitions.insert(partition, Part { next, high, is_done });

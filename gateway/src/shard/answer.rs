@@ -51,7 +51,7 @@ impl Shard {
             }
         }
         let Some(pending) = pending else { return };
-        let PendingSubscribe { id, mut named, wants, reservation, deferred } = *pending;
+        let PendingSubscribe { id, mut named, wants, reservation, deferred, .. } = *pending;
         if let Some(session) = self.open_session(key) {
             session.subs.make_room(wants.len());
         }

@@ -184,7 +184,7 @@ impl Shard {
     ) {
         let read = |text| tickgate_protocol::cursor::decode(text, &self.shared.cursor_key);
         let cursor = match cursor.map(read).transpose() {
-            Ok(cursor) => cursor.map(|next| Resume::Cursor(next.into())),
+            Ok(cursor) => cursor.map(|cursor| Resume::Cursor(cursor.into())),
             Err(error) => {
                 self.totals.request_errors += 1;
                 let message = format!("`cursor` is {error}: subscribe without it");
@@ -205,6 +205,7 @@ impl Shard {
             id,
             named: Vec::with_capacity(names),
             wants: Vec::new(),
+            resumes: Vec::new(),
             reservation,
             deferred: VecDeque::new(),
         };
@@ -286,6 +287,7 @@ impl Shard {
             self.totals.request_errors += 1;
             return self.tell(key, &Control::error(pending.id, Code::RateLimited, message, false));
         }
+        pending.resumes = wants.iter().filter_map(|want| want.resume.clone()).collect();
         session.pending = Some(Box::new(pending));
         for want in &wants {
             self.took_off(&want.target, want.stream);

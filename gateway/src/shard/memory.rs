@@ -8,7 +8,7 @@ use super::Shard;
 use crate::clock;
 use crate::config::Config;
 use crate::event::Stream;
-use crate::feed::request::{SessionKey, Target, Want};
+use crate::feed::request::{Resume, SessionKey, Target, Want};
 use crate::session::{Named, PendingSubscribe, Session, Wanted};
 use crate::stats::CloseReason;
 use std::sync::Arc;
@@ -76,7 +76,12 @@ impl PendingSubscribe {
         let want = size_of::<Wanted>() + size_of::<(Target, Stream)>() + 2 * size_of::<Want>() + 3 * TEXTS;
         let deferred: usize = self.deferred.iter().map(|text| text.len() + size_of::<Box<str>>()).sum();
         let named: usize = self.named.iter().map(|named| named.symbol.len() + named.channel.len()).sum();
-        named + self.named.len() * (size_of::<Named>() + 2 * TEXTS) + self.wants.len() * want + deferred
+        let resumes = self.resumes.len() * size_of::<Resume>();
+        resumes
+            + named
+            + self.named.len() * (size_of::<Named>() + 2 * TEXTS)
+            + self.wants.len() * want
+            + deferred
     }
 }
 

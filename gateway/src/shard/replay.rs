@@ -4,7 +4,7 @@
 //! sent on: they count, they are listed, and they beat patterns, but nothing live comes before its time. The feed's answer
 //! that says "that was all" stands in the inbox exactly where the live events begin.
 
-use super::{Shard, now_us, timers::Due};
+use super::{Shard, cursor::with_unnamed, now_us, timers::Due};
 use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Live, Request, Resume, Resumed, SessionKey, State, Target};
@@ -47,6 +47,9 @@ struct Replay {
     next: Option<(Box<Ask>, From)>,
     /// How far it has come, as far as that is known.
     positions: Vec<Position>,
+    /// From when on it reads partitions that are not among those, and whether it has begun to.
+    since_ns: Option<i64>,
+    has_begun: bool,
     /// Whether the client knows that something was too old.
     is_aged_out: bool,
     /// Whether Kafka was read to its end since memory was asked last, and how often memory did not reach that.
@@ -63,6 +66,9 @@ struct Replay {
 struct Start {
     next: Vec<Position>,
     since_ns: Option<i64>,
+    /// Whether what is of that time is wanted of the partitions of `next`, too.
+    is_all: bool,
+    is_cursor: bool,
 }
 
 /// True until it is dropped.
@@ -93,9 +99,9 @@ impl Replays {
         self.list.is_empty()
     }
 
-    /// Where each stands: a cursor must not pass them.
-    pub fn positions(&self) -> impl Iterator<Item = Position> {
-        self.list.iter().flat_map(|replay| &replay.positions).copied()
+    /// Where each stands, from when on it reads other partitions, and whether it has begun to: a cursor must not pass that.
+    pub fn owed(&self) -> impl Iterator<Item = (&[Position], Option<i64>, bool)> {
+        self.list.iter().map(|replay| (&*replay.positions, replay.since_ns, replay.has_begun))
     }
 }
 
@@ -121,8 +127,10 @@ impl Shard {
         let mut groups: Vec<(Start, Vec<(Wanted, Missed)>)> = Vec::new();
         for (wanted, resume) in wanted {
             self.hold_back(key, &wanted);
+            let is_cursor = matches!(resume, Resume::Cursor(_));
+            let is_all = matches!(&resume, Resume::Cursor(cursor) if cursor.all_ns.is_some());
             let (next, after, since_ns) = match resume {
-                Resume::Cursor(next) => (next.to_vec(), None, None),
+                Resume::Cursor(cursor) => (cursor.next.clone(), None, cursor.since_ns()),
                 Resume::After(after) => {
                     (vec![Position { offset: after.offset.saturating_add(1), ..after }], Some(after), None)
                 }
@@ -132,10 +140,14 @@ impl Shard {
             let missed = Missed { target: wanted.target.clone(), stream: wanted.stream(), after };
             let group = groups.iter_mut().find(|(start, members)| {
                 let is_kin = |other: &Missed| other.after.is_some() == after.is_some();
-                start.since_ns == since_ns && members.first().is_some_and(|(_, other)| is_kin(other))
+                (start.is_cursor, start.since_ns) == (is_cursor, since_ns)
+                    && members.first().is_some_and(|(_, other)| is_kin(other))
             });
             match group {
-                None => groups.push((Start { next, since_ns }, vec![(wanted, missed)])),
+                None => {
+                    let start = Start { next, since_ns, is_all, is_cursor };
+                    groups.push((start, vec![(wanted, missed)]));
+                }
                 Some((together, members)) => {
                     if after.is_some() {
                         next.into_iter().for_each(|next| reach_back(&mut together.next, next));
@@ -161,8 +173,10 @@ impl Shard {
         wants: Arc<[Missed]>,
     ) {
         let (shard, is_memory_only) = (self.id, self.shared.read_again.is_none());
-        let Start { next, since_ns } = start;
-        let held_back = if since_ns.is_none() { self.with_unnamed(&next, &wants) } else { Vec::new() };
+        let Start { next, since_ns, is_all, .. } = start;
+        // The partitions that it does not name are read from their beginning.
+        let is_single = since_ns.is_some() || wants.iter().all(|want| want.after.is_some());
+        let held_back = if is_single { next.clone() } else { with_unnamed(&next, &self.positions) };
         let Some(session) = self.open_session(key) else { return };
         session.is_replaying = true;
         let replays = session.replays.get_or_insert_default();
@@ -177,7 +191,7 @@ impl Shard {
             replay: number,
             wants,
             origin: next.as_slice().into(),
-            next,
+            next: if is_all { Vec::new() } else { next },
             since_ns,
             bytes_max: PART_BYTES,
             last: FxHashMap::default(),
@@ -192,6 +206,8 @@ impl Shard {
             subs,
             next,
             positions: held_back,
+            since_ns,
+            has_begun: false,
             is_aged_out: false,
             is_at_end: false,
             circles: 0,
@@ -200,22 +216,6 @@ impl Shard {
         });
         self.totals.replays_begun += 1;
         self.ask_replays(key);
-    }
-
-    /// What a cursor must not pass while a replay from `next` waits for its first part: the partitions that it does not name
-    /// too, which are read from their beginning.
-    fn with_unnamed(&self, next: &[Position], wants: &[Missed]) -> Vec<Position> {
-        let mut all = next.to_vec();
-        if wants.iter().all(|want| want.after.is_some()) {
-            return all;
-        }
-        for read in self.positions.iter() {
-            let is_named = |next: &Position| (next.epoch, next.partition) == (read.epoch, read.partition);
-            if next.iter().any(|next| next.epoch == read.epoch) && !next.iter().any(is_named) {
-                all.push(Position { offset: 0, ..*read });
-            }
-        }
-        all
     }
 
     /// Asks for the next parts of a session's replays, if it has room for them.
@@ -304,6 +304,7 @@ impl Shard {
     fn go_on(&mut self, ask: Box<Ask>, from: From) {
         let (key, number) = (ask.key, ask.replay);
         let Some(replay) = self.replay(key, number) else { return };
+        replay.has_begun = true;
         replay.positions.clone_from(&ask.next);
         // What is gone is told with the first event behind it, or at the end.
         ask.lost.iter().for_each(|lost| reach_back(&mut replay.positions, lost.from));

@@ -130,14 +130,17 @@ impl Engine {
             Some(_) if !is_whole => Way::Fresh,
             Some(Resume::Since(_)) => Way::Replay,
             Some(Resume::TooOld) => Way::Gone,
-            Some(Resume::After(after)) if self.ring.knows(after.epoch) => Way::Replay,
+            // A topic that was not found yet will be, or not.
+            Some(Resume::After(after)) if !self.is_complete || self.ring.knows(after.epoch) => Way::Replay,
             Some(Resume::After(_)) => Way::Gone,
             Some(Resume::Cursor(cursor)) => {
-                let is_all_known = cursor.iter().all(|next| self.ring.knows(next.epoch));
+                let is_all_known = cursor.next.iter().all(|next| self.ring.knows(next.epoch));
                 match last {
                     _ if cursor.is_empty() => Way::Fresh,
-                    Some(last) if cursor.iter().any(|next| next.epoch == last.epoch) => Way::Replay,
-                    None if cursor.iter().any(|next| self.ring.knows(next.epoch)) => Way::Replay,
+                    _ if !is_all_known && !self.is_complete => Way::Replay,
+                    _ if is_all_known && cursor.since_ns().is_some() => Way::Replay,
+                    Some(last) if cursor.next.iter().any(|next| next.epoch == last.epoch) => Way::Replay,
+                    None if cursor.next.iter().any(|next| self.ring.knows(next.epoch)) => Way::Replay,
                     // Its topic is one that the client has not heard of.
                     Some(_) if is_all_known => Way::Fresh,
                     _ => Way::Gone,

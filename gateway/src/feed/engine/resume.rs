@@ -12,7 +12,7 @@ use crate::replay::{self, Ask, Chunk, Lost, Missed, Reach, Replayed};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use tickgate_protocol::event::{Gap, GapCause, Tail};
-use tickgate_protocol::{Channel, Position};
+use tickgate_protocol::{Channel, Position, cursor};
 
 /// Records that are followed back from the newest of each symbol, before all records are gone through instead.
 const HOPS_MAX: usize = 4_096;
@@ -55,15 +55,24 @@ impl Engine {
 
     /// Drops positions of topics that are gone, and adds the partitions that are not named: from the time that is asked for,
     /// or those that a topic has got since from their beginning, unless only single positions are resumed from, whose symbols
-    /// stay in their partition or are told. Says whether that was possible: else Kafka has to be asked for the time.
+    /// stay in their partition or are told. Says whether that was possible: else Kafka has to be asked for the time, or
+    /// topics are not found yet.
     fn complete(&self, ask: &mut Ask) -> bool {
-        ask.next.retain(|next| self.ring.knows(next.epoch));
+        let is_gone = |next: &Position| !self.ring.knows(next.epoch);
+        if !self.is_complete && (ask.since_ns.is_some() || ask.next.iter().any(is_gone)) {
+            if !ask.is_memory_only {
+                return false;
+            }
+            // Nobody knows what of: an error is all that can be told.
+            let at = ask.next.iter().copied().find(is_gone).unwrap_or(cursor::others_since(0));
+            ask.lost.push(Lost { from: at, upto: at });
+        }
+        ask.next.retain(|next| !is_gone(next));
         if ask.since_ns.is_none() && ask.wants.iter().all(|want| want.after.is_some()) {
             return true;
         }
         let epochs: Vec<u32> = ask.next.iter().map(|next| next.epoch).collect();
-        let named: FxHashSet<(u32, u32)> =
-            ask.next.iter().map(|next| (next.epoch, next.partition)).collect();
+        let named: FxHashSet<(u32, u32)> = ask.next.iter().map(|next| (next.epoch, next.partition)).collect();
         let is_due = |first: &Position| {
             (ask.since_ns.is_some() || epochs.contains(&first.epoch))
                 && !named.contains(&(first.epoch, first.partition))
@@ -76,13 +85,15 @@ impl Engine {
                 true
             }
             Some(since_ns) if ask.is_memory_only => {
-                for (next, is_whole) in self.ring.since(&unnamed, since_ns) {
-                    ask.next.push(next);
+                for (mut next, is_whole) in self.ring.since(&unnamed, since_ns) {
                     if !is_whole {
                         let upto = self.ring.first(next) - 1;
                         let at = |offset| Position { offset, ..next };
                         ask.lost.push(Lost { from: at(0), upto: at(upto) });
+                    } else if let Some(known) = ask.origin_of(next) {
+                        next.offset = next.offset.min(known);
                     }
+                    ask.next.push(next);
                 }
                 true
             }
