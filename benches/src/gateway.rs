@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use tickgate_gateway::clock;
 use tickgate_gateway::config::Config;
+use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::feed::dispatch::{self, Outlet};
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
 use tickgate_gateway::feed::request::Mailbox;
@@ -87,6 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         board: board.clone(),
         sessions: Arc::new(AtomicUsize::new(0)),
         subscriptions: Arc::new(AtomicUsize::new(0)),
+        directory: Arc::new(Directory::new(config.kafka.symbols_max)),
         read_again: None,
         wake_feed,
         cursor_key: tickgate_protocol::cursor::CursorKey::new(b""),

@@ -87,11 +87,14 @@ impl Bound {
         });
         let secret =
             config.replay.secret().map_err(|what| anyhow::anyhow!("replay.cursor_key_file: {what}"))?;
+        let (directory, topics) =
+            (Arc::new(Directory::new(config.kafka.symbols_max)), Arc::<Topics>::default());
         let shared = Shared {
             config: config.clone(),
             board: board.clone(),
             sessions: Arc::new(AtomicUsize::new(0)),
             subscriptions: Arc::new(AtomicUsize::new(0)),
+            directory: directory.clone(),
             read_again,
             wake_feed: prepared.waker(),
             cursor_key: CursorKey::new(&secret),
@@ -120,8 +123,6 @@ impl Bound {
                 std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || run::run(parts))?;
             shards.push((stop, thread));
         }
-        let (directory, topics) =
-            (Arc::new(Directory::new(config.kafka.symbols_max)), Arc::<Topics>::default());
         let feed = prepared.start(feed::Parts {
             config: config.clone(),
             board: board.clone(),

@@ -19,6 +19,7 @@ pub mod windows;
 use crate::clock;
 use crate::config::Config;
 use crate::event::{Batch, Event, Item, Key, Stream};
+use crate::feed::directory::Directory;
 use crate::feed::request::{Mailbox, Request, SessionKey, Target};
 use crate::latency::{Recorder, Stage};
 use crate::log_limit::LogLimit;
@@ -56,6 +57,8 @@ pub struct Shared {
     pub sessions: Arc<AtomicUsize>,
     /// Subscriptions of all shards, those that wait for their answer included.
     pub subscriptions: Arc<AtomicUsize>,
+    /// The numbers of symbols.
+    pub directory: Arc<Directory>,
     /// Who reads from Kafka again what the feed no longer has; `None` when nobody does.
     pub read_again: Option<ReadAgain>,
     /// Wakes the feed to look into the mailboxes.

@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::world::World;
-use harness::{Gateway, Records, SOON, quote, take_events, trade};
+use harness::{Gateway, Records, SOON, next_control, quote, take_events, trade};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::producer::BaseRecord;
@@ -470,6 +470,39 @@ async fn a_replay_can_be_given_up() {
         assert_eq!(pair[1]["prev"], pair[0]["seq"]);
     }
     world.books_close().await;
+}
+
+/// Behind a replay of one symbol a pattern was live. When the replay was given up, the pattern's trades of that symbol went on where
+/// the feed was, and nobody said that some were missing.
+#[tokio::test]
+async fn a_pattern_behind_a_replay_that_is_given_up_says_what_is_missing() {
+    let world = World::new(1, |config| {
+        config.replay.memory_bytes_max = 0;
+        config.replay.records_per_s = 1_000;
+    })
+    .await;
+    let mut client = world.gateway.client().await;
+    client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
+    world.records.send(&trade("A", "1"));
+    let first = take_events(&mut client, 1).await;
+    drop(client);
+    // Seconds of reading before the next of A.
+    let between: Vec<Value> = (0..10_000).map(|n| trade("B", &n.to_string())).collect();
+    world.records.send_all(&between);
+    world.records.send(&trade("A", "2"));
+    world.has_read(10_002).await;
+    let mut client = world.gateway.client().await;
+    let everything = json!({"channel": "trades", "symbols": ["A*"]});
+    client.subscribe(&[everything]).await.expect("an ack");
+    let from = json!({"channel": "trades", "symbols": ["A"], "from": {"seq": first[0]["seq"]}});
+    client.subscribe(&[from]).await.expect("an ack");
+    let name = [json!({"channel": "trades", "symbols": ["A"]})];
+    client.send(&json!({"op": "unsubscribe", "id": 9, "subscriptions": name})).await.expect("sent");
+    assert!(matches!(next_control(&mut client).await, Control::Ack { ok: true, .. }));
+    world.records.send(&trade("A", "3"));
+    let events = take_events(&mut client, 2).await;
+    assert_eq!((&events[0]["type"], &events[0]["symbol"]), (&json!("gap"), &json!("A")), "{events:?}");
+    assert_eq!(events[1]["price"], "3");
 }
 
 /// A gateway that is a little behind another told whoever came from there of a loss that was none.

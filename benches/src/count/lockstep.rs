@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 use tickgate_gateway::clock;
 use tickgate_gateway::config::Config;
+use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::feed::dispatch::Outlet;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
 use tickgate_gateway::feed::request::Mailbox;
@@ -100,7 +101,8 @@ impl Gateway {
             board: Arc::new(Board::new(1)),
             sessions: Arc::new(AtomicUsize::new(0)),
             subscriptions: Arc::new(AtomicUsize::new(0)),
-            read_again: None,
+            directory: Arc::new(Directory::new(config.kafka.symbols_max)),
+        read_again: None,
             wake_feed: Arc::new(move || {
                 // One that is there already says as much.
                 let _ = ask.try_send(());

@@ -1,5 +1,6 @@
 //! The numbers of all symbols: given out once, by whoever meets a symbol first, the feed or a replay.
 
+use super::request::Target;
 use crate::event::Symbol;
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,6 +52,17 @@ impl Directory {
     fn find(&self, name: &str) -> Option<Arc<Symbol>> {
         let symbols = self.lock();
         symbols.by_name.get(name).map(|id| symbols.all[*id as usize].clone())
+    }
+
+    /// All symbols that a target means.
+    pub fn matching(&self, target: &Target) -> Vec<Arc<Symbol>> {
+        match target {
+            Target::Symbol(name) => self.find(name).into_iter().collect(),
+            Target::Prefix(_) => {
+                let symbols = self.lock();
+                symbols.all.iter().filter(|symbol| target.matches(&symbol.name)).cloned().collect()
+            }
+        }
     }
 
     /// The symbol of a number that was given out.

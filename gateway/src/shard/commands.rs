@@ -16,6 +16,7 @@ use tickgate_protocol::command::{
     Command, From, Id, Request, SubscribeOptions, Subscription, is_symbol_or_pattern,
 };
 use tickgate_protocol::control::{Control, ListEntry, write_ack};
+use tickgate_protocol::event::{Gap, GapCause};
 use tickgate_protocol::frame::{Message, Violation};
 use tickgate_protocol::{Channel, Code, ConflateMs, Depth, FlushMs};
 
@@ -319,15 +320,18 @@ impl Shard {
     }
 
     /// A symbol whose most specific subscription ended may still match a pattern, with other options: its state comes
-    /// anew. With the same options it just goes on.
+    /// anew. With the same options it just goes on. What a subscription that was being brought up to date still owed does not
+    /// come any more: of trades a gap says so.
     fn fall_back(&mut self, key: SessionKey, ended: &Ended) {
-        let channel = ended.stream.channel;
-        let Some((session, table)) = self.open_session_and_table(key).filter(|_| channel.is_state()) else {
-            return;
-        };
-        if !session.subs.iter().any(|sub| table.stream(sub.place).channel == channel) {
+        let Stream { channel, is_held_back, .. } = ended.stream;
+        let Some((session, table)) = self.open_session_and_table(key) else { return };
+        let is_other = |sub: &Sub| table.stream(sub.place).channel == channel;
+        if !(channel.is_state() || is_held_back) || !session.subs.iter().any(is_other) {
             return;
         }
+        let owed = if is_held_back { self.shared.directory.matching(&ended.target) } else { Vec::new() };
+        owed.iter().for_each(|symbol| self.table.meet(symbol));
+        let Some((session, table)) = self.open_session_and_table(key) else { return };
         let mut keys = Vec::new();
         table.matching(&ended.target, |_, id| {
             let was_best = |best: &&Sub| table.target(best.place).specificity() < ended.target.specificity();
@@ -335,12 +339,22 @@ impl Shard {
             if let Some(stream) =
                 best.map(|best| table.stream(best.place)).filter(|s| !s.is_held_back && *s != ended.stream)
             {
-                session.outbox.await_snapshot((id, stream));
+                if channel.is_state() {
+                    session.outbox.await_snapshot((id, stream));
+                }
                 keys.push((id, stream));
             }
         });
-        for resync in keys {
-            self.ask(Ask::Resync(key, resync));
+        for (id, stream) in keys {
+            if channel.is_state() {
+                self.ask(Ask::Resync(key, (id, stream)));
+            } else if let (Some(symbol), Some(session)) =
+                (self.shared.directory.get(id), self.open_session(key))
+            {
+                let gap = Gap { after: None, upto: None, count: None, cause: GapCause::SlowConsumer };
+                session.outbox.announce(&symbol, stream, gap);
+                self.touch(key.slot);
+            }
         }
     }
 
