@@ -45,7 +45,7 @@ use tickgate_protocol::Position;
 use tickgate_protocol::record::RecordDecoder;
 use topics::Topics;
 use tracker::{Change, Look, Tracker};
-pub(crate) use tracker::{epoch_of, offsets};
+pub(crate) use tracker::{epoch_of, look_up, no_leader, offsets};
 
 /// Bytes of events after which a batch goes out before all records taken are read: records can be large.
 const BATCH_BYTES: u64 = 4 << 20;

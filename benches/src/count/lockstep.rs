@@ -102,7 +102,7 @@ impl Gateway {
             sessions: Arc::new(AtomicUsize::new(0)),
             subscriptions: Arc::new(AtomicUsize::new(0)),
             directory: Arc::new(Directory::new(config.kafka.symbols_max)),
-        read_again: None,
+            read_again: None,
             wake_feed: Arc::new(move || {
                 // One that is there already says as much.
                 let _ = ask.try_send(());

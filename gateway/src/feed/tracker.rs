@@ -11,9 +11,9 @@ use super::Context;
 use crate::config::{FeedConfig, KafkaConfig};
 use crate::feed::native;
 use crate::log_limit::{LogLimit, Verdict};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -346,33 +346,59 @@ impl Tracker {
             (_, warm_up_s) => Some(self.started_ms - 1000 * warm_up_s as i64),
         };
         if let Some(since_ms) = since_ms {
-            let found = self.offsets(feed, &[partition], Offset::Offset(since_ms))?;
-            start = start.min(found.get(&partition).copied().unwrap_or(high));
+            let name = &self.feeds[feed].topic;
+            let found = look_up(&self.consumer, name, &[partition], Offset::Offset(since_ms))?;
+            // No answer is not "none".
+            let found = found.get(&partition).ok_or_else(no_leader)?;
+            start = start.min(found.unwrap_or(high));
         }
         Ok(start.max(low))
     }
 }
 
-/// The offset at `time` of several partitions of a topic; see [`Tracker::offsets`].
-pub(crate) fn offsets(
-    consumer: &BaseConsumer,
+/// The offset at `time` of several partitions of a topic, of those that have one; see [`Tracker::offsets`].
+pub(crate) fn offsets<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
     topic: &str,
     partitions: &[u32],
     time: Offset,
 ) -> KafkaResult<BTreeMap<u32, u64>> {
+    let found = look_up(consumer, topic, partitions, time)?;
+    Ok(found.into_iter().filter_map(|(partition, offset)| Some((partition, offset?))).collect())
+}
+
+/// The offset at `time` of several partitions of a topic: `None` of a partition without a record as late as that. Those that
+/// did not answer are not among them.
+pub(crate) fn look_up<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[u32],
+    time: Offset,
+) -> KafkaResult<BTreeMap<u32, Option<u64>>> {
     let mut times = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
         times.add_partition_offset(topic, *partition as i32, time)?;
     }
     let found = consumer.offsets_for_times(times, Duration::from_millis(ANSWER_MS))?;
-    let offsets =
-        found.elements().into_iter().filter_map(|element| match (element.error(), element.offset()) {
-            (Ok(()), Offset::Offset(offset)) => {
-                Some((element.partition() as u32, u64::try_from(offset).ok()?))
-            }
-            _ => None,
-        });
+    let offsets = found.elements().into_iter().filter_map(|element| {
+        let offset = answered(&element.error(), element.offset())?;
+        Some((element.partition() as u32, offset))
+    });
     Ok(offsets.collect())
+}
+
+/// What a partition says to the question for the offset at a time, if it says anything: `None` is "none so late".
+fn answered(error: &KafkaResult<()>, offset: Offset) -> Option<Option<u64>> {
+    match (error, offset) {
+        (Err(_), _) => None,
+        (Ok(()), Offset::Offset(offset)) => Some(u64::try_from(offset).ok()),
+        (Ok(()), _) => Some(None),
+    }
+}
+
+/// A partition did not say where it stands.
+pub(crate) fn no_leader() -> KafkaError {
+    KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable)
 }
 
 /// A topic id as the epoch of positions: short, as it is part of every event's `seq`.
@@ -385,4 +411,19 @@ pub(crate) fn epoch_of(id: u128) -> u32 {
 
 fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A partition that could not say where a time stands was taken for one without so late a record: a replay from that time
+    /// left out all that it had, and a gateway that started began at its end.
+    #[test]
+    fn no_answer_is_not_none() {
+        assert_eq!(answered(&Err(no_leader()), Offset::Invalid), None);
+        assert_eq!(answered(&Err(no_leader()), Offset::Offset(7)), None);
+        assert_eq!(answered(&Ok(()), Offset::Offset(7)), Some(Some(7)));
+        assert_eq!(answered(&Ok(()), Offset::End), Some(None));
+    }
 }

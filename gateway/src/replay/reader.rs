@@ -7,7 +7,7 @@ use crate::feed::directory::Directory;
 use crate::feed::request::SessionKey;
 use crate::feed::symbols::encode;
 use crate::feed::topics::Topics;
-use crate::feed::{client_config, epoch_of, native, offsets};
+use crate::feed::{client_config, epoch_of, look_up, native, no_leader, offsets};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -218,22 +218,22 @@ impl Reader {
                 Some(_) => {}
                 None => return Err(no_answer()),
             }
-            let lows = offsets(&self.consumer, &topic.name, &wanted, Offset::Beginning)?;
-            let highs = offsets(&self.consumer, &topic.name, &wanted, Offset::End)?;
             let unnamed: Vec<u32> = wanted.iter().copied().filter(|p| !named.contains_key(p)).collect();
             let firsts = match ask.since_ns {
                 Some(ns) if !unnamed.is_empty() => {
                     // Kafka's timestamps are whole milliseconds: the first that is not before.
                     let ms = ns.div_euclid(1_000_000) + i64::from(ns.rem_euclid(1_000_000) > 0);
-                    offsets(&self.consumer, &topic.name, &unnamed, Offset::Offset(ms.max(0)))?
+                    look_up(&self.consumer, &topic.name, &unnamed, Offset::Offset(ms.max(0)))?
                 }
                 _ => BTreeMap::new(),
             };
+            let lows = offsets(&self.consumer, &topic.name, &wanted, Offset::Beginning)?;
+            let highs = offsets(&self.consumer, &topic.name, &wanted, Offset::End)?;
             let mut partitions = BTreeMap::new();
             for partition in wanted {
                 let at = |offset| Position { epoch: topic.epoch, partition, offset };
                 let (Some(low), Some(high)) = (lows.get(&partition), highs.get(&partition)) else {
-                    return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable));
+                    return Err(no_leader());
                 };
                 let (low, high) = (*low, *high);
                 let next = match named.get(&partition) {
@@ -244,7 +244,7 @@ impl Reader {
                     Some(next) => *next,
                     None => {
                         // After the last record there is none for a time.
-                        let late = firsts.get(&partition).copied().unwrap_or(high);
+                        let late = firsts.get(&partition).ok_or_else(no_leader)?.unwrap_or(high);
                         let next = late.min(ask.origin_of(at(0)).unwrap_or(late));
                         // Those before the first may have been appended after that time.
                         let from = if late <= low { 0 } else { next };
