@@ -36,7 +36,7 @@ unsafe impl<C: ConsumerContext + 'static> Sync for Queue<C> {}
 
 impl<C: ConsumerContext + 'static> Drop for Queue<C> {
     fn drop(&mut self) {
-        // SAFETY: created in `RecordQueue::new`, destroyed only here, before the consumer it belongs to.
+        // SAFETY: a reference that its `RecordQueue` was made with, given back only here, before the consumer's.
         unsafe { native::rd_kafka_queue_destroy(self.queue.as_ptr()) }
     }
 }
@@ -145,6 +145,16 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
     pub fn new(consumer: Arc<BaseConsumer<C>>, batch: usize) -> Option<Self> {
         // SAFETY: the client pointer is valid while `consumer` lives.
         let queue = NonNull::new(unsafe { native::rd_kafka_queue_new(consumer.client().native_ptr()) })?;
+        let queue = Arc::new(Queue { queue, consumer, is_woken: AtomicBool::new(false) });
+        Some(Self { queue, messages: vec![ptr::null_mut(); batch] })
+    }
+
+    /// The queue that `consumer` has of its own: the records of all partitions that are not forwarded elsewhere. Nobody else
+    /// may poll the consumer.
+    pub fn of_consumer(consumer: Arc<BaseConsumer<C>>, batch: usize) -> Option<Self> {
+        // SAFETY: the client pointer is valid while `consumer` lives; the queue is a reference of our own.
+        let queue =
+            NonNull::new(unsafe { native::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) })?;
         let queue = Arc::new(Queue { queue, consumer, is_woken: AtomicBool::new(false) });
         Some(Self { queue, messages: vec![ptr::null_mut(); batch] })
     }

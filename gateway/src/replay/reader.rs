@@ -4,14 +4,14 @@ use super::{Ask, Chunk, Lost, Missed, Reach, Replayed, seam};
 use crate::clock;
 use crate::config::Config;
 use crate::feed::directory::Directory;
+use crate::feed::native::{Record, RecordQueue};
 use crate::feed::request::SessionKey;
 use crate::feed::symbols::encode;
 use crate::feed::topics::Topics;
 use crate::feed::{client_config, epoch_of, look_up, native, no_leader, offsets};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +39,8 @@ const NO_ANSWER: &str = "Kafka does not answer";
 /// A consumer, and where it stands.
 #[allow(missing_debug_implementations)]
 pub struct Reader {
-    consumer: BaseConsumer,
+    consumer: Arc<BaseConsumer>,
+    queue: RecordQueue<DefaultConsumerContext>,
     decoder: RecordDecoder,
     directory: Arc<Directory>,
     topics: Arc<Topics>,
@@ -81,6 +82,22 @@ impl Leg {
     fn is_done(&self) -> bool {
         self.partitions.values().all(|part| part.is_done)
     }
+
+    /// The partition of a record, if it is still to be read.
+    fn part(&mut self, record: &Record<'_>) -> Option<&mut Part> {
+        let partition = u32::try_from(record.partition).ok().filter(|_| record.topic == self.topic)?;
+        self.partitions.get_mut(&partition)
+    }
+}
+
+impl Part {
+    /// There is nothing more up to `offset`, the end of the log. What stands before it may be no record: a transaction's end,
+    /// or what compaction left out. It may be before the end that was looked up, as when a new leader never had the rest: what
+    /// is written there from now on is still to be read.
+    fn ends_at(&mut self, offset: u64) {
+        self.next = self.next.max(offset);
+        self.is_done = true;
+    }
 }
 
 impl Course {
@@ -116,8 +133,13 @@ impl Reader {
                 client.set(name, value);
             }
         }
+        let consumer: Arc<BaseConsumer> = Arc::new(client.create()?);
+        // One record at a time: those that a part leaves would be lost.
+        let queue = RecordQueue::of_consumer(consumer.clone(), 1)
+            .ok_or_else(|| KafkaError::ClientCreation("no memory for a queue".to_owned()))?;
         Ok(Self {
-            consumer: client.create()?,
+            consumer,
+            queue,
             decoder: RecordDecoder::new(config.kafka.record_bytes_max),
             directory,
             topics,
@@ -286,27 +308,33 @@ impl Reader {
                 course.heard_ms = clock::mono_ms();
             }
             let leg = &mut course.legs[at];
-            match self.consumer.poll(WAIT) {
-                None if since(course.heard_ms) >= SILENCE => return Err(no_answer()),
-                None => {}
-                Some(Ok(message)) => {
+            let taken = self.queue.take(WAIT.as_millis() as i32);
+            let Some(record) = taken.iter().next() else {
+                if since(course.heard_ms) >= SILENCE {
+                    return Err(no_answer());
+                }
+                continue;
+            };
+            match record.error {
+                None => {
                     course.heard_ms = clock::mono_ms();
                     records += 1;
-                    let taken = take(&mut self.decoder, &self.directory, leg, ask, &message);
-                    bytes += taken.iter().map(|missed| missed.event.bytes()).sum::<usize>();
-                    events.extend(taken);
-                    drop(message);
+                    let taken_events = take(&mut self.decoder, &self.directory, leg, ask, &record);
+                    bytes += taken_events.iter().map(|missed| missed.event.bytes()).sum::<usize>();
+                    events.extend(taken_events);
+                    drop(taken);
                     self.pace();
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF) => {
                     course.heard_ms = clock::mono_ms();
-                    if let Some(part) = leg.partitions.get_mut(&(partition as u32)) {
-                        // What stands before the end may be no record.
-                        part.next = part.next.max(part.high);
-                        part.is_done = true;
+                    if let Some(part) = leg.part(&record) {
+                        part.ends_at(u64::try_from(record.offset).unwrap_or(0));
                     }
                 }
-                Some(Err(error)) if is_out_of_range(&error) => {
+                Some(
+                    RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE
+                    | RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET,
+                ) => {
                     // Retention took what was next.
                     let wanted: Vec<u32> = leg.partitions.keys().copied().collect();
                     let lows = offsets(&self.consumer, &leg.topic, &wanted, Offset::Beginning)?;
@@ -326,8 +354,8 @@ impl Reader {
                     }
                     course.assigned = None;
                 }
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "a replay's consumer");
+                Some(error) => {
+                    tracing::debug!(?error, "a replay's consumer");
                     if since(course.heard_ms) >= SILENCE {
                         return Err(no_answer());
                     }
@@ -365,34 +393,29 @@ fn no_answer() -> KafkaError {
     KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)
 }
 
-fn is_out_of_range(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset)
-    )
-}
-
 /// What of a record is wanted.
 fn take(
     decoder: &mut RecordDecoder,
     directory: &Directory,
     leg: &mut Leg,
     ask: &mut Ask,
-    message: &BorrowedMessage<'_>,
+    record: &Record<'_>,
 ) -> Vec<Replayed> {
-    let partition = message.partition() as u32;
-    let offset = u64::try_from(message.offset()).unwrap_or(0);
-    let Some(part) = leg.partitions.get_mut(&partition) else { return Vec::new() };
-    if message.topic() != leg.topic || part.is_done || offset < part.next {
+    let offset = u64::try_from(record.offset).unwrap_or(0);
+    let epoch = leg.epoch;
+    let Some(part) = leg.part(record).filter(|part| !part.is_done && offset >= part.next) else {
         return Vec::new();
-    }
-    let ingest_ns = clock::wall_ns();
-    let append_ns = message.timestamp().to_millis().map_or(ingest_ns, |ms| ms.saturating_mul(1_000_000));
+    };
     part.next = offset + 1;
     part.is_done = part.next >= part.high;
-    let position = Position { epoch: leg.epoch, partition, offset };
+    let ingest_ns = clock::wall_ns();
+    let append_ns = match record.timestamp_ms {
+        ..=0 => ingest_ns,
+        ms => ms.saturating_mul(1_000_000),
+    };
+    let position = Position { epoch, partition: record.partition as u32, offset };
     // What cannot be read was counted when it was new.
-    let Some(Ok(ticks)) = message.payload().map(|value| decoder.ticks(value)) else { return Vec::new() };
+    let Ok(ticks) = decoder.ticks(record.value) else { return Vec::new() };
     let ticks: Vec<&Tick<'_>> = ticks.iter().filter_map(|tick| tick.as_ref().ok()).collect();
     let mut names: Vec<(&str, Channel)> = Vec::new();
     for tick in &ticks {
@@ -424,4 +447,22 @@ fn find<'a>(wants: &'a [Missed], name: &str, channel: Channel, position: Positio
     }
     let is_meant = |want: &&Missed| want.stream.channel == channel && want.target.matches(name);
     wants.iter().find(is_meant).filter(|want| want.has_at(position))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A new leader may lack what the old one had. The end of its log, before the end that had been looked up, was taken for
+    /// that: what was written in between from then on was left out.
+    #[test]
+    fn a_log_that_ends_early_is_read_up_to_its_end() {
+        let mut part = Part { next: 5, high: 10, is_done: false };
+        part.ends_at(7);
+        assert_eq!((part.next, part.is_done), (7, true));
+        // Behind what was looked up more has come since, which is no record.
+        let mut part = Part { next: 5, high: 10, is_done: false };
+        part.ends_at(12);
+        assert_eq!((part.next, part.is_done), (12, true));
+    }
 }
