@@ -138,16 +138,16 @@ pub struct Chunk {
 }
 
 /// What an event follows from, and what of its partition was lost before it. `prev` is what is known of its symbol
-/// elsewhere. Takes note of the event.
+/// elsewhere. The event is to be noted in `last` when it was made.
 pub fn seam(
-    last: &mut FxHashMap<(u32, Channel), Position>,
+    last: &FxHashMap<(u32, Channel), Position>,
     lost: &[Lost],
     want: &Missed,
     (symbol, at): (u32, Position),
     prev: Option<Position>,
 ) -> (Option<Position>, Option<Gap>) {
     let key = (symbol, want.stream.channel);
-    let before = last.insert(key, at).or(want.after);
+    let before = last.get(&key).copied().or(want.after);
     let is_before = |lost: &&Lost| {
         lost.concerns(before, at) || (before.is_none() && prev.is_some_and(|prev| lost.holds(prev)))
     };

@@ -567,7 +567,8 @@ impl World {
                     let Some(want) = want.filter(|want| want.has_at(record.position)) else { continue };
                     let symbol = self.directory.meet(name).expect("room");
                     let (prev, gap) =
-                        seam(&mut ask.last, &ask.lost, want, (symbol.id, record.position), None);
+                        seam(&ask.last, &ask.lost, want, (symbol.id, record.position), None);
+                    ask.last.insert((symbol.id, *channel), record.position);
                     let ticks = self.decoder.ticks(record.text.as_bytes()).expect("JSON");
                     let ticks =
                         ticks.iter().flatten().filter(|t| t.symbol == name && t.body.channel() == *channel);

@@ -1,11 +1,12 @@
 //! Those who read Kafka again: a few threads with a consumer each, and the questions that wait for one.
 
 use super::reader::Reader;
-use super::{Ask, Chunk, Reach};
+use super::{Ask, Chunk, Reach, Replayed};
 use crate::config::Config;
 use crate::feed::directory::Directory;
 use crate::feed::topics::Topics;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,6 +17,18 @@ use tokio::sync::mpsc;
 const TURNS_MAX: usize = 64;
 /// How long a consumer without a question goes on fetching for the last one who asked.
 const LINGER: Duration = Duration::from_millis(500);
+
+/// What reads Kafka again, part by part: a consumer, and where it stands.
+pub trait Read {
+    /// Whether a question goes on where it stands.
+    fn goes_on(&self, ask: &Ask) -> bool;
+    /// Whether it fetches.
+    fn is_assigned(&self) -> bool;
+    /// Stops fetching.
+    fn rest(&mut self);
+    /// Reads the next part of what is asked for.
+    fn read(&mut self, ask: &mut Ask, events: &mut Vec<Replayed>, is_stopped: &dyn Fn() -> bool) -> Reach;
+}
 
 /// The threads that read Kafka again.
 #[derive(Debug)]
@@ -70,7 +83,7 @@ impl Waiting {
     }
 
     /// The next question, and best the one that goes on where `reader` stands.
-    fn next(&self, reader: &mut Reader, turns: usize) -> Option<Box<Ask>> {
+    fn next(&self, reader: &mut impl Read, turns: usize) -> Option<Box<Ask>> {
         let mut queue = self.lock();
         loop {
             if self.is_stopped() {
@@ -92,6 +105,23 @@ impl Waiting {
                 reader.rest();
                 queue = self.lock();
             }
+        }
+    }
+
+    /// Answers questions until the gateway stops.
+    fn work(&self, reader: &mut impl Read) {
+        let mut turns = 0;
+        while let Some(mut ask) = self.next(reader, turns) {
+            turns = if reader.goes_on(&ask) { (turns + 1) % (TURNS_MAX + 1) } else { 0 };
+            let mut events = Vec::new();
+            let read = AssertUnwindSafe(|| reader.read(&mut ask, &mut events, &|| self.is_stopped()));
+            let reach = catch_unwind(read).unwrap_or_else(|_| {
+                // It told why as it fell, and would again. Memory gives what it has, and the client is told what is lost.
+                ask.is_memory_only = true;
+                let _ = catch_unwind(AssertUnwindSafe(|| reader.rest()));
+                Reach::End
+            });
+            self.answer(Chunk { ask, events, reach });
         }
     }
 
@@ -120,14 +150,7 @@ impl Pool {
         for number in 0..config.replay.consumers_max {
             let mut reader = Reader::new(config, directory.clone(), topics.clone())?;
             let waiting = pool.waiting.clone();
-            let work = move || {
-                let mut turns = 0;
-                while let Some(ask) = waiting.next(&mut reader, turns) {
-                    turns = if reader.goes_on(&ask) { (turns + 1) % (TURNS_MAX + 1) } else { 0 };
-                    let chunk = reader.read(ask, || waiting.is_stopped());
-                    waiting.answer(chunk);
-                }
-            };
+            let work = move || waiting.work(&mut reader);
             pool.threads.push(std::thread::Builder::new().name(format!("replay-{number}")).spawn(work)?);
         }
         Ok(pool)
@@ -141,5 +164,70 @@ impl Pool {
             // One that panicked has said so.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::request::SessionKey;
+    use rustc_hash::FxHashMap;
+
+    /// A reader that does what a test says.
+    struct Scripted<F>(F);
+
+    impl<F: FnMut(&mut Ask) -> Reach> Read for Scripted<F> {
+        fn goes_on(&self, _: &Ask) -> bool {
+            false
+        }
+
+        fn is_assigned(&self) -> bool {
+            false
+        }
+
+        fn rest(&mut self) {}
+
+        fn read(&mut self, ask: &mut Ask, _: &mut Vec<Replayed>, _: &dyn Fn() -> bool) -> Reach {
+            (self.0)(ask)
+        }
+    }
+
+    fn ask(replay: u32) -> Box<Ask> {
+        Box::new(Ask {
+            shard: 0,
+            key: SessionKey { slot: 0, generation: 0 },
+            replay,
+            wants: Arc::from([]),
+            next: Vec::new(),
+            since_ns: None,
+            origin: Arc::from([]),
+            bytes_max: 1,
+            last: FxHashMap::default(),
+            lost: Vec::new(),
+            is_memory_only: false,
+            is_wanted: Arc::new(AtomicBool::new(true)),
+        })
+    }
+
+    /// A reader that panicked took its thread and the question with it: the replay hung for ever, and when all threads were
+    /// gone, every replay did.
+    #[test]
+    fn a_panic_costs_one_replay_what_memory_does_not_have() {
+        let (answers, mut chunks) = mpsc::channel(4);
+        let waiting = Waiting::new(&Config::default(), vec![answers]);
+        waiting.ask(ask(1));
+        waiting.ask(ask(2));
+        let mut reader = Scripted(|ask: &mut Ask| match ask.replay {
+            1 => panic!("as a test wants it"),
+            _ => {
+                waiting.is_stopped.store(true, Ordering::Relaxed);
+                Reach::More
+            }
+        });
+        waiting.work(&mut reader);
+        let first = chunks.try_recv().expect("an answer");
+        assert!(first.ask.is_memory_only && first.reach == Reach::End && first.ask.replay == 1);
+        let second = chunks.try_recv().expect("another");
+        assert!(!second.ask.is_memory_only && second.reach == Reach::More && second.ask.replay == 2);
     }
 }

@@ -1,6 +1,7 @@
 //! One consumer that reads Kafka again, a part at a time.
 
-use super::{Ask, Chunk, Lost, Missed, Reach, Replayed, seam};
+use super::pool::Read;
+use super::{Ask, Lost, Missed, Reach, Replayed, seam};
 use crate::clock;
 use crate::config::Config;
 use crate::feed::directory::Directory;
@@ -14,6 +15,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -149,13 +151,6 @@ impl Reader {
         })
     }
 
-    /// Whether a question goes on where the consumer stands.
-    pub fn goes_on(&self, ask: &Ask) -> bool {
-        let Some(course) = &self.course else { return false };
-        let owner = (ask.shard, ask.key, ask.replay);
-        course.owner == owner && ask.next == course.next
-    }
-
     /// Whether the topics that it reads are still those that the feed reads.
     fn is_current(&self) -> bool {
         let topics = self.topics.all();
@@ -163,38 +158,11 @@ impl Reader {
         self.course.as_ref().is_some_and(|course| course.legs.iter().all(is_read))
     }
 
-    /// Whether it fetches.
-    pub fn is_assigned(&self) -> bool {
-        self.course.is_some()
-    }
-
-    /// Stops fetching.
-    pub fn rest(&mut self) {
-        self.course = None;
-        if let Err(error) = self.consumer.unassign() {
-            tracing::warn!(%error, "a replay's consumer");
-        }
-    }
-
-    /// Reads the next part.
-    pub fn read(&mut self, mut ask: Box<Ask>, is_stopped: impl Fn() -> bool) -> Chunk {
-        let mut events = Vec::new();
-        let reach = match self.part(&mut ask, &mut events, is_stopped) {
-            Ok(reach) => reach,
-            Err(error) => {
-                tracing::debug!(%error, "a replay has to wait");
-                self.rest();
-                if events.is_empty() { Reach::Refused(NO_ANSWER) } else { Reach::More }
-            }
-        };
-        Chunk { ask, events, reach }
-    }
-
     fn part(
         &mut self,
         ask: &mut Ask,
         events: &mut Vec<Replayed>,
-        is_stopped: impl Fn() -> bool,
+        is_stopped: &dyn Fn() -> bool,
     ) -> KafkaResult<Reach> {
         let is_same = self.goes_on(ask) && self.is_current();
         if !is_same {
@@ -293,7 +261,7 @@ impl Reader {
         course: &mut Course,
         ask: &mut Ask,
         events: &mut Vec<Replayed>,
-        is_stopped: impl Fn() -> bool,
+        is_stopped: &dyn Fn() -> bool,
     ) -> KafkaResult<Reach> {
         let began_ms = clock::mono_ms();
         let (mut records, mut bytes) = (0, 0);
@@ -319,9 +287,20 @@ impl Reader {
                 None => {
                     course.heard_ms = clock::mono_ms();
                     records += 1;
-                    let taken_events = take(&mut self.decoder, &self.directory, leg, ask, &record);
-                    bytes += taken_events.iter().map(|missed| missed.event.bytes()).sum::<usize>();
-                    events.extend(taken_events);
+                    let (decoder, directory) = (&mut self.decoder, &*self.directory);
+                    // What is shared is as good as before: a decoder begins anew with each record, and an event is noted
+                    // when it was made.
+                    let result =
+                        catch_unwind(AssertUnwindSafe(|| take(decoder, directory, leg, ask, &record)));
+                    let made = result.unwrap_or_else(|_| {
+                        // It told why as it fell. Nobody will ever read that record: it is lost, and the next one comes.
+                        let (epoch, partition) = (leg.epoch, record.partition as u32);
+                        let at = Position { epoch, partition, offset: record.offset.unsigned_abs() };
+                        ask.lost.push(Lost { from: at, upto: at });
+                        Vec::new()
+                    });
+                    bytes += made.iter().map(|missed| missed.event.bytes()).sum::<usize>();
+                    events.extend(made);
                     drop(taken);
                     self.pace();
                 }
@@ -385,6 +364,36 @@ impl Reader {
     }
 }
 
+impl Read for Reader {
+    fn goes_on(&self, ask: &Ask) -> bool {
+        let Some(course) = &self.course else { return false };
+        let owner = (ask.shard, ask.key, ask.replay);
+        course.owner == owner && ask.next == course.next
+    }
+
+    fn is_assigned(&self) -> bool {
+        self.course.is_some()
+    }
+
+    fn rest(&mut self) {
+        self.course = None;
+        if let Err(error) = self.consumer.unassign() {
+            tracing::warn!(%error, "a replay's consumer");
+        }
+    }
+
+    fn read(&mut self, ask: &mut Ask, events: &mut Vec<Replayed>, is_stopped: &dyn Fn() -> bool) -> Reach {
+        match self.part(ask, events, is_stopped) {
+            Ok(reach) => reach,
+            Err(error) => {
+                tracing::debug!(%error, "a replay has to wait");
+                self.rest();
+                if events.is_empty() { Reach::Refused(NO_ANSWER) } else { Reach::More }
+            }
+        }
+    }
+}
+
 fn since(ms: u64) -> Duration {
     Duration::from_millis(clock::mono_ms().saturating_sub(ms))
 }
@@ -428,13 +437,14 @@ fn take(
     let events = names.into_iter().filter_map(|(name, channel)| {
         let want = find(&wants, name, channel, position)?;
         let symbol = directory.meet_again(name)?;
-        let (prev, gap) = seam(&mut ask.last, &ask.lost, want, (symbol.id, position), None);
+        let (prev, gap) = seam(&ask.last, &ask.lost, want, (symbol.id, position), None);
         let is_its = |tick: &&&Tick<'_>| tick.symbol == name && tick.body.channel() == channel;
         let updates = ticks.iter().filter(is_its).map(|tick| {
             let event_ns = tick.event_ns.unwrap_or(append_ns);
             (&tick.body, Meta { position, event_ns, ingest_ns, send_ns: tick.send_ns })
         });
         let event = encode(&symbol, want.stream, updates, Tail { prev, replay: true, ..Tail::default() })?;
+        ask.last.insert((symbol.id, channel), position);
         Some(Replayed { event: Arc::new(event), gap })
     });
     events.collect()

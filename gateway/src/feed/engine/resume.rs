@@ -206,10 +206,11 @@ impl Engine {
         let want = &wants[want];
         let symbol = self.symbols[id as usize].symbol.clone();
         let Some((event, gap)) = self.replayed(number, &symbol, want.stream, |prev, at| {
-            replay::seam(&mut found.ask.last, &found.ask.lost, want, (id, at), prev)
+            replay::seam(&found.ask.last, &found.ask.lost, want, (id, at), prev)
         }) else {
             return;
         };
+        found.ask.last.insert((id, want.stream.channel), event.position);
         found.bytes += event.bytes();
         found.events.push(Replayed { event, gap });
     }
