@@ -221,8 +221,9 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "kafka.properties",
         Kind::Properties,
         Properties,
-        "librdkafka properties that override the gateway's own. Values whose name speaks of a password, secret, \
-         token, key or credential are masked wherever the configuration is shown.",
+        "librdkafka properties that override the gateway's own, but for what bounds the memory of replays' consumers. \
+         Values whose name speaks of a password, secret, token, key or credential are masked wherever the configuration \
+         is shown.",
         kafka.properties
     ),
     number!(

@@ -10,6 +10,7 @@ use crate::feed::request::SessionKey;
 use crate::feed::symbols::encode;
 use crate::feed::topics::Topics;
 use crate::feed::{client_config, epoch_of, look_up, native, no_leader, offsets};
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
@@ -121,21 +122,7 @@ impl Reader {
     /// # Errors
     /// When librdkafka refuses the configuration.
     pub fn new(config: &Config, directory: Arc<Directory>, topics: Arc<Topics>) -> KafkaResult<Self> {
-        let mut client = client_config(config);
-        for (name, value) in [
-            ("client.id", "tickgate-replay"),
-            // A seek waits for the request that is under way.
-            ("fetch.wait.max.ms", "10"),
-            ("queued.min.messages", "5000"),
-            ("queued.max.messages.kbytes", "4096"),
-            ("fetch.max.bytes", "4194304"),
-            ("max.partition.fetch.bytes", "1048576"),
-        ] {
-            if !config.kafka.properties.contains_key(name) {
-                client.set(name, value);
-            }
-        }
-        let consumer: Arc<BaseConsumer> = Arc::new(client.create()?);
+        let consumer: Arc<BaseConsumer> = Arc::new(replay_config(config).create()?);
         // One record at a time: those that a part leaves would be lost.
         let queue = RecordQueue::of_consumer(consumer.clone(), 1)
             .ok_or_else(|| KafkaError::ClientCreation("no memory for a queue".to_owned()))?;
@@ -394,6 +381,32 @@ impl Read for Reader {
     }
 }
 
+/// librdkafka's settings for a replay. What bounds its memory stands, whatever `kafka.properties` say: those are meant for
+/// the one consumer of the live feed, and the ceiling counts on these.
+fn replay_config(config: &Config) -> ClientConfig {
+    let mut client = client_config(config);
+    for (name, value) in [
+        ("client.id", "tickgate-replay"),
+        // A seek waits for the request that is under way.
+        ("fetch.wait.max.ms", "10"),
+    ] {
+        if !config.kafka.properties.contains_key(name) {
+            client.set(name, value);
+        }
+    }
+    for (name, value) in [
+        ("queued.min.messages", "5000"),
+        ("queued.max.messages.kbytes", "4096"),
+        ("fetch.max.bytes", "4194304"),
+        ("max.partition.fetch.bytes", "1048576"),
+    ] {
+        client.set(name, value);
+    }
+    // Another name for the last of them.
+    client.remove("fetch.message.max.bytes");
+    client
+}
+
 fn since(ms: u64) -> Duration {
     Duration::from_millis(clock::mono_ms().saturating_sub(ms))
 }
@@ -462,6 +475,28 @@ fn find<'a>(wants: &'a [Missed], name: &str, channel: Channel, position: Positio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A queue of a gigabyte for the live feed was one for each replay's consumer too, which the printed ceiling knew nothing of.
+    #[test]
+    fn properties_do_not_unbind_replays() {
+        let mut config = Config::default();
+        for (name, value) in [
+            ("queued.max.messages.kbytes", "1048576"),
+            ("queued.min.messages", "10000000"),
+            ("fetch.max.bytes", "1000000000"),
+            ("fetch.message.max.bytes", "1000000000"),
+            ("fetch.wait.max.ms", "77"),
+        ] {
+            config.kafka.properties.insert(name.to_owned(), value.to_owned());
+        }
+        let client = replay_config(&config);
+        assert_eq!(client.get("queued.max.messages.kbytes"), Some("4096"));
+        assert_eq!(client.get("queued.min.messages"), Some("5000"));
+        assert_eq!(client.get("fetch.max.bytes"), Some("4194304"));
+        assert_eq!(client.get("max.partition.fetch.bytes"), Some("1048576"));
+        assert_eq!(client.get("fetch.message.max.bytes"), None);
+        assert_eq!(client.get("fetch.wait.max.ms"), Some("77"), "what does not bound memory is the user's");
+    }
 
     /// A new leader may lack what the old one had. The end of its log, before the end that had been looked up, was taken for
     /// that: what was written in between from then on was left out.
