@@ -8,6 +8,7 @@ use crate::feed::topics::Topics;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use tokio::sync::mpsc;
 
 /// Parts that one replay gets one after the other while others wait.
 const TURNS_MAX: usize = 64;
+/// How long a stop waits for the threads: one may be in the midst of a question to a broker that does not answer, which takes
+/// seconds to give up.
+const STOP_WAIT: Duration = Duration::from_millis(500);
 /// How long a consumer without a question goes on fetching for the last one who asked.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -35,6 +39,8 @@ pub trait Read {
 pub struct Pool {
     waiting: Arc<Waiting>,
     threads: Vec<JoinHandle<()>>,
+    /// Closed when all of them have ended.
+    ended: Receiver<()>,
 }
 
 /// Questions that wait for a consumer.
@@ -146,20 +152,30 @@ impl Pool {
         directory: &Arc<Directory>,
         topics: &Arc<Topics>,
     ) -> anyhow::Result<Self> {
-        let mut pool = Self { waiting, threads: Vec::new() };
+        let (running, ended) = sync_channel(1);
+        let mut pool = Self { waiting, threads: Vec::new(), ended };
         for number in 0..config.replay.consumers_max {
             let mut reader = Reader::new(config, directory.clone(), topics.clone())?;
             let waiting = pool.waiting.clone();
-            let work = move || waiting.work(&mut reader);
+            let running = running.clone();
+            let work = move || {
+                waiting.work(&mut reader);
+                drop(running);
+            };
             pool.threads.push(std::thread::Builder::new().name(format!("replay-{number}")).spawn(work)?);
         }
         Ok(pool)
     }
 
-    /// Ends every thread, in the midst of what it reads.
+    /// Ends every thread, in the midst of what it reads; one that a broker keeps waiting ends by itself a little later, and
+    /// holds up nobody.
     pub fn stop(self) {
         self.waiting.is_stopped.store(true, Ordering::Relaxed);
         self.waiting.came.notify_all();
+        if self.ended.recv_timeout(STOP_WAIT) == Err(RecvTimeoutError::Timeout) {
+            tracing::debug!("a replay still waits for an answer of Kafka: left behind");
+            return;
+        }
         for thread in self.threads {
             // One that panicked has said so.
             let _ = thread.join();
@@ -207,6 +223,34 @@ mod tests {
             is_memory_only: false,
             is_wanted: Arc::new(AtomicBool::new(true)),
         })
+    }
+
+    /// A reader that waited for a broker, three seconds for each of its questions, held up the end of the gateway.
+    #[test]
+    fn a_broker_that_does_not_answer_holds_up_no_stop() {
+        let (answers, _chunks) = mpsc::channel(4);
+        let waiting = Waiting::new(&Config::default(), vec![answers]);
+        let (asked_in, asked) = sync_channel(1);
+        let (answer, answered) = sync_channel::<()>(0);
+        let (running, ended) = sync_channel(1);
+        let work = {
+            let waiting = waiting.clone();
+            move || {
+                let mut reader = Scripted(|_: &mut Ask| {
+                    asked_in.send(()).expect("the test listens");
+                    let _ = answered.recv();
+                    Reach::End
+                });
+                waiting.work(&mut reader);
+                drop(running);
+            }
+        };
+        let pool = Pool { threads: vec![std::thread::spawn(work)], waiting: waiting.clone(), ended };
+        waiting.ask(ask(1));
+        asked.recv().expect("it asks");
+        pool.stop();
+        // Only now does the broker answer.
+        answer.send(()).expect("it still waited");
     }
 
     /// A reader that panicked took its thread and the question with it: the replay hung for ever, and when all threads were

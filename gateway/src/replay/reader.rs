@@ -155,7 +155,7 @@ impl Reader {
         if !is_same {
             self.course = None;
             self.consumer.unassign()?;
-            self.course = Some(self.plan(ask)?);
+            self.course = Some(self.plan(ask, is_stopped)?);
         }
         let Some(mut course) = self.course.take() else { return Ok(Reach::End) };
         let read = self.follow(&mut course, ask, events, is_stopped);
@@ -177,7 +177,7 @@ impl Reader {
     }
 
     /// Where everything begins and ends.
-    fn plan(&self, ask: &mut Ask) -> KafkaResult<Course> {
+    fn plan(&self, ask: &mut Ask, is_stopped: &dyn Fn() -> bool) -> KafkaResult<Course> {
         let topics = self.topics.all();
         let mut legs = Vec::new();
         let mut lost = Vec::new();
@@ -188,6 +188,9 @@ impl Reader {
             let wanted: Vec<u32> = topic.partitions.iter().copied().filter(is_wanted).collect();
             if wanted.is_empty() {
                 continue;
+            }
+            if is_stopped() {
+                return Err(no_answer());
             }
             match native::topic_id(&self.consumer, &topic.name, ANSWER_MS) {
                 // Deleted and made again, and the feed does not know yet.
