@@ -56,6 +56,8 @@ pub struct Ask {
     /// nanoseconds since the Unix epoch, whatever the times of those behind it. If that is the first that there is, and not
     /// the first that there ever was, those before it are lost. Without a time, see `Engine::complete`.
     pub since_ns: Option<i64>,
+    /// The epochs of the topics that have all that is wanted, if that is known.
+    pub topics: Option<Arc<[u32]>>,
     /// Where the replay as a whole began, as far as those were positions. With a time, whatever of both is earlier.
     pub origin: Arc<[Position]>,
     /// Bytes of events after which to stop.
@@ -72,6 +74,11 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// Whether a topic may have what is wanted.
+    pub fn is_of(&self, epoch: u32) -> bool {
+        self.topics.as_ref().is_none_or(|topics| topics.contains(&epoch))
+    }
+
     /// Where it began in the partition of `at`, if that was said.
     pub fn origin_of(&self, at: Position) -> Option<u64> {
         let is_it = |origin: &&Position| (origin.epoch, origin.partition) == (at.epoch, at.partition);

@@ -87,6 +87,7 @@ fn a_topic_that_is_not_found_yet_is_waited_for() {
         wants: Arc::from([Missed { target, stream, after: None }]),
         next: vec![first],
         since_ns: None,
+        topics: None,
         origin: Arc::from([first]),
         bytes_max: 1_000,
         last: FxHashMap::default(),
@@ -102,6 +103,61 @@ fn a_topic_that_is_not_found_yet_is_waited_for() {
     world.engine.request(0, Request::Resume(ask));
     let Reply::Resumed(resumed) = world.reply() else { panic!("it is there") };
     assert!(resumed.live.is_some_and(|live| !live.is_lost));
+}
+
+/// Whoever asked for one symbol from a time on had to wait for every topic, the unreachable ones too.
+#[test]
+fn a_known_symbol_is_looked_for_in_its_own_topic() {
+    let mut world = World::new(0);
+    world.home = [0; NAMES.len()];
+    world.start();
+    world.records(100);
+    world.engine.begin(Position { epoch: EPOCH + 1, partition: 0, offset: 0 });
+    let key = SessionKey { slot: 0, generation: 0 };
+    let (target, stream) = (Target::parse("A"), Stream::whole(Channel::Trades));
+    let want =
+        Want { target: target.clone(), stream, trades: 0, resume: Some(Resume::Since(0)) };
+    world.engine.take(0);
+    world.engine.request(0, Request::Subscribe(key, vec![want]));
+    let Reply::Subscribed(_, answers) = world.reply() else { panic!("no answer") };
+    assert_eq!(answers[0].epoch, Some(EPOCH));
+    // Where the time stands in that topic, Kafka has said.
+    let next: Vec<Position> =
+        (0..world.partitions).map(|n| Position { epoch: EPOCH, partition: n as u32, offset: 0 }).collect();
+    let ask = Ask {
+        shard: 0,
+        key,
+        replay: 0,
+        wants: Arc::from([Missed { target, stream, after: None }]),
+        next,
+        since_ns: Some(0),
+        topics: Some(Arc::from([EPOCH])),
+        origin: Arc::from([]),
+        bytes_max: 100_000,
+        last: FxHashMap::default(),
+        lost: Vec::new(),
+        is_memory_only: false,
+        is_wanted: Arc::new(AtomicBool::new(true)),
+    };
+    world.engine.request(0, Request::Resume(Box::new(Ask { topics: None, ..clone(&ask) })));
+    assert!(matches!(world.reply(), Reply::Beyond(_)), "another topic may have it, too");
+    world.engine.request(0, Request::Resume(Box::new(Ask { is_memory_only: true, ..ask })));
+    let Reply::Resumed(resumed) = world.reply() else { panic!("it is there") };
+    assert!(resumed.live.is_some());
+    assert!(resumed.chunk.ask.next.iter().all(|next| next.epoch == EPOCH));
+}
+
+fn clone(ask: &Ask) -> Ask {
+    Ask {
+        wants: ask.wants.clone(),
+        next: ask.next.clone(),
+        topics: ask.topics.clone(),
+        origin: ask.origin.clone(),
+        last: ask.last.clone(),
+        lost: ask.lost.clone(),
+        is_wanted: ask.is_wanted.clone(),
+        ..*ask
+    }
 }
 
 type Key = (usize, Channel);
@@ -455,6 +511,7 @@ impl World {
             origin: start.next.as_slice().into(),
             next: start.next,
             since_ns: start.since_ns,
+            topics: None,
             bytes_max: *[1, 500, 100_000].choose(&mut self.rng).expect("one"),
             last: FxHashMap::default(),
             lost: Vec::new(),

@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::world::World;
-use harness::{Gateway, Records, SOON, next_control, quote, take_events, trade};
+use harness::{Gateway, Kafka, Records, SOON, next_control, quote, take_events, trade, until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::producer::BaseRecord;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
+use tickgate_gateway::config::FeedConfig;
 use tickgate_load::{Client, Incoming};
 use tickgate_protocol::Position;
 use tickgate_protocol::checker::{ChainChecker, Verdict};
@@ -335,6 +336,26 @@ async fn a_time_is_where_to_begin_and_no_filter() {
         assert_eq!(prices(&heard.events), ["2", "3", "4", "5"], "with {consumers_max} consumers");
         assert_eq!(heard.errors, []);
     }
+}
+
+/// A topic that was deleted held up every replay, those of other topics too, until somebody made it again.
+#[tokio::test]
+async fn a_topic_that_is_missing_holds_up_no_other() {
+    let kafka = Kafka::embedded();
+    let (topic, gone) = (kafka.topic(1).await, kafka.topic(1).await);
+    let mut config = kafka.config(&topic);
+    // The feed does not notice.
+    config.kafka.refresh_ms = 60_000;
+    config.feeds.push(FeedConfig::for_topic(&gone));
+    let gateway = Gateway::start(config).await;
+    kafka.producer(&topic).send_all(&[trade("A", "1"), trade("A", "2")]);
+    until("they were read", || gateway.running().board().feed().records >= 2).await;
+    kafka.delete_topic(&gone).await;
+    let mut client = gateway.client().await;
+    let from = json!([{"channel": "trades", "symbols": ["A*"], "from": {"time_ns": "0"}}]);
+    client.send(&json!({"op": "subscribe", "subscriptions": from})).await.expect("sent");
+    assert_eq!(prices(&take_events(&mut client, 2).await), ["1", "2"]);
+    gateway.stop().await;
 }
 
 /// Retention takes what a client would have resumed from: the range is told, and the rest comes.

@@ -173,6 +173,8 @@ pub struct Answer {
     pub aged_out: bool,
     /// Whether what was missed can be asked for; until it has come, the subscription gets nothing else.
     pub replays: bool,
+    /// The epoch of the topic that its symbol comes from, if what was missed can be asked for and that is known.
+    pub epoch: Option<u32>,
     /// The state of each symbol meant.
     pub states: Vec<State>,
 }

@@ -216,6 +216,7 @@ mod tests {
             wants: Arc::from([]),
             next: Vec::new(),
             since_ns: None,
+            topics: None,
             origin: Arc::from([]),
             bytes_max: 1,
             last: FxHashMap::default(),

@@ -8,7 +8,7 @@ use crate::feed::directory::Directory;
 use crate::feed::native::{Record, RecordQueue};
 use crate::feed::request::SessionKey;
 use crate::feed::symbols::encode;
-use crate::feed::topics::Topics;
+use crate::feed::topics::{Topic, Topics};
 use crate::feed::{client_config, epoch_of, look_up, native, no_leader, offsets};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
@@ -176,12 +176,12 @@ impl Reader {
         read
     }
 
-    /// Where everything begins and ends.
+    /// Where everything begins and ends, of those partitions that say so: the others hold up nobody, and are asked again.
     fn plan(&self, ask: &mut Ask, is_stopped: &dyn Fn() -> bool) -> KafkaResult<Course> {
         let topics = self.topics.all();
-        let mut legs = Vec::new();
-        let mut lost = Vec::new();
-        for topic in topics {
+        let (mut legs, mut lost) = (Vec::new(), Vec::new());
+        let mut is_silent = false;
+        for topic in topics.into_iter().filter(|topic| ask.is_of(topic.epoch)) {
             let of_topic = ask.next.iter().filter(|next| next.epoch == topic.epoch);
             let named: BTreeMap<u32, u64> = of_topic.map(|next| (next.partition, next.offset)).collect();
             let is_wanted = |partition: &u32| ask.since_ns.is_some() || named.contains_key(partition);
@@ -192,58 +192,102 @@ impl Reader {
             if is_stopped() {
                 return Err(no_answer());
             }
+            // One that is missing is not there to be read: what of it memory does not have either will be told as lost.
+            let Some(groups) = self.by_leader(&topic.name, &wanted)? else { continue };
             match native::topic_id(&self.consumer, &topic.name, ANSWER_MS) {
                 // Deleted and made again, and the feed does not know yet.
                 Some(id) if id != 0 && epoch_of(id) != topic.epoch => continue,
                 Some(_) => {}
                 None => return Err(no_answer()),
             }
-            let unnamed: Vec<u32> = wanted.iter().copied().filter(|p| !named.contains_key(p)).collect();
-            let firsts = match ask.since_ns {
-                Some(ns) if !unnamed.is_empty() => {
-                    // Kafka's timestamps are whole milliseconds: the first that is not before.
-                    let ms = ns.div_euclid(1_000_000) + i64::from(ns.rem_euclid(1_000_000) > 0);
-                    look_up(&self.consumer, &topic.name, &unnamed, Offset::Offset(ms.max(0)))?
-                }
-                _ => BTreeMap::new(),
-            };
-            let lows = offsets(&self.consumer, &topic.name, &wanted, Offset::Beginning)?;
-            let highs = offsets(&self.consumer, &topic.name, &wanted, Offset::End)?;
             let mut partitions = BTreeMap::new();
-            for partition in wanted {
-                let at = |offset| Position { epoch: topic.epoch, partition, offset };
-                let (Some(low), Some(high)) = (lows.get(&partition), highs.get(&partition)) else {
-                    return Err(no_leader());
-                };
-                let (low, high) = (*low, *high);
-                let next = match named.get(&partition) {
-                    Some(next) if *next < low => {
-                        lost.push(Lost { from: at(*next), upto: at(low - 1) });
-                        low
-                    }
-                    Some(next) => *next,
-                    None => {
-                        // After the last record there is none for a time.
-                        let late = firsts.get(&partition).ok_or_else(no_leader)?.unwrap_or(high);
-                        let next = late.min(ask.origin_of(at(0)).unwrap_or(late));
-                        // Those before the first may have been appended after that time.
-                        let from = if late <= low { 0 } else { next };
-                        if from < low {
-                            lost.push(Lost { from: at(from), upto: at(low - 1) });
-                        }
-                        next.max(low)
-                    }
-                };
-                let is_done = next >= high;
-                partitions.insert(partition, Part { next, high, is_done });
+            for group in groups.values() {
+                if is_stopped() {
+                    return Err(no_answer());
+                }
+                match self.look_at(&topic, group, &named, ask, &mut lost) {
+                    Ok(parts) => partitions.extend(parts),
+                    Err(error) => tracing::debug!(%error, topic = topic.name, "a replay goes on without it"),
+                }
             }
-            legs.push(Leg { epoch: topic.epoch, topic: topic.name, partitions });
+            is_silent |= partitions.len() < wanted.len();
+            if !partitions.is_empty() {
+                legs.push(Leg { epoch: topic.epoch, topic: topic.name, partitions });
+            }
+        }
+        if legs.is_empty() && is_silent {
+            return Err(no_leader());
         }
         ask.lost.append(&mut lost);
         let owner = (ask.shard, ask.key, ask.replay);
         let mut course = Course { owner, next: Vec::new(), legs, heard_ms: clock::mono_ms(), assigned: None };
         course.next = course.positions();
         Ok(course)
+    }
+
+    /// These partitions of a topic by their leaders, of those that have one. `None` when there is no such topic; fails when no
+    /// broker answers.
+    fn by_leader(&self, topic: &str, partitions: &[u32]) -> KafkaResult<Option<BTreeMap<i32, Vec<u32>>>> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), Duration::from_millis(ANSWER_MS as u64))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+        let Some(found) = found else { return Ok(None) };
+        let mut groups: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
+        for partition in found.partitions().iter().filter(|partition| partition.leader() >= 0) {
+            let number = u32::try_from(partition.id()).ok().filter(|number| partitions.contains(number));
+            groups.entry(partition.leader()).or_default().extend(number);
+        }
+        groups.retain(|_, partitions| !partitions.is_empty());
+        Ok(Some(groups))
+    }
+
+    /// Where partitions of one leader begin and end; those that do not answer are not among them.
+    fn look_at(
+        &self,
+        topic: &Topic,
+        partitions: &[u32],
+        named: &BTreeMap<u32, u64>,
+        ask: &Ask,
+        lost: &mut Vec<Lost>,
+    ) -> KafkaResult<BTreeMap<u32, Part>> {
+        let unnamed: Vec<u32> = partitions.iter().copied().filter(|p| !named.contains_key(p)).collect();
+        let firsts = match ask.since_ns {
+            Some(ns) if !unnamed.is_empty() => {
+                // Kafka's timestamps are whole milliseconds: the first that is not before.
+                let ms = ns.div_euclid(1_000_000) + i64::from(ns.rem_euclid(1_000_000) > 0);
+                look_up(&self.consumer, &topic.name, &unnamed, Offset::Offset(ms.max(0)))?
+            }
+            _ => BTreeMap::new(),
+        };
+        let lows = offsets(&self.consumer, &topic.name, partitions, Offset::Beginning)?;
+        let highs = offsets(&self.consumer, &topic.name, partitions, Offset::End)?;
+        let mut parts = BTreeMap::new();
+        for partition in partitions.iter().copied() {
+            let at = |offset| Position { epoch: topic.epoch, partition, offset };
+            let (Some(low), Some(high)) = (lows.get(&partition), highs.get(&partition)) else { continue };
+            let (low, high) = (*low, *high);
+            let next = match (named.get(&partition), firsts.get(&partition)) {
+                (Some(next), _) if *next < low => {
+                    lost.push(Lost { from: at(*next), upto: at(low - 1) });
+                    low
+                }
+                (Some(next), _) => *next,
+                // No answer is not "none".
+                (None, None) => continue,
+                (None, Some(late)) => {
+                    // After the last record there is none for a time.
+                    let late = late.unwrap_or(high);
+                    let next = late.min(ask.origin_of(at(0)).unwrap_or(late));
+                    // Those before the first may have been appended after that time.
+                    let from = if late <= low { 0 } else { next };
+                    if from < low {
+                        lost.push(Lost { from: at(from), upto: at(low - 1) });
+                    }
+                    next.max(low)
+                }
+            };
+            parts.insert(partition, Part { next, high, is_done: next >= high });
+        }
+        Ok(parts)
     }
 
     fn follow(

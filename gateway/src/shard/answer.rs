@@ -73,7 +73,7 @@ impl Shard {
                 named.is_building = answer.building;
                 aged_out |= answer.aged_out;
                 if let Some(resume) = answer.want.resume.filter(|_| answer.replays) {
-                    replayed.push((wanted, resume));
+                    replayed.push((wanted, resume, answer.epoch));
                     continue;
                 }
                 self.begin(key, wanted.channel, &wanted.target, &wanted.options);

@@ -1,6 +1,7 @@
 //! What a session could resume from: a cursor that passes nothing of what it is still owed, whatever that is.
 
 use super::Shard;
+use super::replay::Rest;
 use crate::clock;
 use crate::feed::request::Resume;
 use std::rc::Rc;
@@ -88,11 +89,13 @@ impl Owed<'_> {
         }
     }
 
-    /// The rest of a replay that stands at `next`, with the time from which it reads all other partitions.
-    fn replay(&mut self, next: &[Position], since_ns: Option<i64>, has_begun: bool) {
+    /// The rest of a replay.
+    fn replay(&mut self, rest: Rest<'_>) {
+        let Rest { next, since_ns, topics, has_begun } = rest;
         if let Some(ns) = since_ns {
             let is_met = |read: &Position| {
-                next.iter().any(|next| (next.epoch, next.partition) == (read.epoch, read.partition))
+                topics.is_some_and(|topics| !topics.contains(&read.epoch))
+                    || next.iter().any(|next| (next.epoch, next.partition) == (read.epoch, read.partition))
             };
             if !has_begun || !self.read.iter().all(is_met) {
                 self.since(ns);
@@ -110,8 +113,8 @@ impl Shard {
         session.outbox.owed_positions(|position| owed.event(position));
         let resumes = session.pending.iter().flat_map(|pending| &pending.resumes);
         resumes.for_each(|resume| owed.resume(resume));
-        for (next, since_ns, has_begun) in session.replays.iter().flat_map(|replays| replays.owed()) {
-            owed.replay(next, since_ns, has_begun);
+        for rest in session.replays.iter().flat_map(|replays| replays.owed()) {
+            owed.replay(rest);
         }
         owed.left.map_or_else(|| self.cursor.clone(), |all| sign(&all, &self.shared.cursor_key))
     }
@@ -173,14 +176,19 @@ mod tests {
             (vec![at(7, 0, 10), at(7, 1, 60)], true, None),
         ] {
             let mut owed = Owed { read: &read, left: None };
-            owed.replay(&next, Some(44), has_begun);
+            owed.replay(Rest { next: &next, since_ns: Some(44), topics: None, has_begun });
             let told = told(owed);
             assert_eq!((told.all_ns, told.next[0].offset), (all_ns, if next.is_empty() { 50 } else { 10 }));
         }
         // And while topics are missing.
         let read = [unknown(), at(7, 0, 50)];
         let mut owed = Owed { read: &read, left: None };
-        owed.replay(&[at(7, 0, 10)], Some(44), true);
+        let rest = Rest { next: &[at(7, 0, 10)], since_ns: Some(44), topics: None, has_begun: true };
+        owed.replay(rest);
         assert_eq!(told(owed).all_ns, Some(44));
+        // Of which none can have what is wanted.
+        let mut owed = Owed { read: &read, left: None };
+        owed.replay(Rest { topics: Some(&[7]), ..rest });
+        assert_eq!(told(owed).all_ns, None);
     }
 }

@@ -35,6 +35,19 @@ pub struct Replays {
     begun: u32,
 }
 
+/// What a replay still owes.
+#[derive(Debug, Clone, Copy)]
+pub struct Rest<'a> {
+    /// Where it stands.
+    pub next: &'a [Position],
+    /// From when on it reads other partitions, if it does.
+    pub since_ns: Option<i64>,
+    /// The epochs of the topics that it reads, if not all.
+    pub topics: Option<&'a [u32]>,
+    /// Whether anything was answered.
+    pub has_begun: bool,
+}
+
 /// Subscriptions that are being brought up to date together.
 #[derive(Debug)]
 struct Replay {
@@ -50,6 +63,8 @@ struct Replay {
     /// From when on it reads partitions that are not among those, and whether it has begun to.
     since_ns: Option<i64>,
     has_begun: bool,
+    /// The epochs of the topics that it reads, if not all.
+    topics: Option<Arc<[u32]>>,
     /// Whether the client knows that something was too old.
     is_aged_out: bool,
     /// Whether Kafka was read to its end since memory was asked last, and how often memory did not reach that.
@@ -69,6 +84,8 @@ struct Start {
     /// Whether what is of that time is wanted of the partitions of `next`, too.
     is_all: bool,
     is_cursor: bool,
+    /// The epochs of the topics that have all of it, if that is known.
+    topics: Option<Vec<u32>>,
 }
 
 /// True until it is dropped.
@@ -99,9 +116,14 @@ impl Replays {
         self.list.is_empty()
     }
 
-    /// Where each stands, from when on it reads other partitions, and whether it has begun to: a cursor must not pass that.
-    pub fn owed(&self) -> impl Iterator<Item = (&[Position], Option<i64>, bool)> {
-        self.list.iter().map(|replay| (&*replay.positions, replay.since_ns, replay.has_begun))
+    /// What each still owes: a cursor must not pass that.
+    pub fn owed(&self) -> impl Iterator<Item = Rest<'_>> {
+        self.list.iter().map(|replay| Rest {
+            next: &replay.positions,
+            since_ns: replay.since_ns,
+            topics: replay.topics.as_deref(),
+            has_begun: replay.has_begun,
+        })
     }
 }
 
@@ -123,9 +145,14 @@ pub fn needed<'a>(resumes: impl Iterator<Item = &'a Resume>) -> usize {
 
 impl Shard {
     /// Begins what brings subscriptions up to date that the feed has answered.
-    pub(super) fn begin_replays(&mut self, key: SessionKey, id: Option<&Id>, wanted: Vec<(Wanted, Resume)>) {
+    pub(super) fn begin_replays(
+        &mut self,
+        key: SessionKey,
+        id: Option<&Id>,
+        wanted: Vec<(Wanted, Resume, Option<u32>)>,
+    ) {
         let mut groups: Vec<(Start, Vec<(Wanted, Missed)>)> = Vec::new();
-        for (wanted, resume) in wanted {
+        for (wanted, resume, epoch) in wanted {
             self.hold_back(key, &wanted);
             let is_cursor = matches!(resume, Resume::Cursor(_));
             let is_all = matches!(&resume, Resume::Cursor(cursor) if cursor.all_ns.is_some());
@@ -143,15 +170,24 @@ impl Shard {
                 (start.is_cursor, start.since_ns) == (is_cursor, since_ns)
                     && members.first().is_some_and(|(_, other)| is_kin(other))
             });
+            // A position names its topic.
+            let topics = epoch.filter(|_| after.is_none()).map(|epoch| vec![epoch]);
             match group {
                 None => {
-                    let start = Start { next, since_ns, is_all, is_cursor };
+                    let start = Start { next, since_ns, is_all, is_cursor, topics };
                     groups.push((start, vec![(wanted, missed)]));
                 }
                 Some((together, members)) => {
                     if after.is_some() {
                         next.into_iter().for_each(|next| reach_back(&mut together.next, next));
                     }
+                    together.topics = match (together.topics.take(), topics) {
+                        (Some(mut known), Some(more)) => {
+                            known.extend(more);
+                            Some(known)
+                        }
+                        _ => None,
+                    };
                     members.push((wanted, missed));
                 }
             }
@@ -173,7 +209,12 @@ impl Shard {
         wants: Arc<[Missed]>,
     ) {
         let (shard, is_memory_only) = (self.id, self.shared.read_again.is_none());
-        let Start { next, since_ns, is_all, .. } = start;
+        let Start { next, since_ns, is_all, topics, .. } = start;
+        let topics = topics.map(|mut topics| {
+            topics.sort_unstable();
+            topics.dedup();
+            Arc::<[u32]>::from(topics)
+        });
         // The partitions that it does not name are read from their beginning.
         let is_single = since_ns.is_some() || wants.iter().all(|want| want.after.is_some());
         let held_back = if is_single { next.clone() } else { with_unnamed(&next, &self.positions) };
@@ -191,6 +232,7 @@ impl Shard {
             replay: number,
             wants,
             origin: next.as_slice().into(),
+            topics: topics.clone(),
             next: if is_all { Vec::new() } else { next },
             since_ns,
             bytes_max: PART_BYTES,
@@ -207,6 +249,7 @@ impl Shard {
             next,
             positions: held_back,
             since_ns,
+            topics,
             has_begun: false,
             is_aged_out: false,
             is_at_end: false,

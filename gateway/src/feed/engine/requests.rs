@@ -49,6 +49,7 @@ impl Engine {
             building: false,
             aged_out: false,
             replays: false,
+            epoch: None,
             states: Vec::new(),
         };
         match &want.target {
@@ -69,7 +70,11 @@ impl Engine {
                         want.stream.channel == Channel::Book && self.symbols[id as usize].is_building();
                     let last = self.symbols[id as usize].last[want.stream.channel as usize];
                     match self.way(&want, last) {
-                        Way::Replay => answer.replays = true,
+                        Way::Replay => {
+                            answer.replays = true;
+                            answer.epoch =
+                                last.map(|last| last.epoch).filter(|epoch| self.ring.knows(*epoch));
+                        }
                         way => self.state(id, &want, way, &mut answer, bytes_left),
                     }
                 } else if self.unseen.contains_key(&**name)

@@ -59,7 +59,8 @@ impl Engine {
     /// topics are not found yet.
     fn complete(&self, ask: &mut Ask) -> bool {
         let is_gone = |next: &Position| !self.ring.knows(next.epoch);
-        if !self.is_complete && (ask.since_ns.is_some() || ask.next.iter().any(is_gone)) {
+        let is_waited_for = ask.topics.is_none() && !self.is_complete;
+        if is_waited_for && (ask.since_ns.is_some() || ask.next.iter().any(is_gone)) {
             if !ask.is_memory_only {
                 return false;
             }
@@ -67,14 +68,16 @@ impl Engine {
             let at = ask.next.iter().copied().find(is_gone).unwrap_or(cursor::others_since(0));
             ask.lost.push(Lost { from: at, upto: at });
         }
-        ask.next.retain(|next| !is_gone(next));
+        let mut next = std::mem::take(&mut ask.next);
+        next.retain(|next| !is_gone(next) && ask.is_of(next.epoch));
+        ask.next = next;
         if ask.since_ns.is_none() && ask.wants.iter().all(|want| want.after.is_some()) {
             return true;
         }
         let epochs: Vec<u32> = ask.next.iter().map(|next| next.epoch).collect();
         let named: FxHashSet<(u32, u32)> = ask.next.iter().map(|next| (next.epoch, next.partition)).collect();
         let is_due = |first: &Position| {
-            (ask.since_ns.is_some() || epochs.contains(&first.epoch))
+            (epochs.contains(&first.epoch) || (ask.since_ns.is_some() && ask.is_of(first.epoch)))
                 && !named.contains(&(first.epoch, first.partition))
         };
         let unnamed: Vec<Position> = self.ring.firsts().filter(is_due).collect();
