@@ -168,8 +168,8 @@ impl Item {
                 Reply::Resynced(.., snapshot) => snapshot.as_ref().map_or(0, |(event, _)| event.bytes()),
                 Reply::Resumed(resumed) => {
                     let events = resumed.chunk.events.iter().map(|missed| missed.event.bytes());
-                    let states = resumed.live.iter().flat_map(|live| &live.states);
-                    let states = states.flat_map(|(_, state)| &state.events).map(|event| event.bytes());
+                    let states = resumed.states.iter().flat_map(|(_, state)| &state.events);
+                    let states = states.map(|event| event.bytes());
                     size_of::<crate::replay::Ask>() + events.chain(states).sum::<usize>()
                 }
                 Reply::Beyond(_) => size_of::<crate::replay::Ask>(),

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use tickgate_gateway::event::{Event, Item, Stream};
 use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
-use tickgate_gateway::feed::request::{Live, Reply, Request, Resume, SessionKey, Target, Want};
+use tickgate_gateway::feed::request::{Live, Reply, Request, Resume, SessionKey, State, Target, Want};
 use tickgate_gateway::feed::symbols::encode;
 use tickgate_gateway::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed, seam};
 use tickgate_protocol::checker::{ChainChecker, Verdict};
@@ -105,6 +105,78 @@ fn a_topic_that_is_not_found_yet_is_waited_for() {
     assert!(resumed.live.is_some_and(|live| !live.is_lost));
 }
 
+/// All books that a pattern meant came as one answer when its replay had caught up, however many bytes that were.
+#[test]
+fn books_come_in_parts_as_well() {
+    const BOOKS: usize = 40;
+    let mut world = World::new(0);
+    world.engine.begin(Position { epoch: EPOCH, partition: 0, offset: 0 });
+    let book = |offset: u64, name: usize, snapshot: bool| {
+        let levels: Vec<String> = (0..50).map(|price| format!(r#"["{}","1"]"#, price + offset)).collect();
+        let levels = levels.join(",");
+        let value = format!(
+            r#"{{"type":"book","symbol":"S{name}","bids":[{levels}],"asks":[],"snapshot":{snapshot}}}"#
+        );
+        let position = Position { epoch: EPOCH, partition: 0, offset };
+        (Arrival { position, append_ns: 1, ingest_ns: 1, now_ms: 1 }, value)
+    };
+    let mut decoder = RecordDecoder::new(1 << 20);
+    for n in 0..BOOKS {
+        let (arrival, value) = book(n as u64, n, true);
+        world.engine.record(&mut decoder, &arrival, value.as_bytes(), |error| panic!("{error}"));
+    }
+    let key = SessionKey { slot: 0, generation: 0 };
+    let (target, stream) = (Target::parse("S*"), Stream::whole(Channel::Book));
+    let cursor = Cursor { next: vec![Position { epoch: EPOCH, partition: 0, offset: 0 }], ..Cursor::default() };
+    let resume = Some(Resume::Cursor(cursor.clone().into()));
+    let want = Want { target: target.clone(), stream, trades: 0, resume };
+    world.engine.take(0);
+    world.engine.request(0, Request::Subscribe(key, vec![want]));
+    world.engine.take(0);
+    let mut ask = Box::new(Ask {
+        shard: 0,
+        key,
+        replay: 0,
+        wants: Arc::from([Missed { target, stream, after: None }]),
+        next: cursor.next.clone(),
+        since_ns: None,
+        topics: None,
+        origin: cursor.next.into(),
+        bytes_max: 4_096,
+        last: FxHashMap::default(),
+        lost: Vec::new(),
+        is_memory_only: false,
+        is_wanted: Arc::new(AtomicBool::new(true)),
+    });
+    let mut chains: BTreeMap<String, ChainChecker> = BTreeMap::new();
+    for part in 0..=BOOKS as u64 {
+        world.engine.request(0, Request::Resume(ask));
+        let Reply::Resumed(resumed) = world.reply() else { panic!("it is in memory") };
+        let states = resumed.states.iter().flat_map(|(_, state)| &state.events);
+        let events: Vec<_> = resumed.chunk.events.iter().map(|missed| &missed.event).chain(states).collect();
+        let largest = events.iter().map(|event| event.bytes()).max().unwrap_or(0);
+        let bytes: usize = events.iter().map(|event| event.bytes()).sum();
+        assert!(bytes <= 4_096 + largest, "{bytes} bytes at once");
+        for event in events {
+            let chain = chains.entry(event.symbol.name.to_string()).or_default();
+            let verdict = chain.event(event.position, &event.tail, false);
+            let is_fine = matches!(verdict, Verdict::Snapshot | Verdict::InOrder);
+            assert!(is_fine, "{verdict:?} {} {:?}", event.symbol.name, event.tail);
+        }
+        if resumed.live.is_some() {
+            assert_eq!(chains.len(), BOOKS);
+            assert!(part > 5, "in {part} parts");
+            return;
+        }
+        ask = resumed.chunk.ask;
+        // One that was given already changes meanwhile.
+        let (arrival, value) = book(BOOKS as u64 + part, 0, false);
+        world.engine.record(&mut decoder, &arrival, value.as_bytes(), |error| panic!("{error}"));
+        world.engine.take(0);
+    }
+    panic!("it never catches up");
+}
+
 /// Whoever asked for one symbol from a time on had to wait for every topic, the unreachable ones too.
 #[test]
 fn a_known_symbol_is_looked_for_in_its_own_topic() {
@@ -115,8 +187,7 @@ fn a_known_symbol_is_looked_for_in_its_own_topic() {
     world.engine.begin(Position { epoch: EPOCH + 1, partition: 0, offset: 0 });
     let key = SessionKey { slot: 0, generation: 0 };
     let (target, stream) = (Target::parse("A"), Stream::whole(Channel::Trades));
-    let want =
-        Want { target: target.clone(), stream, trades: 0, resume: Some(Resume::Since(0)) };
+    let want = Want { target: target.clone(), stream, trades: 0, resume: Some(Resume::Since(0)) };
     world.engine.take(0);
     world.engine.request(0, Request::Subscribe(key, vec![want]));
     let Reply::Subscribed(_, answers) = world.reply() else { panic!("no answer") };
@@ -518,6 +589,7 @@ impl World {
             is_memory_only,
             is_wanted: Arc::new(AtomicBool::new(true)),
         });
+        let ask_bytes = ask.bytes_max;
         for asked in 0..ASKS_MAX {
             self.engine.request(0, Request::Resume(ask));
             match self.reply() {
@@ -531,6 +603,9 @@ impl World {
                 }
                 Reply::Resumed(resumed) => {
                     self.hear(&mut client, resumed.chunk.events);
+                    // What is told of symbols that nothing was read of comes all at once.
+                    assert!(resumed.live.is_some() || resumed.states.len() <= 1 || ask_bytes > 1);
+                    self.hear_states(&mut client, resumed.states);
                     match resumed.live {
                         Some(live) => return self.goes_live(client, live, &resumed.chunk.ask.lost),
                         None => ask = resumed.chunk.ask,
@@ -623,8 +698,7 @@ impl World {
                         ask.wants.iter().find(|w| w.stream.channel == *channel && w.target.matches(name));
                     let Some(want) = want.filter(|want| want.has_at(record.position)) else { continue };
                     let symbol = self.directory.meet(name).expect("room");
-                    let (prev, gap) =
-                        seam(&ask.last, &ask.lost, want, (symbol.id, record.position), None);
+                    let (prev, gap) = seam(&ask.last, &ask.lost, want, (symbol.id, record.position), None);
                     ask.last.insert((symbol.id, *channel), record.position);
                     let ticks = self.decoder.ticks(record.text.as_bytes()).expect("JSON");
                     let ticks =
@@ -653,6 +727,19 @@ impl World {
             assert!(event.tail.replay && !event.tail.snapshot);
             self.hear_event(client, &event);
             self.replayed += 1;
+        }
+    }
+
+    fn hear_states(&mut self, client: &mut Client, states: Vec<(usize, State)>) {
+        for (want, state) in states {
+            let name = state.symbol.name.clone();
+            let channel = client.wants[want].stream.channel;
+            if let Some(gap) = state.gap {
+                self.hear_gap(client, &name, channel, gap);
+            }
+            for event in &state.events {
+                self.hear_event(client, event);
+            }
         }
     }
 
@@ -689,16 +776,6 @@ impl World {
             chain.is_unheard = is_prefix && chain.got.is_empty();
             if live.is_lost {
                 chain.gone.clone_from(lost);
-            }
-        }
-        for (want, state) in live.states {
-            let name = state.symbol.name.clone();
-            let channel = client.wants[want].stream.channel;
-            if let Some(gap) = state.gap {
-                self.hear_gap(&mut client, &name, channel, gap);
-            }
-            for event in &state.events {
-                self.hear_event(&mut client, event);
             }
         }
         let before = self.log.len();

@@ -128,6 +128,8 @@ pub enum Reply {
 pub struct Resumed {
     /// The events.
     pub chunk: Chunk,
+    /// What could not be replayed, with the number of its want: a gap, and the present state.
+    pub states: Vec<(usize, State)>,
     /// When that was all: every event behind this answer follows from it.
     pub live: Option<Live>,
 }
@@ -137,8 +139,6 @@ pub struct Resumed {
 pub struct Live {
     /// For each want the position of its symbol's last event, where one symbol is meant and that is known.
     pub at: Vec<Option<Position>>,
-    /// What could not be replayed, with the number of its want: a gap, and the present state.
-    pub states: Vec<(usize, State)>,
     /// Whether anything that was asked for is gone, of symbols that nothing is known of included.
     pub is_lost: bool,
 }

@@ -308,11 +308,12 @@ impl Shard {
 
     /// The next part, from the feed's memory.
     pub(super) fn resumed(&mut self, resumed: Resumed, now_us: u32) {
-        let Resumed { chunk: Chunk { ask, events, .. }, live } = resumed;
+        let Resumed { chunk: Chunk { ask, events, .. }, states, live } = resumed;
         self.offer_missed(ask.key, ask.replay, events, now_us);
+        self.offer_left_over(ask.key, ask.replay, states, now_us);
         match live {
             None => self.go_on(ask, From::Memory),
-            Some(live) => self.caught_up(ask.key, ask.replay, live, now_us),
+            Some(live) => self.caught_up(ask.key, ask.replay, live),
         }
     }
 
@@ -399,11 +400,36 @@ impl Shard {
         self.touch(key.slot);
     }
 
-    /// Subscriptions go on with what is live.
-    fn caught_up(&mut self, key: SessionKey, number: u32, live: Live, now_us: u32) {
+    /// Offers what could not be replayed.
+    fn offer_left_over(
+        &mut self,
+        key: SessionKey,
+        number: u32,
+        states: Vec<(usize, State)>,
+        now_us: u32,
+    ) {
         let is_gap =
             |(_, state): &(usize, State)| state.gap.is_some_and(|gap| gap.cause == GapCause::Retention);
-        if live.is_lost || live.states.iter().any(is_gap) {
+        if states.iter().any(is_gap) {
+            self.tell_aged_out(key, number);
+        }
+        // They are not changed meanwhile.
+        let Some(subs) = self.replay(key, number).map(|replay| std::mem::take(&mut replay.subs)) else {
+            return;
+        };
+        for (want, state) in states {
+            if let Some(Some(wanted)) = subs.get(want) {
+                self.offer_states(key, wanted, vec![state], now_us);
+            }
+        }
+        if let Some(replay) = self.replay(key, number) {
+            replay.subs = subs;
+        }
+    }
+
+    /// Subscriptions go on with what is live.
+    fn caught_up(&mut self, key: SessionKey, number: u32, live: Live) {
+        if live.is_lost {
             self.tell_aged_out(key, number);
         }
         let Some(replays) = self.open_session(key).and_then(|session| session.replays.as_mut()) else {
@@ -415,11 +441,6 @@ impl Shard {
         for wanted in subs.iter().flatten() {
             // What held it back lands as it leaves.
             self.begin(key, wanted.channel, &wanted.target, &wanted.options);
-        }
-        for (want, state) in live.states {
-            if let Some(Some(wanted)) = subs.get(want) {
-                self.offer_states(key, wanted, vec![state], now_us);
-            }
         }
         for (wanted, seq) in subs.iter().zip(live.at) {
             let Some(wanted) = wanted else { continue };

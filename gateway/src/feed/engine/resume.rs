@@ -27,6 +27,21 @@ struct Found<'a> {
     bytes: usize,
 }
 
+/// What an answer holds.
+struct Part {
+    events: Vec<Replayed>,
+    /// With the numbers of their wants.
+    states: Vec<(usize, State)>,
+    bytes: usize,
+}
+
+impl Part {
+    fn add(&mut self, want: usize, state: State) {
+        self.bytes += size_of::<State>() + state.events.iter().map(|event| event.bytes()).sum::<usize>();
+        self.states.push((want, state));
+    }
+}
+
 impl Engine {
     /// Answers what a session missed, or says that memory does not reach so far.
     pub(super) fn resume(&mut self, shard: usize, mut ask: Box<Ask>) {
@@ -44,13 +59,15 @@ impl Engine {
             Some(numbers) => self.take_numbers(&mut found, &numbers),
             None => self.scan(&mut found),
         };
-        let Found { next, mut events, .. } = found;
-        let live = is_all.then(|| self.live(&ask, &next, &mut events));
+        let Found { next, events, bytes, .. } = found;
+        let mut part = Part { events, states: Vec::new(), bytes };
+        let live = if is_all { self.live(&mut ask, &next, &mut part) } else { None };
+        let Part { events, states, .. } = part;
         let reach = if live.is_some() { Reach::End } else { Reach::More };
         ask.next = next;
         let chunk = Chunk { ask, events, reach };
         self.totals.resumed_events += chunk.events.len() as u64;
-        self.out[shard].push(Item::Reply(Box::new(Reply::Resumed(Box::new(Resumed { chunk, live })))));
+        self.out[shard].push(Item::Reply(Box::new(Reply::Resumed(Box::new(Resumed { chunk, states, live })))));
     }
 
     /// Drops positions of topics that are gone, and adds the partitions that are not named: from the time that is asked for,
@@ -241,24 +258,28 @@ impl Engine {
         Some((Arc::new(event), gap))
     }
 
-    /// Where every want goes on, and what of it could not be replayed.
-    fn live(&mut self, ask: &Ask, next: &[Position], events: &mut Vec<Replayed>) -> Live {
+    /// Where every want goes on, and what of it could not be replayed; `None` when that is too much for one answer. What the
+    /// answer has is noted, and the next one goes on behind it.
+    fn live(&mut self, ask: &mut Ask, next: &[Position], part: &mut Part) -> Option<Live> {
         let mut live = Live { is_lost: !ask.lost.is_empty(), ..Live::default() };
-        for (at, want) in ask.wants.iter().enumerate() {
+        let mut unread = Vec::new();
+        let wants = ask.wants.clone();
+        for (at, want) in wants.iter().enumerate() {
             match &want.target {
                 Target::Symbol(name) => {
                     let id = self.ids.get(&**name).copied();
                     let channel = want.stream.channel;
                     let last = id.and_then(|id| self.symbols[id as usize].last[channel as usize]);
                     live.at.push(last);
-                    let state = match (id, last) {
-                        (Some(id), Some(_)) => self.left_over(ask, want, next, id, events),
-                        _ if ask.lost.is_empty() => None,
+                    match (id, last) {
+                        (Some(id), Some(_)) => self.left_over(ask, (at, want), next, id, part)?,
+                        _ if ask.lost.is_empty() => {}
                         _ => {
-                            self.directory.meet_again(name).and_then(|symbol| self.unread(ask, want, symbol))
+                            let symbol = self.directory.meet_again(name);
+                            let state = symbol.and_then(|symbol| self.unread(ask, want, symbol));
+                            unread.extend(state.map(|state| (at, state)));
                         }
-                    };
-                    live.states.extend(state.map(|state| (at, state)));
+                    }
                 }
                 Target::Prefix(_) => {
                     live.at.push(None);
@@ -266,16 +287,14 @@ impl Engine {
                         if !want.target.matches(name) {
                             return false;
                         }
-                        let first = ask.wants.iter().position(|other| {
+                        let first = wants.iter().position(|other| {
                             other.stream.channel == want.stream.channel && other.target.matches(name)
                         });
                         first == Some(at)
                     };
                     for id in 0..self.symbols.len() as u32 {
-                        if is_meant(&self.symbols[id as usize].symbol.name)
-                            && let Some(state) = self.left_over(ask, want, next, id, events)
-                        {
-                            live.states.push((at, state));
+                        if is_meant(&self.symbols[id as usize].symbol.name) {
+                            self.left_over(ask, (at, want), next, id, part)?;
                         }
                     }
                     let channel = want.stream.channel;
@@ -285,13 +304,15 @@ impl Engine {
                         if state.is_none_or(|state| state.last[channel as usize].is_none())
                             && let Some(state) = symbol.and_then(|symbol| self.unread(ask, want, symbol))
                         {
-                            live.states.push((at, state));
+                            unread.push((at, state));
                         }
                     }
                 }
             }
         }
-        live
+        // A gap each, and nothing else.
+        part.states.append(&mut unread);
+        Some(live)
     }
 
     /// What may be lost of a symbol that the feed has read nothing of.
@@ -304,21 +325,21 @@ impl Engine {
         Some(State { symbol, gap: Some(gap), events: Vec::new(), pending: false })
     }
 
-    /// What a symbol's replay could not give.
+    /// Adds what a symbol's replay could not give; `None` when there is no room for it.
     fn left_over(
         &mut self,
-        ask: &Ask,
-        want: &Missed,
+        ask: &mut Ask,
+        (number, want): (usize, &Missed),
         next: &[Position],
         id: u32,
-        events: &mut Vec<Replayed>,
-    ) -> Option<State> {
+        part: &mut Part,
+    ) -> Option<()> {
         let channel = want.stream.channel;
-        let at = self.symbols[id as usize].last[channel as usize]?;
+        let Some(at) = self.symbols[id as usize].last[channel as usize] else { return Some(()) };
         let given = ask.last.get(&(id, channel)).copied().or(want.after);
         // It has that, or is ahead of this gateway.
         if given.is_some_and(|given| at.is_at_or_before(given)) {
-            return None;
+            return Some(());
         }
         let is_followed = want.has_at(at)
             && next.iter().any(|next| (next.epoch, next.partition) == (at.epoch, at.partition));
@@ -333,26 +354,41 @@ impl Engine {
             (true, None) => None,
         };
         let gap = cause.map(|cause| Gap { after: given, upto: Some(at), count: None, cause });
-        let is_book = channel == Channel::Book;
-        if gap.is_none() && (!is_book || self.book_changes(ask, want, id, events)) {
+        if gap.is_none() && channel != Channel::Book {
+            return Some(());
+        }
+        if part.bytes >= ask.bytes_max {
             return None;
+        }
+        ask.last.insert((id, channel), at);
+        if gap.is_none() && self.book_changes(ask, want, (id, given), part) {
+            return Some(());
         }
         let state = &mut self.symbols[id as usize];
         let snapshot = state.snapshot(want.stream, &self.cache);
         let pending = state.stream(want.stream).lane.waiting > 0;
-        Some(State { symbol: state.symbol.clone(), gap, events: snapshot.into_iter().collect(), pending })
+        let events = snapshot.into_iter().collect();
+        part.add(number, State { symbol: state.symbol.clone(), gap, events, pending });
+        Some(())
     }
 
-    /// Adds the changes of a whole book that were missed, if every one of them is still here and said all that there was to
-    /// say.
-    fn book_changes(&mut self, ask: &Ask, want: &Missed, id: u32, events: &mut Vec<Replayed>) -> bool {
-        if ask.origin.is_empty() {
+    /// Adds the changes of a whole book that were missed since `given`, or since the replay's beginning, if every one of them
+    /// is still here and said all that there was to say.
+    fn book_changes(
+        &mut self,
+        ask: &Ask,
+        want: &Missed,
+        (id, given): (u32, Option<Position>),
+        part: &mut Part,
+    ) -> bool {
+        if given.is_none() && ask.origin.is_empty() {
             return false;
         }
         // A partition that is not named was added since.
         let is_missed = |at: Position| {
-            let is_here = |next: &&Position| (next.epoch, next.partition) == (at.epoch, at.partition);
-            want.has_at(at) && ask.origin.iter().find(is_here).is_none_or(|next| next.offset <= at.offset)
+            given.is_none_or(|given| !at.is_at_or_before(given))
+                && want.has_at(at)
+                && ask.origin_of(at).is_none_or(|next| next <= at.offset)
         };
         let mut numbers = Vec::new();
         let mut number = self.symbols[id as usize].newest[Channel::Book as usize];
@@ -387,7 +423,8 @@ impl Engine {
             }
             changes.push(Replayed { event, gap: None });
         }
-        events.append(&mut changes);
+        part.bytes += bytes;
+        part.events.append(&mut changes);
         true
     }
 }
