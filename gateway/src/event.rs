@@ -170,9 +170,9 @@ impl Item {
                     let events = resumed.chunk.events.iter().map(|missed| missed.event.bytes());
                     let states = resumed.states.iter().flat_map(|(_, state)| &state.events);
                     let states = states.map(|event| event.bytes());
-                    size_of::<crate::replay::Ask>() + events.chain(states).sum::<usize>()
+                    resumed.chunk.ask.bytes() + events.chain(states).sum::<usize>()
                 }
-                Reply::Beyond(_) => size_of::<crate::replay::Ask>(),
+                Reply::Beyond(ask) => ask.bytes(),
             },
             Self::Positions(positions) => size_of_val::<[Position]>(positions),
             Self::Feeds(json) => json.len(),

@@ -14,8 +14,9 @@ use std::sync::atomic::AtomicBool;
 use tickgate_protocol::event::{Gap, GapCause};
 use tickgate_protocol::{Channel, Position};
 
-/// Hands a question to those who read Kafka again. It does not wait; what they find goes to the shard that asked.
-pub type ReadAgain = Arc<dyn Fn(Box<Ask>) + Send + Sync>;
+/// Hands a question to those who read Kafka again. It does not wait, and gives the question back when too many wait already;
+/// what is found goes to the shard that asked.
+pub type ReadAgain = Arc<dyn Fn(Box<Ask>) -> Result<(), Box<Ask>> + Send + Sync>;
 
 /// What of the log one subscription wants.
 #[derive(Debug, Clone)]
@@ -79,6 +80,18 @@ impl Ask {
         self.topics.as_ref().is_none_or(|topics| topics.contains(&epoch))
     }
 
+    /// Bytes of memory, tables at their fullest.
+    pub fn bytes(&self) -> usize {
+        // A table keeps up to as many places free as taken, and has another of half the size while it grows.
+        let last = 3 * self.last.capacity() * (size_of::<((u32, Channel), Position)>() + 1);
+        let positions = self.next.capacity() + self.origin.len();
+        size_of::<Self>()
+            + last
+            + positions * size_of::<Position>()
+            + self.wants.len() * size_of::<Missed>()
+            + self.lost.capacity() * size_of::<Lost>()
+    }
+
     /// Where it began in the partition of `at`, if that was said.
     pub fn origin_of(&self, at: Position) -> Option<u64> {
         let is_it = |origin: &&Position| (origin.epoch, origin.partition) == (at.epoch, at.partition);
@@ -129,7 +142,7 @@ pub enum Reach {
     /// To the end of the log as it was when the chunk was read. `next` is then the end itself, whether or not the offsets
     /// before it are of records.
     End,
-    /// Nowhere, as too many replays wait, or Kafka does not answer: try again later.
+    /// Nowhere, as Kafka does not answer: try again later.
     Refused(&'static str),
 }
 

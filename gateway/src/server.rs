@@ -20,6 +20,8 @@ use std::thread::JoinHandle;
 use tickgate_protocol::cursor::CursorKey;
 use tokio::sync::{mpsc, oneshot};
 
+/// Parts of replays that wait for a shard: each holds as many bytes as a client is given at once.
+pub(crate) const REPLAYED_PARTS: usize = 1;
 /// Questions of the admin thread that a shard keeps waiting.
 const ADMIN_QUESTIONS: usize = 4;
 
@@ -78,7 +80,7 @@ impl Bound {
         let prepared = feed::prepare(&config).context("kafka")?;
         let (answers, chunks): (Vec<_>, Vec<_>) = listeners
             .iter()
-            .map(|_| mpsc::channel(config.limits.sessions_max.saturating_mul(config.replay.per_session_max)))
+            .map(|_| mpsc::channel(REPLAYED_PARTS))
             .unzip();
         let waiting = Waiting::new(&config, answers);
         let read_again = (config.replay.consumers_max > 0).then(|| {

@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::world::World;
-use harness::{Gateway, Kafka, Records, SOON, next_control, quote, take_events, trade, until};
+use harness::{Gateway, Kafka, Records, SOON, closed, next_control, quote, take_events, trade, until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::producer::BaseRecord;
@@ -356,6 +356,30 @@ async fn a_topic_that_is_missing_holds_up_no_other() {
     client.send(&json!({"op": "subscribe", "subscriptions": from})).await.expect("sent");
     assert_eq!(prices(&take_events(&mut client, 2).await), ["1", "2"]);
     gateway.stop().await;
+}
+
+/// A replay remembers the last event of each symbol that it met. For a pattern over many symbols that was memory which no bound
+/// held and the printed ceiling did not have.
+#[tokio::test]
+async fn what_replays_remember_has_a_bound() {
+    const SYMBOLS: u64 = 4_000;
+    let world = World::new(1, |config| {
+        config.shards = 1;
+        config.limits.reading_bytes_total_max = 64 << 10;
+        config.limits.message_bytes_max = 64 << 10;
+    })
+    .await;
+    let records: Vec<Value> = (0..SYMBOLS).map(|n| trade(&format!("S{n}"), "1")).collect();
+    world.records.send_all(&records);
+    world.has_read(SYMBOLS).await;
+    let mut client = world.gateway.client().await;
+    let from = json!([{"channel": "trades", "symbols": ["*"], "from": {"time_ns": "0"}}]);
+    client.send(&json!({"op": "subscribe", "subscriptions": from})).await.expect("sent");
+    assert_eq!(closed(&mut client).await, Some(1013));
+    // What the session held is free again.
+    let from = json!([{"channel": "trades", "symbols": ["S7"], "from": {"time_ns": "0"}}]);
+    let heard = resume(&mut world.gateway.client().await, json!({"subscriptions": from}), 1).await;
+    assert_eq!(prices(&heard.events), ["1"]);
 }
 
 /// Retention takes what a client would have resumed from: the range is told, and the rest comes.

@@ -14,9 +14,11 @@ use crate::feed::symbols::{Kept, StreamState, SymbolState};
 use crate::latency::{LatencyWindow, StageHistograms};
 use crate::logs;
 use crate::outbox::{Entry, Outbox, Spares};
+use crate::server::REPLAYED_PARTS;
 use crate::session::Session;
 use crate::session::subs::SUB_BYTES;
 use crate::shard::memory::QUEUED_ENTRIES_MAX;
+use crate::shard::replay::PART_BYTES;
 use crate::shard::table::{self, LIST_BYTES, ROW_BYTES, Subscriber};
 use crate::shard::timers::Due;
 use tickgate_protocol::record::Level;
@@ -53,8 +55,8 @@ const DEAD_LETTER_BYTES: u64 = 8 << 20;
 /// What a replay consumer holds beside its largest record: librdkafka's queue and a fetch response, what was taken from
 /// it ahead of its turn, and the events that go to a shard next.
 const REPLAY_CONSUMER_BYTES: u64 = 32 << 20;
-/// A replay that waits: where it begins in 300 partitions, and how far it came.
-const REPLAY_BYTES: u64 = 6 << 10;
+/// A place among the replays that wait for a consumer; what they hold counts with the requests.
+const REPLAY_PLACE_BYTES: u64 = 2 * size_of::<usize>() as u64;
 
 /// A session with nothing to read or write: its struct in the slab, its task, its timers, and the small queue that it
 /// has for some moments after a write.
@@ -133,7 +135,7 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
     term(
         "requests",
         &[limits.reading_bytes_total_max as u64],
-        "limits.reading_bytes_total_max: half read, or waiting for their answer".to_owned(),
+        "limits.reading_bytes_total_max: half read, or waiting for their answer, and replays".to_owned(),
     );
 
     term(
@@ -223,9 +225,17 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         ),
     );
     term(
+        "replayed parts",
+        &[shards, REPLAYED_PARTS as u64, (PART_BYTES as u64).saturating_add(largest)],
+        format!(
+            "shards × {REPLAYED_PARTS} × ({} KiB + {EXPANSION} × kafka.record_bytes_max)",
+            PART_BYTES >> 10
+        ),
+    );
+    term(
         "waiting replays",
-        &[replay.queue_max as u64, REPLAY_BYTES],
-        format!("replay.queue_max × {REPLAY_BYTES}"),
+        &[replay.queue_max as u64, REPLAY_PLACE_BYTES],
+        format!("replay.queue_max × {REPLAY_PLACE_BYTES}: their places in the queue"),
     );
 
     term(

@@ -378,8 +378,9 @@ pub(super) static KEYS: &[Key<Config>] = &[
         64 * KIB,
         16 * GIB,
         None,
-        "Requests that are half read or wait for their answer, over all sessions; a session that would go over it \
-         closes with 1013. Requests come whole and are answered at once: only a flood gets there.",
+        "Requests that are half read or wait for their answer, over all sessions, and what replays under way know of where \
+         they stand; a session that would go over it closes with 1013. Requests come whole and are answered at once: \
+         only a flood gets there. A replay takes 1 KiB, and 100 bytes for each partition and each symbol that it met.",
         limits.reading_bytes_total_max
     ),
     number!(

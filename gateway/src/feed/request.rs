@@ -195,7 +195,8 @@ pub struct State {
 
 /// Requests on their way from one shard to the feed.
 ///
-/// Bounded by what can be asked: one subscribe per session at a time, counted in `limits.reading_bytes_total_max`; one
+/// Bounded by what can be asked: one subscribe per session at a time and one question per replay, `replay.per_session_max` of
+/// each session, both counted in `limits.reading_bytes_total_max`; one
 /// drop per (target, stream) that was held, and one resynchronisation per subscription, both of which need an answer of
 /// the feed before they can be asked again, and so are at most `limits.subscriptions_total_max`.
 #[derive(Debug, Default)]

@@ -50,7 +50,7 @@ pub struct Waiting {
     came: Condvar,
     is_stopped: AtomicBool,
     queue_max: usize,
-    /// To each shard. A replay has one question or answer under way, so these have room for all there can be.
+    /// To each shard. Whoever reads waits for one that is behind: what it is to be given would be memory.
     answers: Vec<mpsc::Sender<Chunk>>,
 }
 
@@ -66,25 +66,28 @@ impl Waiting {
         })
     }
 
-    /// Adds a question, or answers at once that there is no room. Never waits.
-    pub fn ask(&self, ask: Box<Ask>) {
+    /// Adds a question, or gives it back when there is no room. Never waits.
+    ///
+    /// # Errors
+    /// The question, when as many wait as may.
+    pub fn ask(&self, ask: Box<Ask>) -> Result<(), Box<Ask>> {
         let mut queue = self.lock();
-        if queue.len() < self.queue_max {
-            queue.push_back(ask);
-            drop(queue);
-            self.came.notify_one();
-        } else {
-            drop(queue);
-            self.answer(Chunk { ask, events: Vec::new(), reach: Reach::Refused("too many replays wait") });
+        if queue.len() >= self.queue_max {
+            return Err(ask);
         }
+        queue.push_back(ask);
+        drop(queue);
+        self.came.notify_one();
+        Ok(())
     }
 
+    /// Waits until the shard has taken what was found before.
     fn answer(&self, chunk: Chunk) {
         let shard = chunk.ask.shard;
-        if self.answers.get(shard).is_none_or(|answers| answers.try_send(chunk).is_err())
+        if self.answers.get(shard).is_none_or(|answers| answers.blocking_send(chunk).is_err())
             && !self.is_stopped()
         {
-            tracing::error!(shard, "an answer of a replay found no room");
+            tracing::error!(shard, "nobody takes the answer of a replay");
         }
     }
 
@@ -247,7 +250,7 @@ mod tests {
             }
         };
         let pool = Pool { threads: vec![std::thread::spawn(work)], waiting: waiting.clone(), ended };
-        waiting.ask(ask(1));
+        waiting.ask(ask(1)).expect("there is room");
         asked.recv().expect("it asks");
         pool.stop();
         // Only now does the broker answer.
@@ -260,8 +263,8 @@ mod tests {
     fn a_panic_costs_one_replay_what_memory_does_not_have() {
         let (answers, mut chunks) = mpsc::channel(4);
         let waiting = Waiting::new(&Config::default(), vec![answers]);
-        waiting.ask(ask(1));
-        waiting.ask(ask(2));
+        waiting.ask(ask(1)).expect("there is room");
+        waiting.ask(ask(2)).expect("there is room");
         let mut reader = Scripted(|ask: &mut Ask| match ask.replay {
             1 => panic!("as a test wants it"),
             _ => {

@@ -30,7 +30,7 @@ pub(super) struct Memory {
     reading_bytes_max: usize,
     /// What outboxes hold after their flush.
     pub(super) slow_bytes: usize,
-    /// What half-read and waiting requests hold.
+    /// What half-read and waiting requests hold, and replays.
     pub(super) reading_bytes: usize,
     /// Entries queued since the last flush.
     pub(super) queued_entries: usize,
@@ -63,7 +63,8 @@ impl Memory {
 
     fn account_reading(&mut self, session: &mut Session) {
         let pending = session.pending.as_ref().map_or(0, |pending| pending.bytes());
-        let held = session.decoder.as_ref().map_or(0, |decoder| decoder.held_bytes()) + pending;
+        let replays = session.replays.as_ref().map_or(0, |replays| replays.bytes());
+        let held = session.decoder.as_ref().map_or(0, |decoder| decoder.held_bytes()) + pending + replays;
         self.reading_bytes = self.reading_bytes + held - std::mem::replace(&mut session.reading_bytes, held);
     }
 }

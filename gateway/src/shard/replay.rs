@@ -20,7 +20,7 @@ use tickgate_protocol::event::GapCause;
 use tickgate_protocol::{Code, Position};
 
 /// Bytes of events in one part: what a client takes in one write.
-const PART_BYTES: usize = 64 << 10;
+pub const PART_BYTES: usize = 64 << 10;
 /// The next part is asked for when no more than this is queued.
 const ROOM_BYTES: usize = PART_BYTES / 2;
 /// When a part that was refused is asked for again, in milliseconds.
@@ -65,6 +65,8 @@ struct Replay {
     has_begun: bool,
     /// The epochs of the topics that it reads, if not all.
     topics: Option<Arc<[u32]>>,
+    /// What it held when its question was last here: it is away with it most of the time.
+    bytes: usize,
     /// Whether the client knows that something was too old.
     is_aged_out: bool,
     /// Whether Kafka was read to its end since memory was asked last, and how often memory did not reach that.
@@ -109,6 +111,14 @@ impl Replays {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.list.len()
+    }
+
+    /// Bytes that they hold, here and on the way.
+    pub fn bytes(&self) -> usize {
+        let each = |replay: &Replay| {
+            size_of::<Replay>() + replay.subs.capacity() * size_of::<Option<Wanted>>() + replay.bytes
+        };
+        self.list.iter().map(each).sum()
     }
 
     /// Whether there are none.
@@ -241,12 +251,14 @@ impl Shard {
             is_memory_only,
             is_wanted: is_wanted.clone(),
         };
+        let ask_bytes = ask.bytes();
         let next = Some((Box::new(ask), from));
         replays.list.push(Replay {
             number,
             id,
             subs,
             next,
+            bytes: ask_bytes + held_back.capacity() * size_of::<Position>(),
             positions: held_back,
             since_ns,
             topics,
@@ -258,6 +270,7 @@ impl Shard {
             _is_wanted: IsWanted(is_wanted),
         });
         self.totals.replays_begun += 1;
+        self.account_reading(key);
         self.ask_replays(key);
     }
 
@@ -273,9 +286,24 @@ impl Shard {
         let asks: Vec<_> = due.filter_map(|replay| replay.next.take()).collect();
         for (ask, from) in asks {
             match (&self.shared.read_again, from) {
-                (Some(read_again), From::Kafka) => read_again(ask),
+                (Some(read_again), From::Kafka) => {
+                    if let Err(ask) = read_again(ask) {
+                        self.turned_away(ask, "too many replays wait");
+                    }
+                }
                 _ => self.ask(Request::Resume(ask)),
             }
+        }
+    }
+
+    /// Those who read Kafka again cannot do so now.
+    fn turned_away(&mut self, ask: Box<Ask>, reason: &str) {
+        tracing::debug!(reason, "a replay has to wait");
+        self.totals.replays_refused += 1;
+        let (key, number) = (ask.key, ask.replay);
+        if let Some(replay) = self.replay(key, number) {
+            replay.next = Some((ask, From::Kafka));
+            self.put_off(key, number);
         }
     }
 
@@ -330,15 +358,7 @@ impl Shard {
                 }
                 self.go_on(ask, From::Memory);
             }
-            Reach::Refused(reason) => {
-                tracing::debug!(reason, "a replay has to wait");
-                self.totals.replays_refused += 1;
-                let number = ask.replay;
-                if let Some(replay) = self.replay(key, number) {
-                    replay.next = Some((ask, From::Kafka));
-                    self.put_off(key, number);
-                }
-            }
+            Reach::Refused(reason) => self.turned_away(ask, reason),
         }
         self.end_overflowed();
         self.flush_touched();
@@ -352,7 +372,9 @@ impl Shard {
         replay.positions.clone_from(&ask.next);
         // What is gone is told with the first event behind it, or at the end.
         ask.lost.iter().for_each(|lost| reach_back(&mut replay.positions, lost.from));
+        replay.bytes = ask.bytes() + replay.positions.capacity() * size_of::<Position>();
         replay.next = Some((ask, from));
+        self.account_reading(key);
         // What was just offered goes out first: when it has, there is room.
         self.touch(key.slot);
     }
@@ -495,6 +517,7 @@ impl Shard {
             session.replays = None;
             session.is_replaying = false;
         }
+        self.account_reading(key);
     }
 
     fn replay(&mut self, key: SessionKey, number: u32) -> Option<&mut Replay> {
