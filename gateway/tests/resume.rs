@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 use tickgate_gateway::config::FeedConfig;
-use tickgate_load::{Client, Incoming};
+use tickgate_load::{Client, ClientOptions, Incoming};
 use tickgate_protocol::Position;
 use tickgate_protocol::checker::{ChainChecker, Verdict};
 use tickgate_protocol::control::Control;
@@ -380,6 +380,31 @@ async fn what_replays_remember_has_a_bound() {
     let from = json!([{"channel": "trades", "symbols": ["S7"], "from": {"time_ns": "0"}}]);
     let heard = resume(&mut world.gateway.client().await, json!({"subscriptions": from}), 1).await;
     assert_eq!(prices(&heard.events), ["1"]);
+}
+
+/// Parts of replays were larger than the smallest queue that may be configured: whoever did not take one at once was ended as a slow
+/// client.
+#[tokio::test]
+async fn a_part_fits_into_the_smallest_queue() {
+    let world = World::new(1, |config| {
+        config.outbox.bytes_max = 16 << 10;
+        config.outbox.write_bytes_max = 4 << 10;
+        config.outbox.frame_bytes_max = 16 << 10;
+        config.outbox.send_buffer_bytes = 16 << 10;
+    })
+    .await;
+    let records: Vec<Value> = (0..1_500).map(|n| trade("A", &n.to_string())).collect();
+    world.records.send_all(&records);
+    world.has_read(1_500).await;
+    let options = ClientOptions {
+        read_bytes_per_s: Some(50_000),
+        recv_buffer_bytes: Some(8192),
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect(world.gateway.url(), &options).await.expect("a session");
+    let from = json!([{"channel": "trades", "symbols": ["A"], "from": {"time_ns": "0"}}]);
+    let heard = resume(&mut client, json!({"subscriptions": from}), 1).await;
+    assert_eq!((heard.events.len(), heard.errors), (1_500, vec![]));
 }
 
 /// Retention takes what a client would have resumed from: the range is told, and the rest comes.

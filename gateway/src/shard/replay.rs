@@ -19,10 +19,16 @@ use tickgate_protocol::control::Control;
 use tickgate_protocol::event::GapCause;
 use tickgate_protocol::{Code, Position};
 
-/// Bytes of events in one part: what a client takes in one write.
+/// Bytes of events in one part at the most: what a client takes in one write. Never more than half of its queue may hold.
 pub const PART_BYTES: usize = 64 << 10;
-/// The next part is asked for when no more than this is queued.
-const ROOM_BYTES: usize = PART_BYTES / 2;
+/// Bytes of the first part: whether its link is slow is not known yet.
+const PART_BYTES_FIRST: usize = 8 << 10;
+/// Bytes of a part at the least.
+const PART_BYTES_MIN: usize = 4 << 10;
+/// Parts grow as long as one is taken within this share of the age that the queue allows, and shrink when it takes more than
+/// that share.
+const QUICK: u64 = 16;
+const SLOW: u64 = 4;
 /// When a part that was refused is asked for again, in milliseconds.
 const RETRY_MS: u64 = 250;
 /// How often a replay may come to the end of Kafka without memory reaching that; then what lies between counts as lost.
@@ -33,6 +39,18 @@ const CIRCLES_MAX: u32 = 40;
 pub struct Replays {
     list: Vec<Replay>,
     begun: u32,
+}
+
+impl Replay {
+    /// Sizes the next part by how long its client took for the last one.
+    fn size_part(&mut self, now_ms: u64, age_max_ms: u64, bytes_max: usize) {
+        match self.offered_ms.take().map(|offered_ms| now_ms.saturating_sub(offered_ms)) {
+            Some(took_ms) if took_ms > age_max_ms / SLOW => self.part_bytes /= 2,
+            Some(took_ms) if took_ms < age_max_ms / QUICK => self.part_bytes *= 2,
+            _ => {}
+        }
+        self.part_bytes = self.part_bytes.clamp(PART_BYTES_MIN, PART_BYTES).min(bytes_max / 2);
+    }
 }
 
 /// What a replay still owes.
@@ -65,6 +83,9 @@ struct Replay {
     has_begun: bool,
     /// The epochs of the topics that it reads, if not all.
     topics: Option<Arc<[u32]>>,
+    /// Bytes of its next part, and when the last one was offered, monotonic milliseconds.
+    part_bytes: usize,
+    offered_ms: Option<u64>,
     /// What it held when its question was last here: it is away with it most of the time.
     bytes: usize,
     /// Whether the client knows that something was too old.
@@ -245,7 +266,7 @@ impl Shard {
             topics: topics.clone(),
             next: if is_all { Vec::new() } else { next },
             since_ns,
-            bytes_max: PART_BYTES,
+            bytes_max: PART_BYTES_MIN,
             last: FxHashMap::default(),
             lost: Vec::new(),
             is_memory_only,
@@ -258,6 +279,8 @@ impl Shard {
             id,
             subs,
             next,
+            part_bytes: PART_BYTES_FIRST,
+            offered_ms: None,
             bytes: ask_bytes + held_back.capacity() * size_of::<Position>(),
             positions: held_back,
             since_ns,
@@ -276,14 +299,24 @@ impl Shard {
 
     /// Asks for the next parts of a session's replays, if it has room for them.
     pub(super) fn ask_replays(&mut self, key: SessionKey) {
+        let (bytes_max, age_max_ms) = (self.bounds.bytes_max, self.shared.config.outbox.age_max_ms);
         let Some(session) = self.open_session(key) else { return };
-        if session.outbox.queued_bytes() > ROOM_BYTES || session.outbox.is_blocked() {
+        if session.outbox.is_blocked() {
             return;
         }
+        let queued_bytes = session.outbox.queued_bytes();
         let Some(replays) = &mut session.replays else { return };
         let now_ms = clock::mono_ms();
         let due = replays.list.iter_mut().filter(|replay| replay.not_before_ms <= now_ms);
-        let asks: Vec<_> = due.filter_map(|replay| replay.next.take()).collect();
+        // Of what was offered last, no more than half is left.
+        let has_room = |replay: &&mut Replay| queued_bytes <= replay.part_bytes / 2;
+        let ask_next = |replay: &mut Replay| {
+            let (mut ask, from) = replay.next.take()?;
+            replay.size_part(now_ms, age_max_ms, bytes_max);
+            ask.bytes_max = replay.part_bytes;
+            Some((ask, from))
+        };
+        let asks: Vec<_> = due.filter(has_room).filter_map(ask_next).collect();
         for (ask, from) in asks {
             match (&self.shared.read_again, from) {
                 (Some(read_again), From::Kafka) => {
@@ -312,6 +345,8 @@ impl Shard {
         let due_ms = clock::mono_ms() + RETRY_MS;
         if let Some(replay) = self.replay(key, number) {
             replay.not_before_ms = due_ms;
+            // It is not the client that takes long.
+            replay.offered_ms = None;
         }
         self.set_timer(due_ms, key, Due::Replay);
     }
@@ -369,6 +404,7 @@ impl Shard {
         let (key, number) = (ask.key, ask.replay);
         let Some(replay) = self.replay(key, number) else { return };
         replay.has_begun = true;
+        replay.offered_ms = Some(clock::mono_ms());
         replay.positions.clone_from(&ask.next);
         // What is gone is told with the first event behind it, or at the end.
         ask.lost.iter().for_each(|lost| reach_back(&mut replay.positions, lost.from));
