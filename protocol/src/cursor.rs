@@ -18,8 +18,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
 
-/// Longest cursor text that is read, in bytes: 300 partitions with offsets of 2^40 take less.
-pub const CURSOR_BYTES_MAX: usize = 4096;
+/// Longest cursor text that is read, in bytes: more than 6,000 partitions with offsets of 2^40. Those of 300 take less than
+/// 4 KiB.
+pub const CURSOR_BYTES_MAX: usize = 64 << 10;
 
 const VERSION: u8 = 2;
 const TAG_BYTES: usize = 16;
@@ -52,6 +53,11 @@ pub enum CursorError {
     /// It never was one, or it was cut off.
     #[error("not a cursor")]
     Malformed,
+    /// It names more partitions than any one should.
+    #[error(
+        "longer than {CURSOR_BYTES_MAX} bytes: resume symbol by symbol with `from.seq`, and let each gateway read fewer partitions"
+    )]
+    TooLong,
     /// A gateway of another version made it.
     #[error("a cursor of version {0}, this gateway reads version {VERSION}")]
     OtherVersion(u8),
@@ -154,7 +160,7 @@ pub fn decode_unverified(text: &str) -> Result<Vec<Position>, CursorError> {
 
 fn bytes(text: &str) -> Result<Vec<u8>, CursorError> {
     if text.len() > CURSOR_BYTES_MAX {
-        return Err(CursorError::Malformed);
+        return Err(CursorError::TooLong);
     }
     URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError::Malformed)
 }
@@ -251,9 +257,21 @@ mod tests {
         for spread in [1, 1 << 20] {
             let positions: Vec<_> = (0..300).map(|n| at(7, n * spread, (1 << 40) + u64::from(n))).collect();
             let text = encode(&positions, &key());
-            assert!(text.len() <= CURSOR_BYTES_MAX, "{}", text.len());
+            assert!(text.len() <= 4_096, "{}", text.len());
             assert_eq!(decode(&text, &key()).map(|cursor| cursor.next), Ok(positions));
         }
+    }
+
+    /// From some 430 partitions on, gateways gave out cursors that none of them read: "not a cursor", they said.
+    #[test]
+    fn thousands_of_partitions_are_read_and_what_is_too_long_is_told() {
+        let positions = |count| (0..count).map(|n| at(7, n, (1 << 40) + u64::from(n))).collect::<Vec<_>>();
+        for count in [430, 1_000, 6_000] {
+            let text = encode(&positions(count), &key());
+            assert_eq!(decode(&text, &key()).map(|cursor| cursor.next), Ok(positions(count)));
+        }
+        let error = decode(&encode(&positions(10_000), &key()), &key()).expect_err("too long");
+        assert!(error.to_string().contains("from.seq"), "{error}");
     }
 
     #[test]
@@ -275,7 +293,8 @@ mod tests {
         // Version 1 had no signature.
         assert_eq!(decode("AQABAAAAAwM", &key()), Err(CursorError::OtherVersion(1)));
         let long = "A".repeat(CURSOR_BYTES_MAX + 1);
-        for text in ["", "!", "not a cursor", "Ag", "AgAA", &long, &format!("{good}="), &format!(" {good}")] {
+        assert_eq!(decode(&long, &key()), Err(CursorError::TooLong));
+        for text in ["", "!", "not a cursor", "Ag", "AgAA", &format!("{good}="), &format!(" {good}")] {
             assert_eq!(decode(text, &key()), Err(CursorError::Malformed), "{text:?}");
         }
         let topic = |epoch: u8, rest: &[u8]| [&[epoch, 0, 0, 0], rest].concat();
