@@ -55,6 +55,8 @@ const DEAD_LETTER_BYTES: u64 = 8 << 20;
 /// What a replay consumer holds beside its largest record: librdkafka's queue and a fetch response, what was taken from
 /// it ahead of its turn, and the events that go to a shard next.
 const REPLAY_CONSUMER_BYTES: u64 = 32 << 20;
+/// What the memory for replays has beside its records: chunks that are not full, and its tables of partitions.
+const RING_BYTES: u64 = 1 << 20;
 /// A place among the replays that wait for a consumer; what they hold counts with the requests.
 const REPLAY_PLACE_BYTES: u64 = 2 * size_of::<usize>() as u64;
 
@@ -208,8 +210,8 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
 
     term(
         "replay memory",
-        &[replay.memory_bytes_max as u64, TABLE_SLACK as u64],
-        format!("replay.memory_bytes_max × {TABLE_SLACK}: its tables grow by doubling"),
+        &[(replay.memory_bytes_max as u64).saturating_add(RING_BYTES)],
+        format!("replay.memory_bytes_max + {} MiB: chunks, partitions", RING_BYTES >> 20),
     );
     term(
         "replay consumers",

@@ -233,7 +233,7 @@ pub(super) static KEYS: &[Key<Config>] = &[
         256 * GIB,
         Some("keeps none"),
         "The last records of all partitions, kept so that who comes back after a short while gets what was missed \
-         without Kafka being read again. 64 MiB is some 170,000 ticks of ordinary size.",
+         without Kafka being read again. 64 MiB is some 250,000 ticks of ordinary size.",
         replay.memory_bytes_max
     ),
     number!(

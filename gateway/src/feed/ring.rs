@@ -12,6 +12,11 @@ use tickgate_protocol::{Channel, Position};
 
 /// One in so many records of a partition is noted with its number, to find the first that a client missed.
 const MARK_EVERY: u64 = 64;
+/// Records that are allocated at once: a table of all would double, and hold half as much again while it does.
+const CHUNK: usize = 64;
+/// What a record costs beside itself and its value: an allocation, and its shares of the chunks and the marks, both of which
+/// may double.
+const BESIDE_BYTES: usize = 2 * size_of::<usize>() + 3 * (size_of::<VecDeque<Record>>() + 16) / CHUNK;
 
 /// A symbol and channel of which a record holds something.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +47,7 @@ pub struct Record {
 impl Record {
     fn bytes(&self) -> usize {
         let links = if self.links.spilled() { self.links.capacity() * size_of::<Link>() } else { 0 };
-        // The ring's own room doubles as it grows, and each value is an allocation.
-        2 * size_of::<Self>() + self.value.len() + 2 * size_of::<usize>() + links
+        size_of::<Self>() + self.value.len() + BESIDE_BYTES + links
     }
 }
 
@@ -67,6 +71,59 @@ impl Part {
     }
 }
 
+/// Records in chunks of [`CHUNK`], so that no more is moved or allocated at once. The first chunk has lost some to the front,
+/// the last one is being filled.
+#[derive(Debug, Default)]
+struct Chunks {
+    chunks: VecDeque<VecDeque<Record>>,
+    len: usize,
+    /// Records that the last chunk was ever given.
+    filled: usize,
+    /// An empty one, for the next.
+    spare: Option<VecDeque<Record>>,
+}
+
+impl Chunks {
+    fn push_back(&mut self, record: Record) {
+        if self.chunks.is_empty() || self.filled == CHUNK {
+            let chunk = self.spare.take().unwrap_or_else(|| VecDeque::with_capacity(CHUNK));
+            self.chunks.push_back(chunk);
+            self.filled = 0;
+        }
+        if let Some(last) = self.chunks.back_mut() {
+            last.push_back(record);
+            self.filled += 1;
+            self.len += 1;
+        }
+    }
+
+    fn front(&self) -> Option<&Record> {
+        self.chunks.front()?.front()
+    }
+
+    fn pop_front(&mut self) -> Option<Record> {
+        let first = self.chunks.front_mut()?;
+        let record = first.pop_front()?;
+        self.len -= 1;
+        if first.is_empty() {
+            self.spare = self.chunks.pop_front();
+        }
+        Some(record)
+    }
+
+    fn get(&self, at: usize) -> Option<&Record> {
+        let first = self.chunks.front()?;
+        match at.checked_sub(first.len()) {
+            None => first.get(at),
+            Some(behind) => self.chunks.get(1 + behind / CHUNK)?.get(behind % CHUNK),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.chunks.iter().flatten()
+    }
+}
+
 /// The last records of every partition, bounded in bytes and in age.
 #[derive(Debug)]
 pub struct Ring {
@@ -75,7 +132,7 @@ pub struct Ring {
     bytes: usize,
     /// Number of the oldest record that is kept: numbers count up from the first record ever read.
     oldest: u64,
-    records: VecDeque<Record>,
+    records: Chunks,
     parts: FxHashMap<(u32, u32), Part>,
 }
 
@@ -87,7 +144,7 @@ impl Ring {
             age_max_ms,
             bytes: 0,
             oldest: 0,
-            records: VecDeque::new(),
+            records: Chunks::default(),
             parts: FxHashMap::default(),
         }
     }
@@ -105,7 +162,7 @@ impl Ring {
 
     /// The number that the next record gets.
     pub fn next_number(&self) -> u64 {
-        self.oldest + self.records.len() as u64
+        self.oldest + self.records.len as u64
     }
 
     /// Keeps a record.
@@ -176,7 +233,7 @@ impl Ring {
             |at: &Position| Found { first: self.first(*at), oldest_ns: None, late: None, end: None };
         let mut found: FxHashMap<(u32, u32), Found> =
             partitions.iter().map(|at| ((at.epoch, at.partition), nothing(at))).collect();
-        for Record { arrival, .. } in &self.records {
+        for Record { arrival, .. } in self.records.iter() {
             let Position { epoch, partition, offset } = arrival.position;
             let Some(found) = found.get_mut(&(epoch, partition)).filter(|found| offset >= found.first) else {
                 continue;
@@ -243,6 +300,22 @@ mod tests {
     fn arrival(partition: u32, offset: u64, now_ms: u64) -> Arrival {
         let position = Position { epoch: 1, partition, offset };
         Arrival { position, append_ns: 0, ingest_ns: 0, now_ms }
+    }
+
+    /// The records were one table, which doubled: while it did, it held half as much again as was counted of it.
+    #[test]
+    fn nothing_doubles() {
+        let mut ring = Ring::new(1 << 30, 1_000);
+        for offset in 0..10_000 {
+            ring.push(arrival(0, offset, 0), b"", SmallVec::new());
+            let chunks = ring.records.chunks.iter().chain(&ring.records.spare);
+            let room: usize = chunks.map(|chunk| chunk.capacity()).sum();
+            assert!(room <= ring.records.len + 2 * CHUNK, "room for {room} of {}", ring.records.len);
+        }
+        let records = 10_000 * size_of::<Record>();
+        assert!(ring.bytes() >= records && ring.bytes() < records + records / 4, "{}", ring.bytes());
+        ring.trim(2_000);
+        assert_eq!((ring.bytes(), ring.records.chunks.len()), (0, 0));
     }
 
     proptest! {
