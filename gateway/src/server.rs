@@ -78,10 +78,8 @@ impl Bound {
         let Self { config, listeners, admin, listen } = self;
         let board = Arc::new(Board::new(listeners.len()));
         let prepared = feed::prepare(&config).context("kafka")?;
-        let (answers, chunks): (Vec<_>, Vec<_>) = listeners
-            .iter()
-            .map(|_| mpsc::channel(REPLAYED_PARTS))
-            .unzip();
+        let (answers, chunks): (Vec<_>, Vec<_>) =
+            listeners.iter().map(|_| mpsc::channel(REPLAYED_PARTS)).unzip();
         let waiting = Waiting::new(&config, answers);
         let read_again = (config.replay.consumers_max > 0).then(|| {
             let waiting = waiting.clone();

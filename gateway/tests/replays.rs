@@ -127,7 +127,8 @@ fn books_come_in_parts_as_well() {
     }
     let key = SessionKey { slot: 0, generation: 0 };
     let (target, stream) = (Target::parse("S*"), Stream::whole(Channel::Book));
-    let cursor = Cursor { next: vec![Position { epoch: EPOCH, partition: 0, offset: 0 }], ..Cursor::default() };
+    let cursor =
+        Cursor { next: vec![Position { epoch: EPOCH, partition: 0, offset: 0 }], ..Cursor::default() };
     let resume = Some(Resume::Cursor(cursor.clone().into()));
     let want = Want { target: target.clone(), stream, trades: 0, resume };
     world.engine.take(0);
@@ -840,7 +841,8 @@ impl World {
             // A position follows one partition: what a symbol said in others, when it has come back since, it cannot know.
             let is_away = matches!(want.resume, Some(Resume::After(after)) if after.partition != missing.partition
                 && chain.got.iter().any(|got| got.partition == after.partition && place(*got) > Some(i)));
-            let is_early = matches!(want.resume, Some(Resume::Since(ns)) if !self.is_known_since(chain.due[i], ns));
+            let is_early =
+                matches!(want.resume, Some(Resume::Since(ns)) if !self.is_known_since(chain.due[i], ns));
             let is_told = is_told || is_early || is_away || (is_unknown && chain.gone.iter().any(is_gone));
             assert!(
                 is_told,

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Live, Request, Resume, Resumed, SessionKey, State, Target};
 use crate::outbox::Offer;
-use crate::replay::{Ask, Chunk, Missed, Reach, Replayed};
+use crate::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed};
 use crate::session::Wanted;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -407,7 +407,9 @@ impl Shard {
         replay.offered_ms = Some(clock::mono_ms());
         replay.positions.clone_from(&ask.next);
         // What is gone is told with the first event behind it, or at the end.
-        ask.lost.iter().for_each(|lost| reach_back(&mut replay.positions, lost.from));
+        let is_known = |lost: &&Lost| lost.from.epoch != 0;
+        let lost = ask.lost.iter().filter(is_known);
+        lost.for_each(|lost| reach_back(&mut replay.positions, lost.from));
         replay.bytes = ask.bytes() + replay.positions.capacity() * size_of::<Position>();
         replay.next = Some((ask, from));
         self.account_reading(key);
@@ -459,13 +461,7 @@ impl Shard {
     }
 
     /// Offers what could not be replayed.
-    fn offer_left_over(
-        &mut self,
-        key: SessionKey,
-        number: u32,
-        states: Vec<(usize, State)>,
-        now_us: u32,
-    ) {
+    fn offer_left_over(&mut self, key: SessionKey, number: u32, states: Vec<(usize, State)>, now_us: u32) {
         let is_gap =
             |(_, state): &(usize, State)| state.gap.is_some_and(|gap| gap.cause == GapCause::Retention);
         if states.iter().any(is_gap) {

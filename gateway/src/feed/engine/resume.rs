@@ -67,7 +67,11 @@ impl Engine {
         ask.next = next;
         let chunk = Chunk { ask, events, reach };
         self.totals.resumed_events += chunk.events.len() as u64;
-        self.out[shard].push(Item::Reply(Box::new(Reply::Resumed(Box::new(Resumed { chunk, states, live })))));
+        self.out[shard].push(Item::Reply(Box::new(Reply::Resumed(Box::new(Resumed {
+            chunk,
+            states,
+            live,
+        })))));
     }
 
     /// Drops positions of topics that are gone, and adds the partitions that are not named: from the time that is asked for,
@@ -124,8 +128,11 @@ impl Engine {
     /// What memory no longer has is lost.
     fn give_up(&self, ask: &mut Ask) {
         let Ask { next, lost, .. } = ask;
-        // Of a partition that is not read nothing will ever come.
-        next.retain(|next| self.ring.partitions(next.epoch).any(|partition| partition == next.partition));
+        // Of a partition that is not read nothing will ever come; how much it holds nobody knows.
+        let is_read =
+            |next: &Position| self.ring.partitions(next.epoch).any(|partition| partition == next.partition);
+        lost.extend(next.iter().filter(|next| !is_read(next)).map(|next| Lost { from: *next, upto: *next }));
+        next.retain(is_read);
         for next in next {
             let first = self.ring.first(*next);
             if next.offset < first {
