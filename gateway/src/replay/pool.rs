@@ -192,12 +192,12 @@ mod tests {
     use crate::feed::request::SessionKey;
     use rustc_hash::FxHashMap;
 
-    /// A reader that does what a test says.
-    struct Scripted<F>(F);
+    /// A reader that does what a test says, and stands where the replay of a number goes on.
+    struct Scripted<F>(F, Option<u32>);
 
     impl<F: FnMut(&mut Ask) -> Reach> Read for Scripted<F> {
-        fn goes_on(&self, _: &Ask) -> bool {
-            false
+        fn goes_on(&self, ask: &Ask) -> bool {
+            self.1 == Some(ask.replay)
         }
 
         fn is_assigned(&self) -> bool {
@@ -229,6 +229,37 @@ mod tests {
         })
     }
 
+    /// Whoever a reader stands ready for keeps it for a while, since another would have to seek, and not for as long as it likes.
+    #[test]
+    fn a_long_replay_does_not_keep_its_reader() {
+        let (answers, _chunks) = mpsc::channel(1_000);
+        let waiting = Waiting::new(&Config::default(), vec![answers]);
+        waiting.ask(ask(1)).expect("there is room");
+        waiting.ask(ask(2)).expect("there is room");
+        let mut read = Vec::new();
+        let script = |asked: &mut Ask| {
+            read.push(asked.replay);
+            if read.len() < 200 {
+                waiting.ask(ask(1)).expect("there is room");
+            } else {
+                waiting.is_stopped.store(true, Ordering::Relaxed);
+            }
+            Reach::More
+        };
+        waiting.work(&mut Scripted(script, Some(1)));
+        assert_eq!(read.iter().position(|replay| *replay == 2), Some(TURNS_MAX));
+    }
+
+    /// What does not fit into the queue goes back to who asked, and does not hold up anybody.
+    #[test]
+    fn a_full_queue_gives_questions_back() {
+        let mut config = Config::default();
+        config.replay.queue_max = 2;
+        let waiting = Waiting::new(&config, Vec::new());
+        assert!(waiting.ask(ask(1)).is_ok() && waiting.ask(ask(2)).is_ok());
+        assert_eq!(waiting.ask(ask(3)).map_err(|ask| ask.replay), Err(3));
+    }
+
     /// A reader that waited for a broker, three seconds for each of its questions, held up the end of the gateway.
     #[test]
     fn a_broker_that_does_not_answer_holds_up_no_stop() {
@@ -240,12 +271,12 @@ mod tests {
         let work = {
             let waiting = waiting.clone();
             move || {
-                let mut reader = Scripted(|_: &mut Ask| {
+                let script = |_: &mut Ask| {
                     asked_in.send(()).expect("the test listens");
                     let _ = answered.recv();
                     Reach::End
-                });
-                waiting.work(&mut reader);
+                };
+                waiting.work(&mut Scripted(script, None));
                 drop(running);
             }
         };
@@ -265,13 +296,14 @@ mod tests {
         let waiting = Waiting::new(&Config::default(), vec![answers]);
         waiting.ask(ask(1)).expect("there is room");
         waiting.ask(ask(2)).expect("there is room");
-        let mut reader = Scripted(|ask: &mut Ask| match ask.replay {
+        let script = |ask: &mut Ask| match ask.replay {
             1 => panic!("as a test wants it"),
             _ => {
                 waiting.is_stopped.store(true, Ordering::Relaxed);
                 Reach::More
             }
-        });
+        };
+        let mut reader = Scripted(script, None);
         waiting.work(&mut reader);
         let first = chunks.try_recv().expect("an answer");
         assert!(first.ask.is_memory_only && first.reach == Reach::End && first.ask.replay == 1);
