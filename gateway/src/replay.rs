@@ -8,7 +8,7 @@ mod reader;
 
 use crate::event::{Event, Stream};
 use crate::feed::request::{SessionKey, Target};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tickgate_protocol::event::{Gap, GapCause};
@@ -66,6 +66,10 @@ pub struct Ask {
     /// The last event of each symbol and channel that was found for the client: the `prev` of the next. Before the first, what
     /// its subscription is `after`.
     pub last: FxHashMap<(u32, Channel), Position>,
+    /// Of which of them events were found in several partitions: nobody knows which of these came last.
+    pub scattered: FxHashSet<(u32, Channel)>,
+    /// Whether Kafka was asked.
+    pub is_read_again: bool,
     /// What was found gone of what was asked for.
     pub lost: Vec<Lost>,
     /// Whether nobody but the feed's memory is asked: what it does not have is lost.
@@ -84,9 +88,11 @@ impl Ask {
     pub fn bytes(&self) -> usize {
         // A table keeps up to as many places free as taken, and has another of half the size while it grows.
         let last = 3 * self.last.capacity() * (size_of::<((u32, Channel), Position)>() + 1);
+        let scattered = 3 * self.scattered.capacity() * (size_of::<(u32, Channel)>() + 1);
         let positions = self.next.capacity() + self.origin.len();
         size_of::<Self>()
             + last
+            + scattered
             + positions * size_of::<Position>()
             + self.wants.len() * size_of::<Missed>()
             + self.lost.capacity() * size_of::<Lost>()
@@ -96,6 +102,21 @@ impl Ask {
     pub fn origin_of(&self, at: Position) -> Option<u64> {
         let is_it = |origin: &&Position| (origin.epoch, origin.partition) == (at.epoch, at.partition);
         self.origin.iter().find(is_it).map(|origin| origin.offset)
+    }
+
+    /// Takes note of an event that was found.
+    pub fn note(&mut self, key: (u32, Channel), at: Position) {
+        let found = self.last.insert(key, at);
+        if found.is_some_and(|found| (found.epoch, found.partition) != (at.epoch, at.partition)) {
+            self.scattered.insert(key);
+        }
+    }
+
+    /// Takes note that a symbol's event at the position that its subscription is `after` stands there indeed.
+    pub fn confirm(&mut self, want: &Missed, symbol: u32) {
+        if let Some(after) = want.after {
+            self.last.entry((symbol, want.stream.channel)).or_insert(after);
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -91,6 +91,8 @@ fn a_topic_that_is_not_found_yet_is_waited_for() {
         origin: Arc::from([first]),
         bytes_max: 1_000,
         last: FxHashMap::default(),
+        scattered: FxHashSet::default(),
+        is_read_again: false,
         lost: Vec::new(),
         is_memory_only: false,
         is_wanted: Arc::new(AtomicBool::new(true)),
@@ -145,6 +147,8 @@ fn books_come_in_parts_as_well() {
         origin: cursor.next.into(),
         bytes_max: 4_096,
         last: FxHashMap::default(),
+        scattered: FxHashSet::default(),
+        is_read_again: false,
         lost: Vec::new(),
         is_memory_only: false,
         is_wanted: Arc::new(AtomicBool::new(true)),
@@ -207,6 +211,8 @@ fn a_known_symbol_is_looked_for_in_its_own_topic() {
         origin: Arc::from([]),
         bytes_max: 100_000,
         last: FxHashMap::default(),
+        scattered: FxHashSet::default(),
+        is_read_again: false,
         lost: Vec::new(),
         is_memory_only: false,
         is_wanted: Arc::new(AtomicBool::new(true)),
@@ -226,6 +232,7 @@ fn clone(ask: &Ask) -> Ask {
         topics: ask.topics.clone(),
         origin: ask.origin.clone(),
         last: ask.last.clone(),
+        scattered: ask.scattered.clone(),
         lost: ask.lost.clone(),
         is_wanted: ask.is_wanted.clone(),
         ..*ask
@@ -586,6 +593,8 @@ impl World {
             topics: None,
             bytes_max: *[1, 500, 100_000].choose(&mut self.rng).expect("one"),
             last: FxHashMap::default(),
+            scattered: FxHashSet::default(),
+            is_read_again: false,
             lost: Vec::new(),
             is_memory_only,
             is_wanted: Arc::new(AtomicBool::new(true)),
@@ -673,6 +682,8 @@ impl World {
                 next.push(at);
             }
         }
+        ask.is_read_again = true;
+        let wants = ask.wants.clone();
         let mut events = Vec::new();
         let mut bytes = 0;
         let mut reach = Reach::End;
@@ -683,6 +694,13 @@ impl World {
             if next.offset < low {
                 ask.lost.push(Lost { from: *next, upto: Position { offset: low - 1, ..*next } });
                 next.offset = low;
+            }
+            let is_last = |want: &Missed| {
+                want.after.is_some_and(|after| Position { offset: after.offset + 1, ..after } == *next)
+            };
+            let is_there = low < next.offset && next.offset <= self.next[next.partition as usize];
+            if is_there && wants.iter().any(is_last) {
+                next.offset -= 1;
             }
             for record in &self.log {
                 if !next.is_at_or_before(record.position) {
@@ -695,12 +713,17 @@ impl World {
                 next.offset = record.position.offset + 1;
                 for (symbol, channel) in &record.holds {
                     let name = NAMES[*symbol];
-                    let want =
-                        ask.wants.iter().find(|w| w.stream.channel == *channel && w.target.matches(name));
-                    let Some(want) = want.filter(|want| want.has_at(record.position)) else { continue };
+                    let want = wants.iter().find(|w| w.stream.channel == *channel && w.target.matches(name));
+                    let Some(want) = want else { continue };
                     let symbol = self.directory.meet(name).expect("room");
+                    if want.after == Some(record.position) {
+                        ask.confirm(want, symbol.id);
+                    }
+                    if !want.has_at(record.position) {
+                        continue;
+                    }
                     let (prev, gap) = seam(&ask.last, &ask.lost, want, (symbol.id, record.position), None);
-                    ask.last.insert((symbol.id, *channel), record.position);
+                    ask.note((symbol.id, *channel), record.position);
                     let ticks = self.decoder.ticks(record.text.as_bytes()).expect("JSON");
                     let ticks =
                         ticks.iter().flatten().filter(|t| t.symbol == name && t.body.channel() == *channel);

@@ -407,6 +407,71 @@ async fn a_part_fits_into_the_smallest_queue() {
     assert_eq!((heard.events.len(), heard.errors), (1_500, vec![]));
 }
 
+/// A gateway that has just started has read nothing of a symbol that is quiet. The first event of one once came without
+/// `prev`, and who had come back could not know whether anything was missing before it.
+#[tokio::test]
+async fn a_quiet_symbol_goes_on_where_it_stood() {
+    let wanted = json!({"channel": "trades", "symbols": ["A", "B", "C"]});
+    for (quiet, way) in [("C", "seq"), ("B", "seq"), ("A", "all seqs"), ("C", "all seqs"), ("C", "cursor")] {
+        let world = World::new(1, |config| config.session.heartbeat_ms = 100).await;
+        let mut client = world.gateway.client().await;
+        client.subscribe(std::slice::from_ref(&wanted)).await.expect("an ack");
+        world.records.send_all(&[trade("A", "1"), trade("B", "2")]);
+        let mut had = take_events(&mut client, 2).await;
+        let cursor = cursor(&mut client, 2).await;
+        // The last record of all.
+        world.records.send(&trade("C", "3"));
+        had.extend(take_events(&mut client, 1).await);
+        let last = |symbol: &str| had.iter().find(|event| event["symbol"] == symbol).expect("it traded");
+        let from = |symbol: &str| {
+            let seq = &last(symbol)["seq"];
+            json!({"channel": "trades", "symbols": [symbol], "from": {"seq": seq}})
+        };
+        let (request, dones) = match way {
+            "seq" => (json!({"subscriptions": [from(quiet)]}), 1),
+            "all seqs" => (json!({"subscriptions": [from("A"), from("B"), from("C")]}), 3),
+            _ => (json!({"cursor": cursor, "subscriptions": [wanted.clone()]}), 3),
+        };
+        let other = Gateway::start(world.kafka.config(&world.topic)).await;
+        let mut client = other.client().await;
+        let heard = resume(&mut client, request, dones).await;
+        assert_eq!((heard.errors.len(), heard.events.len()), (0, usize::from(way == "cursor")), "{heard:?}");
+        let mut bystander = other.client().await;
+        bystander.subscribe(std::slice::from_ref(&wanted)).await.expect("an ack");
+        world.records.send(&trade(quiet, "9"));
+        for client in [&mut client, &mut bystander] {
+            let live = take_events(client, 1).await;
+            assert_eq!(live[0]["prev"], last(quiet)["seq"], "{quiet} by {way}");
+            assert_eq!(live[0]["replay"], Value::Null);
+        }
+        other.stop().await;
+    }
+}
+
+/// A position that a client makes up is not handed on to others as the last of its symbol.
+#[tokio::test]
+async fn only_what_stands_in_kafka_counts_as_the_last() {
+    for (what, offset) in [("of another symbol", 1), ("of another channel", 2), ("not there yet", 99)] {
+        let world = World::new(1, |_| ()).await;
+        let mut client = world.gateway.client().await;
+        let wanted = json!({"channel": "trades", "symbols": ["A", "B"]});
+        client.subscribe(&[wanted]).await.expect("an ack");
+        world.records.send_all(&[trade("A", "1"), trade("B", "2"), quote("A", "3", "4")]);
+        let had = take_events(&mut client, 2).await;
+        world.has_read(3).await;
+        let other = Gateway::start(world.kafka.config(&world.topic)).await;
+        let mut client = other.client().await;
+        let seq = Position { offset, ..at(&had[0], "seq").expect("a position") }.to_string();
+        let from = json!([{"channel": "trades", "symbols": ["A"], "from": {"seq": seq}}]);
+        let heard = resume(&mut client, json!({"subscriptions": from}), 1).await;
+        assert_eq!(heard.done, [("A".to_owned(), None)], "{what}");
+        world.records.send(&trade("A", "5"));
+        let live = take_events(&mut client, 1).await;
+        assert_eq!(live[0]["prev"], Value::Null, "{what}");
+        other.stop().await;
+    }
+}
+
 /// Retention takes what a client would have resumed from: the range is told, and the rest comes.
 #[tokio::test]
 async fn what_kafka_no_longer_has_is_told_exactly() {

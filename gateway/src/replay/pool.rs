@@ -190,7 +190,7 @@ impl Pool {
 mod tests {
     use super::*;
     use crate::feed::request::SessionKey;
-    use rustc_hash::FxHashMap;
+    use rustc_hash::{FxHashMap, FxHashSet};
 
     /// A reader that does what a test says, and stands where the replay of a number goes on.
     struct Scripted<F>(F, Option<u32>);
@@ -223,6 +223,8 @@ mod tests {
             origin: Arc::from([]),
             bytes_max: 1,
             last: FxHashMap::default(),
+            scattered: FxHashSet::default(),
+            is_read_again: false,
             lost: Vec::new(),
             is_memory_only: false,
             is_wanted: Arc::new(AtomicBool::new(true)),

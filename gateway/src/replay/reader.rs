@@ -151,6 +151,7 @@ impl Reader {
         events: &mut Vec<Replayed>,
         is_stopped: &dyn Fn() -> bool,
     ) -> KafkaResult<Reach> {
+        ask.is_read_again = true;
         let is_same = self.goes_on(ask) && self.is_current();
         if !is_same {
             self.course = None;
@@ -285,6 +286,12 @@ impl Reader {
                     next.max(low)
                 }
             };
+            // The last event that a symbol had, if it is still there: the feed may not know it.
+            let is_last = |want: &Missed| {
+                want.after.is_some_and(|after| Position { offset: after.offset + 1, ..after } == at(next))
+            };
+            let is_wanted = low < next && next <= high && ask.wants.iter().any(is_last);
+            let next = if is_wanted { next - 1 } else { next };
             parts.insert(partition, Part { next, high, is_done: next >= high });
         }
         Ok(parts)
@@ -495,7 +502,13 @@ fn take(
     }
     let wants = ask.wants.clone();
     let events = names.into_iter().filter_map(|(name, channel)| {
-        let want = find(&wants, name, channel, position)?;
+        let want = find(&wants, name, channel)?;
+        if want.after == Some(position) {
+            ask.confirm(want, directory.meet_again(name)?.id);
+        }
+        if !want.has_at(position) {
+            return None;
+        }
         let symbol = directory.meet_again(name)?;
         let (prev, gap) = seam(&ask.last, &ask.lost, want, (symbol.id, position), None);
         let is_its = |tick: &&&Tick<'_>| tick.symbol == name && tick.body.channel() == channel;
@@ -504,19 +517,18 @@ fn take(
             (&tick.body, Meta { position, event_ns, ingest_ns, send_ns: tick.send_ns })
         });
         let event = encode(&symbol, want.stream, updates, Tail { prev, replay: true, ..Tail::default() })?;
-        ask.last.insert((symbol.id, channel), position);
+        ask.note((symbol.id, channel), position);
         Some(Replayed { event: Arc::new(event), gap })
     });
     events.collect()
 }
 
-/// The want that an event is for, if its client does not have it.
-fn find<'a>(wants: &'a [Missed], name: &str, channel: Channel, position: Position) -> Option<&'a Missed> {
+/// The want that an event is for, whether its client has it or not.
+fn find<'a>(wants: &'a [Missed], name: &str, channel: Channel) -> Option<&'a Missed> {
     if channel == Channel::Book {
         return None;
     }
-    let is_meant = |want: &&Missed| want.stream.channel == channel && want.target.matches(name);
-    wants.iter().find(is_meant).filter(|want| want.has_at(position))
+    wants.iter().find(|want| want.stream.channel == channel && want.target.matches(name))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::feed::request::{Live, Request, Resume, Resumed, SessionKey, State, Ta
 use crate::outbox::Offer;
 use crate::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed};
 use crate::session::Wanted;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tickgate_protocol::command::Id;
@@ -268,6 +268,8 @@ impl Shard {
             since_ns,
             bytes_max: PART_BYTES_MIN,
             last: FxHashMap::default(),
+            scattered: FxHashSet::default(),
+            is_read_again: false,
             lost: Vec::new(),
             is_memory_only,
             is_wanted: is_wanted.clone(),

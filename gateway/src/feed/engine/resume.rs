@@ -7,12 +7,12 @@ use super::Engine;
 use crate::event::{Event, Item, Stream, Symbol};
 use crate::feed::request::{Live, Reply, Resumed, State, Target};
 use crate::feed::ring::{Link, Record};
-use crate::feed::symbols::encode;
+use crate::feed::symbols::{StreamState, encode};
 use crate::replay::{self, Ask, Chunk, Lost, Missed, Reach, Replayed};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use tickgate_protocol::event::{Gap, GapCause, Tail};
-use tickgate_protocol::{Channel, Position, cursor};
+use tickgate_protocol::{Channel, ConflateMs, Position, cursor};
 
 /// Records that are followed back from the newest of each symbol, before all records are gone through instead.
 const HOPS_MAX: usize = 4_096;
@@ -50,7 +50,9 @@ impl Engine {
             self.give_up(&mut ask);
         }
         let is_read = ask.wants.iter().any(|want| want.stream.channel != Channel::Book);
-        if !is_settled || (is_read && !ask.next.iter().all(|next| self.ring.reaches(*next))) {
+        let is_known = ask.is_memory_only || ask.is_read_again || !self.is_to_be_confirmed(&ask.wants);
+        let is_near = is_known && ask.next.iter().all(|next| self.ring.reaches(*next));
+        if !is_settled || (is_read && !is_near) {
             return self.out[shard].push(Item::Reply(Box::new(Reply::Beyond(ask))));
         }
         let next = std::mem::take(&mut ask.next);
@@ -61,6 +63,9 @@ impl Engine {
         };
         let Found { next, events, bytes, .. } = found;
         let mut part = Part { events, states: Vec::new(), bytes };
+        if is_all {
+            self.learn(&ask);
+        }
         let live = if is_all { self.live(&mut ask, &next, &mut part) } else { None };
         let Part { events, states, .. } = part;
         let reach = if live.is_some() { Reach::End } else { Reach::More };
@@ -72,6 +77,47 @@ impl Engine {
             states,
             live,
         })))));
+    }
+
+    /// Whether a symbol of which nothing was read was last heard of just before all that is remembered: then Kafka knows
+    /// whether that is so.
+    fn is_to_be_confirmed(&self, wants: &[Missed]) -> bool {
+        wants.iter().any(|want| {
+            let Target::Symbol(name) = &want.target else { return false };
+            let id = self.ids.get(&**name).copied();
+            let last = id.and_then(|id| self.symbols[id as usize].last[want.stream.channel as usize]);
+            last.is_none()
+                && want.stream.channel != Channel::Book
+                && want.after.is_some_and(|after| self.ring.first(after) == after.offset + 1)
+        })
+    }
+
+    /// Takes from a replay that has caught up where symbols stand of which the feed itself has read nothing, so that their
+    /// next event has its `prev`.
+    fn learn(&mut self, ask: &Ask) {
+        // Of what came since a time, something may have been left out.
+        if ask.since_ns.is_some() {
+            return;
+        }
+        for (key @ (id, channel), at) in &ask.last {
+            let is_lost = ask.lost.iter().any(|lost| lost.concerns(Some(*at), *at));
+            // Whatever was read is remembered, or came before that. What stands behind it is yet to be read.
+            if is_lost || ask.scattered.contains(key) || at.offset >= self.ring.first(*at) {
+                continue;
+            }
+            let Some(id) = self.directory.get(*id).and_then(|symbol| self.meet(&symbol.name)) else {
+                continue;
+            };
+            let state = &mut self.symbols[id as usize];
+            if state.last[*channel as usize].is_some() {
+                continue;
+            }
+            state.last[*channel as usize] = Some(*at);
+            let of_channel = |stream: &&mut StreamState| {
+                stream.stream.channel == *channel && stream.stream.conflate == ConflateMs::NONE
+            };
+            state.streams.iter_mut().filter(of_channel).for_each(|stream| stream.last = Some(*at));
+        }
     }
 
     /// Drops positions of topics that are gone, and adds the partitions that are not named: from the time that is asked for,
@@ -237,7 +283,7 @@ impl Engine {
         }) else {
             return;
         };
-        found.ask.last.insert((id, want.stream.channel), event.position);
+        found.ask.note((id, want.stream.channel), event.position);
         found.bytes += event.bytes();
         found.events.push(Replayed { event, gap });
     }
