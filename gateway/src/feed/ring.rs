@@ -55,6 +55,8 @@ impl Record {
 struct Part {
     /// From this offset on, everything that was read is kept.
     first: u64,
+    /// Behind the last record that was read.
+    end: u64,
     /// The newest time of what was read before it, nanoseconds since the Unix epoch.
     gone_ns: Option<i64>,
     /// Offsets and the numbers of their records, ascending.
@@ -158,6 +160,7 @@ impl Ring {
     pub fn begin(&mut self, next: Position) {
         let part = self.parts.entry((next.epoch, next.partition)).or_default();
         part.first = part.first.max(next.offset);
+        part.end = part.end.max(next.offset);
     }
 
     /// The number that the next record gets.
@@ -170,11 +173,13 @@ impl Ring {
         let Position { epoch, partition, offset } = arrival.position;
         if self.bytes_max == 0 {
             let part = self.parts.entry((epoch, partition)).or_default();
+            part.end = offset + 1;
             return part.give_up(&arrival);
         }
         let number = self.next_number();
         let part =
             self.parts.entry((epoch, partition)).or_insert_with(|| Part { first: offset, ..Part::default() });
+        part.end = offset + 1;
         if part.unmarked == 0 {
             part.marks.push_back((offset, number));
         }
@@ -212,6 +217,11 @@ impl Ring {
     /// Whether everything that a partition held from `next` on is here.
     pub fn reaches(&self, next: Position) -> bool {
         self.parts.get(&(next.epoch, next.partition)).is_some_and(|part| part.first <= next.offset)
+    }
+
+    /// Whether a partition is read that has not been read as far as `at`.
+    pub fn is_before(&self, at: Position) -> bool {
+        self.parts.get(&(at.epoch, at.partition)).is_some_and(|part| part.end <= at.offset)
     }
 
     /// From where on a partition is kept.

@@ -50,7 +50,10 @@ impl Engine {
             self.give_up(&mut ask);
         }
         let is_read = ask.wants.iter().any(|want| want.stream.channel != Channel::Book);
-        let is_known = ask.is_memory_only || ask.is_read_again || !self.is_to_be_confirmed(&ask.wants);
+        // Who was ahead of this gateway would get again, live, what it has: it waits until the feed has read as far.
+        let is_ahead = |want: &Missed| want.after.is_some_and(|after| self.ring.is_before(after));
+        let is_known = ask.is_memory_only
+            || !ask.wants.iter().any(is_ahead) && (ask.is_read_again || !self.is_to_be_confirmed(&ask.wants));
         let is_near = is_known && ask.next.iter().all(|next| self.ring.reaches(*next));
         if !is_settled || (is_read && !is_near) {
             return self.out[shard].push(Item::Reply(Box::new(Reply::Beyond(ask))));
