@@ -25,7 +25,8 @@ pub struct Counts {
     pub duplicated: u64,
     /// Events that came twice where none may: in one session, or at or before the position that was resumed from.
     pub repeated: u64,
-    /// Events that came again after a resumption, behind the cursor it used: the client's rule discards them.
+    /// Events that came again after a resumption, behind the cursor it used or where its replay met what is live: the
+    /// client's rule discards them.
     pub discarded: u64,
     /// Events, or snapshots, that came behind newer ones.
     pub out_of_order: u64,

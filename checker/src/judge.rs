@@ -186,7 +186,14 @@ impl<'a> Judge<'a> {
         resumed: Option<Resumed>,
         behind: Option<&Positions>,
     ) {
-        let Self { log, chains, index, .. } = self;
+        let is_fresh = resumed.is_none();
+        let Self { log, chains, index, found } = self;
+        // A subscription without a position among others that have one begins anew.
+        let old = index.get(&(channel, symbol)).copied().filter(|_| is_fresh);
+        if let Some(at) = old.filter(|at| chains[*at].session != number) {
+            let fresh = Chain::new(channel, symbol, log.stream(channel, symbol), behind, None);
+            std::mem::replace(&mut chains[at], fresh).close(false, found);
+        }
         let at = *index.entry((channel, symbol)).or_insert_with(|| {
             chains.push(Chain::new(channel, symbol, log.stream(channel, symbol), behind, resumed.as_ref()));
             chains.len() - 1

@@ -56,6 +56,8 @@ struct Fate {
     session: u32,
     /// Ticks of it that came again in that session.
     again: u64,
+    /// Whether what came in that session was a replay, and what came again was not.
+    is_replay: bool,
     excuse: Excuse,
 }
 
@@ -90,18 +92,22 @@ impl RunState<'_> {
     }
 
     /// Takes note of ticks that came for the first time.
-    fn hear(&mut self, at: usize, ticks: u64, session: u32) {
+    fn hear(&mut self, at: usize, ticks: u64, session: u32, is_replay: bool) {
         let most = self.entries[at].count();
         let fate = &mut self.fates[at];
-        (fate.heard, fate.session, fate.again) = (most.min(fate.heard + ticks), session, most);
+        fate.heard = most.min(fate.heard + ticks);
+        (fate.session, fate.again, fate.is_replay) = (session, most, is_replay);
     }
 
-    /// Takes note of a tick that came again; says whether it is the first time in this session.
-    fn hear_again(&mut self, at: usize, session: u32) -> bool {
+    /// Takes note of a tick that came again; says whether that may be: once in each session that was resumed, and once more
+    /// where its replay meets what is live.
+    fn hear_again(&mut self, at: usize, session: u32, is_replay: bool) -> bool {
         let most = self.entries[at].count();
         let fate = &mut self.fates[at];
         if fate.session != session {
-            (fate.session, fate.again) = (session, 0);
+            (fate.session, fate.again, fate.is_replay) = (session, 0, is_replay);
+        } else if fate.is_replay && !is_replay {
+            (fate.again, fate.is_replay) = (0, false);
         }
         fate.again += 1;
         fate.again <= most
@@ -251,12 +257,12 @@ impl<'a> Chain<'a> {
             run.reach(at, at + 1);
             // What a gap took is still lost: the state is what was known before.
             if run.entries[at].offset == seq.offset && run.fates[at].excuse != Excuse::Announced {
-                run.hear(at, run.entries[at].count(), session);
+                run.hear(at, run.entries[at].count(), session, tail.replay);
             }
             return false;
         }
         if run.is_whole(at) {
-            let is_first_time = run.hear_again(at, session);
+            let is_first_time = run.hear_again(at, session, tail.replay);
             if verdict != Verdict::Duplicate {
                 found.counts.duplicated += 1;
                 found.sample(|| describe("came twice and is taken twice"));
@@ -277,7 +283,8 @@ impl<'a> Chain<'a> {
             _ => at,
         };
         run.reach(first, at + 1);
-        run.hear(at, if tail.merged > 1 { run.entries[at].count() } else { 1 }, session);
+        let ticks = if tail.merged > 1 { run.entries[at].count() } else { 1 };
+        run.hear(at, ticks, session, tail.replay);
         !is_late
     }
 
@@ -333,7 +340,8 @@ impl<'a> Chain<'a> {
         }
         let after_run = gap.after.map(Run::from);
         if let Some(upto) = gap.upto {
-            if let Some(after) = gap.after.filter(|after| Run::from(*after) != Run::from(upto)) {
+            // One that does not say where it begins does so where the chain stood.
+            if let Some(after) = gap.after.or(last).filter(|after| Run::from(*after) != Run::from(upto)) {
                 self.lose_rest(after);
             }
             if let Some(run) = self.run(upto.into()) {
