@@ -16,6 +16,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
+use rustix::process::Signal;
 
 use crate::background::tail;
 use crate::lock::Lock;
@@ -57,6 +58,24 @@ enum Command {
     ///
     /// Exit code 0 when all answer, 1 when nothing runs, 3 when only some answer.
     Status,
+    /// Stop nodes, which hand their leaders over before they end; their data stays
+    Stop {
+        /// Their numbers, from 1
+        #[arg(required = true, value_name = "NODE")]
+        nodes: Vec<usize>,
+    },
+    /// Kill nodes without a word to them; their data stays
+    Kill {
+        /// Their numbers, from 1
+        #[arg(required = true, value_name = "NODE")]
+        nodes: Vec<usize>,
+    },
+    /// Start nodes again that were stopped or killed, with the data they had, and wait until they answer
+    Start {
+        /// Their numbers, from 1
+        #[arg(required = true, value_name = "NODE")]
+        nodes: Vec<usize>,
+    },
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -72,7 +91,46 @@ pub fn run(args: Args) -> Result<()> {
             down(&cluster)
         }
         Command::Status => status(&cluster),
+        Command::Stop { nodes } => {
+            let _lock = lock(&cluster)?;
+            cluster.end(&nodes, Signal::TERM)
+        }
+        Command::Kill { nodes } => {
+            let _lock = lock(&cluster)?;
+            cluster.end(&nodes, Signal::KILL)
+        }
+        Command::Start { nodes } => {
+            let _lock = lock(&cluster)?;
+            cluster.start_again(&nodes)
+        }
     }
+}
+
+/// Runs `work` with the bootstrap address of a cluster of three nodes: the one that is up, or one for that time.
+pub fn with_cluster(work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    const NODES: usize = 3;
+    let base = base();
+    let cluster = Cluster::new(&base, &base);
+    let (bootstrap, is_ours) = {
+        let _lock = lock(&cluster)?;
+        let running = cluster.nodes()?;
+        match running.iter().filter(|node| answers(node)).count() {
+            NODES if running.len() == NODES => (state::bootstrap(&running), false),
+            _ if running.iter().any(Node::alive) => {
+                bail!("another Apache Kafka is up than one of {NODES} nodes; `cargo xtask kafka down` first")
+            }
+            _ => {
+                cluster.stop()?;
+                (state::bootstrap(&cluster.start(NODES, Lifetime::UntilDown)?), true)
+            }
+        }
+    };
+    let result = work(&bootstrap);
+    if is_ours {
+        let _lock = lock(&cluster)?;
+        cluster.stop()?;
+    }
+    result
 }
 
 /// A Kafka for as long as something else runs, with files of its own; dropped, it is stopped and its data removed.

@@ -12,6 +12,7 @@ mod ci;
 mod cluster;
 mod demo;
 mod deploy;
+mod faults;
 mod http;
 mod kafka;
 mod lock;
@@ -53,6 +54,7 @@ enum Command {
     Kafka(kafka::Args),
     Cluster(cluster::Args),
     Bench(demo::BenchArgs),
+    Faults(faults::Args),
     Ci(ci::Args),
 }
 
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Kafka(args) => kafka::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Bench(args) => demo::bench(args),
+        Command::Faults(args) => faults::run(args),
         Command::Ci(args) => ci::run(args),
     });
     match result {

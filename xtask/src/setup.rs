@@ -49,6 +49,8 @@ pub enum Need {
     Haproxy,
     /// Look at the files that deploy it.
     Deploy,
+    /// Lose packets, in a network namespace.
+    Packets,
 }
 
 /// A tool that is missing and the packages that would bring it, best first.
@@ -153,6 +155,7 @@ fn missing(needs: &[Need]) -> BTreeSet<Missing> {
                 }
                 continue;
             }
+            Need::Packets => &[("ip", &["iproute2"]), ("nft", &["nftables"])],
             Need::Java => {
                 if java().is_none() {
                     found.insert(Missing { tool: "java (17 or newer)", packages: &JAVA_PACKAGES });

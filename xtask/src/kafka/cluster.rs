@@ -20,6 +20,8 @@ use crate::shell::{self, Progress};
 const START_MAX: Duration = Duration::from_secs(180);
 /// How long a node may take to end by itself before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
+/// How long nodes may take to hand their leaders over and end.
+const HAND_OVER_MAX: Duration = Duration::from_secs(60);
 /// How often a node that is starting or ending is asked.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 /// A port was free when we chose it and may have been taken when Kafka binds it: then all are chosen anew.
@@ -83,15 +85,15 @@ impl Cluster {
 
     /// Stops every node that was started here and removes its data; the jars stay. Answers how many still ran.
     pub fn stop(&self) -> Result<usize> {
-        self.end(Signal::TERM)
+        self.clear(Signal::TERM)
     }
 
     /// The same without asking: the last nodes of several wait in vain for those that have gone.
     pub fn kill(&self) -> Result<usize> {
-        self.end(Signal::KILL)
+        self.clear(Signal::KILL)
     }
 
-    fn end(&self, signal: Signal) -> Result<usize> {
+    fn clear(&self, signal: Signal) -> Result<usize> {
         let nodes = self.nodes()?;
         let running: Vec<_> = nodes.iter().filter(|node| node.alive()).collect();
         for node in &running {
@@ -126,6 +128,67 @@ impl Cluster {
         }
     }
 
+    /// Ends nodes by a signal and waits until they are gone; their data stays.
+    ///
+    /// # Errors
+    /// When there is no such node, or it does not end.
+    pub fn end(&self, ids: &[usize], signal: Signal) -> Result<()> {
+        let nodes = self.nodes()?;
+        let nodes: Vec<&Node> = ids.iter().map(|id| find(&nodes, *id)).collect::<Result<_>>()?;
+        nodes.iter().for_each(|node| node.signal(signal));
+        let started = Instant::now();
+        while let Some(node) = nodes.iter().find(|node| node.alive()) {
+            if started.elapsed() > HAND_OVER_MAX {
+                bail!("node {} (pid {}) does not end", node.id, node.pid);
+            }
+            std::thread::sleep(ASK_EVERY);
+        }
+        Ok(())
+    }
+
+    /// Starts nodes again with their data, unless they run, and waits until they answer: without a majority none does, so
+    /// they are started together.
+    ///
+    /// # Errors
+    /// When there is no such node, or one does not answer in time.
+    pub fn start_again(&self, ids: &[usize]) -> Result<()> {
+        setup::ensure(&[Need::Java])?;
+        let java = setup::java().context("no Java 17 or newer was found")?;
+        let classpath = format!("{}/*", jars::ensure(&self.base)?.display());
+        let mut nodes = self.nodes()?;
+        let mut children = Vec::new();
+        for id in ids {
+            if find(&nodes, *id)?.alive() {
+                continue;
+            }
+            let child = self.spawn(*id, Lifetime::UntilDown, &java, &classpath)?;
+            for node in nodes.iter_mut().filter(|node| node.id == *id) {
+                (node.pid, node.started_unix_s) = (child.id() as i32, now_unix_s());
+            }
+            // At once, so that whatever happens next the pid is known.
+            state::save(&self.state_file(), &nodes)?;
+            children.push((*id, child));
+        }
+        let mut progress = Progress::start("waiting for the nodes to answer");
+        let started = Instant::now();
+        for id in ids {
+            let node = find(&nodes, *id)?;
+            while !probe::answers(node.address()) {
+                for (id, child) in &mut children {
+                    if let Some(status) = child.try_wait().context("looking at a node")? {
+                        bail!("node {id} ended while starting ({status}):\n{}", tail(&self.log(*id), 20));
+                    }
+                }
+                if started.elapsed() > START_MAX {
+                    bail!("node {id} does not answer:\n{}", tail(&self.log(*id), 20));
+                }
+                progress.tick();
+                shell::pause(ASK_EVERY)?;
+            }
+        }
+        Ok(())
+    }
+
     fn try_start(&self, count: usize, lifetime: Lifetime, java: &Path, classpath: &str) -> Result<Vec<Node>> {
         fs::create_dir_all(&self.dir).with_context(|| format!("making {}", self.dir.display()))?;
         let ports: Vec<Ports> = free_ports(2 * count)?
@@ -150,8 +213,7 @@ impl Cluster {
         let mut children = Vec::new();
         for (id, ports) in (1..).zip(&ports) {
             let child = self.spawn(id, lifetime, java, classpath)?;
-            let started_unix_s =
-                SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+            let started_unix_s = now_unix_s();
             let pid = child.id() as i32;
             let port = ports.broker;
             nodes.push(Node { id, pid, port, started_unix_s, properties: self.properties(id) });
@@ -250,6 +312,15 @@ impl Cluster {
     fn state_file(&self) -> PathBuf {
         self.dir.join("state")
     }
+}
+
+fn find(nodes: &[Node], id: usize) -> Result<&Node> {
+    let found = nodes.iter().find(|node| node.id == id);
+    found.with_context(|| format!("there is no node {id}; `cargo xtask kafka status` lists those there are"))
+}
+
+fn now_unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// A new cluster ID: 16 random bytes in URL-safe base64 without padding, as Kafka wants it.

@@ -1,0 +1,199 @@
+//! The Kafka that a row runs against: the embedded broker with its faults at hand, or an Apache Kafka.
+
+use anyhow::{Context, Result, bail, ensure};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tickgate_broker::{Broker, BrokerConfig};
+use tickgate_checker::log::epoch_of;
+use tickgate_gateway::feed::native;
+use tickgate_protocol::Position;
+
+/// Longest wait for an answer of a broker.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// A Kafka.
+#[derive(Debug)]
+pub enum Kafka {
+    /// Our own, in this process.
+    Embedded(Broker),
+    /// A real one, at this address.
+    Apache(String),
+}
+
+/// What kills, stops and starts the nodes of an Apache Kafka: `cargo xtask`.
+#[derive(Debug, Clone)]
+pub struct Control(pub PathBuf);
+
+impl Control {
+    /// Kills nodes (`kill`), ends them as they want to be ended (`stop`), or starts them again and waits until they answer
+    /// (`start`).
+    pub async fn nodes(&self, what: &'static str, nodes: &[usize]) -> Result<()> {
+        let (program, nodes) = (self.0.clone(), nodes.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let run = move || Command::new(program).args(["kafka", what]).args(nodes).output();
+        let output = tokio::task::spawn_blocking(run).await??;
+        ensure!(output.status.success(), "{what} of nodes: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+}
+
+impl Kafka {
+    /// Starts an embedded one that takes records of `record_bytes_max` bytes.
+    pub fn embedded(record_bytes_max: usize) -> Result<Self> {
+        Self::embedded_at(Ipv4Addr::LOCALHOST.into(), record_bytes_max)
+    }
+
+    /// The same, at this address.
+    pub fn embedded_at(host: IpAddr, record_bytes_max: usize) -> Result<Self> {
+        let default = BrokerConfig::default();
+        let batch_bytes_max = default.batch_bytes_max.max(record_bytes_max + (64 << 10));
+        let config = BrokerConfig {
+            listen: (host, 0).into(),
+            allow_remote: !host.is_loopback(),
+            batch_bytes_max,
+            request_bytes_max: default.request_bytes_max.max(2 * batch_bytes_max),
+            fetch_bytes_max: default.fetch_bytes_max.max(2 * batch_bytes_max),
+            ..default
+        };
+        Ok(Self::Embedded(Broker::start(config).context("the embedded broker")?))
+    }
+
+    /// What clients connect to.
+    pub fn brokers(&self) -> String {
+        match self {
+            Self::Embedded(broker) => broker.bootstrap(),
+            Self::Apache(address) => address.clone(),
+        }
+    }
+
+    /// The embedded one, for its faults.
+    pub fn broker(&self) -> Result<&Broker> {
+        match self {
+            Self::Embedded(broker) => Ok(broker),
+            Self::Apache(_) => bail!("this fault is one of the embedded broker"),
+        }
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+        Ok(ClientConfig::new().set("bootstrap.servers", self.brokers()).create()?)
+    }
+
+    /// Makes a topic, waiting for one of that name to be wholly gone.
+    pub async fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
+        let replicas = self.nodes().await?.min(3);
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
+        let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+        let started = Instant::now();
+        loop {
+            let made = self.admin()?.create_topics([&topic], &options).await?;
+            match &made[0] {
+                Ok(_) => return Ok(()),
+                Err(_) if started.elapsed() < ANSWER => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err((name, code)) => bail!("creating {name}: {code}"),
+            }
+        }
+    }
+
+    async fn nodes(&self) -> Result<i32> {
+        let Self::Apache(address) = self else { return Ok(1) };
+        let address = address.clone();
+        let ask = move || {
+            let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", address).create()?;
+            client.fetch_metadata(None, ANSWER).map(|metadata| metadata.brokers().len() as i32)
+        };
+        tokio::task::spawn_blocking(ask).await?.context("asking for the nodes of Kafka")
+    }
+
+    /// Deletes a topic.
+    pub async fn delete_topic(&self, name: &str) -> Result<()> {
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+        let deleted = self.admin()?.delete_topics(&[name], &options).await?;
+        ensure!(deleted[0].is_ok(), "deleting a topic: {deleted:?}");
+        Ok(())
+    }
+
+    /// Gives a topic more partitions, `total` in all.
+    pub async fn add_partitions(&self, name: &str, total: usize) -> Result<()> {
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+        let grown = self.admin()?.create_partitions([&NewPartitions::new(name, total)], &options).await?;
+        ensure!(grown[0].is_ok(), "adding partitions: {grown:?}");
+        Ok(())
+    }
+
+    /// The epoch that positions in a topic have.
+    pub fn epoch(&self, topic: &str) -> Result<u32> {
+        let id = match self {
+            Self::Embedded(broker) => broker.topic_id(topic)?.as_u128(),
+            Self::Apache(address) => {
+                let consumer: BaseConsumer = ClientConfig::new()
+                    .set("bootstrap.servers", address)
+                    .set("group.id", "tickgate-faults")
+                    .create()?;
+                native::topic_id(&consumer, topic, ANSWER.as_millis() as i32)
+                    .context("the broker tells no topic id")?
+            }
+        };
+        Ok(epoch_of(id))
+    }
+
+    /// Takes the records before these offsets away, one for each partition, as retention does.
+    pub async fn take_away(&self, topic: &str, firsts: &[(i32, i64)]) -> Result<()> {
+        if let Self::Embedded(broker) = self {
+            for (partition, first) in firsts {
+                broker.truncate_before(topic, *partition, *first)?;
+            }
+            return Ok(());
+        }
+        let mut offsets = TopicPartitionList::new();
+        for (partition, first) in firsts {
+            offsets.add_partition_offset(topic, *partition, Offset::Offset(*first))?;
+        }
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+        let deleted = self.admin()?.delete_records(&offsets, &options).await?;
+        for partition in deleted.elements() {
+            partition.error().context("taking records away")?;
+        }
+        Ok(())
+    }
+
+    /// The offset behind the last record of every partition.
+    pub async fn highs(&self, topic: &str) -> Result<Vec<(i32, i64)>> {
+        let address = match self {
+            Self::Embedded(broker) => {
+                let high = |partition| -> Result<(i32, i64)> {
+                    Ok((partition, broker.high_watermark(topic, partition)?))
+                };
+                return (0..broker.partitions(topic)?).map(high).collect();
+            }
+            Self::Apache(address) => address.clone(),
+        };
+        let topic = topic.to_owned();
+        let ask = move || -> Result<Vec<(i32, i64)>> {
+            let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", address).create()?;
+            let metadata = client.fetch_metadata(Some(&topic), ANSWER)?;
+            let partitions = metadata.topics().first().context("no such topic")?.partitions().iter();
+            let high =
+                |id| -> Result<(i32, i64)> { Ok((id, client.fetch_watermarks(&topic, id, ANSWER)?.1)) };
+            partitions.map(|partition| high(partition.id())).collect()
+        };
+        tokio::task::spawn_blocking(ask).await?.context("asking how long partitions are")
+    }
+
+    /// The position of the last record of every partition that has one; only the embedded broker tells at once.
+    pub fn ends(&self, topic: &str, epoch: u32) -> Option<Vec<Position>> {
+        let Self::Embedded(broker) = self else { return None };
+        let partitions = broker.partitions(topic).ok()? as u32;
+        let last = |partition| {
+            let high = broker.high_watermark(topic, partition as i32).ok()?;
+            Some(Position { epoch, partition, offset: u64::try_from(high).ok()?.checked_sub(1)? })
+        };
+        Some((0..partitions).filter_map(last).collect())
+    }
+}
