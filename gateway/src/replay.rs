@@ -57,6 +57,9 @@ pub struct Ask {
     /// nanoseconds since the Unix epoch, whatever the times of those behind it. If that is the first that there is, and not
     /// the first that there ever was, those before it are lost. Without a time, see `Engine::complete`.
     pub since_ns: Option<i64>,
+    /// Where every partition ends: before the first record that was appended after this time, nanoseconds since the Unix epoch.
+    /// Then every partition has to say where, or nothing is read.
+    pub until_ns: Option<i64>,
     /// The epochs of the topics that have all that is wanted, if that is known.
     pub topics: Option<Arc<[u32]>>,
     /// Where the replay as a whole began, as far as those were positions. With a time, whatever of both is earlier.
@@ -148,6 +151,8 @@ impl Lost {
 /// The events of one record, symbol and channel.
 #[derive(Debug)]
 pub struct Replayed {
+    /// When its record was appended, nanoseconds since the Unix epoch.
+    pub append_ns: i64,
     /// With `replay:true` and its `prev`, where that is known.
     pub event: Arc<Event>,
     /// What of its partition was lost between the last event of its symbol that the client has and this one; its end is then

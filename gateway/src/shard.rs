@@ -10,6 +10,7 @@ pub(crate) mod cursor;
 pub mod flush;
 pub mod lifecycle;
 pub mod memory;
+mod play;
 pub mod replay;
 pub mod run;
 pub mod table;

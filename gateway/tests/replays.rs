@@ -87,6 +87,7 @@ fn a_topic_that_is_not_found_yet_is_waited_for() {
         wants: Arc::from([Missed { target, stream, after: None }]),
         next: vec![first],
         since_ns: None,
+        until_ns: None,
         topics: None,
         origin: Arc::from([first]),
         bytes_max: 1_000,
@@ -143,6 +144,7 @@ fn books_come_in_parts_as_well() {
         wants: Arc::from([Missed { target, stream, after: None }]),
         next: cursor.next.clone(),
         since_ns: None,
+        until_ns: None,
         topics: None,
         origin: cursor.next.into(),
         bytes_max: 4_096,
@@ -207,6 +209,7 @@ fn a_known_symbol_is_looked_for_in_its_own_topic() {
         wants: Arc::from([Missed { target, stream, after: None }]),
         next,
         since_ns: Some(0),
+        until_ns: None,
         topics: Some(Arc::from([EPOCH])),
         origin: Arc::from([]),
         bytes_max: 100_000,
@@ -590,6 +593,7 @@ impl World {
             origin: start.next.as_slice().into(),
             next: start.next,
             since_ns: start.since_ns,
+            until_ns: None,
             topics: None,
             bytes_max: *[1, 500, 100_000].choose(&mut self.rng).expect("one"),
             last: FxHashMap::default(),
@@ -732,7 +736,7 @@ impl World {
                     let event =
                         encode(&symbol, want.stream, ticks.map(|t| (&t.body, meta)), tail).expect("ticks");
                     bytes += event.bytes();
-                    events.push(Replayed { event: Arc::new(event), gap });
+                    events.push(Replayed { append_ns: 0, event: Arc::new(event), gap });
                 }
             }
             // To the end, where no record need be.

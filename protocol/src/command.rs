@@ -124,6 +124,24 @@ pub enum From {
     Seq(Position),
     /// At the first record whose Kafka timestamp is at or after this time, in nanoseconds since the Unix epoch.
     TimeNs(i64),
+    /// The past alone, without what is live.
+    Past(Past),
+}
+
+/// A part of the past, and how fast it is to be played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Past {
+    /// From the first record whose Kafka timestamp is at or after this time, in nanoseconds since the Unix epoch.
+    pub since_ns: i64,
+    /// Up to the first whose timestamp is after this time; up to now when missing.
+    pub until_ns: Option<i64>,
+    /// Thousandths of the speed at which it happened; as fast as the client reads when missing.
+    pub speed_thousandths: Option<u32>,
+}
+
+impl Past {
+    /// The fastest that may be asked for by a number: a day in a minute and a half.
+    pub const SPEED_MAX: u32 = 1_000;
 }
 
 /// A message that is no request.
@@ -338,7 +356,21 @@ impl RawSubscription<'_> {
                 })?;
         }
         if let Some(from) = self.from {
-            options.from = Some(from.check().map_err(fault)?);
+            let from = from.check().map_err(fault)?;
+            if let From::Past(_) = from {
+                if channel == Channel::Book {
+                    return Err(fault(
+                        "a book's past is not played: `speed` and `until_ns` are for the others".to_owned(),
+                    ));
+                }
+                if options.conflate != ConflateMs::NONE {
+                    return Err(fault(
+                        "the past is not conflated: leave out `conflate_ms` with `speed` and `until_ns`"
+                            .to_owned(),
+                    ));
+                }
+            }
+            options.from = Some(from);
         }
         Ok((channel, options))
     }
@@ -346,22 +378,42 @@ impl RawSubscription<'_> {
 
 impl RawFrom {
     fn check(self) -> Result<From, String> {
-        if self.speed.is_some() || self.until_ns.is_some() {
-            return Err("`speed` and `until_ns` are not served by this version".to_owned());
-        }
         let time = |value: serde_json::Value| match value {
             serde_json::Value::String(text) => text.parse().ok(),
             value => value.as_i64(),
         };
+        let ns = |field: &str, value| {
+            let ns = time(value).filter(|ns: &i64| *ns >= 0);
+            ns.ok_or_else(|| format!("`from.{field}` must be nanoseconds since 1970"))
+        };
+        let speed_thousandths = self.speed.map(speed).transpose()?;
+        let until_ns = self.until_ns.map(|value| ns("until_ns", value)).transpose()?;
+        let is_past = speed_thousandths.is_some() || until_ns.is_some();
         match (self.seq, self.time_ns) {
+            (Some(_), None) if is_past => Err("`speed` and `until_ns` go with `from.time_ns`".to_owned()),
             (Some(seq), None) => seq.parse().map(From::Seq).map_err(|error| format!("`from.seq`: {error}")),
-            (None, Some(ns)) => time(ns)
-                .filter(|ns: &i64| *ns >= 0)
-                .map(From::TimeNs)
-                .ok_or_else(|| "`from.time_ns` must be nanoseconds since 1970".to_owned()),
+            (None, Some(value)) => {
+                let since_ns = ns("time_ns", value)?;
+                if until_ns.is_some_and(|until_ns| until_ns < since_ns) {
+                    return Err("`from.until_ns` must not be before `from.time_ns`".to_owned());
+                }
+                let past = Past { since_ns, until_ns, speed_thousandths };
+                Ok(if is_past { From::Past(past) } else { From::TimeNs(since_ns) })
+            }
             _ => Err("`from` must have either `seq` or `time_ns`".to_owned()),
         }
     }
+}
+
+fn speed(speed: Decimal) -> Result<u32, String> {
+    let thousandths = (speed.to_f64() * 1_000.0).round();
+    if (1.0..=f64::from(Past::SPEED_MAX * 1_000)).contains(&thousandths) {
+        return Ok(thousandths as u32);
+    }
+    Err(format!(
+        "`from.speed` must be from 0.001 to {}; without it the past comes as fast as it is read",
+        Past::SPEED_MAX
+    ))
 }
 
 /// Whether `text` can be asked for: a symbol, or a pattern that ends in its only `*`.

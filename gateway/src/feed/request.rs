@@ -8,6 +8,7 @@ use crate::replay::{Ask, Chunk};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tickgate_protocol::Position;
+use tickgate_protocol::command::Past;
 use tickgate_protocol::cursor::Cursor;
 use tickgate_protocol::event::Gap;
 
@@ -93,6 +94,8 @@ pub enum Resume {
     After(Position),
     /// It wants what was appended at or after this time, nanoseconds since the Unix epoch.
     Since(i64),
+    /// It wants that part of the past, and nothing live.
+    Past(Past),
     /// It asked for more than `replay.window_s` allows.
     TooOld,
 }

@@ -219,6 +219,7 @@ mod tests {
             wants: Arc::from([]),
             next: Vec::new(),
             since_ns: None,
+            until_ns: None,
             topics: None,
             origin: Arc::from([]),
             bytes_max: 1,

@@ -216,7 +216,7 @@ impl Reader {
                 legs.push(Leg { epoch: topic.epoch, topic: topic.name, partitions });
             }
         }
-        if legs.is_empty() && is_silent {
+        if is_silent && (legs.is_empty() || ask.until_ns.is_some()) {
             return Err(no_leader());
         }
         ask.lost.append(&mut lost);
@@ -261,11 +261,23 @@ impl Reader {
         };
         let lows = offsets(&self.consumer, &topic.name, partitions, Offset::Beginning)?;
         let highs = offsets(&self.consumer, &topic.name, partitions, Offset::End)?;
+        let ends = match ask.until_ns {
+            // The first that is after: of those that have none so late, the end is the end.
+            Some(ns) => {
+                let ms = ns.div_euclid(1_000_000).saturating_add(1);
+                look_up(&self.consumer, &topic.name, partitions, Offset::Offset(ms.max(0)))?
+            }
+            None => BTreeMap::new(),
+        };
         let mut parts = BTreeMap::new();
         for partition in partitions.iter().copied() {
             let at = |offset| Position { epoch: topic.epoch, partition, offset };
             let (Some(low), Some(high)) = (lows.get(&partition), highs.get(&partition)) else { continue };
-            let (low, high) = (*low, *high);
+            let (low, mut high) = (*low, *high);
+            if ask.until_ns.is_some() {
+                let Some(end) = ends.get(&partition) else { continue };
+                high = end.map_or(high, |end| end.min(high));
+            }
             let next = match (named.get(&partition), firsts.get(&partition)) {
                 (Some(next), _) if *next < low => {
                     lost.push(Lost { from: at(*next), upto: at(low - 1) });
@@ -518,7 +530,7 @@ fn take(
         });
         let event = encode(&symbol, want.stream, updates, Tail { prev, replay: true, ..Tail::default() })?;
         ask.note((symbol.id, channel), position);
-        Some(Replayed { event: Arc::new(event), gap })
+        Some(Replayed { append_ns, event: Arc::new(event), gap })
     });
     events.collect()
 }

@@ -13,7 +13,7 @@ use crate::stats::CloseReason;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use tickgate_protocol::command::{
-    Command, From, Id, Request, SubscribeOptions, Subscription, is_symbol_or_pattern,
+    Command, From, Id, Past, Request, SubscribeOptions, Subscription, is_symbol_or_pattern,
 };
 use tickgate_protocol::control::{Control, ListEntry, write_ack};
 use tickgate_protocol::event::{Gap, GapCause};
@@ -195,7 +195,9 @@ impl Shard {
         let window_ns = i64::try_from(self.shared.config.replay.window_s)
             .unwrap_or(i64::MAX)
             .saturating_mul(1_000_000_000);
-        let oldest_ns = if window_ns == 0 { i64::MIN } else { clock::wall_ns().saturating_sub(window_ns) };
+        let now_ns = clock::wall_ns();
+        let oldest_ns = if window_ns == 0 { i64::MIN } else { now_ns.saturating_sub(window_ns) };
+        let is_read_again = self.shared.read_again.is_some();
         let subscriptions_max = self.shared.config.limits.subscriptions_max;
         let total_max = self.shared.config.limits.subscriptions_total_max;
         let replays_max = self.shared.config.replay.per_session_max;
@@ -228,6 +230,18 @@ impl Shard {
                         let message =
                             "`from.seq` is the position of one symbol: resume patterns with `cursor`";
                         named.refuse(Code::BadRequest, message);
+                    }
+                    Ok((_, SubscribeOptions { from: Some(From::Past(_)), .. })) if !is_read_again => {
+                        named.refuse(
+                            Code::BadRequest,
+                            "this gateway does not read the past: leave out `from`",
+                        );
+                    }
+                    Ok((_, SubscribeOptions { from: Some(From::Past(past)), .. }))
+                        if past.since_ns < oldest_ns =>
+                    {
+                        let message = "further back than this gateway allows: `limits.replay_s` of `hello` says how far";
+                        named.refuse(Code::ReplayAgedOut, message);
                     }
                     Ok((channel, options)) => {
                         let (channel, target) = (*channel, Target::of(&symbol));
@@ -274,6 +288,11 @@ impl Shard {
                 Some(From::Seq(after)) => Some(Resume::After(after)),
                 Some(From::TimeNs(ns)) if ns < oldest_ns => Some(Resume::TooOld),
                 Some(From::TimeNs(ns)) => Some(Resume::Since(ns)),
+                // What is not past yet is not played.
+                Some(From::Past(past)) => {
+                    let until_ns = past.until_ns.map_or(now_ns, |until_ns| until_ns.min(now_ns));
+                    Some(Resume::Past(Past { until_ns: Some(until_ns), ..past }))
+                }
                 None => cursor.clone(),
             };
             want(wanted, resume)
@@ -322,7 +341,7 @@ impl Shard {
     /// A symbol whose most specific subscription ended may still match a pattern, with other options: its state comes
     /// anew. With the same options it just goes on. What a subscription that was being brought up to date still owed does not
     /// come any more: of trades a gap says so.
-    fn fall_back(&mut self, key: SessionKey, ended: &Ended) {
+    pub(super) fn fall_back(&mut self, key: SessionKey, ended: &Ended) {
         let Stream { channel, is_held_back, .. } = ended.stream;
         let Some((session, table)) = self.open_session_and_table(key) else { return };
         let is_other = |sub: &Sub| table.stream(sub.place).channel == channel;

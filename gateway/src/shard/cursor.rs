@@ -85,7 +85,7 @@ impl Owed<'_> {
                 self.partition(Position { offset: after.offset.saturating_add(1), ..*after });
             }
             Resume::Since(ns) => self.since(*ns),
-            Resume::TooOld => {}
+            Resume::Past(_) | Resume::TooOld => {}
         }
     }
 

@@ -226,7 +226,7 @@ impl Shard {
                 }
                 Due::CloseDeadline => self.end_session(key, CloseReason::Io),
                 Due::Drain => self.drain_session(key, now_ms),
-                Due::Replay => self.ask_replays(key),
+                Due::Replay => self.on_replay_due(key),
             }
         }
         while let Some(key) = self.windows.pop(now_ms) {

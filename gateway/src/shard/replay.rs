@@ -4,7 +4,8 @@
 //! sent on: they count, they are listed, and they beat patterns, but nothing live comes before its time. The feed's answer
 //! that says "that was all" stands in the inbox exactly where the live events begin.
 
-use super::{Shard, cursor::with_unnamed, now_us, timers::Due};
+use super::play::Play;
+use super::{Shard, cursor::with_unnamed, now_us};
 use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Live, Request, Resume, Resumed, SessionKey, State, Target};
@@ -14,7 +15,7 @@ use crate::session::Wanted;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tickgate_protocol::command::Id;
+use tickgate_protocol::command::{Id, Past};
 use tickgate_protocol::control::Control;
 use tickgate_protocol::event::GapCause;
 use tickgate_protocol::{Code, Position};
@@ -24,7 +25,7 @@ pub const PART_BYTES: usize = 64 << 10;
 /// Bytes of the first part: whether its link is slow is not known yet.
 const PART_BYTES_FIRST: usize = 8 << 10;
 /// Bytes of a part at the least.
-const PART_BYTES_MIN: usize = 4 << 10;
+pub(super) const PART_BYTES_MIN: usize = 4 << 10;
 /// Parts grow as long as one is taken within this share of the age that the queue allows, and shrink when it takes more than
 /// that share.
 const QUICK: u64 = 16;
@@ -37,7 +38,7 @@ const CIRCLES_MAX: u32 = 40;
 /// The replays of one session.
 #[derive(Debug, Default)]
 pub struct Replays {
-    list: Vec<Replay>,
+    pub(super) list: Vec<Replay>,
     begun: u32,
 }
 
@@ -68,14 +69,14 @@ pub struct Rest<'a> {
 
 /// Subscriptions that are being brought up to date together.
 #[derive(Debug)]
-struct Replay {
-    number: u32,
+pub(super) struct Replay {
+    pub(super) number: u32,
     /// The `id` of the request that began it.
-    id: Option<Id>,
+    pub(super) id: Option<Id>,
     /// The most specific first, as in what is asked for; `None` where a subscription has ended since.
-    subs: Vec<Option<Wanted>>,
+    pub(super) subs: Vec<Option<Wanted>>,
     /// What is to be asked next, and of whom; absent while an answer is on its way.
-    next: Option<(Box<Ask>, From)>,
+    pub(super) next: Option<(Box<Ask>, From)>,
     /// How far it has come, as far as that is known.
     positions: Vec<Position>,
     /// From when on it reads partitions that are not among those, and whether it has begun to.
@@ -87,14 +88,16 @@ struct Replay {
     part_bytes: usize,
     offered_ms: Option<u64>,
     /// What it held when its question was last here: it is away with it most of the time.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Whether the client knows that something was too old.
     is_aged_out: bool,
     /// Whether Kafka was read to its end since memory was asked last, and how often memory did not reach that.
     is_at_end: bool,
     circles: u32,
     /// Not to be asked before this time, monotonic milliseconds.
-    not_before_ms: u64,
+    pub(super) not_before_ms: u64,
+    /// Of a replay of the past alone: what of it was read, and when it is to be sent.
+    pub(super) play: Option<Play>,
     /// Told to those who read for it when it ends.
     _is_wanted: IsWanted,
 }
@@ -104,6 +107,8 @@ struct Replay {
 struct Start {
     next: Vec<Position>,
     since_ns: Option<i64>,
+    /// Whether the past alone is wanted, and which.
+    past: Option<Past>,
     /// Whether what is of that time is wanted of the partitions of `next`, too.
     is_all: bool,
     is_cursor: bool,
@@ -123,7 +128,7 @@ impl Drop for IsWanted {
 
 /// Who has the next part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
+pub(super) enum From {
     Memory,
     Kafka,
 }
@@ -149,7 +154,8 @@ impl Replays {
 
     /// What each still owes: a cursor must not pass that.
     pub fn owed(&self) -> impl Iterator<Item = Rest<'_>> {
-        self.list.iter().map(|replay| Rest {
+        // The past alone is no part of what a client has of the present.
+        self.list.iter().filter(|replay| replay.play.is_none()).map(|replay| Rest {
             next: &replay.positions,
             since_ns: replay.since_ns,
             topics: replay.topics.as_deref(),
@@ -158,20 +164,21 @@ impl Replays {
     }
 }
 
-/// How many replays subscriptions with these beginnings need: those from one cursor, those from positions, and those
-/// from each time go together.
+/// How many replays subscriptions with these beginnings need: those from one cursor, those from positions, those from each
+/// time, and those of each part of the past go together.
 pub fn needed<'a>(resumes: impl Iterator<Item = &'a Resume>) -> usize {
-    let mut kinds: Vec<Option<i64>> = Vec::new();
+    let (mut times, mut pasts) = (Vec::new(), Vec::new());
     let (mut is_cursor, mut is_after) = (false, false);
     for resume in resumes {
         match resume {
             Resume::Cursor(_) => is_cursor = true,
             Resume::After(_) => is_after = true,
-            Resume::Since(ns) if !kinds.contains(&Some(*ns)) => kinds.push(Some(*ns)),
-            Resume::Since(_) | Resume::TooOld => {}
+            Resume::Since(ns) if !times.contains(ns) => times.push(*ns),
+            Resume::Past(past) if !pasts.contains(past) => pasts.push(*past),
+            Resume::Since(_) | Resume::Past(_) | Resume::TooOld => {}
         }
     }
-    kinds.len() + usize::from(is_cursor) + usize::from(is_after)
+    times.len() + pasts.len() + usize::from(is_cursor) + usize::from(is_after)
 }
 
 impl Shard {
@@ -186,26 +193,27 @@ impl Shard {
         for (wanted, resume, epoch) in wanted {
             self.hold_back(key, &wanted);
             let is_cursor = matches!(resume, Resume::Cursor(_));
+            let past = if let Resume::Past(past) = resume { Some(past) } else { None };
             let is_all = matches!(&resume, Resume::Cursor(cursor) if cursor.all_ns.is_some());
             let (next, after, since_ns) = match resume {
                 Resume::Cursor(cursor) => (cursor.next.clone(), None, cursor.since_ns()),
                 Resume::After(after) => {
                     (vec![Position { offset: after.offset.saturating_add(1), ..after }], Some(after), None)
                 }
-                Resume::Since(ns) => (Vec::new(), None, Some(ns)),
+                Resume::Since(ns) | Resume::Past(Past { since_ns: ns, .. }) => (Vec::new(), None, Some(ns)),
                 Resume::TooOld => continue,
             };
             let missed = Missed { target: wanted.target.clone(), stream: wanted.stream(), after };
             let group = groups.iter_mut().find(|(start, members)| {
                 let is_kin = |other: &Missed| other.after.is_some() == after.is_some();
-                (start.is_cursor, start.since_ns) == (is_cursor, since_ns)
+                (start.is_cursor, start.since_ns, start.past) == (is_cursor, since_ns, past)
                     && members.first().is_some_and(|(_, other)| is_kin(other))
             });
             // A position names its topic.
             let topics = epoch.filter(|_| after.is_none()).map(|epoch| vec![epoch]);
             match group {
                 None => {
-                    let start = Start { next, since_ns, is_all, is_cursor, topics };
+                    let start = Start { next, since_ns, past, is_all, is_cursor, topics };
                     groups.push((start, vec![(wanted, missed)]));
                 }
                 Some((together, members)) => {
@@ -240,7 +248,7 @@ impl Shard {
         wants: Arc<[Missed]>,
     ) {
         let (shard, is_memory_only) = (self.id, self.shared.read_again.is_none());
-        let Start { next, since_ns, is_all, topics, .. } = start;
+        let Start { next, since_ns, past, is_all, topics, .. } = start;
         let topics = topics.map(|mut topics| {
             topics.sort_unstable();
             topics.dedup();
@@ -266,6 +274,7 @@ impl Shard {
             topics: topics.clone(),
             next: if is_all { Vec::new() } else { next },
             since_ns,
+            until_ns: past.and_then(|past| past.until_ns),
             bytes_max: PART_BYTES_MIN,
             last: FxHashMap::default(),
             scattered: FxHashSet::default(),
@@ -292,6 +301,7 @@ impl Shard {
             is_at_end: false,
             circles: 0,
             not_before_ms: 0,
+            play: past.map(Play::new),
             _is_wanted: IsWanted(is_wanted),
         });
         self.totals.replays_begun += 1;
@@ -309,7 +319,12 @@ impl Shard {
         let queued_bytes = session.outbox.queued_bytes();
         let Some(replays) = &mut session.replays else { return };
         let now_ms = clock::mono_ms();
-        let due = replays.list.iter_mut().filter(|replay| replay.not_before_ms <= now_ms);
+        for replay in replays.list.iter_mut().filter(|replay| replay.next.is_some()) {
+            // It sends, which is not for the midst of a flush.
+            replay.play.iter_mut().for_each(|play| play.has_room(queued_bytes, bytes_max, now_ms));
+        }
+        let is_due = |replay: &&mut Replay| replay.play.is_none() && replay.not_before_ms <= now_ms;
+        let due = replays.list.iter_mut().filter(is_due);
         // Of what was offered last, no more than half is left.
         let has_room = |replay: &&mut Replay| queued_bytes <= replay.part_bytes / 2;
         let ask_next = |replay: &mut Replay| {
@@ -329,10 +344,11 @@ impl Shard {
                 _ => self.ask(Request::Resume(ask)),
             }
         }
+        self.alarm(key);
     }
 
     /// Those who read Kafka again cannot do so now.
-    fn turned_away(&mut self, ask: Box<Ask>, reason: &str) {
+    pub(super) fn turned_away(&mut self, ask: Box<Ask>, reason: &str) {
         tracing::debug!(reason, "a replay has to wait");
         self.totals.replays_refused += 1;
         let (key, number) = (ask.key, ask.replay);
@@ -350,7 +366,7 @@ impl Shard {
             // It is not the client that takes long.
             replay.offered_ms = None;
         }
-        self.set_timer(due_ms, key, Due::Replay);
+        self.alarm(key);
     }
 
     /// The feed's memory does not reach so far.
@@ -384,8 +400,13 @@ impl Shard {
 
     /// The next part, from Kafka.
     pub fn replayed(&mut self, chunk: Chunk) {
+        let key = chunk.ask.key;
+        if self.replay(key, chunk.ask.replay).is_some_and(|replay| replay.play.is_some()) {
+            self.played(chunk);
+            self.end_overflowed();
+            return self.flush_touched();
+        }
         let Chunk { ask, events, reach } = chunk;
-        let key = ask.key;
         self.offer_missed(key, ask.replay, events, now_us());
         match reach {
             Reach::More => self.go_on(ask, From::Kafka),
@@ -420,7 +441,7 @@ impl Shard {
     }
 
     /// Offers what was missed to a session's outbox.
-    fn offer_missed(&mut self, key: SessionKey, number: u32, events: Vec<Replayed>, now_us: u32) {
+    pub(super) fn offer_missed(&mut self, key: SessionKey, number: u32, events: Vec<Replayed>, now_us: u32) {
         if events.is_empty() {
             return;
         }
@@ -512,7 +533,7 @@ impl Shard {
         self.touch(key.slot);
     }
 
-    fn tell_aged_out(&mut self, key: SessionKey, number: u32) {
+    pub(super) fn tell_aged_out(&mut self, key: SessionKey, number: u32) {
         let Some(replay) = self.replay(key, number) else { return };
         if !std::mem::replace(&mut replay.is_aged_out, true) {
             let id = replay.id.clone();
@@ -544,7 +565,7 @@ impl Shard {
     }
 
     /// Takes note of a replay's end.
-    fn end_replays(&mut self, key: SessionKey) {
+    pub(super) fn end_replays(&mut self, key: SessionKey) {
         if let Some(session) = self.session(key)
             && session.replays.as_ref().is_some_and(|replays| replays.is_empty())
         {
@@ -554,7 +575,7 @@ impl Shard {
         self.account_reading(key);
     }
 
-    fn replay(&mut self, key: SessionKey, number: u32) -> Option<&mut Replay> {
+    pub(super) fn replay(&mut self, key: SessionKey, number: u32) -> Option<&mut Replay> {
         let replays = self.open_session(key)?.replays.as_mut()?;
         replays.list.iter_mut().find(|replay| replay.number == number)
     }

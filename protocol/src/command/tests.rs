@@ -37,6 +37,35 @@ fn the_reference_examples() {
 }
 
 #[test]
+fn a_part_of_the_past_and_its_speed() {
+    let from = |from: &str| {
+        let text = format!(
+            r#"{{"op":"subscribe","subscriptions":[{{"channel":"trades","symbols":["A"],"from":{from}}}]}}"#
+        );
+        let options = subscribe(&text).remove(0).options;
+        options.map(|(_, options)| options.from).map_err(|fault| fault.message)
+    };
+    let past =
+        |until_ns, speed_thousandths| Ok(Some(From::Past(Past { since_ns: 5, until_ns, speed_thousandths })));
+    assert_eq!(from(r#"{"time_ns":"5","until_ns":"5"}"#), past(Some(5), None));
+    assert_eq!(from(r#"{"time_ns":5,"until_ns":9,"speed":1}"#), past(Some(9), Some(1_000)));
+    assert_eq!(from(r#"{"time_ns":"5","speed":"0.001"}"#), past(None, Some(1)));
+    assert_eq!(from(r#"{"time_ns":"5","speed":1000}"#), past(None, Some(1_000_000)));
+    for (text, says) in [
+        (r#"{"time_ns":"5","until_ns":"4"}"#, "before"),
+        (r#"{"time_ns":"5","until_ns":"-1"}"#, "until_ns"),
+        (r#"{"time_ns":"5","until_ns":true}"#, "until_ns"),
+        (r#"{"time_ns":"5","speed":0.0001}"#, "speed"),
+        (r#"{"time_ns":"5","speed":-1}"#, "speed"),
+        (r#"{"time_ns":"5","speed":1001}"#, "speed"),
+        (r#"{"seq":"1:0:5","speed":1}"#, "time_ns"),
+        (r#"{"speed":1}"#, "time_ns"),
+    ] {
+        assert!(from(text).is_err_and(|message| message.contains(says)), "{text}");
+    }
+}
+
+#[test]
 fn faults_stay_with_their_subscription() {
     let all = subscribe(
         r#"{"op":"subscribe","subscriptions":[

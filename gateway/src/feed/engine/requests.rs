@@ -133,7 +133,7 @@ impl Engine {
             None => Way::Fresh,
             // The newest state says all that those before it did.
             Some(_) if !is_whole => Way::Fresh,
-            Some(Resume::Since(_)) => Way::Replay,
+            Some(Resume::Since(_) | Resume::Past(_)) => Way::Replay,
             Some(Resume::TooOld) => Way::Gone,
             // A topic that was not found yet will be, or not.
             Some(Resume::After(after)) if !self.is_complete || self.ring.knows(after.epoch) => Way::Replay,

@@ -288,7 +288,7 @@ impl Engine {
         };
         found.ask.note((id, want.stream.channel), event.position);
         found.bytes += event.bytes();
-        found.events.push(Replayed { event, gap });
+        found.events.push(Replayed { append_ns: 0, event, gap });
     }
 
     /// Encodes again what a record holds of one symbol.
@@ -477,7 +477,7 @@ impl Engine {
             if bytes > ask.bytes_max {
                 return false;
             }
-            changes.push(Replayed { event, gap: None });
+            changes.push(Replayed { append_ns: 0, event, gap: None });
         }
         part.bytes += bytes;
         part.events.append(&mut changes);

@@ -1,0 +1,261 @@
+//! The past alone, at its own rhythm or as fast as its client reads: read from Kafka a part of one partition at a time, and sent
+//! in the order of time. Nothing live follows.
+
+use super::Shard;
+use super::replay::{From, PART_BYTES, PART_BYTES_MIN, Replay};
+use super::timers::Due;
+use crate::clock;
+use crate::feed::request::{SessionKey, Target};
+use crate::replay::{Chunk, Reach, Replayed};
+use std::collections::VecDeque;
+use tickgate_protocol::Position;
+use tickgate_protocol::command::Past;
+use tickgate_protocol::control::Control;
+
+/// Bytes of events that were read and whose time has not come, of all partitions together and as far as their least parts
+/// allow.
+const READ_BYTES: usize = 256 << 10;
+
+/// What is played for some subscriptions.
+#[derive(Debug)]
+pub(super) struct Play {
+    /// Thousandths of the speed at which it happened; as fast as the client reads when missing.
+    speed_thousandths: Option<u32>,
+    /// What of each partition was read; `None` before it is known where they begin.
+    lanes: Option<Vec<Lane>>,
+    /// The lane that is being read.
+    asked: usize,
+    /// When the first event was sent, monotonic milliseconds, and when it was appended, nanoseconds since the Unix epoch.
+    began: Option<(u64, i64)>,
+    /// When the next event is due, monotonic milliseconds, if nothing else is waited for.
+    pub due_ms: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    next: Position,
+    events: VecDeque<Replayed>,
+    is_done: bool,
+}
+
+/// What comes next.
+enum Step {
+    /// To read on in a lane.
+    Read,
+    /// To send these.
+    Send(Vec<Replayed>),
+    /// To wait.
+    Wait,
+    /// Nothing.
+    End,
+}
+
+impl Play {
+    pub(super) fn new(past: Past) -> Self {
+        let Past { speed_thousandths, .. } = past;
+        Self { speed_thousandths, lanes: None, asked: 0, began: None, due_ms: None }
+    }
+
+    /// Bytes of one part of a lane.
+    fn part_bytes(&self, queue_bytes_max: usize) -> usize {
+        let lanes = self.lanes.as_ref().map_or(1, Vec::len).max(1);
+        (READ_BYTES / lanes).clamp(PART_BYTES_MIN, PART_BYTES).min(queue_bytes_max / 2)
+    }
+
+    /// Takes note that its client has read what it was sent, if it has.
+    pub(super) fn has_room(&mut self, queued_bytes: usize, queue_bytes_max: usize, now_ms: u64) {
+        if self.due_ms.is_none() && queued_bytes <= self.part_bytes(queue_bytes_max) / 2 {
+            self.due_ms = Some(now_ms);
+        }
+    }
+
+    /// Bytes that it holds.
+    fn bytes(&self) -> usize {
+        let of_lane = |lane: &Lane| {
+            let events = lane.events.iter().map(|replayed| replayed.event.bytes()).sum::<usize>();
+            size_of::<Lane>() + lane.events.capacity() * size_of::<Replayed>() + events
+        };
+        self.lanes.iter().flatten().map(of_lane).sum()
+    }
+
+    /// When an event that was appended at a time is due, monotonic milliseconds. The first one begins it.
+    fn due_ms(&mut self, append_ns: i64, now_ms: u64) -> u64 {
+        let (began_ms, first_ns) = *self.began.get_or_insert((now_ms, append_ns));
+        let Some(speed) = self.speed_thousandths else { return now_ms };
+        let after_us = append_ns.saturating_sub(first_ns).max(0) as u64 / 1_000;
+        began_ms.saturating_add(after_us / u64::from(speed))
+    }
+
+    fn step(&mut self, now_ms: u64, bytes_max: usize) -> Step {
+        self.due_ms = None;
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let Some(lanes) = &mut self.lanes else { return Step::Read };
+            // What comes first is known when there is something of all that is left.
+            if let Some(at) = lanes.iter().position(|lane| lane.events.is_empty() && !lane.is_done) {
+                self.asked = at;
+                return if events.is_empty() { Step::Read } else { Step::Send(events) };
+            }
+            let heads =
+                lanes.iter().enumerate().filter_map(|(at, lane)| Some((lane.events.front()?.append_ns, at)));
+            let Some((append_ns, at)) = heads.min() else {
+                return if events.is_empty() { Step::End } else { Step::Send(events) };
+            };
+            let due_ms = self.due_ms(append_ns, now_ms);
+            if due_ms > now_ms {
+                self.due_ms = Some(due_ms);
+                return if events.is_empty() { Step::Wait } else { Step::Send(events) };
+            }
+            if bytes >= bytes_max {
+                return Step::Send(events);
+            }
+            let head = self.lanes.as_mut().and_then(|lanes| lanes[at].events.pop_front());
+            bytes += head.as_ref().map_or(0, |head| head.event.bytes());
+            events.extend(head);
+        }
+    }
+}
+
+impl Shard {
+    /// The time of one of a session's replays has come.
+    pub(super) fn on_replay_due(&mut self, key: SessionKey) {
+        let now_ms = clock::mono_ms();
+        let Some(replays) = self.open_session(key).and_then(|session| session.replays.as_ref()) else {
+            return;
+        };
+        let plays: Vec<u32> =
+            replays.list.iter().filter(|replay| replay.play.is_some()).map(|replay| replay.number).collect();
+        plays.into_iter().for_each(|number| self.play(key, number, now_ms));
+        self.ask_replays(key);
+    }
+
+    /// Comes again when one of a session's replays wants it.
+    pub(super) fn alarm(&mut self, key: SessionKey) {
+        let now_ms = clock::mono_ms();
+        let Some(replays) = self.open_session(key).and_then(|session| session.replays.as_ref()) else {
+            return;
+        };
+        let of_each = |replay: &Replay| {
+            let is_put_off = replay.next.is_some() && replay.not_before_ms > now_ms;
+            let due_ms = replay.play.as_ref().and_then(|play| play.due_ms);
+            if is_put_off { Some(replay.not_before_ms) } else { due_ms }
+        };
+        if let Some(due_ms) = replays.list.iter().filter_map(of_each).min() {
+            self.set_timer(due_ms, key, Due::Replay);
+        }
+    }
+
+    /// Goes on with a replay of the past, as far as its client and its rhythm let it.
+    pub(super) fn play(&mut self, key: SessionKey, number: u32, now_ms: u64) {
+        let bytes_max = self.bounds.bytes_max;
+        let Some(session) = self.open_session(key) else { return };
+        let queued_bytes = session.outbox.queued_bytes();
+        let Some(replay) = self.replay(key, number).filter(|replay| replay.not_before_ms <= now_ms) else {
+            return;
+        };
+        let Some(play) = &mut replay.play else { return };
+        let part_bytes = play.part_bytes(bytes_max);
+        if queued_bytes > part_bytes / 2 {
+            // Its flush asks again.
+            play.due_ms = None;
+            return;
+        }
+        match play.step(now_ms, part_bytes) {
+            Step::Wait => {}
+            Step::End => self.played_out(key, number),
+            Step::Send(events) => {
+                self.account_play(key, number);
+                self.offer_missed(key, number, events, super::now_us());
+            }
+            Step::Read => {
+                let Some((mut ask, _)) = replay.next.take() else { return };
+                match &play.lanes {
+                    // Only where everything begins and ends.
+                    None => ask.bytes_max = 0,
+                    Some(lanes) => {
+                        ask.since_ns = None;
+                        ask.next = vec![lanes[play.asked].next];
+                        ask.bytes_max = part_bytes;
+                    }
+                }
+                if let Some(read_again) = &self.shared.read_again
+                    && let Err(ask) = read_again(ask)
+                {
+                    self.turned_away(ask, "too many replays wait");
+                }
+            }
+        }
+    }
+
+    /// The next part of a partition's past.
+    pub(super) fn played(&mut self, chunk: Chunk) {
+        let Chunk { ask, events, reach } = chunk;
+        let (key, number) = (ask.key, ask.replay);
+        let Some(replay) = self.replay(key, number) else { return };
+        let Some(play) = &mut replay.play else { return };
+        let is_refused = matches!(reach, Reach::Refused(_));
+        match &mut play.lanes {
+            None if is_refused => {}
+            None => {
+                let is_done = reach == Reach::End;
+                let lane = |next: &Position| Lane { next: *next, events: VecDeque::new(), is_done };
+                play.lanes = Some(ask.next.iter().map(lane).collect());
+            }
+            Some(lanes) => {
+                let lane = &mut lanes[play.asked];
+                lane.events.extend(events);
+                lane.is_done = reach == Reach::End;
+                if let Some(next) = ask.next.first() {
+                    lane.next = *next;
+                }
+            }
+        }
+        if let Reach::Refused(reason) = reach {
+            return self.turned_away(ask, reason);
+        }
+        replay.next = Some((ask, From::Kafka));
+        self.account_play(key, number);
+        self.on_replay_due(key);
+    }
+
+    /// Brings up to date what a replay of the past is known to hold.
+    fn account_play(&mut self, key: SessionKey, number: u32) {
+        let Some(replay) = self.replay(key, number) else { return };
+        let ask_bytes = replay.next.as_ref().map_or(0, |(ask, _)| ask.bytes());
+        replay.bytes = ask_bytes + replay.play.as_ref().map_or(0, Play::bytes);
+        self.account_reading(key);
+    }
+
+    /// All of it was sent: its subscriptions end.
+    fn played_out(&mut self, key: SessionKey, number: u32) {
+        let ask = self.replay(key, number).and_then(|replay| replay.next.take());
+        if ask.as_ref().is_some_and(|(ask, _)| !ask.lost.is_empty()) {
+            self.tell_aged_out(key, number);
+        }
+        let Some(replays) = self.open_session(key).and_then(|session| session.replays.as_mut()) else {
+            return;
+        };
+        let Some(at) = replays.list.iter().position(|replay| replay.number == number) else { return };
+        let mut replay = replays.list.remove(at);
+        self.end_replays(key);
+        for wanted in replay.subs.drain(..).flatten() {
+            let id = match &wanted.target {
+                Target::Symbol(_) => {
+                    self.shared.directory.matching(&wanted.target).first().map(|symbol| symbol.id)
+                }
+                Target::Prefix(_) => None,
+            };
+            let last = ask.as_ref().map(|(ask, _)| &ask.last);
+            let seq = id.and_then(|id| last?.get(&(id, wanted.channel)).copied());
+            let ended = self.drop_sub(key, wanted.channel, &wanted.target);
+            let (id, channel, symbol) = (replay.id.clone(), wanted.channel, wanted.target.text());
+            self.tell(key, &Control::ReplayDone { id, channel, symbol, seq });
+            if let Some(ended) = ended {
+                self.fall_back(key, &ended);
+            }
+        }
+        self.totals.replays_done += 1;
+        self.touch(key.slot);
+    }
+}
