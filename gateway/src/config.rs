@@ -262,7 +262,7 @@ impl Default for SessionConfig {
         Self {
             heartbeat_ms: 5_000,
             flush_ms: 0,
-            inbox_batches: 256,
+            inbox_batches: 1_024,
             inbox_bytes_max: 32 << 20,
             allowed_origins: Vec::new(),
         }

@@ -380,7 +380,9 @@ pub(super) static KEYS: &[Key<Config>] = &[
         None,
         "Requests that are half read or wait for their answer, over all sessions, and what replays under way know of where \
          they stand; a session that would go over it closes with 1013. Requests come whole and are answered at once: \
-         only a flood gets there. A replay takes 1 KiB, and 100 bytes for each partition and each symbol that it met.",
+         only a flood gets there. A replay takes 1 KiB, and 100 bytes for each partition and each symbol that it \
+         met; one of the past alone up to 256 KiB, or 4 KiB for each partition, and it begins only while half of the \
+         bound is free.",
         limits.reading_bytes_total_max
     ),
     number!(

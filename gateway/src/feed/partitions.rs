@@ -285,6 +285,15 @@ impl Partitions {
     }
 }
 
+impl Partition {
+    /// The log ends at `offset`. What stands before it may be no record: a transaction's end, or what compaction left out;
+    /// and it may end before where it ended at the start, as a new leader may lack the rest.
+    pub fn ends_at(&mut self, offset: u64) {
+        self.next = self.next.max(offset);
+        self.target = self.target.min(offset);
+    }
+}
+
 impl Topic {
     /// A partition of which older records than the newest at the start are still to be read.
     fn behind(&self) -> Option<usize> {

@@ -91,7 +91,7 @@ impl Engine {
             let last = id.and_then(|id| self.symbols[id as usize].last[want.stream.channel as usize]);
             last.is_none()
                 && want.stream.channel != Channel::Book
-                && want.after.is_some_and(|after| self.ring.first(after) == after.offset + 1)
+                && want.after.is_some_and(|after| self.ring.first(after) == after.offset.saturating_add(1))
         })
     }
 
