@@ -103,6 +103,33 @@ impl Event {
         &self.text[self.newest.0 as usize..self.newest.1 as usize]
     }
 
+    /// The same events, of the past alone, behind another one than it was made for.
+    pub fn played_behind(&self, prev: Option<Position>) -> Self {
+        let tail = Tail { prev, ..self.tail };
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        self.tail.write(&mut old);
+        tail.write(&mut new);
+        let mut text = Vec::with_capacity(self.text.len() + self.count as usize * Tail::BYTES_MAX);
+        let (mut rest, mut newest) = (&*self.text, 0);
+        // Every one of them ends so, and nothing else is: quotes within a text are escaped.
+        while let Some(at) = rest.windows(old.len()).position(|window| window == old) {
+            text.extend_from_slice(&rest[..at]);
+            newest = text.len() as u32;
+            text.extend_from_slice(&new);
+            rest = &rest[at + old.len()..];
+        }
+        text.extend_from_slice(rest);
+        let head_bytes = self.newest.1 - self.newest.0;
+        Self {
+            symbol: self.symbol.clone(),
+            stream: Stream { is_held_back: true, ..self.stream },
+            tail,
+            text: text.into_boxed_slice(),
+            newest: (newest.saturating_sub(head_bytes), newest),
+            ..*self
+        }
+    }
+
     /// The newest of its events with another tail, as an event of its own.
     pub fn with_tail(&self, tail: Tail) -> Self {
         let mut text = Vec::with_capacity(self.head().len() + Tail::BYTES_MAX);

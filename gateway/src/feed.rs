@@ -390,8 +390,7 @@ impl Reader {
                         let _ = looks.try_send(look);
                     }
                     RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
-                        // What stands at the end may be no record: a transaction's end, or what compaction left out.
-                        partition.next = partition.next.max(u64::try_from(record.offset).unwrap_or(0));
+                        partition.ends_at(u64::try_from(record.offset).unwrap_or(0));
                     }
                     _ => tracing::debug!(
                         ?error,
@@ -457,6 +456,7 @@ impl Reader {
             self.engine.lost(upto);
         }
         self.engine.is_complete = self.partitions.are_all_looked_for();
+        self.topics.set_complete(self.engine.is_complete);
     }
 
     fn housekeeping(&mut self, now_ms: u64) {

@@ -470,6 +470,9 @@ impl Outbox {
         let behind = |after: Position| Position { offset: after.offset.saturating_add(1), ..after };
         for entry in &self.queue {
             match entry {
+                // The past alone is owed, but not as a part of what a client comes back for.
+                Entry::Event { event, .. } if event.stream.is_held_back => {}
+                Entry::Gap(gap) if gap.stream.is_held_back => {}
                 Entry::Event { event, .. } => {
                     still_owed(event.position);
                     // It stands for what it replaced, which is owed as long as it is.

@@ -8,7 +8,7 @@ use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tickgate_gateway::clock;
-use tickgate_load::{Client, Incoming};
+use tickgate_load::{Client, ClientOptions, Incoming};
 use tickgate_protocol::control::Control;
 
 /// What a client is sent until its subscriptions have ended.
@@ -48,6 +48,12 @@ async fn play(client: &mut Client, subscriptions: Value, dones: usize) -> Seen {
     // Heartbeats would keep a client waiting for ever whose replay has stopped.
     tokio::time::timeout(SOON, until_done).await.expect("its replay is done");
     seen
+}
+
+/// Whether every event names the one before it that was sent of its symbol.
+fn is_chain(events: &[Value]) -> bool {
+    let links = |pair: &[Value]| pair[0]["seq"] == pair[1]["seq"] || pair[1]["prev"] == pair[0]["seq"];
+    events.windows(2).all(links)
 }
 
 /// Writes records with the times, milliseconds since the Unix epoch, at which they were appended.
@@ -117,6 +123,7 @@ async fn the_past_has_its_own_rhythm() {
     let seen = play(&mut client, json!([{"channel": "trades", "symbols": ["A"], "from": from}]), 1).await;
     assert_eq!(seen.prices(), ["0", "100", "350", "600", "1000"]);
     assert!(began.elapsed() >= Duration::from_millis(500), "a second at twice its speed");
+    assert!(is_chain(&seen.events), "they alternate between partitions: {:?}", seen.events);
     // Without a speed the same is there at once, or the next would take a day.
     write(&world, 0, first_ms + 50_000, &trade("A", "50000"));
     world.records.flush();
@@ -124,6 +131,68 @@ async fn the_past_has_its_own_rhythm() {
     let from = json!({"time_ns": ns(first_ms), "until_ns": ns(first_ms + 3_600_000)});
     let seen = play(&mut client, json!([{"channel": "trades", "symbols": ["A"], "from": from}]), 1).await;
     assert_eq!(seen.prices(), ["0", "100", "350", "600", "1000", "50000"]);
+}
+
+/// Partitions are read one after the other, and what is read was linked as it was read: a symbol that had moved between
+/// partitions came with predecessors that its client had not been sent yet.
+#[tokio::test]
+async fn events_follow_from_what_was_sent_before_them() {
+    let world = World::new(2, |_| ()).await;
+    let first_ms = clock::wall_ns() / 1_000_000 - 60_000;
+    for n in 0..1_000_i64 {
+        let price = (2 * n).to_string();
+        let pair = json!([trade("A", &price), trade("A", &(2 * n + 1).to_string())]);
+        write(&world, i32::from(n % 7 < 3), first_ms + n, &pair);
+    }
+    world.records.flush();
+    world.has_read(1_000).await;
+    let mut client = world.gateway.client().await;
+    let from = json!({"time_ns": ns(first_ms), "until_ns": ns(first_ms + 5_000)});
+    let seen = play(&mut client, json!([{"channel": "trades", "symbols": ["A"], "from": from}]), 1).await;
+    let wanted: Vec<String> = (0..2_000).map(|n| n.to_string()).collect();
+    assert_eq!(seen.prices(), wanted.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(is_chain(&seen.events));
+    assert_eq!(seen.events[1]["prev"], seen.events[0]["prev"], "they share a record");
+}
+
+/// Cursors went back to what was played, and who came back with one was sent hours again of all that he had live.
+#[tokio::test]
+async fn what_is_played_holds_no_cursor_back() {
+    let world = World::new(1, |config| config.session.heartbeat_ms = 100).await;
+    let first_ms = clock::wall_ns() / 1_000_000 - 60_000;
+    for n in 0..20_000_i64 {
+        write(&world, 0, first_ms + n / 10, &trade("A", &n.to_string()));
+    }
+    world.records.flush();
+    world.has_read(20_000).await;
+    let options = ClientOptions {
+        read_bytes_per_s: Some(400_000),
+        recv_buffer_bytes: Some(8_192),
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect(world.gateway.url(), &options).await.expect("a session");
+    let wanted = json!([
+        {"channel": "trades", "symbols": ["A"], "from": {"time_ns": ns(first_ms), "until_ns": ns(first_ms + 5_000)}},
+        {"channel": "quotes", "symbols": ["A"]}]);
+    client.send(&json!({"op": "subscribe", "subscriptions": wanted})).await.expect("sent");
+    let mut cursors = 0;
+    let until_done = async {
+        loop {
+            match client.next_within(SOON).await {
+                Some(Incoming::Control { control: Some(Control::Heartbeat { cursor, .. }), .. }) => {
+                    let next = tickgate_protocol::cursor::decode_unverified(&cursor).expect("a cursor");
+                    assert_eq!(next.iter().map(|next| next.offset).collect::<Vec<_>>(), [20_000]);
+                    cursors += 1;
+                }
+                Some(Incoming::Control { control: Some(Control::ReplayDone { .. }), .. }) => break,
+                Some(Incoming::Closed { code, .. }) => panic!("closed: {code:?}"),
+                Some(_) => {}
+                None => panic!("nothing comes"),
+            }
+        }
+    };
+    tokio::time::timeout(SOON, until_done).await.expect("its replay is done");
+    assert!(cursors > 0, "it took no time at all");
 }
 
 #[tokio::test]

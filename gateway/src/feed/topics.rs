@@ -1,5 +1,6 @@
 //! Which topics are read: what a position's epoch stands for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 /// One topic that is read.
@@ -17,6 +18,7 @@ pub struct Topic {
 #[derive(Debug, Default)]
 pub struct Topics {
     all: RwLock<Vec<Topic>>,
+    is_complete: AtomicBool,
 }
 
 impl Topics {
@@ -36,6 +38,16 @@ impl Topics {
     /// A topic is gone.
     pub fn remove(&self, epoch: u32) {
         self.all.write().unwrap_or_else(PoisonError::into_inner).retain(|topic| topic.epoch != epoch);
+    }
+
+    /// Whether all topics were looked for, and all partitions of those that are there are among them.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete.load(Ordering::Relaxed)
+    }
+
+    /// Says whether they are.
+    pub fn set_complete(&self, is_complete: bool) {
+        self.is_complete.store(is_complete, Ordering::Relaxed);
     }
 
     /// All of them.

@@ -179,6 +179,11 @@ impl Reader {
 
     /// Where everything begins and ends, of those partitions that say so: the others hold up nobody, and are asked again.
     fn plan(&self, ask: &mut Ask, is_stopped: &dyn Fn() -> bool) -> KafkaResult<Course> {
+        // Of the past alone, nobody else gives what is left out here.
+        let is_alone = ask.until_ns.is_some();
+        if is_alone && !self.topics.is_complete() {
+            return Err(no_leader());
+        }
         let topics = self.topics.all();
         let (mut legs, mut lost) = (Vec::new(), Vec::new());
         let mut is_silent = false;
@@ -194,10 +199,16 @@ impl Reader {
                 return Err(no_answer());
             }
             // One that is missing is not there to be read: what of it memory does not have either will be told as lost.
-            let Some(groups) = self.by_leader(&topic.name, &wanted)? else { continue };
+            let Some(groups) = self.by_leader(&topic.name, &wanted)? else {
+                is_silent |= is_alone;
+                continue;
+            };
             match native::topic_id(&self.consumer, &topic.name, ANSWER_MS) {
                 // Deleted and made again, and the feed does not know yet.
-                Some(id) if id != 0 && epoch_of(id) != topic.epoch => continue,
+                Some(id) if id != 0 && epoch_of(id) != topic.epoch => {
+                    is_silent |= is_alone;
+                    continue;
+                }
                 Some(_) => {}
                 None => return Err(no_answer()),
             }
@@ -216,7 +227,7 @@ impl Reader {
                 legs.push(Leg { epoch: topic.epoch, topic: topic.name, partitions });
             }
         }
-        if is_silent && (legs.is_empty() || ask.until_ns.is_some()) {
+        if is_silent && (is_alone || legs.is_empty()) {
             return Err(no_leader());
         }
         ask.lost.append(&mut lost);
@@ -300,7 +311,9 @@ impl Reader {
             };
             // The last event that a symbol had, if it is still there: the feed may not know it.
             let is_last = |want: &Missed| {
-                want.after.is_some_and(|after| Position { offset: after.offset + 1, ..after } == at(next))
+                want.after.is_some_and(|after| {
+                    Position { offset: after.offset.saturating_add(1), ..after } == at(next)
+                })
             };
             let is_wanted = low < next && next <= high && ask.wants.iter().any(is_last);
             let next = if is_wanted { next - 1 } else { next };
@@ -494,6 +507,11 @@ fn take(
     let Some(part) = leg.part(record).filter(|part| !part.is_done && offset >= part.next) else {
         return Vec::new();
     };
+    if ask.until_ns.is_some() && offset >= part.high {
+        // What stood before the end is no record.
+        part.ends_at(part.high);
+        return Vec::new();
+    }
     part.next = offset + 1;
     part.is_done = part.next >= part.high;
     let ingest_ns = clock::wall_ns();

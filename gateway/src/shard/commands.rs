@@ -198,6 +198,7 @@ impl Shard {
         let now_ns = clock::wall_ns();
         let oldest_ns = if window_ns == 0 { i64::MIN } else { now_ns.saturating_sub(window_ns) };
         let is_read_again = self.shared.read_again.is_some();
+        let is_busy = self.memory.is_half_read();
         let subscriptions_max = self.shared.config.limits.subscriptions_max;
         let total_max = self.shared.config.limits.subscriptions_total_max;
         let replays_max = self.shared.config.replay.per_session_max;
@@ -236,6 +237,9 @@ impl Shard {
                             Code::BadRequest,
                             "this gateway does not read the past: leave out `from`",
                         );
+                    }
+                    Ok((_, SubscribeOptions { from: Some(From::Past(_)), .. })) if is_busy => {
+                        named.refuse(Code::RateLimited, "too much is being replayed: try again later");
                     }
                     Ok((_, SubscribeOptions { from: Some(From::Past(past)), .. }))
                         if past.since_ns < oldest_ns =>

@@ -118,6 +118,13 @@ impl Drop for Reservation {
     }
 }
 
+impl Memory {
+    /// Whether half of what may be held of what is being read is: the rest is for those who come back.
+    pub fn is_half_read(&self) -> bool {
+        self.reading_bytes > self.reading_bytes_max / 2
+    }
+}
+
 impl Shard {
     /// Brings the sum of what is being read up to a session; closes the session that takes it over the bound.
     pub(super) fn account_reading(&mut self, key: SessionKey) {

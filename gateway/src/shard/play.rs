@@ -2,15 +2,18 @@
 //! in the order of time. Nothing live follows.
 
 use super::Shard;
-use super::replay::{From, PART_BYTES, PART_BYTES_MIN, Replay};
+use super::replay::{CIRCLES_MAX, From, PART_BYTES, PART_BYTES_MIN, Replay};
 use super::timers::Due;
 use crate::clock;
 use crate::feed::request::{SessionKey, Target};
-use crate::replay::{Chunk, Reach, Replayed};
+use crate::replay::{Chunk, Lost, Reach, Replayed};
+use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
-use tickgate_protocol::Position;
+use std::sync::Arc;
 use tickgate_protocol::command::Past;
 use tickgate_protocol::control::Control;
+use tickgate_protocol::event::Gap;
+use tickgate_protocol::{Channel, Position, cursor};
 
 /// Bytes of events that were read and whose time has not come, of all partitions together and as far as their least parts
 /// allow.
@@ -23,6 +26,8 @@ pub(super) struct Play {
     speed_thousandths: Option<u32>,
     /// What of each partition was read; `None` before it is known where they begin.
     lanes: Option<Vec<Lane>>,
+    /// The last event of each symbol and channel that was sent: they come in another order than they are read.
+    last: FxHashMap<(u32, Channel), Position>,
     /// The lane that is being read.
     asked: usize,
     /// When the first event was sent, monotonic milliseconds, and when it was appended, nanoseconds since the Unix epoch.
@@ -53,7 +58,14 @@ enum Step {
 impl Play {
     pub(super) fn new(past: Past) -> Self {
         let Past { speed_thousandths, .. } = past;
-        Self { speed_thousandths, lanes: None, asked: 0, began: None, due_ms: None }
+        Self {
+            speed_thousandths,
+            lanes: None,
+            last: FxHashMap::default(),
+            asked: 0,
+            began: None,
+            due_ms: None,
+        }
     }
 
     /// Bytes of one part of a lane.
@@ -63,8 +75,8 @@ impl Play {
     }
 
     /// Takes note that its client has read what it was sent, if it has.
-    pub(super) fn has_room(&mut self, queued_bytes: usize, queue_bytes_max: usize, now_ms: u64) {
-        if self.due_ms.is_none() && queued_bytes <= self.part_bytes(queue_bytes_max) / 2 {
+    pub(super) fn has_room(&mut self, is_room: bool, now_ms: u64) {
+        if self.due_ms.is_none() && is_room {
             self.due_ms = Some(now_ms);
         }
     }
@@ -75,7 +87,8 @@ impl Play {
             let events = lane.events.iter().map(|replayed| replayed.event.bytes()).sum::<usize>();
             size_of::<Lane>() + lane.events.capacity() * size_of::<Replayed>() + events
         };
-        self.lanes.iter().flatten().map(of_lane).sum()
+        let last = 3 * self.last.capacity() * (size_of::<((u32, Channel), Position)>() + 1);
+        last + self.lanes.iter().flatten().map(of_lane).sum::<usize>()
     }
 
     /// When an event that was appended at a time is due, monotonic milliseconds. The first one begins it.
@@ -84,6 +97,14 @@ impl Play {
         let Some(speed) = self.speed_thousandths else { return now_ms };
         let after_us = append_ns.saturating_sub(first_ns).max(0) as u64 / 1_000;
         began_ms.saturating_add(after_us / u64::from(speed))
+    }
+
+    /// Puts an event behind the one that was sent before it.
+    fn link(&mut self, Replayed { append_ns, event, gap }: Replayed) -> Replayed {
+        let before = self.last.insert((event.symbol.id, event.stream.channel), event.position);
+        let gap = gap.map(|gap| Gap { after: before, ..gap });
+        let prev = gap.as_ref().map_or(before, |gap| gap.upto);
+        Replayed { append_ns, event: Arc::new(event.played_behind(prev)), gap }
     }
 
     fn step(&mut self, now_ms: u64, bytes_max: usize) -> Step {
@@ -110,11 +131,15 @@ impl Play {
             if bytes >= bytes_max {
                 return Step::Send(events);
             }
-            let head = self.lanes.as_mut().and_then(|lanes| lanes[at].events.pop_front());
-            bytes += head.as_ref().map_or(0, |head| head.event.bytes());
-            events.extend(head);
+            let Some(head) = lanes_head(&mut self.lanes, at) else { continue };
+            bytes += head.event.bytes();
+            events.push(self.link(head));
         }
     }
+}
+
+fn lanes_head(lanes: &mut Option<Vec<Lane>>, at: usize) -> Option<Replayed> {
+    lanes.as_mut()?.get_mut(at)?.events.pop_front()
 }
 
 impl Shard {
@@ -148,23 +173,26 @@ impl Shard {
 
     /// Goes on with a replay of the past, as far as its client and its rhythm let it.
     pub(super) fn play(&mut self, key: SessionKey, number: u32, now_ms: u64) {
-        let bytes_max = self.bounds.bytes_max;
+        let (bytes_max, age_max_ms) = (self.bounds.bytes_max, self.shared.config.outbox.age_max_ms);
         let Some(session) = self.open_session(key) else { return };
         let queued_bytes = session.outbox.queued_bytes();
         let Some(replay) = self.replay(key, number).filter(|replay| replay.not_before_ms <= now_ms) else {
             return;
         };
-        let Some(play) = &mut replay.play else { return };
-        let part_bytes = play.part_bytes(bytes_max);
-        if queued_bytes > part_bytes / 2 {
+        if queued_bytes > replay.part_bytes / 2 {
             // Its flush asks again.
-            play.due_ms = None;
+            replay.play.iter_mut().for_each(|play| play.due_ms = None);
             return;
         }
-        match play.step(now_ms, part_bytes) {
+        replay.size_part(now_ms, age_max_ms, bytes_max);
+        let send_bytes = replay.part_bytes;
+        let Some(play) = &mut replay.play else { return };
+        let part_bytes = play.part_bytes(bytes_max);
+        match play.step(now_ms, send_bytes) {
             Step::Wait => {}
             Step::End => self.played_out(key, number),
             Step::Send(events) => {
+                replay.offered_ms = Some(now_ms);
                 self.account_play(key, number);
                 self.offer_missed(key, number, events, super::now_us());
             }
@@ -190,13 +218,25 @@ impl Shard {
 
     /// The next part of a partition's past.
     pub(super) fn played(&mut self, chunk: Chunk) {
-        let Chunk { ask, events, reach } = chunk;
+        let Chunk { mut ask, events, mut reach } = chunk;
         let (key, number) = (ask.key, ask.replay);
         let Some(replay) = self.replay(key, number) else { return };
         let Some(play) = &mut replay.play else { return };
-        let is_refused = matches!(reach, Reach::Refused(_));
+        if let Reach::Refused(reason) = reach {
+            replay.circles += 1;
+            if replay.circles < CIRCLES_MAX {
+                return self.turned_away(ask, reason);
+            }
+            reach = Reach::End;
+        }
+        // Nobody will say more of it: it is told as lost.
+        if replay.circles >= CIRCLES_MAX || std::mem::take(&mut ask.is_memory_only) {
+            let lane = play.lanes.as_ref().and_then(|lanes| lanes.get(play.asked));
+            let at = lane.map_or(cursor::others_since(0), |lane| lane.next);
+            ask.lost.push(Lost { from: at, upto: at });
+        }
+        replay.circles = 0;
         match &mut play.lanes {
-            None if is_refused => {}
             None => {
                 let is_done = reach == Reach::End;
                 let lane = |next: &Position| Lane { next: *next, events: VecDeque::new(), is_done };
@@ -210,9 +250,6 @@ impl Shard {
                     lane.next = *next;
                 }
             }
-        }
-        if let Reach::Refused(reason) = reach {
-            return self.turned_away(ask, reason);
         }
         replay.next = Some((ask, From::Kafka));
         self.account_play(key, number);
@@ -246,7 +283,7 @@ impl Shard {
                 }
                 Target::Prefix(_) => None,
             };
-            let last = ask.as_ref().map(|(ask, _)| &ask.last);
+            let last = replay.play.as_ref().map(|play| &play.last);
             let seq = id.and_then(|id| last?.get(&(id, wanted.channel)).copied());
             let ended = self.drop_sub(key, wanted.channel, &wanted.target);
             let (id, channel, symbol) = (replay.id.clone(), wanted.channel, wanted.target.text());

@@ -33,7 +33,7 @@ const SLOW: u64 = 4;
 /// When a part that was refused is asked for again, in milliseconds.
 const RETRY_MS: u64 = 250;
 /// How often a replay may come to the end of Kafka without memory reaching that; then what lies between counts as lost.
-const CIRCLES_MAX: u32 = 40;
+pub(super) const CIRCLES_MAX: u32 = 40;
 
 /// The replays of one session.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ pub struct Replays {
 
 impl Replay {
     /// Sizes the next part by how long its client took for the last one.
-    fn size_part(&mut self, now_ms: u64, age_max_ms: u64, bytes_max: usize) {
+    pub(super) fn size_part(&mut self, now_ms: u64, age_max_ms: u64, bytes_max: usize) {
         match self.offered_ms.take().map(|offered_ms| now_ms.saturating_sub(offered_ms)) {
             Some(took_ms) if took_ms > age_max_ms / SLOW => self.part_bytes /= 2,
             Some(took_ms) if took_ms < age_max_ms / QUICK => self.part_bytes *= 2,
@@ -85,15 +85,15 @@ pub(super) struct Replay {
     /// The epochs of the topics that it reads, if not all.
     topics: Option<Arc<[u32]>>,
     /// Bytes of its next part, and when the last one was offered, monotonic milliseconds.
-    part_bytes: usize,
-    offered_ms: Option<u64>,
+    pub(super) part_bytes: usize,
+    pub(super) offered_ms: Option<u64>,
     /// What it held when its question was last here: it is away with it most of the time.
     pub(super) bytes: usize,
     /// Whether the client knows that something was too old.
     is_aged_out: bool,
     /// Whether Kafka was read to its end since memory was asked last, and how often memory did not reach that.
     is_at_end: bool,
-    circles: u32,
+    pub(super) circles: u32,
     /// Not to be asked before this time, monotonic milliseconds.
     pub(super) not_before_ms: u64,
     /// Of a replay of the past alone: what of it was read, and when it is to be sent.
@@ -321,7 +321,8 @@ impl Shard {
         let now_ms = clock::mono_ms();
         for replay in replays.list.iter_mut().filter(|replay| replay.next.is_some()) {
             // It sends, which is not for the midst of a flush.
-            replay.play.iter_mut().for_each(|play| play.has_room(queued_bytes, bytes_max, now_ms));
+            let is_room = queued_bytes <= replay.part_bytes / 2;
+            replay.play.iter_mut().for_each(|play| play.has_room(is_room, now_ms));
         }
         let is_due = |replay: &&mut Replay| replay.play.is_none() && replay.not_before_ms <= now_ms;
         let due = replays.list.iter_mut().filter(is_due);
