@@ -8,7 +8,7 @@ use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tickgate_gateway::clock;
-use tickgate_load::{Client, ClientOptions, Incoming};
+use tickgate_load::{Client, Incoming};
 use tickgate_protocol::control::Control;
 
 /// What a client is sent until its subscriptions have ended.
@@ -155,46 +155,6 @@ async fn events_follow_from_what_was_sent_before_them() {
     assert_eq!(seen.events[1]["prev"], seen.events[0]["prev"], "they share a record");
 }
 
-/// Cursors went back to what was played, and who came back with one was sent hours again of all that he had live.
-#[tokio::test]
-async fn what_is_played_holds_no_cursor_back() {
-    let world = World::new(1, |config| config.session.heartbeat_ms = 100).await;
-    let first_ms = clock::wall_ns() / 1_000_000 - 60_000;
-    for n in 0..20_000_i64 {
-        write(&world, 0, first_ms + n / 10, &trade("A", &n.to_string()));
-    }
-    world.records.flush();
-    world.has_read(20_000).await;
-    let options = ClientOptions {
-        read_bytes_per_s: Some(400_000),
-        recv_buffer_bytes: Some(8_192),
-        ..ClientOptions::default()
-    };
-    let mut client = Client::connect(world.gateway.url(), &options).await.expect("a session");
-    let wanted = json!([
-        {"channel": "trades", "symbols": ["A"], "from": {"time_ns": ns(first_ms), "until_ns": ns(first_ms + 5_000)}},
-        {"channel": "quotes", "symbols": ["A"]}]);
-    client.send(&json!({"op": "subscribe", "subscriptions": wanted})).await.expect("sent");
-    let mut cursors = 0;
-    let until_done = async {
-        loop {
-            match client.next_within(SOON).await {
-                Some(Incoming::Control { control: Some(Control::Heartbeat { cursor, .. }), .. }) => {
-                    let next = tickgate_protocol::cursor::decode_unverified(&cursor).expect("a cursor");
-                    assert_eq!(next.iter().map(|next| next.offset).collect::<Vec<_>>(), [20_000]);
-                    cursors += 1;
-                }
-                Some(Incoming::Control { control: Some(Control::ReplayDone { .. }), .. }) => break,
-                Some(Incoming::Closed { code, .. }) => panic!("closed: {code:?}"),
-                Some(_) => {}
-                None => panic!("nothing comes"),
-            }
-        }
-    };
-    tokio::time::timeout(SOON, until_done).await.expect("its replay is done");
-    assert!(cursors > 0, "it took no time at all");
-}
-
 #[tokio::test]
 async fn parts_and_channels_have_their_own_ends() {
     let world = World::new(2, |_| ()).await;
@@ -287,6 +247,10 @@ async fn what_kafka_no_longer_has_of_the_past_is_told() {
     assert_eq!((&seen.events[0]["type"], &seen.events[0]["cause"]), (&json!("gap"), &json!("retention")));
     assert_eq!(seen.prices(), ["4", "5", "6"]);
     assert_eq!(seen.events[1]["prev"], seen.events[0]["upto"]);
+    // Nothing is left behind which that could be told.
+    let from = json!({"time_ns": ns(first_ms), "until_ns": ns(first_ms + 2)});
+    let seen = play(&mut client, json!([{"channel": "trades", "symbols": ["A"], "from": from}]), 1).await;
+    assert_eq!((seen.events.len(), seen.errors), (0, vec!["replay_aged_out".to_owned()]));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use crate::event::{Stream, Symbol};
 use proptest::prelude::*;
 use tickgate_protocol::Channel;
 use tickgate_protocol::checker::{ChainChecker, Verdict};
-use tickgate_protocol::event::EventView;
+use tickgate_protocol::event::{EventView, Gap, GapCause};
 
 const BOUNDS: Bounds = Bounds {
     bytes_max: 4_000,
@@ -260,6 +260,22 @@ fn a_cursor_never_passes_what_a_held_state_stands_for() {
     // Of S1 what follows 1, given before; of S2 all that there is, and nobody knows of an event before its first.
     assert_eq!(owed.first(), Some(&2));
     assert!(owed.contains(&6) && owed.contains(&4), "{owed:?}");
+}
+
+/// Cursors went back to what was played, and who came back with one was sent hours again of all that he had live.
+#[test]
+fn a_cursor_passes_what_is_played() {
+    const TRADES: Stream = Stream::whole(Channel::Trades);
+    let (mut outbox, mut feed) = (Outbox::default(), Feed::default());
+    let past = Arc::new(feed.next(1, TRADES).played_behind(None));
+    let live = feed.next(1, TRADES);
+    let gap = Gap { after: Some(at(0)), upto: Some(at(1)), count: None, cause: GapCause::Retention };
+    outbox.announce(&past.symbol, past.stream, gap);
+    let _ = outbox.offer(&past, OnSlow::Disconnect, 0, &BOUNDS);
+    let _ = outbox.offer(&live, OnSlow::Disconnect, 0, &BOUNDS);
+    let mut owed = Vec::new();
+    outbox.owed_positions(|position| owed.push(position));
+    assert_eq!(owed, [live.position]);
 }
 
 #[test]
