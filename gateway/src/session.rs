@@ -9,6 +9,7 @@ use crate::feed::request::{Resume, SessionKey, Target, Want};
 use crate::outbox::{Books, Gaps, Outbox};
 use crate::shard::memory::Reservation;
 use crate::shard::replay::Replays;
+use crate::shard::socket::Socket;
 use crate::shard::timers::Armed;
 use crate::stats::{CloseReason, SessionInfo};
 use std::borrow::Cow;
@@ -125,7 +126,7 @@ pub enum Life {
 /// not.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub struct Session {
+pub struct Session<S = TcpStream> {
     /// Its key on this shard.
     pub key: SessionKey,
     /// Whether it is in the shard's list of sessions to flush.
@@ -147,7 +148,7 @@ pub struct Session {
     /// Its queue.
     pub outbox: Outbox,
     /// Its socket.
-    pub socket: Rc<TcpStream>,
+    pub socket: Rc<S>,
     /// Bytes per second that the client asked for at most.
     pub bytes: Option<Box<Bucket>>,
     /// What of its outbox the shard's sum already has, in bytes.
@@ -180,7 +181,7 @@ pub struct Session {
     pub is_listed_blocked: bool,
 }
 
-impl Session {
+impl<S: Socket> Session<S> {
     /// Whether it reads and writes.
     pub fn is_open(&self) -> bool {
         self.life == Life::Open
@@ -203,7 +204,7 @@ impl Session {
 
     /// The address of its peer, while it is there.
     pub fn peer(&self) -> String {
-        self.socket.peer_addr().map_or_else(|_| "gone".to_owned(), |peer| peer.to_string())
+        self.socket.peer()
     }
 
     /// Wakes the session's task.

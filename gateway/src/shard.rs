@@ -13,6 +13,7 @@ pub mod memory;
 mod play;
 pub mod replay;
 pub mod run;
+pub mod socket;
 pub mod table;
 pub mod timers;
 pub mod windows;
@@ -32,6 +33,7 @@ use memory::Memory;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
+use socket::Socket;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -40,6 +42,7 @@ use tickgate_protocol::Position;
 use tickgate_protocol::cursor::CursorKey;
 use tickgate_protocol::event::{Gap, Tail};
 use timers::Timers;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use windows::Windows;
 
@@ -70,7 +73,7 @@ pub struct Shared {
 
 /// One shard's state. Only its own thread touches it, in short turns that never wait.
 #[allow(missing_debug_implementations)]
-pub struct Shard {
+pub struct Shard<S = TcpStream> {
     id: usize,
     shared: Shared,
     mailbox: Arc<Mailbox>,
@@ -78,7 +81,7 @@ pub struct Shard {
     memory: Memory,
     /// Queues of sessions that are quiet.
     spares: Spares,
-    sessions: Slab<Session>,
+    sessions: Slab<Session<S>>,
     generation: u32,
     table: Table,
     /// Sessions with something to write, in the order they got it.
@@ -119,7 +122,7 @@ pub struct Shard {
     slow_logs: LogLimit,
 }
 
-impl Shard {
+impl<S: Socket> Shard<S> {
     /// A shard without sessions.
     pub fn new(id: usize, shared: Shared, mailbox: Arc<Mailbox>) -> Self {
         let outbox = &shared.config.outbox;
@@ -300,17 +303,22 @@ impl Shard {
     }
 
     /// The session of a key, if it still is the one that the key was made for.
-    fn session(&mut self, key: SessionKey) -> Option<&mut Session> {
+    fn session(&mut self, key: SessionKey) -> Option<&mut Session<S>> {
         self.sessions.get_mut(key.slot as usize).filter(|session| session.key == key)
     }
 
-    fn open_session(&mut self, key: SessionKey) -> Option<&mut Session> {
+    fn open_session(&mut self, key: SessionKey) -> Option<&mut Session<S>> {
         self.session(key).filter(|session| session.is_open())
     }
 
-    fn open_session_and_table(&mut self, key: SessionKey) -> Option<(&mut Session, &Table)> {
+    fn open_session_and_table(&mut self, key: SessionKey) -> Option<(&mut Session<S>, &Table)> {
         let session = self.sessions.get_mut(key.slot as usize);
         Some((session.filter(|session| session.key == key && session.is_open())?, &self.table))
+    }
+
+    /// Its sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session<S>> {
+        self.sessions.iter().map(|(_, session)| session)
     }
 
     /// What the shard shares with the rest of the gateway.

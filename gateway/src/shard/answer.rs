@@ -1,6 +1,7 @@
 //! The feed's answers: where a subscription begins.
 
 use super::Shard;
+use super::socket::Socket;
 use crate::event::{Key, Stream};
 use crate::feed::request::{Answer, Reply, Request, SessionKey, State, Target};
 use crate::outbox::Offer;
@@ -12,7 +13,7 @@ use tickgate_protocol::command::SubscribeOptions;
 use tickgate_protocol::control::Control;
 use tickgate_protocol::{Channel, Code, OnSlow, Position};
 
-impl Shard {
+impl<S: Socket> Shard<S> {
     /// Takes an answer of the feed, at its place among the events.
     pub(super) fn answer(&mut self, reply: Reply, now_us: u32) {
         match reply {

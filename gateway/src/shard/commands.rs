@@ -1,6 +1,7 @@
 //! What clients ask for.
 
 use super::memory::Reservation;
+use super::socket::Socket;
 use super::{Shard, now_us, replay, timers::Due};
 use crate::clock;
 use crate::event::Stream;
@@ -31,7 +32,7 @@ const NAMES_AT_LEAST: usize = 1_000;
 /// Seconds' worth of requests over its rate before a session ends.
 const REQUEST_DEBT_S: f64 = 5.0;
 
-impl Shard {
+impl<S: Socket> Shard<S> {
     /// Takes bytes that a client sent.
     pub(super) fn on_bytes(&mut self, key: SessionKey, bytes: &mut [u8]) {
         let message_bytes_max = self.shared.config.limits.message_bytes_max;

@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::replay::Rest;
+use super::socket::Socket;
 use crate::clock;
 use crate::feed::request::Resume;
 use std::rc::Rc;
@@ -105,7 +106,7 @@ impl Owed<'_> {
     }
 }
 
-impl Shard {
+impl<S: Socket> Shard<S> {
     /// What a session that was given everything but what it is still owed could resume from.
     pub(super) fn cursor_of(&self, slot: u32) -> Rc<str> {
         let Some(session) = self.sessions.get(slot as usize) else { return self.cursor.clone() };

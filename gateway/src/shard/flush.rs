@@ -1,5 +1,6 @@
 //! Writing to sockets: once per touched session and pass, everything that is due.
 
+use super::socket::Socket;
 use super::{Shard, now_us};
 use crate::clock;
 use crate::feed::request::{Request, SessionKey};
@@ -7,12 +8,9 @@ use crate::latency::{Recorder, Stage};
 use crate::outbox::{Books, Offer, Stamps};
 use crate::session::Life;
 use crate::stats::CloseReason;
-use rustix::net::SendFlags;
 use std::io::ErrorKind;
 use tickgate_protocol::FlushMs;
 use tickgate_protocol::control::Control;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 /// Writes to one session in one turn: what is left then waits for the next, so that nobody starves the others.
 const WRITES_PER_TURN: usize = 16;
@@ -26,7 +24,7 @@ enum Took {
     Part,
 }
 
-impl Shard {
+impl<S: Socket> Shard<S> {
     /// Writes to every session that got something in this pass.
     pub(super) fn flush_touched(&mut self) {
         loop {
@@ -89,7 +87,7 @@ impl Shard {
                     bounds.write_bytes_max = bounds.write_bytes_max.min(tokens as usize);
                 }
                 session.outbox.fill(&mut self.filled, &bounds);
-                let taken = match write(&session.socket, self.filled.bytes()) {
+                let taken = match session.socket.send(self.filled.bytes()) {
                     Ok(taken) => taken,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                     Err(error) => {
@@ -293,13 +291,6 @@ impl Shard {
             }
         }
     }
-}
-
-/// Hands `bytes` to a socket, if it is not known to refuse them; returns how many it took.
-#[inline]
-fn write(socket: &TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
-    // As `TcpStream::try_write`, without the C library's preparations for a thread that is cancelled in the call.
-    socket.try_io(Interest::WRITABLE, || Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?))
 }
 
 /// Records how long written events took. The wall clock is `wall_ahead_ns` ahead of the monotonic one.

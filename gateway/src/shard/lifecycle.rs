@@ -1,5 +1,6 @@
 //! How sessions begin and end, and what happens to them as time passes.
 
+use super::socket::Socket;
 use super::timers::Due;
 use super::{Shard, now_us};
 use crate::clock;
@@ -18,7 +19,6 @@ use tickgate_protocol::FlushMs;
 use tickgate_protocol::code::CLOSE_RESTART;
 use tickgate_protocol::control::{Control, Limits, write_heartbeat, write_hello};
 use tickgate_protocol::frame::{self, Opcode};
-use tokio::net::TcpStream;
 
 /// Time for a peer to answer a close frame, in milliseconds: then the socket is dropped.
 const CLOSE_ANSWER_MS: u64 = 1_000;
@@ -29,9 +29,9 @@ const PUBLISH_MS: u64 = 250;
 /// The same while nothing happens: a wake-up of an idle processor costs more than all that is done in it.
 const PUBLISH_QUIET_MS: u64 = 1_000;
 
-impl Shard {
+impl<S: Socket> Shard<S> {
     /// Opens a session and greets it, in one write with the answer that its handshake is still owed.
-    pub(super) fn open(&mut self, socket: Rc<TcpStream>, answer: &[u8]) -> SessionKey {
+    pub(super) fn open(&mut self, socket: Rc<S>, answer: &[u8]) -> SessionKey {
         let config = self.shared.config.clone();
         let now_ms = clock::mono_ms();
         let entry = self.sessions.vacant_entry();
@@ -96,7 +96,7 @@ impl Shard {
         filled.out().extend_from_slice(answer);
         frame::write_header(filled.out(), Opcode::Text, hello.len());
         filled.out().extend_from_slice(&hello);
-        let (taken, failed) = match session.socket.try_write(filled.bytes()) {
+        let (taken, failed) = match session.socket.send(filled.bytes()) {
             Ok(taken) => (taken, None),
             Err(error) if error.kind() == ErrorKind::WouldBlock => (0, None),
             Err(error) => (0, Some(error)),
@@ -167,7 +167,7 @@ impl Shard {
             return self.end_session(key, reason);
         }
         // A reset would take back what the peer has not read yet, so say that no more comes and wait for its end.
-        let _ = socket2::SockRef::from(&*session.socket).shutdown(std::net::Shutdown::Write);
+        session.socket.shut();
         session.wake();
         self.leave_all(key);
         self.set_timer(due_ms, key, Due::CloseDeadline);
@@ -207,7 +207,8 @@ impl Shard {
     }
 
     /// Does what is due and says when to come again, in monotonic milliseconds.
-    pub(super) fn on_time(&mut self, publish_ms: &mut u64) -> u64 {
+    #[inline(never)] // Profiles tell it from what passes cost.
+    pub fn on_time(&mut self, publish_ms: &mut u64) -> u64 {
         let now_ms = clock::mono_ms();
         self.wall_ahead_ns = clock::wall_ns() - clock::mono_ns() as i64;
         while let Some((key, due)) = self.timers.pop(now_ms) {
@@ -306,7 +307,7 @@ impl Shard {
     }
 
     /// Begins to drain: sessions are told at once and closed one after the other over the configured time.
-    pub(super) fn drain(&mut self) {
+    pub fn drain(&mut self) {
         self.is_draining = true;
         let now_ms = clock::mono_ms();
         let spread_ms = self.shared.config.drain.spread_ms;

@@ -5,6 +5,7 @@
 //! for their answer. Each shard has its share of either bound.
 
 use super::Shard;
+use super::socket::Socket;
 use crate::clock;
 use crate::config::Config;
 use crate::event::Stream;
@@ -56,12 +57,12 @@ impl Memory {
     }
 
     /// Brings the sum up to what a session's outbox holds.
-    pub(super) fn account_slow(&mut self, session: &mut Session) {
+    pub(super) fn account_slow(&mut self, session: &mut Session<impl Socket>) {
         let held = session.outbox.held_bytes();
         self.slow_bytes = self.slow_bytes + held - std::mem::replace(&mut session.slow_bytes, held);
     }
 
-    fn account_reading(&mut self, session: &mut Session) {
+    fn account_reading(&mut self, session: &mut Session<impl Socket>) {
         let pending = session.pending.as_ref().map_or(0, |pending| pending.bytes());
         let replays = session.replays.as_ref().map_or(0, |replays| replays.bytes());
         let held = session.decoder.as_ref().map_or(0, |decoder| decoder.held_bytes()) + pending + replays;
@@ -125,7 +126,7 @@ impl Memory {
     }
 }
 
-impl Shard {
+impl<S: Socket> Shard<S> {
     /// Brings the sum of what is being read up to a session; closes the session that takes it over the bound.
     pub(super) fn account_reading(&mut self, key: SessionKey) {
         let Self { sessions, memory, .. } = self;

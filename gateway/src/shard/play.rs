@@ -3,6 +3,7 @@
 
 use super::Shard;
 use super::replay::{CIRCLES_MAX, From, PART_BYTES, PART_BYTES_MIN, Replay};
+use super::socket::Socket;
 use super::timers::Due;
 use crate::clock;
 use crate::feed::request::{SessionKey, Target};
@@ -142,7 +143,7 @@ fn lanes_head(lanes: &mut Option<Vec<Lane>>, at: usize) -> Option<Replayed> {
     lanes.as_mut()?.get_mut(at)?.events.pop_front()
 }
 
-impl Shard {
+impl<S: Socket> Shard<S> {
     /// The time of one of a session's replays has come.
     pub(super) fn on_replay_due(&mut self, key: SessionKey) {
         let now_ms = clock::mono_ms();

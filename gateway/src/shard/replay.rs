@@ -5,6 +5,7 @@
 //! that says "that was all" stands in the inbox exactly where the live events begin.
 
 use super::play::Play;
+use super::socket::Socket;
 use super::{Shard, cursor::with_unnamed, now_us};
 use crate::clock;
 use crate::event::Stream;
@@ -181,7 +182,7 @@ pub fn needed<'a>(resumes: impl Iterator<Item = &'a Resume>) -> usize {
     times.len() + pasts.len() + usize::from(is_cursor) + usize::from(is_after)
 }
 
-impl Shard {
+impl<S: Socket> Shard<S> {
     /// Begins what brings subscriptions up to date that the feed has answered.
     pub(super) fn begin_replays(
         &mut self,

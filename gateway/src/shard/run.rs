@@ -1,5 +1,6 @@
 //! The tasks of a shard: fan-out, time, and one per session. All on one thread, none holds the shard over a wait.
 
+use super::socket::Socket;
 use super::{Shard, Shared};
 use crate::clock;
 use crate::event::Batch;
@@ -15,8 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -147,12 +146,12 @@ async fn introspection(shard: Rc<RefCell<Shard>>, mut requests: mpsc::Receiver<S
 
 /// One client, from the end of its handshake to the end of its socket. `answer` is what its handshake is still owed,
 /// and `early` what came behind its request.
-pub fn session(
-    shard: Rc<RefCell<Shard>>,
-    socket: TcpStream,
+pub fn session<S: Socket>(
+    shard: Rc<RefCell<Shard<S>>>,
+    socket: S,
     answer: &[u8],
     early: &[u8],
-) -> impl Future<Output = ()> + use<> {
+) -> impl Future<Output = ()> + use<S> {
     let socket = Rc::new(socket);
     let key = {
         let mut shard = shard.borrow_mut();
@@ -167,9 +166,9 @@ pub fn session(
     std::future::poll_fn(move |cx| shard.borrow_mut().poll_session(key, &socket, cx))
 }
 
-impl Shard {
+impl<S: Socket> Shard<S> {
     /// Reads and writes as far as the socket goes, and leaves a waker for more. Safe to abandon at any point.
-    fn poll_session(&mut self, key: SessionKey, socket: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_session(&mut self, key: SessionKey, socket: &S, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let Some(session) = self.session(key) else { return Poll::Ready(()) };
             if matches!(session.life, Life::Over(_)) {
@@ -178,7 +177,7 @@ impl Shard {
             session.task = Some(cx.waker().clone());
             let mut is_waiting = true;
             if !session.is_throttled && session.outbox.has_work() {
-                match socket.poll_write_ready(cx) {
+                match socket.poll_writable(cx) {
                     Poll::Ready(Ok(())) => {
                         self.flush_session(key.slot, true);
                         is_waiting = false;
@@ -192,7 +191,7 @@ impl Shard {
             }
             let Some(session) = self.session(key) else { return Poll::Ready(()) };
             if session.may_read() {
-                match socket.poll_read_ready(cx) {
+                match socket.poll_readable(cx) {
                     Poll::Ready(Ok(())) => {
                         is_waiting = false;
                         self.read(key, socket);
@@ -211,18 +210,11 @@ impl Shard {
         }
     }
 
-    fn read(&mut self, key: SessionKey, socket: &TcpStream) {
+    fn read(&mut self, key: SessionKey, socket: &S) {
         let mut buffer = std::mem::take(&mut self.read_buffer);
-        match socket.try_read(&mut buffer) {
+        match socket.read(&mut buffer) {
             Ok(0) => self.on_end_of_stream(key),
-            Ok(n) => {
-                if n < buffer.len() {
-                    // That was all: what comes later is an event of its own, and need not be asked for.
-                    let is_empty = || Err::<(), _>(ErrorKind::WouldBlock.into());
-                    let _ = socket.try_io(Interest::READABLE, is_empty);
-                }
-                self.on_bytes(key, &mut buffer[..n]);
-            }
+            Ok(n) => self.on_bytes(key, &mut buffer[..n]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => self.on_read_error(key, &error),
         }
