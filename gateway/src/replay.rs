@@ -5,6 +5,7 @@
 
 pub mod pool;
 mod reader;
+pub mod record;
 
 use crate::event::{Event, Stream};
 use crate::feed::request::{SessionKey, Target};

@@ -1,13 +1,13 @@
 //! One consumer that reads Kafka again, a part at a time.
 
 use super::pool::Read;
-use super::{Ask, Lost, Missed, Reach, Replayed, seam};
+use super::record::of_record;
+use super::{Ask, Lost, Missed, Reach, Replayed};
 use crate::clock;
 use crate::config::Config;
 use crate::feed::directory::Directory;
 use crate::feed::native::{Record, RecordQueue};
 use crate::feed::request::SessionKey;
-use crate::feed::symbols::encode;
 use crate::feed::topics::{Topic, Topics};
 use crate::feed::{client_config, epoch_of, look_up, native, no_leader, offsets};
 use rdkafka::config::ClientConfig;
@@ -20,9 +20,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tickgate_protocol::event::{Meta, Tail};
-use tickgate_protocol::record::{RecordDecoder, Tick};
-use tickgate_protocol::{Channel, Position};
+use tickgate_protocol::Position;
+use tickgate_protocol::record::RecordDecoder;
 
 /// Records after which a part ends, whether any of them was wanted or not: others wait for the consumer.
 const RECORDS_MAX: usize = 50_000;
@@ -520,45 +519,7 @@ fn take(
         ms => ms.saturating_mul(1_000_000),
     };
     let position = Position { epoch, partition: record.partition as u32, offset };
-    // What cannot be read was counted when it was new.
-    let Ok(ticks) = decoder.ticks(record.value) else { return Vec::new() };
-    let ticks: Vec<&Tick<'_>> = ticks.iter().filter_map(|tick| tick.as_ref().ok()).collect();
-    let mut names: Vec<(&str, Channel)> = Vec::new();
-    for tick in &ticks {
-        let name = (&*tick.symbol, tick.body.channel());
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    let wants = ask.wants.clone();
-    let events = names.into_iter().filter_map(|(name, channel)| {
-        let want = find(&wants, name, channel)?;
-        if want.after == Some(position) {
-            ask.confirm(want, directory.meet_again(name)?.id);
-        }
-        if !want.has_at(position) {
-            return None;
-        }
-        let symbol = directory.meet_again(name)?;
-        let (prev, gap) = seam(&ask.last, &ask.lost, want, (symbol.id, position), None);
-        let is_its = |tick: &&&Tick<'_>| tick.symbol == name && tick.body.channel() == channel;
-        let updates = ticks.iter().filter(is_its).map(|tick| {
-            let event_ns = tick.event_ns.unwrap_or(append_ns);
-            (&tick.body, Meta { position, event_ns, ingest_ns, send_ns: tick.send_ns })
-        });
-        let event = encode(&symbol, want.stream, updates, Tail { prev, replay: true, ..Tail::default() })?;
-        ask.note((symbol.id, channel), position);
-        Some(Replayed { append_ns, event: Arc::new(event), gap })
-    });
-    events.collect()
-}
-
-/// The want that an event is for, whether its client has it or not.
-fn find<'a>(wants: &'a [Missed], name: &str, channel: Channel) -> Option<&'a Missed> {
-    if channel == Channel::Book {
-        return None;
-    }
-    wants.iter().find(|want| want.stream.channel == channel && want.target.matches(name))
+    of_record(decoder, directory, ask, (position, append_ns, ingest_ns), record.value)
 }
 
 #[cfg(test)]
