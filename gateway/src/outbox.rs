@@ -233,7 +233,7 @@ impl Outbox {
         if let Some(pressure) = &mut self.pressure {
             gap = pressure.announced((symbol.id, stream), gap);
         }
-        self.push(Entry::gap(symbol.clone(), stream, gap));
+        self.push(Entry::gap(symbol.clone(), stream, gap, None));
     }
 
     /// Queues a control message, in order with the events.
@@ -473,13 +473,18 @@ impl Outbox {
                 // The past alone is owed, but not as a part of what a client comes back for.
                 Entry::Event { event, .. } if event.stream.is_held_back => {}
                 Entry::Gap(gap) if gap.stream.is_held_back => {}
-                Entry::Event { event, .. } => {
+                Entry::Event { event, own, .. } => {
                     still_owed(event.position);
                     // It stands for what it replaced, which is owed as long as it is.
                     let first = entry.prev().filter(|_| entry.merged() > event.count).map(behind);
-                    first.into_iter().for_each(&mut still_owed);
+                    let replaced = own.as_ref().and_then(|own| own.first);
+                    replaced.into_iter().chain(first).for_each(&mut still_owed);
                 }
-                Entry::Gap(gap) => gap.gap.after.map(behind).into_iter().for_each(&mut still_owed),
+                Entry::Gap(queued) => {
+                    // Of one that does not say where it begins, its end: whoever asks for that is told again.
+                    let from = queued.gap.after.map(behind).or(queued.first.or(queued.gap.upto));
+                    from.into_iter().chain(queued.first).for_each(&mut still_owed);
+                }
                 Entry::Control { .. } => {}
             }
         }

@@ -1,5 +1,6 @@
 //! What happens at a bound: conflate, skip, or give up.
 
+use super::entry::{Own, QueuedGap};
 use super::{Bounds, Entry, Offer, Outbox, Resync};
 use crate::event::{Event, Key};
 use crate::stats::DropReason;
@@ -151,7 +152,7 @@ impl Resync {
 
 /// Puts `newer` in the place of `older`; returns how many events that replaced.
 fn replace(older: &mut Entry, newer: Entry) -> u64 {
-    let prev = older.prev();
+    let (prev, first) = (older.prev(), older.first());
     // A state that begins a subscription still does so with what followed it.
     let snapshot = older.is_snapshot() || newer.is_snapshot();
     let merged = older.merged().saturating_add(newer.merged());
@@ -164,11 +165,11 @@ fn replace(older: &mut Entry, newer: Entry) -> u64 {
         Entry::Event { event, .. } => u64::from(event.count) - 1,
         _ => 0,
     };
-    if let Entry::Event { event, tail, policy, at_us } = newer {
-        let shown = tail.map_or(event.tail, |t| *t);
+    if let Entry::Event { event, own, policy, at_us } = newer {
+        let shown = own.map_or(event.tail, |own| own.tail);
         let event = if event.count > 1 { Arc::new(event.with_tail(event.tail)) } else { event };
-        let tail = Some(Box::new(Tail { prev, merged, snapshot, ..shown }));
-        *older = Entry::Event { event, tail, policy, at_us };
+        let own = Some(Box::new(Own { tail: Tail { prev, merged, snapshot, ..shown }, first }));
+        *older = Entry::Event { event, own, policy, at_us };
     }
     replaced + extra
 }
@@ -316,7 +317,7 @@ impl Compaction<'_> {
         let gap = queued.gap;
         match self.gap_at(last.gap) {
             Some(earlier) => {
-                extend(earlier, gap.upto, gap.count, gap.cause);
+                extend(&mut earlier.gap, gap.upto, gap.count, gap.cause);
                 self.gone(&entry);
             }
             None => {
@@ -326,9 +327,9 @@ impl Compaction<'_> {
         }
     }
 
-    fn gap_at(&mut self, place: Option<usize>) -> Option<&mut Gap> {
+    fn gap_at(&mut self, place: Option<usize>) -> Option<&mut QueuedGap> {
         match self.kept.get_mut(place?) {
-            Some(Some(Entry::Gap(queued))) => Some(&mut queued.gap),
+            Some(Some(Entry::Gap(queued))) => Some(queued),
             _ => None,
         }
     }
@@ -343,8 +344,9 @@ impl Compaction<'_> {
                     self.gone(&older);
                     self.outbox.books.conflated += older.count();
                     self.outbox.books.held -= older.count();
-                    if let Some(gap) = self.gap_at(last.gap) {
-                        (gap.after, gap.count) = (last.state_prev, None);
+                    if let Some(queued) = self.gap_at(last.gap) {
+                        (queued.gap.after, queued.gap.count) = (last.state_prev, None);
+                        queued.first = older.first();
                     }
                 }
                 return self.keep_state(entry, last);
@@ -361,7 +363,7 @@ impl Compaction<'_> {
     }
 
     fn keep_state(&mut self, entry: Entry, last: &mut Last) {
-        last.state_prev = entry.prev().or_else(|| self.gap_at(last.gap).and_then(|gap| gap.upto));
+        last.state_prev = entry.prev().or_else(|| self.gap_at(last.gap).and_then(|queued| queued.gap.upto));
         (last.state, last.gap) = (Some(self.kept.len()), None);
         self.keep(entry);
     }
@@ -410,10 +412,10 @@ impl Compaction<'_> {
         self.outbox.books.held -= count;
         self.outbox.gaps.get_or_insert_default().events += count;
         if let Some(earlier) = self.gap_at(last.gap) {
-            return extend(earlier, upto, Some(count), GapCause::SlowConsumer);
+            return extend(&mut earlier.gap, upto, Some(count), GapCause::SlowConsumer);
         }
         let gap = Gap { after, upto, count: Some(count), cause: GapCause::SlowConsumer };
-        let gap = Entry::gap(event.symbol.clone(), event.stream, gap);
+        let gap = Entry::gap(event.symbol.clone(), event.stream, gap, entry.first());
         self.outbox.gaps.get_or_insert_default().by_cause[GapCause::SlowConsumer as usize] += 1;
         self.outbox.queued_bytes += gap.bytes();
         self.entries += 1;

@@ -12,8 +12,8 @@ pub enum Entry {
     Event {
         /// The shared event.
         event: Arc<Event>,
-        /// The tail that this client gets instead of the shared one.
-        tail: Option<Box<Tail>>,
+        /// What this client gets instead of the shared tail.
+        own: Option<Box<Own>>,
         /// What may become of it.
         policy: OnSlow,
         /// When it was offered, in wrapping microseconds.
@@ -30,6 +30,15 @@ pub enum Entry {
     },
 }
 
+/// What of an event is this client's own.
+#[derive(Debug)]
+pub struct Own {
+    /// Its tail.
+    pub tail: Tail,
+    /// The first event that it stands for, if it took the place of some.
+    pub first: Option<Position>,
+}
+
 /// A gap on its way to a client.
 #[derive(Debug)]
 pub struct QueuedGap {
@@ -39,15 +48,27 @@ pub struct QueuedGap {
     pub stream: Stream,
     /// What is missing.
     pub gap: Gap,
+    /// The first event that is, if it was in the queue.
+    pub first: Option<Position>,
 }
 
 impl Entry {
     pub(super) fn event(event: Arc<Event>, tail: Option<Tail>, policy: OnSlow, at_us: u32) -> Self {
-        Self::Event { event, tail: tail.map(Box::new), policy, at_us }
+        let own = tail.map(|tail| Box::new(Own { tail, first: None }));
+        Self::Event { event, own, policy, at_us }
     }
 
-    pub(super) fn gap(symbol: Arc<Symbol>, stream: Stream, gap: Gap) -> Self {
-        Self::Gap(Box::new(QueuedGap { symbol, stream, gap }))
+    pub(super) fn gap(symbol: Arc<Symbol>, stream: Stream, gap: Gap, first: Option<Position>) -> Self {
+        Self::Gap(Box::new(QueuedGap { symbol, stream, gap, first }))
+    }
+
+    /// The first record that an event or a gap stands for, as far as that is known.
+    pub(super) fn first(&self) -> Option<Position> {
+        match self {
+            Self::Event { event, own, .. } => own.as_ref().and_then(|own| own.first).or(Some(event.position)),
+            Self::Gap(gap) => gap.first,
+            Self::Control { .. } => None,
+        }
     }
 
     /// Bytes that the entry counts for in the queue's bound.
@@ -62,7 +83,7 @@ impl Entry {
     /// Bytes that the entry takes in a data frame.
     pub(super) fn wire_bytes(&self) -> usize {
         match self {
-            Self::Event { event, tail: Some(tail), .. } => event.head().len() + tail_bytes(tail),
+            Self::Event { event, own: Some(own), .. } => event.head().len() + tail_bytes(&own.tail),
             _ => self.bytes(),
         }
     }
@@ -70,10 +91,10 @@ impl Entry {
     /// Appends the entry as it goes into a data frame.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Event { event, tail: None, .. } => out.extend_from_slice(&event.text),
-            Self::Event { event, tail: Some(tail), .. } => {
+            Self::Event { event, own: None, .. } => out.extend_from_slice(&event.text),
+            Self::Event { event, own: Some(own), .. } => {
                 out.extend_from_slice(event.head());
-                tail.write(out);
+                own.tail.write(out);
             }
             Self::Gap(gap) => gap.gap.write(out, gap.stream.channel, &gap.symbol.json),
             Self::Control { json, .. } => out.extend_from_slice(json),
@@ -85,8 +106,8 @@ impl Entry {
     pub(super) fn is_same_event(&self, other: &Self) -> bool {
         match (self, other) {
             (
-                Self::Event { event, tail: None, at_us, .. },
-                Self::Event { event: other, tail: None, at_us: other_us, .. },
+                Self::Event { event, own: None, at_us, .. },
+                Self::Event { event: other, own: None, at_us: other_us, .. },
             ) => Arc::ptr_eq(event, other) && at_us == other_us,
             _ => false,
         }
@@ -144,7 +165,7 @@ impl Entry {
     /// Whether it is the state that a subscription begins with.
     pub(super) fn is_snapshot(&self) -> bool {
         match self {
-            Self::Event { tail: Some(tail), .. } => tail.snapshot,
+            Self::Event { own: Some(own), .. } => own.tail.snapshot,
             Self::Event { event, .. } => event.tail.snapshot,
             _ => false,
         }
@@ -153,7 +174,7 @@ impl Entry {
     /// The `prev` that this client gets with an event.
     pub(super) fn prev(&self) -> Option<Position> {
         match self {
-            Self::Event { tail: Some(tail), .. } => tail.prev,
+            Self::Event { own: Some(own), .. } => own.tail.prev,
             Self::Event { event, .. } => event.tail.prev,
             _ => None,
         }
@@ -162,7 +183,7 @@ impl Entry {
     /// How many updates an event stands for.
     pub(super) fn merged(&self) -> u32 {
         match self {
-            Self::Event { tail: Some(tail), .. } => tail.merged,
+            Self::Event { own: Some(own), .. } => own.tail.merged,
             Self::Event { event, .. } => event.tail.merged.max(event.count),
             _ => 0,
         }

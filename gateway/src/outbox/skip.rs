@@ -51,7 +51,7 @@ impl Outbox {
                     front_bytes += GAP_BYTES;
                     if let Entry::Event { event, .. } = &entry {
                         self.gaps.get_or_insert_default().by_cause[GapCause::SlowConsumer as usize] += 1;
-                        front.push(Entry::gap(event.symbol.clone(), event.stream, gap));
+                        front.push(Entry::gap(event.symbol.clone(), event.stream, gap, entry.first()));
                     } else {
                         front.push(entry);
                     }
