@@ -496,6 +496,8 @@ impl<S: Socket> Shard<S> {
         let cursor = self.cursor_of(key.slot);
         let id = self.id;
         let Some(session) = self.open_session(key) else { return };
+        // One that is being closed has had its last cursor.
+        let cursor = Some(cursor.to_string()).filter(|_| !session.outbox.is_closing());
         let name = session.name(id);
         let delay_ms = session.outbox.delay_us(now_us()) / 1000;
         let queued_bytes = session.outbox.queued_bytes();
@@ -509,7 +511,7 @@ impl<S: Socket> Shard<S> {
             ),
             fatal: true,
             retry_after_ms: None,
-            cursor: Some(cursor.to_string()),
+            cursor,
         };
         if let Verdict::Write { left_out } = self.slow_logs.admit(clock::mono_ms()) {
             tracing::warn!(

@@ -254,7 +254,11 @@ impl<S: Socket> Shard<S> {
     }
 
     fn heartbeat(&mut self, key: SessionKey, now_ms: u64) {
-        let Some(session) = self.open_session(key).filter(|s| s.heartbeat_ms > 0) else { return };
+        // What it was owed left with its subscriptions: from then on a cursor would promise too much.
+        let Some(session) = self.open_session(key).filter(|s| s.heartbeat_ms > 0 && !s.outbox.is_closing())
+        else {
+            return;
+        };
         let due_ms = now_ms + u64::from(session.heartbeat_ms);
         // One that is still queued says all that another would.
         let is_waiting = session.outbox.is_blocked() && session.outbox.control_bytes() > 0;
@@ -324,6 +328,9 @@ impl<S: Socket> Shard<S> {
     }
 
     fn go_away(&mut self, key: SessionKey, close_in_ms: u64) {
+        if self.open_session(key).is_none_or(|session| session.outbox.is_closing()) {
+            return;
+        }
         let cursor = self.cursor_of(key.slot).to_string();
         self.tell(key, &Control::Goaway { reason: "drain".to_owned(), close_in_ms, cursor });
     }
