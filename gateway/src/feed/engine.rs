@@ -124,6 +124,8 @@ pub struct Engine {
     cache: Cache,
     /// The last records, and what the one at hand holds.
     ring: Ring,
+    /// Up to where each partition, by epoch and number, lost records before they were read, if it did.
+    lost: FxHashMap<(u32, u32), u64>,
     links: SmallVec<[Link; 1]>,
     /// Decodes records for those who missed them.
     again: RecordDecoder,
@@ -151,6 +153,7 @@ impl Engine {
             cache: Cache::new(config.snapshots_bytes_max),
             directory,
             ring: Ring::new(config.memory_bytes_max, config.memory_ms),
+            lost: FxHashMap::default(),
             links: SmallVec::new(),
             again: RecordDecoder::new(config.record_bytes_max),
             levels: 0,
@@ -182,6 +185,7 @@ impl Engine {
     /// A topic is gone.
     pub fn forget(&mut self, epoch: u32) {
         self.ring.forget(epoch);
+        self.lost.retain(|(of, _), _| *of != epoch);
     }
 
     /// Takes what goes to a shard next.
@@ -262,7 +266,8 @@ impl Engine {
         let event_ns = arrival.meta(newest).event_ns;
         self.newest_event_ns = Some(event_ns);
         self.totals.clock_ahead += u64::from(event_ns > arrival.ingest_ns);
-        let prev = self.symbols[id as usize].last[channel as usize];
+        let prev = self.symbols[id as usize].last[channel as usize]
+            .or_else(|| self.lost_before(id, channel, arrival));
         if prev.is_some_and(|prev| arrival.position.is_at_or_before(prev)) {
             // A partition was read again from further back than needed.
             self.totals.discarded[DiscardReason::Repeated as usize] += ticks.len() as u64;
@@ -289,6 +294,16 @@ impl Engine {
             }
         };
         self.links.push(Link { symbol: id, channel, is_plain, prev, before });
+    }
+
+    /// The end of what its partition lost before this, the first that was read of a symbol and channel: whoever listens to it is
+    /// told that something of it may have been lost.
+    fn lost_before(&mut self, id: u32, channel: Channel, arrival: &Arrival) -> Option<Position> {
+        let Position { epoch, partition, .. } = arrival.position;
+        let offset = self.lost.get(&(epoch, partition)).copied()?;
+        let upto = Some(Position { offset, ..arrival.position });
+        self.announce(id, channel, upto, GapCause::Retention);
+        upto
     }
 
     /// The symbol's order cannot be followed from its last position to this one.
@@ -442,6 +457,7 @@ impl Engine {
     /// Announces that what a partition held up to `upto` was gone before it was read.
     pub fn lost(&mut self, upto: Position) {
         self.ring.begin(Position { offset: upto.offset + 1, ..upto });
+        self.lost.insert((upto.epoch, upto.partition), upto.offset);
         for id in 0..self.symbols.len() as u32 {
             for channel in Channel::ALL {
                 let last = self.symbols[id as usize].last[channel as usize];

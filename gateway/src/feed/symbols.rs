@@ -234,6 +234,16 @@ impl SymbolState {
         events
     }
 
+    /// Whether changes to a quote or status were lost since the last one that was read.
+    pub fn is_old(&self, channel: Channel) -> bool {
+        let kept = match channel {
+            Channel::Quotes => &self.quote,
+            Channel::Status => &self.status,
+            Channel::Trades | Channel::Book => return false,
+        };
+        kept.as_ref().is_some_and(|kept| self.last[channel as usize] != Some(kept.meta.position))
+    }
+
     /// The last state known, as of now: what was lost since counts as seen, so that the next change follows from it.
     fn state_event(&self, stream: Stream, kept: &Kept, tail: Tail) -> Option<Event> {
         let position = self.last[stream.channel as usize].unwrap_or(kept.meta.position);

@@ -174,12 +174,15 @@ impl Engine {
             Some(first) if channel == Channel::Trades => first.tail.prev,
             _ => last,
         };
+        let is_old = state.is_old(channel);
         let gap = match want.resume {
+            // It shows what was known before something was lost.
+            _ if way == Way::Fresh && is_old => Some(None),
             _ if way != Way::Gone => None,
             Some(Resume::After(after)) => Some(Some(after)),
             _ => Some(None),
         };
-        answer.aged_out |= gap.is_some();
+        answer.aged_out |= way == Way::Gone;
         let gap = gap.filter(|_| last.is_some()).map(|after| Gap {
             after,
             upto,
