@@ -150,6 +150,9 @@ impl<'a> Judge<'a> {
                         self.chains[*at].gap(gap, &mut self.found);
                     }
                 }
+                Heard::AgedOut => {
+                    self.chains.iter_mut().filter(|c| c.session == number).for_each(Chain::aged_out);
+                }
                 Heard::Cursor(cursor) => {
                     for chain in self.chains.iter_mut().filter(|chain| chain.session == number) {
                         chain.cursor(cursor, &mut self.found);

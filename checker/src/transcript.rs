@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tickgate_protocol::control::Control;
 use tickgate_protocol::event::{EventView, Gap, Tail};
-use tickgate_protocol::{Channel, Position, cursor};
+use tickgate_protocol::{Channel, Code, Position, cursor};
 
 /// Positions by run: where a log stood, or a cursor.
 pub type Positions = Arc<BTreeMap<Run, u64>>;
@@ -81,6 +81,8 @@ pub enum Heard {
         /// What it says.
         gap: Gap,
     },
+    /// Something of what was asked for is gone, of symbols that the gateway may know nothing of.
+    AgedOut,
     /// A cursor: everything up to it was given, or its loss told.
     Cursor(Positions),
 }
@@ -170,9 +172,13 @@ impl SessionTranscript {
                     }
                 }
             }
+            Control::Error { code: Code::ReplayAgedOut, .. } => self.heard.push(Heard::AgedOut),
+            // One that comes before the acknowledgement says nothing of what is asked for.
+            Control::Heartbeat { .. } | Control::Goaway { .. } | Control::Error { cursor: Some(_), .. }
+                if self.heard.is_empty() => {}
             Control::Heartbeat { cursor, .. }
             | Control::Goaway { cursor, .. }
-            | Control::Error { cursor: Some(cursor), .. } => match cursor::decode_unverified(cursor) {
+            | Control::Error { cursor: Some(cursor), .. } => match cursor::given_unverified(cursor) {
                 Ok(next) => {
                     let given = next.iter().filter_map(|next| {
                         next.offset.checked_sub(1).map(|offset| Position { offset, ..*next })
@@ -244,7 +250,7 @@ impl SessionTranscript {
             let (stream, position) = match heard {
                 Heard::Event(event) => (event.stream, Some(event.seq)),
                 Heard::Gap { stream, gap } => (*stream, gap.upto),
-                Heard::Hold { .. } | Heard::Cursor(_) => continue,
+                Heard::Hold { .. } | Heard::Cursor(_) | Heard::AgedOut => continue,
             };
             let known = &mut last[stream as usize];
             let is_news = |position: &Position| !known.is_some_and(|known| position.is_at_or_before(known));

@@ -374,7 +374,7 @@ impl SessionVerifier {
     }
 
     fn move_cursor(&mut self, text: &str, tally: &mut Tally) {
-        match cursor::decode_unverified(text) {
+        match cursor::given_unverified(text) {
             Ok(positions) if positions.len() <= CURSOR_PARTITIONS_MAX => self.cursor = positions,
             Ok(_) => self.cursor.clear(),
             Err(error) => {

@@ -276,7 +276,7 @@ impl Person {
         let cursor = last.and_then(SessionTranscript::cursor);
         match (how, last, cursor) {
             (Return::Cursor, _, Some(text)) => {
-                let next = cursor::decode_unverified(text).context("a cursor of the gateway")?;
+                let next = cursor::given_unverified(text).context("a cursor of the gateway")?;
                 // It names what is next, and the checker what was last.
                 let last = next
                     .into_iter()

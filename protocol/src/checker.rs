@@ -28,7 +28,12 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ChainChecker {
     last: Option<Position>,
+    /// Where it stood in the partition that its symbol was in before: whoever comes back with an older cursor gets the end of
+    /// that again, too.
+    before: Option<Position>,
     after_gap: bool,
+    /// Whether its client came back with a cursor, and nothing new has come since.
+    is_resumed: bool,
     /// Whether the last event was discarded: so are its siblings.
     is_discarding: bool,
 }
@@ -46,31 +51,58 @@ impl ChainChecker {
         if same_record && seq == last && !self.is_discarding {
             return Verdict::InOrder;
         }
-        self.is_discarding = seq.is_at_or_before(last) && !self.after_gap;
+        self.is_discarding = self.has(seq) && !(self.after_gap && tail.snapshot);
         let verdict = if self.is_discarding {
             return Verdict::Duplicate;
         } else if tail.snapshot {
             Verdict::Snapshot
-        } else if tail.prev == Some(last) {
+        } else if self.is_resumed && tail.merged > 1 && tail.prev.is_some_and(|prev| self.has(prev)) {
+            // The state stands for some that the client has, and for all behind them.
+            Verdict::InOrder
+        } else if tail.prev == Some(last) || (tail.prev.is_some() && tail.prev == self.before) {
             Verdict::InOrder
         } else if tail.prev.is_none() {
             Verdict::Unverified
         } else {
             Verdict::Unannounced
         };
-        self.last = Some(seq);
+        self.move_to(seq);
         self.after_gap = false;
+        self.is_resumed = false;
         verdict
     }
 
-    /// Takes note of an announced gap; `false` when it does not begin where the chain stands.
+    /// Whether an event at this position was seen or announced as lost, as far as that is known.
+    fn has(&self, seq: Position) -> bool {
+        [self.last, self.before].into_iter().flatten().any(|last| seq.is_at_or_before(last))
+    }
+
+    fn move_to(&mut self, seq: Position) {
+        let is_elsewhere = |last: &Position| (last.epoch, last.partition) != (seq.epoch, seq.partition);
+        self.before = self.last.filter(is_elsewhere).or(self.before);
+        self.last = Some(seq);
+    }
+
+    /// The client comes back: with its last position, or with a cursor, which may be older than what it has. Then what comes
+    /// first may reach further back.
+    pub fn resumed(&mut self, with_cursor: bool) {
+        self.is_resumed = with_cursor;
+    }
+
+    /// Takes note of an announced gap; `false` when it does not begin where the chain stands. One that begins elsewhere
+    /// and ends there, or before, is of what the client has, which came back with an older cursor: it changes nothing.
     pub fn gap(&mut self, gap: &Gap) -> bool {
-        let fits = gap.after.is_none() || self.last.is_none() || gap.after == self.last;
-        if gap.upto.is_some() {
-            self.last = gap.upto;
+        if self.is_resumed && gap.after != self.last && gap.upto.is_some_and(|upto| self.has(upto)) {
+            return true;
+        }
+        let is_of_both = self.is_resumed && gap.after.is_some_and(|after| self.has(after));
+        let fits = gap.after.is_none() || self.last.is_none() || gap.after == self.last || is_of_both;
+        if let Some(upto) = gap.upto {
+            self.move_to(upto);
         }
         // A snapshot that repeats the last position lost is news to this client, not a duplicate.
         self.after_gap = true;
+        self.is_resumed = false;
         fits
     }
 
@@ -133,6 +165,62 @@ mod tests {
         assert!(chain.gap(&gap(5, 9)));
         assert_eq!(chain.event(at(11), &after(9), false), Verdict::InOrder);
         assert!(!chain.gap(&gap(10, 12)));
+    }
+
+    /// What was conflated or skipped of a replay began before what its client had last. It looked like a break.
+    #[test]
+    fn what_comes_first_to_who_came_back_may_reach_further_back() {
+        let merged = |prev, merged| Tail { merged, ..after(prev) };
+        let mut chain = ChainChecker::default();
+        chain.event(at(9), &after(8), false);
+        chain.resumed(true);
+        assert_eq!(chain.event(at(12), &merged(7, 3), false), Verdict::InOrder);
+        assert_eq!(chain.event(at(15), &merged(9, 3), false), Verdict::Unannounced);
+        chain.resumed(true);
+        let gap = |after| Gap {
+            after: Some(at(after)),
+            upto: Some(at(18)),
+            count: None,
+            cause: GapCause::SlowConsumer,
+        };
+        assert!(chain.gap(&gap(13)) && !chain.gap(&Gap { upto: Some(at(20)), ..gap(17) }));
+    }
+
+    /// A client came back with a cursor from before its symbol moved, and took for new what it had of the old partition.
+    #[test]
+    fn what_comes_again_of_the_partition_before_is_known() {
+        let mut chain = ChainChecker::default();
+        let there = |offset| Position { partition: 4, ..at(offset) };
+        chain.event(at(8), &after(7), false);
+        chain.event(at(9), &after(8), false);
+        chain.gap(&Gap {
+            after: Some(at(9)),
+            upto: Some(at(9)),
+            count: None,
+            cause: GapCause::Repartitioned,
+        });
+        assert_eq!(chain.event(there(2), &after(9), false), Verdict::InOrder);
+        assert_eq!(chain.event(at(8), &after(7), false), Verdict::Duplicate);
+        assert_eq!(chain.event(at(9), &after(8), false), Verdict::Duplicate);
+        assert_eq!(chain.event(there(2), &after(9), false), Verdict::Duplicate);
+        let tail = Tail { prev: Some(there(2)), ..Tail::default() };
+        assert_eq!(chain.event(there(3), &tail, false), Verdict::InOrder);
+        // It went back, and what comes again comes partition by partition.
+        assert_eq!(chain.event(at(12), &after(9), false), Verdict::InOrder);
+    }
+
+    /// A client came back with a cursor from before its last event, and retention had taken what was in between. The gap took its
+    /// chain back, and it took for new what it had.
+    #[test]
+    fn a_gap_of_what_a_client_has_changes_nothing() {
+        let mut chain = ChainChecker::default();
+        chain.event(at(9), &after(8), false);
+        let gap = Gap { after: None, upto: Some(at(6)), count: None, cause: GapCause::Retention };
+        chain.resumed(true);
+        assert!(chain.gap(&gap));
+        assert_eq!(chain.event(at(8), &after(6), false), Verdict::Duplicate);
+        assert_eq!(chain.event(at(9), &after(8), false), Verdict::Duplicate);
+        assert_eq!(chain.event(at(12), &after(9), false), Verdict::InOrder);
     }
 
     #[test]

@@ -158,6 +158,16 @@ pub fn decode_unverified(text: &str) -> Result<Vec<Position>, CursorError> {
     Ok(Cursor::of(positions(&parts(&bytes(text)?)?.0[1..])?).next)
 }
 
+/// Before which positions whoever got this cursor was given everything, or told of it: those that it names, and none while
+/// a replay from a time is owed, as that may reach further back.
+///
+/// # Errors
+/// As of [`decode_unverified`].
+pub fn given_unverified(text: &str) -> Result<Vec<Position>, CursorError> {
+    let cursor = Cursor::of(positions(&parts(&bytes(text)?)?.0[1..])?);
+    Ok(if cursor.all_ns.is_some() { Vec::new() } else { cursor.next })
+}
+
 fn bytes(text: &str) -> Result<Vec<u8>, CursorError> {
     if text.len() > CURSOR_BYTES_MAX {
         return Err(CursorError::TooLong);

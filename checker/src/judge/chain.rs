@@ -190,8 +190,17 @@ impl<'a> Chain<'a> {
 
     /// A session begins in which it is held.
     pub(super) fn begin(&mut self, session: u32, resumed: Option<Resumed>) {
+        self.rule.resumed(matches!(resumed, Some(Resumed::Cursor(_))));
         (self.session, self.resumed, self.record) = (session, resumed, None);
         self.runs.iter_mut().for_each(|run| run.newest = None);
+    }
+
+    /// The session is told that something of what it asked for is gone. Of a symbol that the gateway knows nothing of, that is
+    /// all that anybody can say.
+    pub(super) fn aged_out(&mut self) {
+        if self.runs.iter().all(|run| run.newest.is_none()) {
+            self.open = Some(None);
+        }
     }
 
     fn run(&mut self, run: Run) -> Option<&mut RunState<'a>> {
@@ -291,7 +300,14 @@ impl<'a> Chain<'a> {
     /// The event stands for what it replaced.
     fn merged(&mut self, event: &Event, found: &mut Judgement) {
         let Event { seq, tail, .. } = *event;
-        let Some(prev) = tail.prev else { return };
+        let Some(prev) = tail.prev else {
+            // The first that its gateway knows of: it stands for all since the subscription began.
+            if let Some(run) = self.run(seq.into()).filter(|run| run.from.is_some()) {
+                let from = run.from.unwrap_or(0);
+                run.excuse(from..run.behind(seq.offset).saturating_sub(1).max(from), Excuse::Conflated);
+            }
+            return;
+        };
         if Run::from(prev) != Run::from(seq) {
             if let Some(run) = self.run(prev.into()) {
                 run.excuse(run.behind(prev.offset)..run.entries.len(), Excuse::Conflated);
@@ -351,7 +367,9 @@ impl<'a> Chain<'a> {
                     _ => run.from.unwrap_or(behind).min(behind),
                 };
                 let lost = run.ticks(first..behind);
-                run.excuse(first..behind, Excuse::Announced);
+                // Before anything was heard: what a snapshot shows then may be older than all of that.
+                let from = if gap.after.is_none() && last.is_none() { 0 } else { first };
+                run.excuse(from..behind, Excuse::Announced);
                 run.reach(first, behind);
                 run.newest = run.newest.max(Some(upto.offset));
                 let is_exact = channel == Channel::Trades
@@ -407,6 +425,14 @@ impl<'a> Chain<'a> {
         for run in &mut self.runs {
             let (Some(from), Some(upto)) = (run.from, cursor.get(&run.run)) else { continue };
             let behind = run.behind(*upto);
+            if let Some(after) = self.open {
+                // Told, though not how much it is.
+                let first = after
+                    .filter(|after| Run::from(*after) == run.run)
+                    .map_or(0, |after| run.behind(after.offset));
+                let first = first.max(run.passed).max(from);
+                run.excuse(first..behind.max(first), Excuse::Announced);
+            }
             for at in run.passed.max(from)..behind {
                 if run.is_whole(at) || run.fates[at].excuse != Excuse::None {
                     continue;

@@ -96,6 +96,7 @@ impl SessionVerifier {
     pub fn come_back(&mut self) {
         for chain in self.chains.values_mut() {
             chain.seam = Seam::Cursor;
+            chain.checker.resumed(true);
             chain.resubscribed = false;
         }
         self.held = Default::default();
@@ -111,6 +112,7 @@ impl SessionVerifier {
         let chain = self.chains.get_mut(&key)?;
         let last = chain.checker.last()?;
         chain.seam = Seam::Position;
+        chain.checker.resumed(false);
         self.resumed.awaited.insert(key, id);
         Some(last)
     }
@@ -124,7 +126,7 @@ impl SessionVerifier {
         symbols: impl IntoIterator<Item = &'s str>,
     ) {
         if self.resumed.at.is_empty() {
-            self.resumed.at = cursor::decode_unverified(text).unwrap_or_default();
+            self.resumed.at = cursor::given_unverified(text).unwrap_or_default();
         }
         for symbol in symbols {
             let key = key(channel, symbol);
