@@ -1,0 +1,214 @@
+//! A client: what it wants, what it hears, and how it comes back.
+
+use crate::wire::Pipe;
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use tickgate_checker::tally::Tally;
+use tickgate_checker::transcript::{ClientTranscript, SessionTranscript, Start};
+use tickgate_checker::verify::{Asked, SessionVerifier};
+use tickgate_gateway::clock;
+use tickgate_protocol::control::Control;
+use tickgate_protocol::{Channel, Position, cursor};
+
+/// One subscription.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    pub channel: Channel,
+    /// A symbol or a pattern.
+    pub symbol: &'static str,
+    pub on_slow: &'static str,
+    pub conflate_ms: u64,
+}
+
+/// How it comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    Fresh,
+    Cursor,
+    Seq,
+}
+
+/// A connection of it.
+pub struct Session {
+    pub pipe: Rc<RefCell<Pipe>>,
+    pub gateway: usize,
+    transcript: SessionTranscript,
+    verifier: SessionVerifier,
+    /// Bytes of a frame of which not all came yet.
+    bytes: Vec<u8>,
+    pub is_held: bool,
+    is_closed: bool,
+}
+
+pub struct Client {
+    pub name: usize,
+    pub wishes: Vec<Wish>,
+    /// Bytes that it takes at a time.
+    pub takes: usize,
+    pub life: ClientTranscript,
+    pub tally: Tally,
+    pub session: Option<Session>,
+    /// What it would come back with.
+    cursor: Option<String>,
+    last: BTreeMap<(Channel, String), Position>,
+    /// What it was told while it was given up.
+    pub replays_done: u64,
+}
+
+impl Client {
+    pub fn new(name: usize, wishes: Vec<Wish>, takes: usize) -> Self {
+        Self {
+            name,
+            wishes,
+            takes,
+            life: ClientTranscript::default(),
+            tally: Tally::default(),
+            session: None,
+            cursor: None,
+            last: BTreeMap::new(),
+            replays_done: 0,
+        }
+    }
+
+    /// It is connected, and asks for what it wants.
+    pub fn begin(&mut self, gateway: usize, pipe: Rc<RefCell<Pipe>>, how: How) {
+        let (request, mut transcript) = self.request(how);
+        transcript.is_conflated = self.wishes.iter().any(|wish| wish.conflate_ms > 0);
+        trace!("  client {} asks gateway {gateway} for {request}", self.name);
+        let mut verifier = SessionVerifier::default();
+        verifier.sent(1, Asked::Subscribe);
+        pipe.borrow_mut().send(&frame(1, request.to_string().as_bytes()));
+        let (bytes, is_held, is_closed) = (Vec::new(), false, false);
+        self.session = Some(Session { pipe, gateway, transcript, verifier, bytes, is_held, is_closed });
+    }
+
+    fn request(&mut self, how: How) -> (Value, SessionTranscript) {
+        let is_exact = self.wishes.iter().all(|wish| !wish.symbol.ends_with('*'));
+        let subscriptions: Vec<Value> = self.wishes.iter().map(Wish::to_json).collect();
+        let mut request = json!({"op": "subscribe", "id": 1, "subscriptions": subscriptions});
+        if let (How::Cursor, Some(text)) = (how, &self.cursor) {
+            let next = cursor::given_unverified(text).expect("a cursor");
+            let last = next
+                .into_iter()
+                .filter_map(|next| next.offset.checked_sub(1).map(|offset| Position { offset, ..next }));
+            request["cursor"] = json!(text);
+            return (request, SessionTranscript::new(Start::cursor(&last.collect::<Vec<_>>())));
+        }
+        if how == How::Seq && is_exact && !self.last.is_empty() {
+            let mut transcript = SessionTranscript::new(Start::Seq);
+            for (at, wish) in self.wishes.iter().enumerate() {
+                if let Some(seq) = self.last.get(&(wish.channel, wish.symbol.to_owned())) {
+                    request["subscriptions"][at]["from"] = json!({"seq": seq});
+                    transcript.resume(wish.channel, wish.symbol, *seq);
+                }
+            }
+            return (request, transcript);
+        }
+        self.cursor = None;
+        self.last.clear();
+        (request, SessionTranscript::new(Start::fresh(None)))
+    }
+
+    /// It reads what its line has, at most so many bytes. `ends` is where the log stands.
+    pub fn read(&mut self, bytes_max: usize, ends: impl Fn() -> Vec<Position>) {
+        let Some(session) = &mut self.session else { return };
+        let taken = session.pipe.borrow_mut().take(bytes_max);
+        session.bytes.extend_from_slice(&taken);
+        let all = std::mem::take(&mut session.bytes);
+        let mut at = 0;
+        while let Some((opcode, payload, used)) = parse(&all[at..]) {
+            at += used;
+            assert!(!session.is_closed, "something behind a close frame");
+            match opcode {
+                1 => {
+                    let text = std::str::from_utf8(payload).expect("UTF-8");
+                    trace!("    client {} hears {}", self.name, &text[..text.len().min(400)]);
+                    let now_ns = clock::wall_ns();
+                    let control = session.verifier.message(payload, now_ns, &mut self.tally, |_, _| {});
+                    session.transcript.text(now_ns, text);
+                    match control {
+                        Some(Control::Ack { ok, .. }) => {
+                            assert!(ok, "{text}");
+                            session.is_held = true;
+                            if let Start::Fresh { behind: None } = session.transcript.start {
+                                session.transcript.start = Start::fresh(Some(&ends()));
+                            }
+                        }
+                        Some(Control::ReplayDone { .. }) => self.replays_done += 1,
+                        _ => {}
+                    }
+                }
+                8 => {
+                    trace!("    client {} is closed: {}", self.name, String::from_utf8_lossy(&payload[2..]));
+                    session.is_closed = true;
+                    session.pipe.borrow_mut().send(&frame(8, &payload[..2]));
+                    session.pipe.borrow_mut().hang_up();
+                }
+                other => panic!("opcode {other}"),
+            }
+        }
+        let session = self.session.as_mut().expect("it was there");
+        session.bytes = all[at..].to_vec();
+        let is_over = session.is_closed || session.pipe.borrow().is_over();
+        assert_eq!(self.tally.violations(), 0, "client {}: {:?}", self.name, self.tally.samples);
+        assert!(self.tally.refused.is_empty(), "client {}: {:?}", self.name, self.tally.refused);
+        if is_over {
+            self.end(false);
+        }
+    }
+
+    /// Its session is over.
+    pub fn end(&mut self, is_settled: bool) {
+        let Some(session) = self.session.take() else { return };
+        trace!("  client {} has no session any more", self.name);
+        if let Some(cursor) = session.transcript.cursor() {
+            self.cursor = Some(cursor.to_owned());
+        }
+        for (channel, symbol, seq) in session.transcript.last() {
+            self.last.insert((channel, symbol.to_owned()), seq);
+        }
+        // A session that was never acknowledged may have been given nothing.
+        self.life.end(session.transcript, is_settled);
+    }
+}
+
+impl Wish {
+    fn to_json(&self) -> Value {
+        let Self { channel, symbol, on_slow, conflate_ms } = self;
+        let mut json = json!({"channel": channel.name(), "symbols": [symbol], "on_slow": on_slow});
+        if *conflate_ms > 0 {
+            json["conflate_ms"] = json!(conflate_ms);
+        }
+        json
+    }
+}
+
+/// A client's frame, masked as it must be.
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x80 | opcode];
+    match payload.len() {
+        len @ 0..=125 => out.push(0x80 | len as u8),
+        len => {
+            out.push(0x80 | 126);
+            out.extend_from_slice(&u16::try_from(len).expect("a short request").to_be_bytes());
+        }
+    }
+    let mask = [0x37, 0xfa, 0x21, 0x3d];
+    out.extend_from_slice(&mask);
+    out.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
+    out
+}
+
+/// One frame from a server: opcode, payload, bytes.
+fn parse(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+    assert_eq!((first & 0x80, second & 0x80), (0x80, 0), "whole and unmasked");
+    let (len, at) = match second {
+        126 => (usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().expect("two bytes"))), 4),
+        127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().expect("eight bytes")) as usize, 10),
+        n => (usize::from(n), 2),
+    };
+    Some((first & 15, bytes.get(at..at + len)?, at + len))
+}
