@@ -12,7 +12,10 @@ mod process;
 
 use crate::config::{Config, ceiling};
 use crate::latency::{self, LatencyWindow, Stage, StageHistograms};
-use crate::stats::{Board, CloseReason, DiscardReason, DropReason, RefuseReason, ShardTotals};
+use crate::stats::{
+    Board, CloseReason, DiscardReason, DropReason, PartEnd, PartRefusal, ReaderTotals, RefuseReason,
+    ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals, ShardTotals,
+};
 use catalog::Kind;
 use metrics::{Key, Label, Level, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -83,6 +86,7 @@ impl Metrics {
         let scrape = Scrape::new();
         shards(&scrape, board);
         feed(&scrape, board);
+        let of_readers = readers(&scrape, board);
         for (name, value) in &self.limits {
             scrape.gauge(name, &[], *value);
         }
@@ -112,11 +116,8 @@ impl Metrics {
         let mut families = scrape.families();
         families.push(histogram_text(&latencies));
         families.push(quantile_text(&recent));
-        if let Some(cpu_s) = process.cpu_s {
-            // The recorder's counters are whole numbers.
-            families
-                .push(format!("{}process_cpu_seconds_total {cpu_s}\n", head("process_cpu_seconds_total")));
-        }
+        families.extend(of_readers);
+        families.extend(process.cpu_s.map(|cpu_s| seconds_text("process_cpu_seconds_total", cpu_s)));
         // The first line of a family names it.
         families.sort();
         families.concat()
@@ -124,7 +125,7 @@ impl Metrics {
 }
 
 fn limits(config: &Config) -> Vec<(&'static str, f64)> {
-    let Config { kafka, limits, outbox, session, .. } = config;
+    let Config { kafka, limits, outbox, session, replay, .. } = config;
     vec![
         ("tickgate_limit_memory_bytes", ceiling::sum(&ceiling::memory_ceiling(config)) as f64),
         ("tickgate_limit_sessions", limits.sessions_max as f64),
@@ -143,6 +144,9 @@ fn limits(config: &Config) -> Vec<(&'static str, f64)> {
         ("tickgate_limit_outbox_stall_seconds", outbox.stall_timeout_ms as f64 / 1e3),
         ("tickgate_limit_inbox_batches", session.inbox_batches as f64),
         ("tickgate_limit_inbox_bytes", session.inbox_bytes_max as f64),
+        ("tickgate_limit_replays", replay.per_session_max as f64),
+        ("tickgate_limit_replays_parts_waiting", replay.queue_max as f64),
+        ("tickgate_limit_replays_parts_reading", replay.consumers_max as f64),
     ]
 }
 
@@ -174,9 +178,7 @@ fn shards(scrape: &Scrape, board: &Board) {
             gaps,
             gap_events,
             slow_notices,
-            replays_begun,
-            replays_done,
-            replays_refused,
+            replays,
             batches,
         } = board.shard(shard).clone();
         let number = shard.to_string();
@@ -189,7 +191,7 @@ fn shards(scrape: &Scrape, board: &Board) {
             let labels = [("reason", reason.label())];
             scrape.counter("tickgate_events_dropped_total", &labels, dropped[*reason as usize]);
         }
-        scrape.add("tickgate_events_held", held as f64);
+        scrape.add("tickgate_events_held", &[], held as f64);
         let gone = sent + conflated + dropped.iter().sum::<u64>() + held;
         imbalance = imbalance.saturating_add(offered.wrapping_sub(gone).cast_signed());
 
@@ -203,7 +205,7 @@ fn shards(scrape: &Scrape, board: &Board) {
             let labels = [("reason", reason.label())];
             scrape.counter("tickgate_connections_refused_total", &labels, refused[*reason as usize]);
         }
-        scrape.add("tickgate_subscriptions_held", subscriptions as f64);
+        scrape.add("tickgate_subscriptions_held", &[], subscriptions as f64);
         scrape.counter("tickgate_requests_read_total", &[], requests);
         scrape.counter("tickgate_requests_failed_total", &[], request_errors);
         scrape.counter("tickgate_slow_notices_total", &[], slow_notices);
@@ -211,13 +213,11 @@ fn shards(scrape: &Scrape, board: &Board) {
             scrape.counter("tickgate_gaps_announced_total", &[("cause", cause.name())], count);
         }
         scrape.counter("tickgate_gaps_events_total", &[], gap_events);
-        scrape.counter("tickgate_replays_begun_total", &[], replays_begun);
-        scrape.counter("tickgate_replays_done_total", &[], replays_done);
-        scrape.counter("tickgate_replays_parts_refused_total", &[], replays_refused);
+        of_replays(scrape, &replays);
 
-        scrape.add("tickgate_outbox_queued_bytes", queued_bytes as f64);
-        scrape.add("tickgate_outbox_held_bytes", slow_bytes as f64);
-        scrape.add("tickgate_requests_reading_bytes", reading_bytes as f64);
+        scrape.add("tickgate_outbox_queued_bytes", &[], queued_bytes as f64);
+        scrape.add("tickgate_outbox_held_bytes", &[], slow_bytes as f64);
+        scrape.add("tickgate_requests_reading_bytes", &[], reading_bytes as f64);
         scrape.counter("tickgate_sessions_pressure_closed_total", &[], pressure_closes);
         queue_age_max_ms = queue_age_max_ms.max(age_ms);
         scrape.counter("tickgate_socket_writes_total", &[], writes);
@@ -227,6 +227,53 @@ fn shards(scrape: &Scrape, board: &Board) {
     }
     scrape.gauge("tickgate_books_imbalance_events", &[], imbalance as f64);
     scrape.gauge("tickgate_outbox_age_max_seconds", &[], queue_age_max_ms as f64 / 1e3);
+}
+
+fn of_replays(scrape: &Scrape, replays: &ReplayTotals) {
+    for kind in ReplayKind::ALL {
+        let of_kind = ("kind", kind.label());
+        let at = *kind as usize;
+        scrape.add("tickgate_replays_running", &[of_kind], replays.running[at] as f64);
+        scrape.counter("tickgate_replays_begun_total", &[of_kind], replays.begun[at]);
+        for end in ReplayEnd::ALL {
+            let labels = [of_kind, ("result", end.label())];
+            scrape.counter("tickgate_replays_ended_total", &labels, replays.ended[at][*end as usize]);
+        }
+    }
+    for (reason, count) in ReplayRefusal::ALL.iter().zip(replays.refused) {
+        scrape.counter("tickgate_replays_refused_total", &[("reason", reason.label())], count);
+    }
+    for (reason, count) in PartRefusal::ALL.iter().zip(replays.parts_refused) {
+        scrape.counter("tickgate_replays_parts_refused_total", &[("reason", reason.label())], count);
+    }
+}
+
+/// Those who read Kafka again; what of it is counted in seconds comes as text.
+fn readers(scrape: &Scrape, board: &Board) -> [String; 2] {
+    let ReaderTotals {
+        waiting,
+        reading,
+        parts,
+        records,
+        record_bytes,
+        records_passed,
+        events,
+        reading_ns,
+        pausing_ns,
+    } = board.readers().clone();
+    scrape.gauge("tickgate_replays_parts_waiting", &[], waiting as f64);
+    scrape.gauge("tickgate_replays_parts_reading", &[], reading as f64);
+    for (end, count) in PartEnd::ALL.iter().zip(parts) {
+        scrape.counter("tickgate_replays_parts_read_total", &[("result", end.label())], count);
+    }
+    scrape.counter("tickgate_replays_records_read_total", &[], records);
+    scrape.counter("tickgate_replays_record_bytes_total", &[], record_bytes);
+    scrape.counter("tickgate_replays_records_passed_total", &[], records_passed);
+    scrape.counter("tickgate_replays_events_read_total", &[], events);
+    [
+        seconds_text("tickgate_replays_reading_seconds_total", reading_ns as f64 / 1e9),
+        seconds_text("tickgate_replays_pausing_seconds_total", pausing_ns as f64 / 1e9),
+    ]
 }
 
 fn feed(scrape: &Scrape, board: &Board) {
@@ -324,9 +371,9 @@ impl Scrape {
         self.recorder.register_gauge(&key(name, Kind::Gauge, labels), &METADATA).set(value);
     }
 
-    /// Adds to a gauge without labels: shards add up.
-    fn add(&self, name: &'static str, value: f64) {
-        self.recorder.register_gauge(&key(name, Kind::Gauge, &[]), &METADATA).increment(value);
+    /// Adds to a gauge: shards without a label of their own add up.
+    fn add(&self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+        self.recorder.register_gauge(&key(name, Kind::Gauge, labels), &METADATA).increment(value);
     }
 
     /// The text of each family: help, type and series, the latter sorted.
@@ -354,6 +401,11 @@ fn key(name: &'static str, kind: Kind, labels: &[(&'static str, &str)]) -> Key {
         name,
         labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect::<Vec<_>>(),
     )
+}
+
+/// A counter in seconds: those of the recorder are whole numbers.
+fn seconds_text(name: &str, value_s: f64) -> String {
+    format!("{}{name} {value_s}\n", head(name))
 }
 
 /// The lines that introduce a family.

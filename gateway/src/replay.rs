@@ -170,7 +170,7 @@ pub enum Reach {
     /// before it are of records.
     End,
     /// Nowhere, as Kafka does not answer: try again later.
-    Refused(&'static str),
+    Refused,
 }
 
 /// The next events of a replay.

@@ -80,7 +80,7 @@ impl Bound {
         let prepared = feed::prepare(&config).context("kafka")?;
         let (answers, chunks): (Vec<_>, Vec<_>) =
             listeners.iter().map(|_| mpsc::channel(REPLAYED_PARTS)).unzip();
-        let waiting = Waiting::new(&config, answers);
+        let waiting = Waiting::new(&config, board.clone(), answers);
         let read_again = (config.replay.consumers_max > 0).then(|| {
             let waiting = waiting.clone();
             Arc::new(move |ask| waiting.ask(ask)) as ReadAgain

@@ -12,6 +12,7 @@ pub mod lifecycle;
 pub mod memory;
 mod play;
 pub mod replay;
+mod replay_count;
 pub mod run;
 pub mod socket;
 pub mod table;
@@ -30,6 +31,7 @@ use crate::replay::ReadAgain;
 use crate::session::Session;
 use crate::stats::{Board, ShardTotals};
 use memory::Memory;
+use replay_count::ReplayCounts;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
@@ -115,6 +117,7 @@ pub struct Shard<S = TcpStream> {
     cursor: Rc<str>,
     feeds_json: Arc<str>,
     totals: ShardTotals,
+    replay_counts: ReplayCounts,
     recorder: Recorder,
     /// The wall clock minus the monotonic one, as of the last turn.
     wall_ahead_ns: i64,
@@ -163,6 +166,7 @@ impl<S: Socket> Shard<S> {
             cursor,
             feeds_json: Arc::from("[]"),
             totals: ShardTotals::default(),
+            replay_counts: ReplayCounts::default(),
             recorder: Recorder::new(),
             wall_ahead_ns: 0,
             is_draining: false,

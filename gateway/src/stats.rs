@@ -86,6 +86,104 @@ labelled! {
     }
 }
 
+labelled! {
+    /// What a replay is of.
+    ReplayKind {
+        /// What a client missed; what is live follows.
+        Missed = "missed",
+        /// The past alone.
+        Past = "past",
+    }
+}
+
+labelled! {
+    /// How a replay ended.
+    ReplayEnd {
+        /// With all that was asked for.
+        Whole = "whole",
+        /// With all that is still there, and the client told that there was more.
+        Lost = "lost",
+        /// Its subscriptions or its session ended before.
+        GivenUp = "given_up",
+    }
+}
+
+labelled! {
+    /// Why a subscription is not replayed.
+    ReplayRefusal {
+        /// Its session has `replay.per_session_max` replays.
+        SessionFull = "session_full",
+        /// Half of `limits.reading_bytes_total_max` is taken.
+        Memory = "memory",
+        /// It asks for more than `replay.window_s`.
+        Window = "window",
+        /// `replay.consumers_max` is 0.
+        Off = "off",
+    }
+}
+
+labelled! {
+    /// Why a part of a replay was put off.
+    PartRefusal {
+        /// `replay.queue_max` others wait.
+        QueueFull = "queue_full",
+        /// Kafka does not answer.
+        NoAnswer = "no_answer",
+    }
+}
+
+labelled! {
+    /// What became of a part of a replay that a reader took on.
+    PartEnd {
+        /// There is more.
+        More = "more",
+        /// It was the last one.
+        End = "end",
+        /// Kafka did not answer.
+        NoAnswer = "no_answer",
+        /// The reader fell: what memory does not have is lost.
+        Failed = "failed",
+    }
+}
+
+/// Replays of one shard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReplayTotals {
+    /// Gauge: replays under way, by [`ReplayKind`].
+    pub running: [u64; ReplayKind::COUNT],
+    /// Replays begun, by [`ReplayKind`].
+    pub begun: [u64; ReplayKind::COUNT],
+    /// Replays ended, by [`ReplayKind`] and [`ReplayEnd`].
+    pub ended: [[u64; ReplayEnd::COUNT]; ReplayKind::COUNT],
+    /// Subscriptions that are not replayed, by [`ReplayRefusal`].
+    pub refused: [u64; ReplayRefusal::COUNT],
+    /// Parts put off, by [`PartRefusal`].
+    pub parts_refused: [u64; PartRefusal::COUNT],
+}
+
+/// Those who read Kafka again, together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReaderTotals {
+    /// Gauge: parts of replays that wait for a reader.
+    pub waiting: u64,
+    /// Gauge: parts that are being read.
+    pub reading: u64,
+    /// Parts taken on, by [`PartEnd`].
+    pub parts: [u64; PartEnd::COUNT],
+    /// Records read.
+    pub records: u64,
+    /// Bytes of their values.
+    pub record_bytes: u64,
+    /// Records that held something for whoever asked.
+    pub records_passed: u64,
+    /// Events made of those.
+    pub events: u64,
+    /// Nanoseconds that readers spent on parts, pauses included.
+    pub reading_ns: u64,
+    /// Nanoseconds that they paused because of `replay.records_per_s`.
+    pub pausing_ns: u64,
+}
+
 /// Totals of one shard. Counters only grow; gauges say so.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShardTotals {
@@ -135,12 +233,8 @@ pub struct ShardTotals {
     pub gap_events: u64,
     /// `slow` notices sent.
     pub slow_notices: u64,
-    /// Replays begun, those that caught up, and parts that were refused for a while.
-    pub replays_begun: u64,
-    /// See `replays_begun`.
-    pub replays_done: u64,
-    /// See `replays_begun`.
-    pub replays_refused: u64,
+    /// Its replays.
+    pub replays: ReplayTotals,
     /// Batches taken from the feed.
     pub batches: u64,
 }
@@ -264,6 +358,7 @@ pub struct SessionsRequest {
 pub struct Board {
     shards: Vec<Mutex<ShardTotals>>,
     feed: Mutex<FeedTotals>,
+    readers: Mutex<ReaderTotals>,
     latency: Vec<Mutex<StageHistograms>>,
     /// Set when the gateway began to stop.
     pub draining: AtomicBool,
@@ -275,6 +370,7 @@ impl Board {
         Self {
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             feed: Mutex::default(),
+            readers: Mutex::default(),
             // One more for the feed.
             latency: (0..=shards).map(|_| Mutex::new(StageHistograms::new())).collect(),
             draining: AtomicBool::new(false),
@@ -294,6 +390,11 @@ impl Board {
     /// The copy of the feed's totals.
     pub fn feed(&self) -> MutexGuard<'_, FeedTotals> {
         lock(&self.feed)
+    }
+
+    /// The totals of those who read Kafka again, who bring them up to date with every part.
+    pub fn readers(&self) -> MutexGuard<'_, ReaderTotals> {
+        lock(&self.readers)
     }
 
     /// Latencies published by a shard, or by the feed under the number after the last shard.

@@ -88,9 +88,22 @@ pub const CATALOG: &[Metric] = &[
     counter("tickgate_slow_notices_total", "notices", &[], "Notices to clients that they read too slowly."),
     counter("tickgate_gaps_announced_total", "gaps", &["cause"], "Gaps announced to clients."),
     counter("tickgate_gaps_events_total", "events", &[], "Events that gaps of slow consumers counted."),
-    counter("tickgate_replays_begun_total", "replays", &[], "Replays of what clients missed that were begun."),
-    counter("tickgate_replays_done_total", "replays", &[], "Replays that caught up with the live events."),
-    counter("tickgate_replays_parts_refused_total", "parts", &[], "Parts of replays that Kafka's readers put off."),
+
+    // Replays: of what clients missed, and of the past alone; and those who read Kafka again for them, part by part.
+    gauge("tickgate_replays_running", "replays", &["kind"], "Replays under way."),
+    counter("tickgate_replays_begun_total", "replays", &["kind"], "Replays begun."),
+    counter("tickgate_replays_ended_total", "replays", &["kind", "result"], "Replays ended: whole, with a loss that the client was told of, or given up by it."),
+    counter("tickgate_replays_refused_total", "subscriptions", &["reason"], "Subscriptions that are not replayed, their client told why."),
+    counter("tickgate_replays_parts_refused_total", "parts", &["reason"], "Parts that were put off, to be asked for again a little later."),
+    gauge("tickgate_replays_parts_waiting", "parts", &[], "Parts that wait for a reader."),
+    gauge("tickgate_replays_parts_reading", "parts", &[], "Parts that are being read: how many readers are busy."),
+    counter("tickgate_replays_parts_read_total", "parts", &["result"], "Parts that a reader took on, by what became of them."),
+    counter("tickgate_replays_records_read_total", "records", &[], "Kafka records read again."),
+    counter("tickgate_replays_record_bytes_total", "bytes", &[], "Bytes of their values."),
+    counter("tickgate_replays_records_passed_total", "records", &[], "Kafka records read again that held something for the client."),
+    counter("tickgate_replays_events_read_total", "events", &[], "Events made of those."),
+    counter("tickgate_replays_reading_seconds_total", "seconds", &[], "Time that readers spent on parts, waits for Kafka and pauses included."),
+    counter("tickgate_replays_pausing_seconds_total", "seconds", &[], "Time that readers paused because of replay.records_per_s."),
 
     // Outboxes and sockets.
     gauge("tickgate_outbox_queued_bytes", "bytes", &[], "Bytes queued over all sessions, shared events at full size."),
@@ -171,6 +184,9 @@ pub const CATALOG: &[Metric] = &[
     gauge("tickgate_limit_outbox_stall_seconds", "seconds", &[], "outbox.stall_timeout_ms."),
     gauge("tickgate_limit_inbox_batches", "batches", &[], "session.inbox_batches, per shard."),
     gauge("tickgate_limit_inbox_bytes", "bytes", &[], "session.inbox_bytes_max, per shard."),
+    gauge("tickgate_limit_replays", "replays", &[], "replay.per_session_max, per session."),
+    gauge("tickgate_limit_replays_parts_waiting", "parts", &[], "replay.queue_max."),
+    gauge("tickgate_limit_replays_parts_reading", "parts", &[], "replay.consumers_max."),
 
     // The process, absent where there is no /proc.
     counter("process_cpu_seconds_total", "seconds", &[], "Processor time used, of user and system."),

@@ -2,9 +2,11 @@
 
 use super::reader::Reader;
 use super::{Ask, Chunk, Reach, Replayed};
+use crate::clock;
 use crate::config::Config;
 use crate::feed::directory::Directory;
 use crate::feed::topics::Topics;
+use crate::stats::{Board, PartEnd};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,18 +52,20 @@ pub struct Waiting {
     came: Condvar,
     is_stopped: AtomicBool,
     queue_max: usize,
+    board: Arc<Board>,
     /// To each shard. Whoever reads waits for one that is behind: what it is to be given would be memory.
     answers: Vec<mpsc::Sender<Chunk>>,
 }
 
 impl Waiting {
     /// An empty queue, as the configuration bounds it.
-    pub fn new(config: &Config, answers: Vec<mpsc::Sender<Chunk>>) -> Arc<Self> {
+    pub fn new(config: &Config, board: Arc<Board>, answers: Vec<mpsc::Sender<Chunk>>) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::default(),
             came: Condvar::new(),
             is_stopped: AtomicBool::new(false),
             queue_max: config.replay.queue_max,
+            board,
             answers,
         })
     }
@@ -76,6 +80,7 @@ impl Waiting {
             return Err(ask);
         }
         queue.push_back(ask);
+        self.board.readers().waiting = queue.len() as u64;
         drop(queue);
         self.came.notify_one();
         Ok(())
@@ -101,6 +106,7 @@ impl Waiting {
             // Whoever has had his turns waits behind the others.
             let own = if turns < TURNS_MAX { queue.iter().position(|ask| reader.goes_on(ask)) } else { None };
             if let Some(ask) = queue.remove(own.unwrap_or(0)) {
+                self.board.readers().waiting = queue.len() as u64;
                 if ask.is_wanted.load(Ordering::Relaxed) {
                     return Some(ask);
                 }
@@ -123,8 +129,18 @@ impl Waiting {
         while let Some(mut ask) = self.next(reader, turns) {
             turns = if reader.goes_on(&ask) { (turns + 1) % (TURNS_MAX + 1) } else { 0 };
             let mut events = Vec::new();
+            let began_ns = clock::mono_ns();
+            self.board.readers().reading += 1;
             let read = AssertUnwindSafe(|| reader.read(&mut ask, &mut events, &|| self.is_stopped()));
-            let reach = catch_unwind(read).unwrap_or_else(|_| {
+            let read = catch_unwind(read);
+            let end = match &read {
+                Ok(Reach::More) => PartEnd::More,
+                Ok(Reach::End) => PartEnd::End,
+                Ok(Reach::Refused) => PartEnd::NoAnswer,
+                Err(_) => PartEnd::Failed,
+            };
+            self.count(end, clock::mono_ns().saturating_sub(began_ns));
+            let reach = read.unwrap_or_else(|_| {
                 // It told why as it fell, and would again. Memory gives what it has, and the client is told what is lost.
                 ask.is_memory_only = true;
                 let _ = catch_unwind(AssertUnwindSafe(|| reader.rest()));
@@ -132,6 +148,14 @@ impl Waiting {
             });
             self.answer(Chunk { ask, events, reach });
         }
+    }
+
+    /// A part was read.
+    fn count(&self, end: PartEnd, took_ns: u64) {
+        let mut readers = self.board.readers();
+        readers.reading -= 1;
+        readers.parts[end as usize] += 1;
+        readers.reading_ns += took_ns;
     }
 
     /// Whether the gateway stops.
@@ -158,7 +182,8 @@ impl Pool {
         let (running, ended) = sync_channel(1);
         let mut pool = Self { waiting, threads: Vec::new(), ended };
         for number in 0..config.replay.consumers_max {
-            let mut reader = Reader::new(config, directory.clone(), topics.clone())?;
+            let board = pool.waiting.board.clone();
+            let mut reader = Reader::new(config, board, directory.clone(), topics.clone())?;
             let waiting = pool.waiting.clone();
             let running = running.clone();
             let work = move || {
@@ -211,6 +236,10 @@ mod tests {
         }
     }
 
+    fn board() -> Arc<Board> {
+        Arc::new(Board::new(1))
+    }
+
     fn ask(replay: u32) -> Box<Ask> {
         Box::new(Ask {
             shard: 0,
@@ -236,7 +265,7 @@ mod tests {
     #[test]
     fn a_long_replay_does_not_keep_its_reader() {
         let (answers, _chunks) = mpsc::channel(1_000);
-        let waiting = Waiting::new(&Config::default(), vec![answers]);
+        let waiting = Waiting::new(&Config::default(), board(), vec![answers]);
         waiting.ask(ask(1)).expect("there is room");
         waiting.ask(ask(2)).expect("there is room");
         let mut read = Vec::new();
@@ -258,7 +287,7 @@ mod tests {
     fn a_full_queue_gives_questions_back() {
         let mut config = Config::default();
         config.replay.queue_max = 2;
-        let waiting = Waiting::new(&config, Vec::new());
+        let waiting = Waiting::new(&config, board(), Vec::new());
         assert!(waiting.ask(ask(1)).is_ok() && waiting.ask(ask(2)).is_ok());
         assert_eq!(waiting.ask(ask(3)).map_err(|ask| ask.replay), Err(3));
     }
@@ -267,7 +296,7 @@ mod tests {
     #[test]
     fn a_broker_that_does_not_answer_holds_up_no_stop() {
         let (answers, _chunks) = mpsc::channel(4);
-        let waiting = Waiting::new(&Config::default(), vec![answers]);
+        let waiting = Waiting::new(&Config::default(), board(), vec![answers]);
         let (asked_in, asked) = sync_channel(1);
         let (answer, answered) = sync_channel::<()>(0);
         let (running, ended) = sync_channel(1);
@@ -296,7 +325,7 @@ mod tests {
     #[test]
     fn a_panic_costs_one_replay_what_memory_does_not_have() {
         let (answers, mut chunks) = mpsc::channel(4);
-        let waiting = Waiting::new(&Config::default(), vec![answers]);
+        let waiting = Waiting::new(&Config::default(), board(), vec![answers]);
         waiting.ask(ask(1)).expect("there is room");
         waiting.ask(ask(2)).expect("there is room");
         let script = |ask: &mut Ask| match ask.replay {

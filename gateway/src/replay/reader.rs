@@ -10,6 +10,7 @@ use crate::feed::native::{Record, RecordQueue};
 use crate::feed::request::SessionKey;
 use crate::feed::topics::{Topic, Topics};
 use crate::feed::{client_config, epoch_of, look_up, native, no_leader, offsets};
+use crate::stats::Board;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -24,7 +25,7 @@ use tickgate_protocol::Position;
 use tickgate_protocol::record::RecordDecoder;
 
 /// Records after which a part ends, whether any of them was wanted or not: others wait for the consumer.
-const RECORDS_MAX: usize = 50_000;
+const RECORDS_MAX: u64 = 50_000;
 /// Time after which a part ends.
 const PART_TIME: Duration = Duration::from_secs(1);
 /// What may come at once, of the records that a consumer may read in a second.
@@ -36,7 +37,6 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// Longest wait for one answer of a broker, in milliseconds.
 const ANSWER_MS: i32 = 3_000;
-const NO_ANSWER: &str = "Kafka does not answer";
 
 /// A consumer, and where it stands.
 #[allow(missing_debug_implementations)]
@@ -46,6 +46,7 @@ pub struct Reader {
     decoder: RecordDecoder,
     directory: Arc<Directory>,
     topics: Arc<Topics>,
+    board: Arc<Board>,
     /// How long it may take a record, at the least; and when it has earned the next, in monotonic nanoseconds.
     record_ns: u64,
     earned_ns: u64,
@@ -70,6 +71,17 @@ struct Leg {
     epoch: u32,
     topic: String,
     partitions: BTreeMap<u32, Part>,
+}
+
+/// What is counted of one part.
+#[derive(Default)]
+struct Counts {
+    records: u64,
+    /// Of their values.
+    bytes: u64,
+    /// Records that held something for whoever asked.
+    passed: u64,
+    paused: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -120,7 +132,12 @@ impl Reader {
     ///
     /// # Errors
     /// When librdkafka refuses the configuration.
-    pub fn new(config: &Config, directory: Arc<Directory>, topics: Arc<Topics>) -> KafkaResult<Self> {
+    pub fn new(
+        config: &Config,
+        board: Arc<Board>,
+        directory: Arc<Directory>,
+        topics: Arc<Topics>,
+    ) -> KafkaResult<Self> {
         let consumer: Arc<BaseConsumer> = Arc::new(replay_config(config).create()?);
         // One record at a time: those that a part leaves would be lost.
         let queue = RecordQueue::of_consumer(consumer.clone(), 1)
@@ -131,6 +148,7 @@ impl Reader {
             decoder: RecordDecoder::new(config.kafka.record_bytes_max),
             directory,
             topics,
+            board,
             record_ns: 1_000_000_000 / config.replay.records_per_s.max(1),
             earned_ns: 0,
             course: None,
@@ -158,7 +176,9 @@ impl Reader {
             self.course = Some(self.plan(ask, is_stopped)?);
         }
         let Some(mut course) = self.course.take() else { return Ok(Reach::End) };
-        let read = self.follow(&mut course, ask, events, is_stopped);
+        let mut counts = Counts::default();
+        let read = self.follow(&mut course, ask, events, &mut counts, is_stopped);
+        self.count(&counts, events.len());
         // Whatever was read was read. Of what the feed has not met yet nothing was: it stays as it was.
         course.next = course.positions();
         let is_here = |next: &&Position| {
@@ -326,13 +346,14 @@ impl Reader {
         course: &mut Course,
         ask: &mut Ask,
         events: &mut Vec<Replayed>,
+        counts: &mut Counts,
         is_stopped: &dyn Fn() -> bool,
     ) -> KafkaResult<Reach> {
         let began_ms = clock::mono_ms();
-        let (mut records, mut bytes) = (0, 0);
+        let mut bytes = 0;
         while !is_stopped() && ask.is_wanted.load(Ordering::Relaxed) {
             let Some(at) = course.legs.iter().position(|leg| !leg.is_done()) else { return Ok(Reach::End) };
-            if bytes >= ask.bytes_max || records >= RECORDS_MAX || since(began_ms) >= PART_TIME {
+            if bytes >= ask.bytes_max || counts.records >= RECORDS_MAX || since(began_ms) >= PART_TIME {
                 return Ok(Reach::More);
             }
             if course.assigned != Some(at) {
@@ -351,7 +372,8 @@ impl Reader {
             match record.error {
                 None => {
                     course.heard_ms = clock::mono_ms();
-                    records += 1;
+                    counts.records += 1;
+                    counts.bytes += record.value.len() as u64;
                     let (decoder, directory) = (&mut self.decoder, &*self.directory);
                     // What is shared is as good as before: a decoder begins anew with each record, and an event is noted
                     // when it was made.
@@ -364,10 +386,11 @@ impl Reader {
                         ask.lost.push(Lost { from: at, upto: at });
                         Vec::new()
                     });
+                    counts.passed += u64::from(!made.is_empty());
                     bytes += made.iter().map(|missed| missed.event.bytes()).sum::<usize>();
                     events.extend(made);
                     drop(taken);
-                    self.pace();
+                    counts.paused += self.pace();
                 }
                 Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF) => {
                     course.heard_ms = clock::mono_ms();
@@ -418,14 +441,26 @@ impl Reader {
         self.consumer.assign(&list)
     }
 
-    /// Sleeps when records come faster than they may: not for each, and never for what was earned while nobody asked.
-    fn pace(&mut self) {
+    /// Sleeps when records come faster than they may: not for each, and never for what was earned while nobody asked. Says
+    /// for how long.
+    fn pace(&mut self) -> Duration {
         let now_ns = clock::mono_ns();
         self.earned_ns = self.earned_ns.max(now_ns.saturating_sub(BURST.as_nanos() as u64)) + self.record_ns;
         let ahead = Duration::from_nanos(self.earned_ns.saturating_sub(now_ns));
-        if ahead > BURST {
-            std::thread::sleep(ahead.min(PART_TIME));
+        if ahead <= BURST {
+            return Duration::ZERO;
         }
+        std::thread::sleep(ahead.min(PART_TIME));
+        ahead.min(PART_TIME)
+    }
+
+    fn count(&self, counts: &Counts, events: usize) {
+        let mut readers = self.board.readers();
+        readers.records += counts.records;
+        readers.record_bytes += counts.bytes;
+        readers.records_passed += counts.passed;
+        readers.events += events as u64;
+        readers.pausing_ns += counts.paused.as_nanos() as u64;
     }
 }
 
@@ -453,7 +488,7 @@ impl Read for Reader {
             Err(error) => {
                 tracing::debug!(%error, "a replay has to wait");
                 self.rest();
-                if events.is_empty() { Reach::Refused(NO_ANSWER) } else { Reach::More }
+                if events.is_empty() { Reach::Refused } else { Reach::More }
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::log_limit::Verdict;
 use crate::session::subs::{Ended, Sub};
 use crate::session::throttle::Bucket;
 use crate::session::{Life, Named, PendingSubscribe, Wanted, want};
-use crate::stats::CloseReason;
+use crate::stats::{CloseReason, ReplayRefusal};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use tickgate_protocol::command::{
@@ -204,6 +204,7 @@ impl<S: Socket> Shard<S> {
         let total_max = self.shared.config.limits.subscriptions_total_max;
         let replays_max = self.shared.config.replay.per_session_max;
         let reservation = Reservation::new(self.shared.subscriptions.clone());
+        let replay_counts = self.replay_counts.clone();
         let Some((session, table)) = self.open_session_and_table(key) else { return };
         let names: usize = subscriptions.iter().map(|subscription| subscription.symbols.len()).sum();
         let mut pending = PendingSubscribe {
@@ -234,17 +235,20 @@ impl<S: Socket> Shard<S> {
                         named.refuse(Code::BadRequest, message);
                     }
                     Ok((_, SubscribeOptions { from: Some(From::Past(_)), .. })) if !is_read_again => {
+                        replay_counts.refuse(ReplayRefusal::Off, 1);
                         named.refuse(
                             Code::BadRequest,
                             "this gateway does not read the past: leave out `from`",
                         );
                     }
                     Ok((_, SubscribeOptions { from: Some(From::Past(_)), .. })) if is_busy => {
+                        replay_counts.refuse(ReplayRefusal::Memory, 1);
                         named.refuse(Code::RateLimited, "too much is being replayed: try again later");
                     }
                     Ok((_, SubscribeOptions { from: Some(From::Past(past)), .. }))
                         if past.since_ns < oldest_ns =>
                     {
+                        replay_counts.refuse(ReplayRefusal::Window, 1);
                         let message = "further back than this gateway allows: `limits.replay_s` of `hello` says how far";
                         named.refuse(Code::ReplayAgedOut, message);
                     }
@@ -306,6 +310,8 @@ impl<S: Socket> Shard<S> {
         let more = replay::needed(wants.iter().filter_map(|want| want.resume.as_ref()));
         let replays = session.replays.as_ref().map_or(0, |replays| replays.len());
         if more > 0 && replays + more > replays_max {
+            let resumed = wants.iter().filter(|want| want.resume.is_some()).count();
+            replay_counts.refuse(ReplayRefusal::SessionFull, resumed);
             let message = format!(
                 "a session resumes from at most {replays_max} places at once: wait for `replay_done`, or name fewer times"
             );

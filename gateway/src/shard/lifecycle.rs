@@ -302,6 +302,7 @@ impl<S: Socket> Shard<S> {
             self.totals.queue_age_max_ms = 0;
         }
         self.totals.slow_bytes = self.memory.slow_bytes as u64;
+        self.totals.replays = self.replay_counts.totals();
         self.totals.reading_bytes = self.memory.reading_bytes as u64;
         self.recorder.publish(&self.shared.board, self.id);
         let mut published = self.shared.board.shard(self.id);

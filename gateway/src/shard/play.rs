@@ -8,6 +8,7 @@ use super::timers::Due;
 use crate::clock;
 use crate::feed::request::{SessionKey, Target};
 use crate::replay::{Chunk, Lost, Reach, Replayed};
+use crate::stats::PartRefusal;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -211,7 +212,7 @@ impl<S: Socket> Shard<S> {
                 if let Some(read_again) = &self.shared.read_again
                     && let Err(ask) = read_again(ask)
                 {
-                    self.turned_away(ask, "too many replays wait");
+                    self.turned_away(ask, PartRefusal::QueueFull);
                 }
             }
         }
@@ -223,10 +224,10 @@ impl<S: Socket> Shard<S> {
         let (key, number) = (ask.key, ask.replay);
         let Some(replay) = self.replay(key, number) else { return };
         let Some(play) = &mut replay.play else { return };
-        if let Reach::Refused(reason) = reach {
+        if reach == Reach::Refused {
             replay.circles += 1;
             if replay.circles < CIRCLES_MAX {
-                return self.turned_away(ask, reason);
+                return self.turned_away(ask, PartRefusal::NoAnswer);
             }
             reach = Reach::End;
         }
@@ -276,6 +277,7 @@ impl<S: Socket> Shard<S> {
         };
         let Some(at) = replays.list.iter().position(|replay| replay.number == number) else { return };
         let mut replay = replays.list.remove(at);
+        replay.counted.finish(!replay.is_aged_out);
         self.end_replays(key);
         for wanted in replay.subs.drain(..).flatten() {
             let id = match &wanted.target {
@@ -293,7 +295,6 @@ impl<S: Socket> Shard<S> {
                 self.fall_back(key, &ended);
             }
         }
-        self.totals.replays_done += 1;
         self.touch(key.slot);
     }
 }

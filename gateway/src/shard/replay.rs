@@ -5,6 +5,7 @@
 //! that says "that was all" stands in the inbox exactly where the live events begin.
 
 use super::play::Play;
+use super::replay_count::Counted;
 use super::socket::Socket;
 use super::{Shard, cursor::with_unnamed, now_us};
 use crate::clock;
@@ -13,9 +14,10 @@ use crate::feed::request::{Live, Request, Resume, Resumed, SessionKey, State, Ta
 use crate::outbox::Offer;
 use crate::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed};
 use crate::session::Wanted;
+use crate::stats::{PartRefusal, ReplayKind};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use tickgate_protocol::command::{Id, Past};
 use tickgate_protocol::control::Control;
 use tickgate_protocol::event::GapCause;
@@ -91,7 +93,7 @@ pub(super) struct Replay {
     /// What it held when its question was last here: it is away with it most of the time.
     pub(super) bytes: usize,
     /// Whether the client knows that something was too old.
-    is_aged_out: bool,
+    pub(super) is_aged_out: bool,
     /// Whether Kafka was read to its end since memory was asked last, and how often memory did not reach that.
     is_at_end: bool,
     pub(super) circles: u32,
@@ -99,8 +101,8 @@ pub(super) struct Replay {
     pub(super) not_before_ms: u64,
     /// Of a replay of the past alone: what of it was read, and when it is to be sent.
     pub(super) play: Option<Play>,
-    /// Told to those who read for it when it ends.
-    _is_wanted: IsWanted,
+    /// Its place among those that are under way.
+    pub(super) counted: Counted,
 }
 
 /// Where a replay begins: what [`Ask`] says of it.
@@ -115,16 +117,6 @@ struct Start {
     is_cursor: bool,
     /// The epochs of the topics that have all of it, if that is known.
     topics: Option<Vec<u32>>,
-}
-
-/// True until it is dropped.
-#[derive(Debug)]
-struct IsWanted(Arc<AtomicBool>);
-
-impl Drop for IsWanted {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
 }
 
 /// Who has the next part.
@@ -258,11 +250,14 @@ impl<S: Socket> Shard<S> {
         // The partitions that it does not name are read from their beginning.
         let is_single = since_ns.is_some() || wants.iter().all(|want| want.after.is_some());
         let held_back = if is_single { next.clone() } else { with_unnamed(&next, &self.positions) };
+        let counts = self.replay_counts.clone();
         let Some(session) = self.open_session(key) else { return };
         session.is_replaying = true;
         let replays = session.replays.get_or_insert_default();
         let number = replays.begun;
         let is_wanted = Arc::new(AtomicBool::new(true));
+        let kind = if past.is_some() { ReplayKind::Past } else { ReplayKind::Missed };
+        let counted = counts.begin(kind, is_wanted.clone());
         replays.begun = replays.begun.wrapping_add(1);
         // A time is a position only Kafka knows.
         let from = if since_ns.is_some() && !is_memory_only { From::Kafka } else { From::Memory };
@@ -282,7 +277,7 @@ impl<S: Socket> Shard<S> {
             is_read_again: false,
             lost: Vec::new(),
             is_memory_only,
-            is_wanted: is_wanted.clone(),
+            is_wanted,
         };
         let ask_bytes = ask.bytes();
         let next = Some((Box::new(ask), from));
@@ -303,9 +298,8 @@ impl<S: Socket> Shard<S> {
             circles: 0,
             not_before_ms: 0,
             play: past.map(Play::new),
-            _is_wanted: IsWanted(is_wanted),
+            counted,
         });
-        self.totals.replays_begun += 1;
         self.account_reading(key);
         self.ask_replays(key);
     }
@@ -340,7 +334,7 @@ impl<S: Socket> Shard<S> {
             match (&self.shared.read_again, from) {
                 (Some(read_again), From::Kafka) => {
                     if let Err(ask) = read_again(ask) {
-                        self.turned_away(ask, "too many replays wait");
+                        self.turned_away(ask, PartRefusal::QueueFull);
                     }
                 }
                 _ => self.ask(Request::Resume(ask)),
@@ -350,9 +344,9 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Those who read Kafka again cannot do so now.
-    pub(super) fn turned_away(&mut self, ask: Box<Ask>, reason: &str) {
-        tracing::debug!(reason, "a replay has to wait");
-        self.totals.replays_refused += 1;
+    pub(super) fn turned_away(&mut self, ask: Box<Ask>, reason: PartRefusal) {
+        tracing::debug!(reason = reason.label(), "a replay has to wait");
+        self.replay_counts.put_off(reason);
         let (key, number) = (ask.key, ask.replay);
         if let Some(replay) = self.replay(key, number) {
             replay.next = Some((ask, From::Kafka));
@@ -418,7 +412,7 @@ impl<S: Socket> Shard<S> {
                 }
                 self.go_on(ask, From::Memory);
             }
-            Reach::Refused(reason) => self.turned_away(ask, reason),
+            Reach::Refused => self.turned_away(ask, PartRefusal::NoAnswer),
         }
         self.end_overflowed();
         self.flush_touched();
@@ -515,7 +509,9 @@ impl<S: Socket> Shard<S> {
             return;
         };
         let Some(at) = replays.list.iter().position(|replay| replay.number == number) else { return };
-        let Replay { id, subs, .. } = replays.list.remove(at);
+        let Replay { id, subs, is_aged_out, mut counted, .. } = replays.list.remove(at);
+        counted.finish(!is_aged_out);
+        drop(counted);
         self.end_replays(key);
         for wanted in subs.iter().flatten() {
             // What held it back lands as it leaves.
@@ -531,7 +527,6 @@ impl<S: Socket> Shard<S> {
             };
             self.tell(key, &done);
         }
-        self.totals.replays_done += 1;
         self.touch(key.slot);
     }
 
