@@ -13,6 +13,7 @@ mod partitions;
 mod positions;
 mod records;
 mod recreated;
+mod resumed;
 mod retention;
 mod start;
 mod warm_up;
