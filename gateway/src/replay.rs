@@ -3,6 +3,8 @@
 //! A session that is to get what it missed asks for a [`Chunk`] at a time, and for the next one when its outbox has room:
 //! nothing waits here for a client. When it has come to the end of the log it asks the feed, whose memory reaches further.
 
+mod course;
+mod plan;
 pub mod pool;
 mod reader;
 pub mod record;

