@@ -317,7 +317,7 @@ impl Reader {
             while let Ok(change) = self.changes.try_recv() {
                 self.change(change);
             }
-            let is_more = self.answer_requests();
+            let is_more = answer_requests(&self.mailboxes, &mut self.outlets, &mut self.engine);
             let now_ms = clock::mono_ms();
             let due_ms = self.engine.next_due_ms();
             let wait_ms = match due_ms {
@@ -341,27 +341,6 @@ impl Reader {
             letters.flush();
         }
         self.publish();
-    }
-
-    /// Answers the requests of shards that have room for an answer. Says whether there are more: who comes back asks for much,
-    /// and records must not wait for all of it.
-    fn answer_requests(&mut self) -> bool {
-        let mut is_more = false;
-        for (shard, mailbox) in self.mailboxes.iter().enumerate() {
-            let mut resumes = 0;
-            while self.outlets[shard].has_room()
-                && let Some(request) = mailbox.pop()
-            {
-                resumes += usize::from(matches!(request, Request::Resume(_)));
-                self.engine.request(shard, request);
-                self.outlets[shard].send(&mut self.engine, clock::wall_ns());
-                if resumes >= RESUMES_PER_TURN {
-                    is_more = true;
-                    break;
-                }
-            }
-        }
-        is_more
     }
 
     fn read(&mut self, wait_ms: u64) {
@@ -515,9 +494,63 @@ impl Reader {
     }
 }
 
+/// Answers the requests of shards that have room for an answer. Says whether there are more: who comes back asks for much,
+/// and records must not wait for all of it.
+fn answer_requests(mailboxes: &[Arc<Mailbox>], outlets: &mut [Outlet], engine: &mut Engine) -> bool {
+    let mut is_more = false;
+    for (shard, mailbox) in mailboxes.iter().enumerate() {
+        let mut resumes = 0;
+        while outlets[shard].has_room()
+            && let Some(request) = mailbox.pop()
+        {
+            resumes += usize::from(matches!(request, Request::Resume(_)));
+            engine.request(shard, request);
+            outlets[shard].send(engine, clock::wall_ns());
+            if resumes >= RESUMES_PER_TURN {
+                is_more = true;
+                break;
+            }
+        }
+    }
+    is_more
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::request::SessionKey;
+    use crate::replay::Ask;
+
+    /// A thousand clients that come back at once would hold up the records of everybody for as long as all of their parts take.
+    #[test]
+    fn records_do_not_wait_for_all_who_come_back() {
+        const ASKED: usize = 2 * RESUMES_PER_TURN + 5;
+        let mut engine = Engine::new(EngineConfig::of(&Config::default()), 2);
+        let (inboxes, mut batches): (Vec<_>, Vec<_>) =
+            (0..2).map(|_| tokio::sync::mpsc::channel(1_000)).unzip();
+        let mut outlets: Vec<Outlet> = inboxes
+            .into_iter()
+            .enumerate()
+            .map(|(shard, inbox)| Outlet::new(shard, inbox, 1 << 20))
+            .collect();
+        let mailboxes = [Arc::new(Mailbox::default()), Arc::new(Mailbox::default())];
+        for _ in 0..ASKED {
+            let ask = Ask::new(0, SessionKey { slot: 0, generation: 0 }, 0, Arc::from([]));
+            mailboxes[0].push(Request::Resume(Box::new(ask)));
+        }
+        let ask = Ask::new(1, SessionKey { slot: 0, generation: 0 }, 0, Arc::from([]));
+        mailboxes[1].push(Request::Resume(Box::new(ask)));
+        for (turn, (answers, others)) in
+            [(RESUMES_PER_TURN, 1), (RESUMES_PER_TURN, 0), (5, 0)].into_iter().enumerate()
+        {
+            let is_more = answer_requests(&mailboxes, &mut outlets, &mut engine);
+            assert_eq!(is_more, turn < 2, "turn {turn}");
+            for (shard, expected) in [(0, answers), (1, others)] {
+                let given = std::iter::from_fn(|| batches[shard].try_recv().ok()).count();
+                assert_eq!(given, expected, "shard {shard} in turn {turn}");
+            }
+        }
+    }
 
     #[test]
     fn a_line_that_swallows_packets_is_given_up_soon_unless_the_operator_says_otherwise() {

@@ -4,6 +4,7 @@
 //! nothing waits here for a client. When it has come to the end of the log it asks the feed, whose memory reaches further.
 
 mod course;
+mod pace;
 mod plan;
 pub mod pool;
 mod reader;
@@ -43,7 +44,7 @@ impl Missed {
 }
 
 /// What a session asks for. It has at most one such question under way for each of its replays.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ask {
     /// The shard that asks.
     pub shard: usize,
@@ -78,6 +79,8 @@ pub struct Ask {
     pub is_read_again: bool,
     /// What was found gone of what was asked for.
     pub lost: Vec<Lost>,
+    /// What was known before the part that is being read, the newest last; only while one is.
+    pub before: Option<Vec<Known>>,
     /// Whether nobody but the feed's memory is asked: what it does not have is lost.
     pub is_memory_only: bool,
     /// Whether the session still waits for it.
@@ -85,6 +88,29 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// A question about `wants`, from nowhere yet.
+    pub fn new(shard: usize, key: SessionKey, replay: u32, wants: Arc<[Missed]>) -> Self {
+        Self {
+            shard,
+            key,
+            replay,
+            wants,
+            next: Vec::new(),
+            since_ns: None,
+            until_ns: None,
+            topics: None,
+            origin: Arc::from([]),
+            bytes_max: 0,
+            last: FxHashMap::default(),
+            scattered: FxHashSet::default(),
+            is_read_again: false,
+            lost: Vec::new(),
+            before: None,
+            is_memory_only: false,
+            is_wanted: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
     /// Whether a topic may have what is wanted.
     pub fn is_of(&self, epoch: u32) -> bool {
         self.topics.as_ref().is_none_or(|topics| topics.contains(&epoch))
@@ -112,18 +138,46 @@ impl Ask {
 
     /// Takes note of an event that was found.
     pub fn note(&mut self, key: (u32, Channel), at: Position) {
+        self.remember(key);
         let found = self.last.insert(key, at);
         if found.is_some_and(|found| (found.epoch, found.partition) != (at.epoch, at.partition)) {
             self.scattered.insert(key);
         }
     }
 
+    /// Remembers what is known of a symbol and channel, if that may have to be brought back.
+    fn remember(&mut self, key: (u32, Channel)) {
+        let Self { before, last, scattered, .. } = self;
+        let known = || Known { key, last: last.get(&key).copied(), is_scattered: scattered.contains(&key) };
+        before.iter_mut().for_each(|before| before.push(known()));
+    }
+
+    /// Brings back what was known of a symbol and channel.
+    fn forget(&mut self, Known { key, last, is_scattered }: Known) {
+        match last {
+            Some(last) => self.last.insert(key, last),
+            None => self.last.remove(&key),
+        };
+        if !is_scattered {
+            self.scattered.remove(&key);
+        }
+    }
+
     /// Takes note that a symbol's event at the position that its subscription is `after` stands there indeed.
     pub fn confirm(&mut self, want: &Missed, symbol: u32) {
         if let Some(after) = want.after {
+            self.remember((symbol, want.stream.channel));
             self.last.entry((symbol, want.stream.channel)).or_insert(after);
         }
     }
+}
+
+/// What an [`Ask`] knew of a symbol and channel.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    key: (u32, Channel),
+    last: Option<Position>,
+    is_scattered: bool,
 }
 
 /// Offsets of a partition that are gone.

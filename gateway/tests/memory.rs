@@ -7,7 +7,7 @@ use harness::{Gateway, Kafka, Records, SOON, trade, until};
 use raw::{Raw, TEXT, header};
 use serde_json::{Value, json};
 use tickgate_gateway::config::Config;
-use tickgate_gateway::stats::{CloseReason, ShardTotals};
+use tickgate_gateway::stats::{CloseReason, ReplayEnd, ReplayKind, ReplayRefusal, ShardTotals};
 use tickgate_protocol::Code;
 
 async fn gateway(change: impl FnOnce(&mut Config)) -> (Kafka, Records, Gateway) {
@@ -157,6 +157,55 @@ async fn a_flood_of_half_messages_is_told_to_try_later() {
     drop(flood);
     until("all is given back", || totals(&gateway).reading_bytes == 0).await;
     assert_eq!(subscribe(&mut Raw::session(gateway.url()).await, &["A"]).await["ok"], true);
+    gateway.stop().await;
+}
+
+/// Who plays the past can wait; who comes back cannot. The second half of the bound is for those.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_played_when_half_of_the_bound_is_taken() {
+    const BOUND: usize = 600_000;
+    let (_kafka, records, gateway) = gateway(|config| config.limits.reading_bytes_total_max = BOUND).await;
+    records.send_all([&trades("A")]);
+    let mut client = Raw::session(gateway.url()).await;
+    let past = json!([{"channel": "trades", "symbols": ["A"], "from": {"time_ns": "0", "until_ns": "1"}}]);
+    let play = json!({"op": "subscribe", "id": 1, "subscriptions": past});
+    let mut flood = Vec::new();
+    let mut begin = async |sent: usize| {
+        let mut raw = Raw::session(gateway.url()).await;
+        let mut bytes = header(true, TEXT, 250_000);
+        bytes.resize(sent, b'x');
+        let before = totals(&gateway).reading_bytes;
+        raw.send(&bytes).await;
+        flood.push(raw);
+        until("they are read", || totals(&gateway).reading_bytes >= before + sent as u64).await;
+    };
+    begin(100_000).await;
+    assert!(totals(&gateway).reading_bytes < BOUND as u64 / 2, "{:?}", totals(&gateway));
+    client.say(&play).await;
+    assert_eq!(client.json().await["results"][0]["ok"], true);
+    until("it was played", || {
+        totals(&gateway).replays.ended[ReplayKind::Past as usize][ReplayEnd::Whole as usize] == 1
+    })
+    .await;
+    begin(240_000).await;
+    assert!(totals(&gateway).reading_bytes > BOUND as u64 / 2, "{:?}", totals(&gateway));
+    client.say(&play).await;
+    let refused = loop {
+        let answer = client.json().await;
+        if answer["op"] == "ack" {
+            break answer;
+        }
+    };
+    assert_eq!(
+        (&refused["results"][0]["ok"], &refused["results"][0]["code"]),
+        (&json!(false), &json!("rate_limited"))
+    );
+    let memory = ReplayRefusal::Memory as usize;
+    until("it is counted", || totals(&gateway).replays.refused[memory] == 1).await;
+    // Who comes back is served.
+    let back = json!([{"channel": "trades", "symbols": ["A"], "from": {"time_ns": "0"}}]);
+    client.say(&json!({"op": "subscribe", "id": 2, "subscriptions": back})).await;
+    assert_eq!(events(&mut client, PER_RECORD).await, PER_RECORD);
     gateway.stop().await;
 }
 

@@ -7,10 +7,8 @@
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use tickgate_gateway::event::{Event, Item, Stream};
 use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
@@ -81,22 +79,10 @@ fn a_topic_that_is_not_found_yet_is_waited_for() {
     let Reply::Subscribed(_, answers) = world.reply() else { panic!("no answer") };
     assert!(answers[0].replays && !answers[0].aged_out, "{answers:?}");
     let ask = Ask {
-        shard: 0,
-        key,
-        replay: 0,
-        wants: Arc::from([Missed { target, stream, after: None }]),
         next: vec![first],
-        since_ns: None,
-        until_ns: None,
-        topics: None,
         origin: Arc::from([first]),
         bytes_max: 1_000,
-        last: FxHashMap::default(),
-        scattered: FxHashSet::default(),
-        is_read_again: false,
-        lost: Vec::new(),
-        is_memory_only: false,
-        is_wanted: Arc::new(AtomicBool::new(true)),
+        ..Ask::new(0, key, 0, Arc::from([Missed { target, stream, after: None }]))
     };
     world.engine.request(0, Request::Resume(Box::new(ask)));
     let Reply::Beyond(ask) = world.reply() else { panic!("it was given up") };
@@ -138,22 +124,10 @@ fn books_come_in_parts_as_well() {
     world.engine.request(0, Request::Subscribe(key, vec![want]));
     world.engine.take(0);
     let mut ask = Box::new(Ask {
-        shard: 0,
-        key,
-        replay: 0,
-        wants: Arc::from([Missed { target, stream, after: None }]),
         next: cursor.next.clone(),
-        since_ns: None,
-        until_ns: None,
-        topics: None,
         origin: cursor.next.into(),
         bytes_max: 4_096,
-        last: FxHashMap::default(),
-        scattered: FxHashSet::default(),
-        is_read_again: false,
-        lost: Vec::new(),
-        is_memory_only: false,
-        is_wanted: Arc::new(AtomicBool::new(true)),
+        ..Ask::new(0, key, 0, Arc::from([Missed { target, stream, after: None }]))
     });
     let mut chains: BTreeMap<String, ChainChecker> = BTreeMap::new();
     for part in 0..=BOOKS as u64 {
@@ -203,43 +177,19 @@ fn a_known_symbol_is_looked_for_in_its_own_topic() {
     let next: Vec<Position> =
         (0..world.partitions).map(|n| Position { epoch: EPOCH, partition: n as u32, offset: 0 }).collect();
     let ask = Ask {
-        shard: 0,
-        key,
-        replay: 0,
-        wants: Arc::from([Missed { target, stream, after: None }]),
         next,
         since_ns: Some(0),
-        until_ns: None,
         topics: Some(Arc::from([EPOCH])),
         origin: Arc::from([]),
         bytes_max: 100_000,
-        last: FxHashMap::default(),
-        scattered: FxHashSet::default(),
-        is_read_again: false,
-        lost: Vec::new(),
-        is_memory_only: false,
-        is_wanted: Arc::new(AtomicBool::new(true)),
+        ..Ask::new(0, key, 0, Arc::from([Missed { target, stream, after: None }]))
     };
-    world.engine.request(0, Request::Resume(Box::new(Ask { topics: None, ..clone(&ask) })));
+    world.engine.request(0, Request::Resume(Box::new(Ask { topics: None, ..ask.clone() })));
     assert!(matches!(world.reply(), Reply::Beyond(_)), "another topic may have it, too");
     world.engine.request(0, Request::Resume(Box::new(Ask { is_memory_only: true, ..ask })));
     let Reply::Resumed(resumed) = world.reply() else { panic!("it is there") };
     assert!(resumed.live.is_some());
     assert!(resumed.chunk.ask.next.iter().all(|next| next.epoch == EPOCH));
-}
-
-fn clone(ask: &Ask) -> Ask {
-    Ask {
-        wants: ask.wants.clone(),
-        next: ask.next.clone(),
-        topics: ask.topics.clone(),
-        origin: ask.origin.clone(),
-        last: ask.last.clone(),
-        scattered: ask.scattered.clone(),
-        lost: ask.lost.clone(),
-        is_wanted: ask.is_wanted.clone(),
-        ..*ask
-    }
 }
 
 type Key = (usize, Channel);
@@ -586,22 +536,12 @@ impl World {
         let is_memory_only = self.rng.random_range(0..4) == 0;
         self.is_memory_only = is_memory_only;
         let mut ask = Box::new(Ask {
-            shard: 0,
-            key,
-            replay: 3,
-            wants: wants.into(),
             origin: start.next.as_slice().into(),
             next: start.next,
             since_ns: start.since_ns,
-            until_ns: None,
-            topics: None,
             bytes_max: *[1, 500, 100_000].choose(&mut self.rng).expect("one"),
-            last: FxHashMap::default(),
-            scattered: FxHashSet::default(),
-            is_read_again: false,
-            lost: Vec::new(),
             is_memory_only,
-            is_wanted: Arc::new(AtomicBool::new(true)),
+            ..Ask::new(0, key, 3, wants.into())
         });
         let ask_bytes = ask.bytes_max;
         for asked in 0..ASKS_MAX {

@@ -662,16 +662,45 @@ async fn who_is_ahead_of_the_gateway_has_missed_nothing() {
 /// Positions that no record will ever have were asked for again and again, between shard and feed.
 #[tokio::test]
 async fn positions_that_cannot_be_come_to_an_end() {
-    let world = World::new(1, |config| config.replay.consumers_max = 0).await;
+    for consumers_max in [0, 1] {
+        let world = World::new(1, |config| config.replay.consumers_max = consumers_max).await;
+        let mut client = world.gateway.client().await;
+        client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
+        world.records.send(&trade("A", "1"));
+        let read = at(&take_events(&mut client, 1).await[0], "seq").expect("a position");
+        // The largest offset that Kafka can have is known to be ahead at once.
+        let largest = Position { offset: i64::MAX as u64, ..read };
+        let mut impossible = vec![largest];
+        // To learn that a partition is not there takes ten seconds when there is somebody to ask.
+        impossible.extend((consumers_max == 0).then_some(Position { partition: 99, ..read }));
+        for impossible in impossible {
+            let from =
+                json!([{"channel": "trades", "symbols": ["A"], "from": {"seq": impossible.to_string()}}]);
+            let mut client = world.gateway.client().await;
+            resume(&mut client, json!({"subscriptions": from}), 1).await;
+            world.records.send(&trade("A", "2"));
+            assert_eq!(take_events(&mut client, 1).await[0]["price"], "2");
+        }
+    }
+}
+
+/// An offset beyond all that Kafka can have was taken for one that the gateway had still to read: its client waited for ten
+/// seconds, and heard of no mistake.
+#[tokio::test]
+async fn an_offset_that_cannot_be_is_refused() {
+    let world = World::new(1, |_| ()).await;
     let mut client = world.gateway.client().await;
     client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
     world.records.send(&trade("A", "1"));
     let read = at(&take_events(&mut client, 1).await[0], "seq").expect("a position");
-    for impossible in [Position { partition: 99, ..read }, Position { offset: u64::MAX, ..read }] {
-        let from = json!([{"channel": "trades", "symbols": ["A"], "from": {"seq": impossible.to_string()}}]);
-        let mut client = world.gateway.client().await;
-        resume(&mut client, json!({"subscriptions": from}), 1).await;
-        world.records.send(&trade("A", "2"));
-        assert_eq!(take_events(&mut client, 1).await[0]["price"], "2");
+    for offset in [u64::MAX, i64::MAX as u64 + 1] {
+        let impossible = Position { offset, ..read };
+        let from = json!({"channel": "trades", "symbols": ["A"], "from": {"seq": impossible.to_string()}});
+        let verdict = client.subscribe(&[from]).await.expect("an ack").remove(0);
+        assert_eq!(verdict.code.map(|code| code.name()), Some("bad_request"));
+        assert!(verdict.message.is_some_and(|message| message.contains("from.seq")));
     }
+    // What the session holds goes on.
+    world.records.send(&trade("A", "2"));
+    assert_eq!(take_events(&mut client, 1).await[0]["price"], "2");
 }

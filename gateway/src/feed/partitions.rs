@@ -397,4 +397,32 @@ mod tests {
         assert_eq!(state(&mut partitions), FeedState::Live);
         assert_eq!(state(&mut Partitions { is_broker_up: false, ..partitions }), FeedState::Down);
     }
+
+    /// A new leader may lack what the old one had. Its log ends before where it was to be caught up with, and a feed waited for
+    /// that for ever: it stayed stale.
+    #[test]
+    fn a_log_that_ends_early_is_caught_up_with_at_its_end() {
+        let feeds = [FeedConfig::for_topic("ticks")];
+        let mut partitions = Partitions::new(&feeds, 0);
+        partitions.is_broker_up = true;
+        partitions.topics[0].count = 1;
+        partitions.topics[0].partitions = vec![Some(Partition {
+            epoch: 1,
+            next: 90,
+            high: 100,
+            target: 100,
+            is_caught_up: false,
+            is_assigned: true,
+            is_out_of_range: false,
+        })];
+        assert_eq!(partitions.feeds(0)[0].state, FeedState::Stale);
+        let (_, partition) = partitions.find("ticks", 0).expect("it is read");
+        partition.ends_at(95);
+        assert_eq!((partition.next, partition.target), (95, 95));
+        assert_eq!(partitions.feeds(0)[0].state, FeedState::Live);
+        // An end behind that is none to wait for: what has come since is lag.
+        let (_, partition) = partitions.find("ticks", 0).expect("it is read");
+        partition.ends_at(120);
+        assert_eq!((partition.next, partition.target), (120, 95));
+    }
 }

@@ -45,14 +45,10 @@ impl Reader {
                 is_silent |= is_alone;
                 continue;
             };
-            match native::topic_id(&self.consumer, &topic.name, ANSWER_MS) {
-                // Deleted and made again, and the feed does not know yet.
-                Some(id) if id != 0 && epoch_of(id) != topic.epoch => {
-                    is_silent |= is_alone;
-                    continue;
-                }
-                Some(_) => {}
-                None => return Err(no_answer()),
+            // Deleted and made again, and the feed does not know yet.
+            if !self.is_still(&topic.name, topic.epoch)? {
+                is_silent |= is_alone;
+                continue;
             }
             let mut partitions = BTreeMap::new();
             for group in groups.values() {
@@ -77,6 +73,13 @@ impl Reader {
         let mut course = Course { owner, next: Vec::new(), legs, heard_ms: clock::mono_ms(), assigned: None };
         course.next = course.positions();
         Ok(course)
+    }
+
+    /// Whether a topic is the one of that epoch.
+    pub(super) fn is_still(&self, topic: &str, epoch: u32) -> KafkaResult<bool> {
+        let id = native::topic_id(&self.consumer, topic, ANSWER_MS).ok_or_else(no_answer)?;
+        // A broker without ids cannot say.
+        Ok(id == 0 || epoch_of(id) == epoch)
     }
 
     /// These partitions of a topic by their leaders, of those that have one. `None` when there is no such topic; fails when no

@@ -215,7 +215,6 @@ impl Pool {
 mod tests {
     use super::*;
     use crate::feed::request::SessionKey;
-    use rustc_hash::{FxHashMap, FxHashSet};
 
     /// A reader that does what a test says, and stands where the replay of a number goes on.
     struct Scripted<F>(F, Option<u32>);
@@ -241,24 +240,8 @@ mod tests {
     }
 
     fn ask(replay: u32) -> Box<Ask> {
-        Box::new(Ask {
-            shard: 0,
-            key: SessionKey { slot: 0, generation: 0 },
-            replay,
-            wants: Arc::from([]),
-            next: Vec::new(),
-            since_ns: None,
-            until_ns: None,
-            topics: None,
-            origin: Arc::from([]),
-            bytes_max: 1,
-            last: FxHashMap::default(),
-            scattered: FxHashSet::default(),
-            is_read_again: false,
-            lost: Vec::new(),
-            is_memory_only: false,
-            is_wanted: Arc::new(AtomicBool::new(true)),
-        })
+        let key = SessionKey { slot: 0, generation: 0 };
+        Box::new(Ask { bytes_max: 1, ..Ask::new(0, key, replay, Arc::from([])) })
     }
 
     /// Whoever a reader stands ready for keeps it for a while, since another would have to seek, and not for as long as it likes.

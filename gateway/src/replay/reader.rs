@@ -1,6 +1,7 @@
 //! One consumer that reads Kafka again, a part at a time.
 
 use super::course::{Course, Leg};
+use super::pace::Pace;
 use super::pool::Read;
 use super::record::of_record;
 use super::{Ask, Lost, Reach, Replayed};
@@ -27,8 +28,6 @@ use tickgate_protocol::record::RecordDecoder;
 const RECORDS_MAX: u64 = 50_000;
 /// Time after which a part ends.
 const PART_TIME: Duration = Duration::from_secs(1);
-/// What may come at once, of the records that a consumer may read in a second.
-const BURST: Duration = Duration::from_millis(20);
 /// Longest wait for one record.
 pub(super) const WAIT: Duration = Duration::from_millis(50);
 /// Without a record or an end for so long, Kafka does not answer.
@@ -43,9 +42,7 @@ pub struct Reader {
     directory: Arc<Directory>,
     pub(super) topics: Arc<Topics>,
     board: Arc<Board>,
-    /// How long it may take a record, at the least; and when it has earned the next, in monotonic nanoseconds.
-    record_ns: u64,
-    earned_ns: u64,
+    pace: Pace,
     /// What it reads, for whom; absent when it rests.
     course: Option<Course>,
 }
@@ -83,8 +80,7 @@ impl Reader {
             directory,
             topics,
             board,
-            record_ns: 1_000_000_000 / config.replay.records_per_s.max(1),
-            earned_ns: 0,
+            pace: Pace::new(config.replay.records_per_s),
             course: None,
         })
     }
@@ -94,6 +90,17 @@ impl Reader {
         let topics = self.topics.all();
         let is_read = |leg: &Leg| topics.iter().any(|topic| topic.epoch == leg.epoch);
         self.course.as_ref().is_some_and(|course| course.legs.iter().all(is_read))
+    }
+
+    /// Whether the topics of events are still those that were to be read, as Kafka has it: the feed looks only now and then.
+    fn is_unchanged(&self, course: &Course, events: &[Replayed]) -> KafkaResult<bool> {
+        for leg in &course.legs {
+            let is_read = events.iter().any(|replayed| replayed.event.position.epoch == leg.epoch);
+            if is_read && !self.is_still(&leg.topic, leg.epoch)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn part(
@@ -111,7 +118,21 @@ impl Reader {
         }
         let Some(mut course) = self.course.take() else { return Ok(Reach::End) };
         let mut counts = Counts::default();
+        ask.before = Some(Vec::new());
+        let lost = ask.lost.len();
         let read = self.follow(&mut course, ask, events, &mut counts, is_stopped);
+        let before = ask.before.take();
+        // No topic comes back once it is another one: what was read before it still was this one is of this one.
+        let read = match self.is_unchanged(&course, events) {
+            Ok(true) => read,
+            other => {
+                events.clear();
+                before.into_iter().flatten().rev().for_each(|known| ask.forget(known));
+                ask.lost.truncate(lost);
+                self.count(&counts, 0);
+                return Err(other.err().unwrap_or_else(no_answer));
+            }
+        };
         self.count(&counts, events.len());
         // Whatever was read was read. Of what the feed has not met yet nothing was: it stays as it was.
         course.next = course.positions();
@@ -150,17 +171,18 @@ impl Reader {
                 course.assigned = Some(at);
                 course.heard_ms = clock::mono_ms();
             }
-            let leg = &mut course.legs[at];
+            let Course { legs, heard_ms, assigned, .. } = &mut *course;
+            let leg = &mut legs[at];
             let taken = self.queue.take(WAIT.as_millis() as i32);
             let Some(record) = taken.iter().next() else {
-                if since(course.heard_ms) >= SILENCE {
+                if since(*heard_ms) >= SILENCE {
                     return Err(no_answer());
                 }
                 continue;
             };
             match record.error {
                 None => {
-                    course.heard_ms = clock::mono_ms();
+                    *heard_ms = clock::mono_ms();
                     counts.records += 1;
                     counts.bytes += record.value.len() as u64;
                     let (decoder, directory) = (&mut self.decoder, &*self.directory);
@@ -182,7 +204,7 @@ impl Reader {
                     counts.paused += self.pace();
                 }
                 Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF) => {
-                    course.heard_ms = clock::mono_ms();
+                    *heard_ms = clock::mono_ms();
                     if let Some(part) = leg.part(&record) {
                         part.ends_at(u64::try_from(record.offset).unwrap_or(0));
                     }
@@ -208,11 +230,11 @@ impl Reader {
                         // The log ends before what was next: it is another one by now, and the feed will say so.
                         return Err(no_answer());
                     }
-                    course.assigned = None;
+                    *assigned = None;
                 }
                 Some(error) => {
                     tracing::debug!(?error, "a replay's consumer");
-                    if since(course.heard_ms) >= SILENCE {
+                    if since(*heard_ms) >= SILENCE {
                         return Err(no_answer());
                     }
                 }
@@ -230,15 +252,9 @@ impl Reader {
         self.consumer.assign(&list)
     }
 
-    /// Sleeps when records come faster than they may: not for each, and never for what was earned while nobody asked. Says
-    /// for how long.
+    /// Sleeps when records come faster than they may; says for how long.
     fn pace(&mut self) -> Duration {
-        let now_ns = clock::mono_ns();
-        self.earned_ns = self.earned_ns.max(now_ns.saturating_sub(BURST.as_nanos() as u64)) + self.record_ns;
-        let ahead = Duration::from_nanos(self.earned_ns.saturating_sub(now_ns));
-        if ahead <= BURST {
-            return Duration::ZERO;
-        }
+        let Some(ahead) = self.pace.take(clock::mono_ns()) else { return Duration::ZERO };
         std::thread::sleep(ahead.min(PART_TIME));
         ahead.min(PART_TIME)
     }
@@ -349,6 +365,12 @@ fn take(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Stream;
+    use crate::feed::request::{SessionKey, Target};
+    use crate::replay::Missed;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    use tickgate_broker::{Broker, BrokerConfig};
+    use tickgate_protocol::Channel;
 
     /// A queue of a gigabyte for the live feed was one for each replay's consumer too, which the printed ceiling knew nothing of.
     #[test]
@@ -370,5 +392,54 @@ mod tests {
         assert_eq!(client.get("max.partition.fetch.bytes"), Some("1048576"));
         assert_eq!(client.get("fetch.message.max.bytes"), None);
         assert_eq!(client.get("fetch.wait.max.ms"), Some("77"), "what does not bound memory is the user's");
+    }
+
+    fn write(broker: &Broker, topic: &str, first: u64, count: u64) {
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create().expect("a client");
+        for n in first..first + count {
+            let value = format!(r#"{{"type":"trade","symbol":"A","price":"{n}","size":"1","event_ns":1}}"#);
+            producer.send(BaseRecord::<str, str>::to(topic).payload(&value)).expect("there is room");
+        }
+        producer.flush(Duration::from_secs(20)).expect("the broker takes it");
+    }
+
+    /// The feed looks only now and then whether a topic is still the one that it was. Until then a replay went on in the new one,
+    /// as no broker says that an offset is of another topic: other records under the positions of the old ones.
+    #[test]
+    fn a_topic_made_again_is_not_read_under_old_positions() {
+        const RECORDS: u64 = 20_000;
+        let broker = Broker::start(BrokerConfig::default()).expect("a free port");
+        broker.create_topic("ticks", 1).expect("a topic");
+        write(&broker, "ticks", 0, RECORDS);
+        let mut config = Config::default();
+        config.kafka.brokers = broker.bootstrap();
+        let (directory, topics) = (Arc::new(Directory::new(10)), Arc::<Topics>::default());
+        let epoch = crate::feed::epoch_of(broker.topic_id("ticks").expect("an id").as_u128());
+        // What the feed knows stays as it is.
+        topics.add(epoch, "ticks", 0);
+        let symbol = directory.meet("A").expect("there is room").id;
+        let mut reader =
+            Reader::new(&config, Arc::new(Board::new(1)), directory, topics).expect("a good configuration");
+        let want = Missed { target: Target::parse("A"), stream: Stream::whole(Channel::Trades), after: None };
+        let key = SessionKey { slot: 0, generation: 0 };
+        let first = Position { epoch, partition: 0, offset: 0 };
+        let mut ask = Ask { next: vec![first], bytes_max: 10_000, ..Ask::new(0, key, 0, Arc::from([want])) };
+        let mut events = Vec::new();
+        assert_eq!(reader.read(&mut ask, &mut events, &|| false), Reach::More);
+        let given = events.len() as u64;
+        assert!(given > 10, "{given} events");
+        assert_eq!((ask.next[0].offset, ask.last[&(symbol, Channel::Trades)].offset), (given, given - 1));
+
+        broker.delete_topic("ticks").expect("it was there");
+        broker.create_topic("ticks", 1).expect("a topic");
+        write(&broker, "ticks", RECORDS, RECORDS);
+        // What was fetched before may still be of the old one, and nobody can say of which record.
+        events.clear();
+        assert_eq!(reader.read(&mut ask, &mut events, &|| false), Reach::Refused);
+        assert_eq!((ask.next[0].offset, ask.last[&(symbol, Channel::Trades)].offset), (given, given - 1));
+        // Asked again, it does not begin with the new one either: what is left is for memory to give or to tell as lost.
+        assert_eq!(reader.read(&mut ask, &mut events, &|| false), Reach::End);
+        assert_eq!((events.len(), ask.next[0].offset), (0, given));
     }
 }

@@ -234,6 +234,13 @@ impl<S: Socket> Shard<S> {
                             "`from.seq` is the position of one symbol: resume patterns with `cursor`";
                         named.refuse(Code::BadRequest, message);
                     }
+                    Ok((_, SubscribeOptions { from: Some(From::Seq(after)), .. }))
+                        if i64::try_from(after.offset).is_err() =>
+                    {
+                        let message =
+                            "`from.seq` is no position that a record can have: use a `seq` that you got";
+                        named.refuse(Code::BadRequest, message);
+                    }
                     Ok((_, SubscribeOptions { from: Some(From::Past(_)), .. })) if !is_read_again => {
                         replay_counts.refuse(ReplayRefusal::Off, 1);
                         named.refuse(

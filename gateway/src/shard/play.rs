@@ -2,7 +2,7 @@
 //! in the order of time. Nothing live follows.
 
 use super::Shard;
-use super::replay::{CIRCLES_MAX, From, PART_BYTES, PART_BYTES_MIN, Replay};
+use super::replay::{From, PART_BYTES, PART_BYTES_MIN, Replay};
 use super::socket::Socket;
 use super::timers::Due;
 use crate::clock;
@@ -21,6 +21,9 @@ use tickgate_protocol::{Channel, Position, cursor};
 /// allow.
 const READ_BYTES: usize = 256 << 10;
 
+/// How long a part may be refused again and again before it counts as lost, in milliseconds.
+const REFUSED_MS: u64 = 10_000;
+
 /// What is played for some subscriptions.
 #[derive(Debug)]
 pub(super) struct Play {
@@ -34,6 +37,8 @@ pub(super) struct Play {
     asked: usize,
     /// When the first event was sent, monotonic milliseconds, and when it was appended, nanoseconds since the Unix epoch.
     began: Option<(u64, i64)>,
+    /// Since when its next part is refused, monotonic milliseconds.
+    refused_ms: Option<u64>,
     /// When the next event is due, monotonic milliseconds, if nothing else is waited for.
     pub due_ms: Option<u64>,
 }
@@ -66,6 +71,7 @@ impl Play {
             last: FxHashMap::default(),
             asked: 0,
             began: None,
+            refused_ms: None,
             due_ms: None,
         }
     }
@@ -224,20 +230,21 @@ impl<S: Socket> Shard<S> {
         let (key, number) = (ask.key, ask.replay);
         let Some(replay) = self.replay(key, number) else { return };
         let Some(play) = &mut replay.play else { return };
-        if reach == Reach::Refused {
-            replay.circles += 1;
-            if replay.circles < CIRCLES_MAX {
+        let is_refused = reach == Reach::Refused;
+        if is_refused {
+            let now_ms = clock::mono_ms();
+            if now_ms.saturating_sub(*play.refused_ms.get_or_insert(now_ms)) < REFUSED_MS {
                 return self.turned_away(ask, PartRefusal::NoAnswer);
             }
             reach = Reach::End;
         }
+        play.refused_ms = None;
         // Nobody will say more of it: it is told as lost.
-        if replay.circles >= CIRCLES_MAX || std::mem::take(&mut ask.is_memory_only) {
+        if is_refused || std::mem::take(&mut ask.is_memory_only) {
             let lane = play.lanes.as_ref().and_then(|lanes| lanes.get(play.asked));
             let at = lane.map_or(cursor::others_since(0), |lane| lane.next);
             ask.lost.push(Lost { from: at, upto: at });
         }
-        replay.circles = 0;
         match &mut play.lanes {
             None => {
                 let is_done = reach == Reach::End;

@@ -15,7 +15,6 @@ use crate::outbox::Offer;
 use crate::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed};
 use crate::session::Wanted;
 use crate::stats::{PartRefusal, ReplayKind};
-use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tickgate_protocol::command::{Id, Past};
@@ -36,7 +35,7 @@ const SLOW: u64 = 4;
 /// When a part that was refused is asked for again, in milliseconds.
 const RETRY_MS: u64 = 250;
 /// How often a replay may come to the end of Kafka without memory reaching that; then what lies between counts as lost.
-pub(super) const CIRCLES_MAX: u32 = 40;
+const CIRCLES_MAX: u32 = 40;
 
 /// The replays of one session.
 #[derive(Debug, Default)]
@@ -96,7 +95,7 @@ pub(super) struct Replay {
     pub(super) is_aged_out: bool,
     /// Whether Kafka was read to its end since memory was asked last, and how often memory did not reach that.
     is_at_end: bool,
-    pub(super) circles: u32,
+    circles: u32,
     /// Not to be asked before this time, monotonic milliseconds.
     pub(super) not_before_ms: u64,
     /// Of a replay of the past alone: what of it was read, and when it is to be sent.
@@ -262,22 +261,15 @@ impl<S: Socket> Shard<S> {
         // A time is a position only Kafka knows.
         let from = if since_ns.is_some() && !is_memory_only { From::Kafka } else { From::Memory };
         let ask = Ask {
-            shard,
-            key,
-            replay: number,
-            wants,
             origin: next.as_slice().into(),
             topics: topics.clone(),
             next: if is_all { Vec::new() } else { next },
             since_ns,
             until_ns: past.and_then(|past| past.until_ns),
             bytes_max: PART_BYTES_MIN,
-            last: FxHashMap::default(),
-            scattered: FxHashSet::default(),
-            is_read_again: false,
-            lost: Vec::new(),
             is_memory_only,
             is_wanted,
+            ..Ask::new(shard, key, number, wants)
         };
         let ask_bytes = ask.bytes();
         let next = Some((Box::new(ask), from));
