@@ -3,6 +3,7 @@
 use super::Context;
 use super::native::RecordQueue;
 use super::tracker::{Change, Look, Why};
+use crate::clock;
 use crate::config::FeedConfig;
 use crate::stats::{FeedTotals, PartitionTotals};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -11,6 +12,9 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use tickgate_protocol::Position;
 use tickgate_protocol::control::{FeedState, FeedStatus};
+
+/// How long partitions that were added to a topic may take to be read, in milliseconds, before their feed counts as behind.
+const ADDED_MS: u64 = 5_000;
 
 /// One partition that is read.
 #[derive(Debug, Clone)]
@@ -39,6 +43,9 @@ struct Topic {
     /// How many partitions it has, as last heard.
     count: usize,
     partitions: Vec<Option<Partition>>,
+    /// How many partitions it had before some were added that are not all read yet, and until when that is no lateness,
+    /// monotonic milliseconds.
+    added: Option<(usize, u64)>,
     heard_ms: u64,
     event_ns: Option<i64>,
 }
@@ -59,6 +66,7 @@ impl Partitions {
             missing: None,
             count: 0,
             partitions: Vec::new(),
+            added: None,
             heard_ms: now_ms,
             event_ns: None,
         });
@@ -97,7 +105,7 @@ impl Partitions {
                 if topic.count != count || topic.missing.is_some() {
                     tracing::info!(topic = %topic.topic, partitions = count, "topic found");
                 }
-                topic.count = count;
+                topic.grows(count, clock::mono_ms());
                 topic.missing = None;
                 None
             }
@@ -116,6 +124,7 @@ impl Partitions {
                 let topic = &mut self.topics[feed];
                 topic.unassign(consumer);
                 topic.partitions.clear();
+                topic.added = None;
                 totals.topics_recreated += 1;
                 None
             }
@@ -212,6 +221,9 @@ impl Partitions {
                 partition.is_caught_up |= partition.is_assigned && partition.next >= partition.target;
                 lag_records += partition.high - partition.next;
             }
+            if topic.added.is_some_and(|(_, until_ms)| topic.is_read() || now_ms >= until_ms) {
+                topic.added = None;
+            }
             let state = if !is_broker_up {
                 FeedState::Down
             } else if topic.missing.is_some()
@@ -297,8 +309,26 @@ impl Partition {
 impl Topic {
     /// A partition of which older records than the newest at the start are still to be read.
     fn behind(&self) -> Option<usize> {
+        let count = self.added.map_or(self.count, |(before, _)| before);
+        self.unread(count)
+    }
+
+    /// The first of its partitions that is not read, or not as far as it was when that began.
+    fn unread(&self, count: usize) -> Option<usize> {
         let is_read = |p: &Option<Partition>| p.as_ref().is_some_and(|p| p.is_assigned && p.is_caught_up);
-        (0..self.count.max(1)).find(|at| !self.partitions.get(*at).is_some_and(is_read))
+        (0..count.max(1)).find(|at| !self.partitions.get(*at).is_some_and(is_read))
+    }
+
+    fn is_read(&self) -> bool {
+        self.unread(self.count).is_none()
+    }
+
+    /// It has so many partitions. Those that are added to a topic that is read are new: nothing of what it was is late.
+    fn grows(&mut self, count: usize, now_ms: u64) {
+        if self.count > 0 && count > self.count && self.is_read() {
+            self.added = Some((self.count, now_ms + ADDED_MS));
+        }
+        self.count = count;
     }
 
     fn is_met(&self) -> bool {
@@ -424,5 +454,38 @@ mod tests {
         let (_, partition) = partitions.find("ticks", 0).expect("it is read");
         partition.ends_at(120);
         assert_eq!((partition.next, partition.target), (120, 95));
+    }
+
+    /// While a partition that had been added was looked for, its feed was told of as stale, though all else was live.
+    #[test]
+    fn a_partition_that_is_added_is_no_lateness_for_a_while() {
+        let partition = Partition {
+            epoch: 1,
+            next: 0,
+            high: 0,
+            target: 0,
+            is_caught_up: true,
+            is_assigned: true,
+            is_out_of_range: false,
+        };
+        let mut partitions =
+            Partitions::new(&[FeedConfig { silence_ms: u64::MAX, ..FeedConfig::for_topic("ticks") }], 0);
+        partitions.is_broker_up = true;
+        // At the start nothing is new.
+        partitions.topics[0].grows(2, 0);
+        assert_eq!(partitions.feeds(0)[0].state, FeedState::Stale);
+        partitions.topics[0].partitions = vec![Some(partition.clone()), Some(partition.clone())];
+        assert_eq!(partitions.feeds(0)[0].state, FeedState::Live);
+        partitions.topics[0].grows(3, 1_000);
+        assert_eq!(partitions.feeds(1_000)[0].state, FeedState::Live);
+        assert!(!partitions.are_all_met(), "cursors know of it at once");
+        // For ever it is late.
+        assert_eq!(partitions.feeds(1_000 + ADDED_MS)[0].state, FeedState::Stale);
+        partitions.topics[0].partitions.push(Some(Partition { is_caught_up: false, ..partition.clone() }));
+        assert_eq!(partitions.feeds(9_000)[0].state, FeedState::Live, "it has nothing");
+        // Another that is late is none of that.
+        partitions.topics[0].grows(4, 10_000);
+        partitions.topics[0].partitions[0] = Some(Partition { is_caught_up: false, target: 5, ..partition });
+        assert_eq!(partitions.feeds(10_000)[0].state, FeedState::Stale);
     }
 }
