@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use tickgate_gateway::event::{Batch, Item, Stream};
 use tickgate_gateway::feed::dispatch::Outlet;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
-use tickgate_gateway::feed::request::{Answer, Reply, Request, SessionKey, Target, Want};
+use tickgate_gateway::feed::request::{Answer, Reply, Request, Resume, SessionKey, Target, Want};
+use tickgate_protocol::command::Past;
 use tickgate_protocol::record::RecordDecoder;
 use tickgate_protocol::{Channel, ConflateMs, Depth, Position};
 
@@ -267,4 +268,30 @@ fn cached_snapshots_have_a_bound_and_are_shared_below_it() {
         std::sync::Arc::ptr_eq(first, second)
     };
     assert!(is_shared(10_000) && !is_shared(100));
+}
+
+/// Whoever plays the past gets nothing live. Its events were encoded all the same, for as long as it played, and sent to its
+/// shard, which threw them away.
+#[test]
+fn what_is_played_is_encoded_for_nobody() {
+    let mut feed = Feed::new(|_| ());
+    feed.quote("A");
+    let past = Past { since_ns: 0, until_ns: Some(1), speed_thousandths: None };
+    for target in ["A", "UNSEEN", "*"] {
+        let answer =
+            feed.ask(vec![Want { resume: Some(Resume::Past(past)), ..want(target, QUOTES) }]).remove(0);
+        assert!(answer.replays && answer.full.is_none() && !answer.no_room, "{target}: {answer:?}");
+        assert_eq!(answer.epoch, (target == "A").then_some(1), "{target}");
+    }
+    let encoded = feed.engine.totals.encoded;
+    feed.quote("A");
+    feed.quote("UNSEEN");
+    assert_eq!((feed.engine.totals.encoded, feed.engine.take(0).len()), (encoded, 0));
+    // And it takes no interest away when it ends.
+    feed.subscribe("A", QUOTES);
+    feed.engine.request(0, Request::Drop(Target::parse("*"), QUOTES));
+    feed.engine.request(0, Request::Drop(Target::parse("UNSEEN"), QUOTES));
+    feed.engine.take(0);
+    feed.quote("A");
+    assert_eq!(feed.engine.take(0).len(), 1);
 }

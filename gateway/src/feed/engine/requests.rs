@@ -52,6 +52,18 @@ impl Engine {
             epoch: None,
             states: Vec::new(),
         };
+        if let Some(Resume::Past(_)) = want.resume {
+            // Nothing live will follow, so nobody listens.
+            let Target::Symbol(name) = &want.target else { return Answer { replays: true, ..answer } };
+            answer.refused = self.config.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&**name));
+            answer.replays = !answer.refused;
+            if let Some(state) = self.ids.get(&**name).map(|id| &self.symbols[*id as usize]) {
+                let last = state.last[want.stream.channel as usize];
+                answer.symbol = Some(state.symbol.clone());
+                answer.epoch = last.map(|last| last.epoch).filter(|epoch| self.ring.knows(*epoch));
+            }
+            return answer;
+        }
         match &want.target {
             Target::Symbol(name) => {
                 if self.config.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&**name)) {
