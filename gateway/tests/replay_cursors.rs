@@ -4,7 +4,9 @@ mod harness;
 
 use harness::world::World;
 use harness::{Gateway, Kafka, SOON, take_events, trade, until};
+use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
+use tickgate_gateway::clock;
 use tickgate_gateway::config::FeedConfig;
 use tickgate_load::{Client, ClientOptions, Incoming};
 use tickgate_protocol::Position;
@@ -190,4 +192,65 @@ async fn a_cursor_knows_of_topics_that_are_not_found_yet() {
     client.send(&request).await.expect("it is sent");
     let events = take_events(&mut client, 1).await;
     assert_eq!((&events[0]["symbol"], &events[0]["replay"]), (&json!("L"), &json!(true)), "{events:?}");
+}
+
+/// Of a symbol that is played a pattern brings nothing live. The cursors of heartbeats passed that all the same: cut off before
+/// the end, a client that resumed from one never got it, and was never told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_does_not_pass_what_a_pattern_leaves_out_for_a_play() {
+    let world = World::new(1, |config| config.session.heartbeat_ms = 100).await;
+    let began_ms = clock::wall_ns() / 1_000_000 - 3_600_000;
+    // By its own rhythm the second comes in half an hour.
+    for at_ms in [began_ms, began_ms + 1_800_000] {
+        let value = trade("AB", "1").to_string();
+        let record = BaseRecord::<str, str>::to(&world.topic).payload(&value).timestamp(at_ms);
+        world.records.client().send(record).expect("there is room");
+    }
+    world.records.flush();
+    world.has_read(2).await;
+    let mut client = world.gateway.client().await;
+    client.subscribe(&[json!({"channel": "trades", "symbols": ["A*"]})]).await.expect("an ack");
+    let sum = |positions: &[Position]| positions.iter().map(|next| next.offset).sum::<u64>();
+    while sum(&heartbeat(&mut client).await.1) < 2 {}
+    let from = json!({"time_ns": (began_ms * 1_000_000).to_string(), "speed": 1});
+    let play = json!({"channel": "trades", "symbols": ["AB"], "from": from});
+    client.subscribe(&[play]).await.expect("an ack");
+    assert_eq!(take_events(&mut client, 1).await[0]["replay"], true);
+    world.records.send_all(&[trade("AB", "7"), trade("AC", "8")]);
+    assert_eq!(take_events(&mut client, 1).await[0]["price"], "8", "the pattern goes on with others");
+    for _ in 0..5 {
+        assert_eq!(sum(&heartbeat(&mut client).await.1), 2, "it passes what is left out");
+    }
+    let (cursor, _) = heartbeat(&mut client).await;
+    drop(client);
+    let mut client = world.gateway.client().await;
+    let everything = json!([{"channel": "trades", "symbols": ["A*"]}]);
+    let request = json!({"op": "subscribe", "id": 1, "cursor": cursor, "subscriptions": everything});
+    client.send(&request).await.expect("it is sent");
+    let events = take_events(&mut client, 2).await;
+    assert_eq!((&events[0]["price"], &events[1]["price"]), (&json!("7"), &json!("8")));
+}
+
+/// A play of something that nothing else would bring holds no cursor back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_goes_on_beside_a_play_of_something_else() {
+    let world = World::new(1, |config| config.session.heartbeat_ms = 100).await;
+    let began_ms = clock::wall_ns() / 1_000_000 - 3_600_000;
+    for at_ms in [began_ms, began_ms + 1_800_000] {
+        let value = trade("AB", "1").to_string();
+        let record = BaseRecord::<str, str>::to(&world.topic).payload(&value).timestamp(at_ms);
+        world.records.client().send(record).expect("there is room");
+    }
+    world.records.flush();
+    world.has_read(2).await;
+    let mut client = world.gateway.client().await;
+    let from = json!({"time_ns": (began_ms * 1_000_000).to_string(), "speed": 1});
+    let subscriptions = [
+        json!({"channel": "trades", "symbols": ["B*", "ABC*"]}),
+        json!({"channel": "quotes", "symbols": ["*"]}),
+        json!({"channel": "trades", "symbols": ["AB"], "from": from}),
+    ];
+    client.subscribe(&subscriptions).await.expect("an ack");
+    world.records.send(&trade("B", "2"));
+    while heartbeat(&mut client).await.1.iter().map(|next| next.offset).sum::<u64>() < 3 {}
 }

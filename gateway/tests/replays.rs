@@ -478,6 +478,7 @@ impl World {
                 None => together.push(next),
             }
         }
+        together.sort_unstable();
         let since_ns = is_since.then_some(since_ns);
         let start = Start { next: if has_cursor { next } else { together }, since_ns };
         trace!("a client that had {cut} records wants {targets:?} of {channel:?} from {start:?}");

@@ -55,6 +55,15 @@ impl Target {
         }
     }
 
+    /// Whether it brings what `other` would, if that were not there: it is a prefix of it.
+    pub fn is_behind(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Symbol(_), _) => false,
+            (Self::Prefix(prefix), Self::Symbol(name)) => name.starts_with(&**prefix),
+            (Self::Prefix(prefix), Self::Prefix(name)) => prefix != name && name.starts_with(&**prefix),
+        }
+    }
+
     /// How a client writes it.
     pub fn text(&self) -> String {
         match self {

@@ -4,7 +4,7 @@ use super::course::{Course, Leg};
 use super::pace::Pace;
 use super::pool::Read;
 use super::record::of_record;
-use super::{Ask, Lost, Reach, Replayed};
+use super::{Ask, Lost, Reach, Replayed, place};
 use crate::clock;
 use crate::config::Config;
 use crate::feed::directory::Directory;
@@ -136,10 +136,10 @@ impl Reader {
         self.count(&counts, events.len());
         // Whatever was read was read. Of what the feed has not met yet nothing was: it stays as it was.
         course.next = course.positions();
-        let is_here = |next: &&Position| {
-            course.next.iter().any(|here| (here.epoch, here.partition) == (next.epoch, next.partition))
-        };
-        let unmet: Vec<Position> = ask.next.iter().filter(|next| !is_here(next)).copied().collect();
+        let mut here = course.next.clone();
+        here.sort_unstable();
+        let unmet: Vec<Position> =
+            ask.next.iter().filter(|next| place(&here, **next).is_err()).copied().collect();
         course.next.extend(unmet);
         ask.next.clone_from(&course.next);
         if read == Ok(Reach::End) {

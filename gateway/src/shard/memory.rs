@@ -113,6 +113,14 @@ impl Reservation {
     }
 }
 
+impl Reservation {
+    /// Takes over the place of a subscription that ends while another in its stead is asked for.
+    pub fn keep(&mut self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+        self.places += 1;
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.held.fetch_sub(self.places, Ordering::Relaxed);
@@ -184,5 +192,26 @@ impl<S: Socket> Shard<S> {
         self.memory.logged = Some((now_ms, 0));
         let bound_bytes = self.memory.slow_bytes_max;
         tracing::warn!(ended, held_bytes, bound_bytes, "slow sessions ended: together they held too much");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a subscription that ended while another in its stead was on its way, the place went to whoever came first, and there
+    /// was one too many when the other began.
+    #[test]
+    fn the_place_of_what_is_asked_for_anew_is_kept() {
+        let held = Arc::new(AtomicUsize::new(2));
+        let mut pending = Reservation::new(held.clone());
+        // What is played ends.
+        pending.keep();
+        held.fetch_sub(1, Ordering::Relaxed);
+        assert!(!Reservation::new(held.clone()).take(2), "its place is not free");
+        // What was asked for begins.
+        held.fetch_add(1, Ordering::Relaxed);
+        drop(pending);
+        assert_eq!(held.load(Ordering::Relaxed), 2);
     }
 }

@@ -8,6 +8,7 @@ use super::timers::Due;
 use crate::clock;
 use crate::feed::request::{SessionKey, Target};
 use crate::replay::{Chunk, Lost, Reach, Replayed};
+use crate::session::Wanted;
 use crate::stats::PartRefusal;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -37,6 +38,8 @@ pub(super) struct Play {
     asked: usize,
     /// When the first event was sent, monotonic milliseconds, and when it was appended, nanoseconds since the Unix epoch.
     began: Option<(u64, i64)>,
+    /// Where the gateway stood when it began: what a pattern would have brought since is left out until it ends.
+    pub(super) began_at: Arc<[Position]>,
     /// Since when its next part is refused, monotonic milliseconds.
     refused_ms: Option<u64>,
     /// When the next event is due, monotonic milliseconds, if nothing else is waited for.
@@ -63,7 +66,7 @@ enum Step {
 }
 
 impl Play {
-    pub(super) fn new(past: Past) -> Self {
+    pub(super) fn new(past: Past, began_at: Arc<[Position]>) -> Self {
         let Past { speed_thousandths, .. } = past;
         Self {
             speed_thousandths,
@@ -71,6 +74,7 @@ impl Play {
             last: FxHashMap::default(),
             asked: 0,
             began: None,
+            began_at,
             refused_ms: None,
             due_ms: None,
         }
@@ -273,6 +277,15 @@ impl<S: Socket> Shard<S> {
         self.account_reading(key);
     }
 
+    /// A subscription ends. When the session waits for another in its stead, that one keeps the place.
+    fn keep_place(&mut self, key: SessionKey, ended: &Wanted) {
+        let pending = self.open_session(key).and_then(|session| session.pending.as_mut());
+        let is_it = |wanted: &Wanted| (wanted.channel, &wanted.target) == (ended.channel, &ended.target);
+        if let Some(pending) = pending.filter(|pending| pending.wants.iter().any(is_it)) {
+            pending.reservation.keep();
+        }
+    }
+
     /// All of it was sent: its subscriptions end.
     fn played_out(&mut self, key: SessionKey, number: u32) {
         let ask = self.replay(key, number).and_then(|replay| replay.next.take());
@@ -295,6 +308,7 @@ impl<S: Socket> Shard<S> {
             };
             let last = replay.play.as_ref().map(|play| &play.last);
             let seq = id.and_then(|id| last?.get(&(id, wanted.channel)).copied());
+            self.keep_place(key, &wanted);
             let ended = self.drop_sub(key, wanted.channel, &wanted.target);
             let (id, channel, symbol) = (replay.id.clone(), wanted.channel, wanted.target.text());
             self.tell(key, &Control::ReplayDone { id, channel, symbol, seq });

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Live, Request, Resume, Resumed, SessionKey, State, Target};
 use crate::outbox::Offer;
-use crate::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed};
+use crate::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed, place};
 use crate::session::Wanted;
 use crate::stats::{PartRefusal, ReplayKind};
 use std::sync::Arc;
@@ -144,6 +144,12 @@ impl Replays {
         self.list.is_empty()
     }
 
+    /// Of what is played: the channel and target of each subscription, and where the gateway stood when it began.
+    pub fn played(&self) -> impl Iterator<Item = (&Wanted, &[Position])> {
+        let plays = self.list.iter().filter_map(|replay| Some((replay, replay.play.as_ref()?)));
+        plays.flat_map(|(replay, play)| replay.subs.iter().flatten().map(|sub| (sub, &*play.began_at)))
+    }
+
     /// What each still owes: a cursor must not pass that.
     pub fn owed(&self) -> impl Iterator<Item = Rest<'_>> {
         // The past alone is no part of what a client has of the present.
@@ -249,7 +255,7 @@ impl<S: Socket> Shard<S> {
         // The partitions that it does not name are read from their beginning.
         let is_single = since_ns.is_some() || wants.iter().all(|want| want.after.is_some());
         let held_back = if is_single { next.clone() } else { with_unnamed(&next, &self.positions) };
-        let counts = self.replay_counts.clone();
+        let (counts, began_at) = (self.replay_counts.clone(), self.positions.clone());
         let Some(session) = self.open_session(key) else { return };
         session.is_replaying = true;
         let replays = session.replays.get_or_insert_default();
@@ -260,8 +266,10 @@ impl<S: Socket> Shard<S> {
         replays.begun = replays.begun.wrapping_add(1);
         // A time is a position only Kafka knows.
         let from = if since_ns.is_some() && !is_memory_only { From::Kafka } else { From::Memory };
+        let mut origin = next.clone();
+        origin.sort_unstable();
         let ask = Ask {
-            origin: next.as_slice().into(),
+            origin: origin.into(),
             topics: topics.clone(),
             next: if is_all { Vec::new() } else { next },
             since_ns,
@@ -289,7 +297,7 @@ impl<S: Socket> Shard<S> {
             is_at_end: false,
             circles: 0,
             not_before_ms: 0,
-            play: past.map(Play::new),
+            play: past.map(|past| Play::new(past, began_at)),
             counted,
         });
         self.account_reading(key);
@@ -420,6 +428,7 @@ impl<S: Socket> Shard<S> {
         // What is gone is told with the first event behind it, or at the end.
         let is_known = |lost: &&Lost| lost.from.epoch != 0;
         let lost = ask.lost.iter().filter(is_known);
+        replay.positions.sort_unstable();
         lost.for_each(|lost| reach_back(&mut replay.positions, lost.from));
         replay.bytes = ask.bytes() + replay.positions.capacity() * size_of::<Position>();
         replay.next = Some((ask, from));
@@ -570,11 +579,10 @@ impl<S: Socket> Shard<S> {
     }
 }
 
-/// Lowers the positions of `together` to `next`.
+/// Lowers the position of a partition among `together`, which are in order, to `next`.
 fn reach_back(together: &mut Vec<Position>, next: Position) {
-    let at = together.iter_mut().find(|known| (known.epoch, known.partition) == (next.epoch, next.partition));
-    match at {
-        Some(known) => known.offset = known.offset.min(next.offset),
-        None => together.push(next),
+    match place(together, next) {
+        Ok(at) => together[at].offset = together[at].offset.min(next.offset),
+        Err(at) => together.insert(at, next),
     }
 }

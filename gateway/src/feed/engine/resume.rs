@@ -8,7 +8,7 @@ use crate::event::{Event, Item, Stream, Symbol};
 use crate::feed::request::{Live, Reply, Resumed, State, Target};
 use crate::feed::ring::{Link, Record};
 use crate::feed::symbols::{StreamState, encode};
-use crate::replay::{self, Ask, Chunk, Lost, Missed, Reach, Replayed};
+use crate::replay::{self, Ask, Chunk, Lost, Missed, Reach, Replayed, place};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use tickgate_protocol::event::{Gap, GapCause, Tail};
@@ -58,7 +58,8 @@ impl Engine {
         if !is_settled || (is_read && !is_near) {
             return self.out[shard].push(Item::Reply(Box::new(Reply::Beyond(ask))));
         }
-        let next = std::mem::take(&mut ask.next);
+        let mut next = std::mem::take(&mut ask.next);
+        next.sort_unstable();
         let mut found = Found { ask: &mut ask, next, events: Vec::new(), bytes: 0 };
         let is_all = match self.newest_back(&found) {
             Some(numbers) => self.take_numbers(&mut found, &numbers),
@@ -144,7 +145,7 @@ impl Engine {
         if ask.since_ns.is_none() && ask.wants.iter().all(|want| want.after.is_some()) {
             return true;
         }
-        let epochs: Vec<u32> = ask.next.iter().map(|next| next.epoch).collect();
+        let epochs: FxHashSet<u32> = ask.next.iter().map(|next| next.epoch).collect();
         let named: FxHashSet<(u32, u32)> = ask.next.iter().map(|next| (next.epoch, next.partition)).collect();
         let is_due = |first: &Position| {
             (epochs.contains(&first.epoch) || (ask.since_ns.is_some() && ask.is_of(first.epoch)))
@@ -178,8 +179,9 @@ impl Engine {
     fn give_up(&self, ask: &mut Ask) {
         let Ask { next, lost, .. } = ask;
         // Of a partition that is not read nothing will ever come; how much it holds nobody knows.
-        let is_read =
-            |next: &Position| self.ring.partitions(next.epoch).any(|partition| partition == next.partition);
+        let all: FxHashSet<(u32, u32)> =
+            self.ring.firsts().map(|first| (first.epoch, first.partition)).collect();
+        let is_read = |next: &Position| all.contains(&(next.epoch, next.partition));
         lost.extend(next.iter().filter(|next| !is_read(next)).map(|next| Lost { from: *next, upto: *next }));
         next.retain(is_read);
         for next in next {
@@ -397,8 +399,7 @@ impl Engine {
         if given.is_some_and(|given| at.is_at_or_before(given)) {
             return Some(());
         }
-        let is_followed = want.has_at(at)
-            && next.iter().any(|next| (next.epoch, next.partition) == (at.epoch, at.partition));
+        let is_followed = want.has_at(at) && place(next, at).is_ok();
         let lost = ask.lost.iter().rfind(|lost| lost.concerns(given, at));
         let cause = match (is_followed, lost) {
             (false, _) if next.iter().any(|next| next.epoch == at.epoch) => Some(GapCause::Repartitioned),
@@ -487,12 +488,14 @@ impl Engine {
 
 /// Whether a record is among those that a client does not have yet.
 fn is_missed(next: &[Position], at: Position) -> bool {
-    next.iter().any(|next| next.is_at_or_before(at))
+    place(next, at).is_ok_and(|found| next[found].is_at_or_before(at))
 }
 
 /// The record at `at` was handled.
 fn passed(next: &mut [Position], at: Position) {
-    if let Some(next) = next.iter_mut().find(|next| next.is_at_or_before(at)) {
+    if let Some(next) = place(next, at).ok().map(|found| &mut next[found])
+        && next.is_at_or_before(at)
+    {
         next.offset = at.offset + 1;
     }
 }
