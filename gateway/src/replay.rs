@@ -79,6 +79,10 @@ pub struct Ask {
     pub is_read_again: bool,
     /// What was found gone of what was asked for.
     pub lost: Vec<Lost>,
+    /// The symbols and channels that the feed has read nothing of, and whose loss was told.
+    pub told: FxHashSet<(u32, Channel)>,
+    /// How far the feed has gone through its symbols, to say what of each could not be replayed.
+    pub walk: Option<Walk>,
     /// What was known before the part that is being read, the newest last; only while one is.
     pub before: Option<Vec<Known>>,
     /// Whether nobody but the feed's memory is asked: what it does not have is lost.
@@ -105,6 +109,8 @@ impl Ask {
             scattered: FxHashSet::default(),
             is_read_again: false,
             lost: Vec::new(),
+            told: FxHashSet::default(),
+            walk: None,
             before: None,
             is_memory_only: false,
             is_wanted: Arc::new(AtomicBool::new(true)),
@@ -120,11 +126,12 @@ impl Ask {
     pub fn bytes(&self) -> usize {
         // A table keeps up to as many places free as taken, and has another of half the size while it grows.
         let last = 3 * self.last.capacity() * (size_of::<((u32, Channel), Position)>() + 1);
-        let scattered = 3 * self.scattered.capacity() * (size_of::<(u32, Channel)>() + 1);
+        let sets = self.scattered.capacity() + self.told.capacity();
+        let sets = 3 * sets * (size_of::<(u32, Channel)>() + 1);
         let positions = self.next.capacity() + self.origin.len();
         size_of::<Self>()
             + last
-            + scattered
+            + sets
             + positions * size_of::<Position>()
             + self.wants.len() * size_of::<Missed>()
             + self.lost.capacity() * size_of::<Lost>()
@@ -171,6 +178,19 @@ impl Ask {
     }
 }
 
+/// How far the feed has gone through its symbols for an [`Ask`].
+#[derive(Debug, Clone, Copy)]
+pub struct Walk {
+    /// The want that is being gone through.
+    pub want: usize,
+    /// The next symbol.
+    pub symbol: u32,
+    /// The number of the first record behind those that had been read by then: who is named there has changed since.
+    pub number: u64,
+    /// How many symbols the feed had learned the place of by then, from replays.
+    pub learned: u64,
+}
+
 /// What an [`Ask`] knew of a symbol and channel.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
@@ -195,10 +215,10 @@ impl Lost {
     }
 
     /// Whether it may hold events of a symbol between the last that the client has, if that is known, and the one at `at`.
-    /// A symbol that moved to another partition has them where its last one was.
+    /// A symbol that moved to another partition has them where its last one was. Who was told of it stands at its end.
     pub fn concerns(&self, before: Option<Position>, at: Position) -> bool {
         match before {
-            Some(before) => before.is_at_or_before(self.upto),
+            Some(before) => before.is_before(self.upto),
             None => (self.upto.epoch, self.upto.partition) == (at.epoch, at.partition),
         }
     }

@@ -134,6 +134,8 @@ pub struct Engine {
     newest_event_ns: Option<i64>,
     /// Whether every topic was looked for: what is not known is none that is read.
     pub is_complete: bool,
+    /// How many symbols and channels it learned the place of from replays.
+    learned: u64,
     /// What shards were told last of where partitions stand.
     positions: Arc<[Position]>,
     /// Totals; the feed adds what it knows of Kafka.
@@ -167,6 +169,7 @@ impl Engine {
             out: (0..shards).map(|_| Vec::new()).collect(),
             newest_event_ns: None,
             is_complete: true,
+            learned: 0,
             positions: Arc::default(),
             totals: FeedTotals::default(),
         }

@@ -174,6 +174,8 @@ impl Ring {
         if self.bytes_max == 0 {
             let part = self.parts.entry((epoch, partition)).or_default();
             part.end = offset + 1;
+            // Who has seen a number can tell that something came since.
+            self.oldest += 1;
             return part.give_up(&arrival);
         }
         let number = self.next_number();

@@ -8,7 +8,7 @@ use crate::event::{Event, Item, Stream, Symbol};
 use crate::feed::request::{Live, Reply, Resumed, State, Target};
 use crate::feed::ring::{Link, Record};
 use crate::feed::symbols::{StreamState, encode};
-use crate::replay::{self, Ask, Chunk, Lost, Missed, Reach, Replayed, place};
+use crate::replay::{self, Ask, Chunk, Lost, Missed, Reach, Replayed, Walk, place};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use tickgate_protocol::event::{Gap, GapCause, Tail};
@@ -18,6 +18,9 @@ use tickgate_protocol::{Channel, ConflateMs, Position, cursor};
 const HOPS_MAX: usize = 4_096;
 /// Records that are gone through for one answer: about a millisecond of the feed's time.
 const SCANNED_MAX: u64 = 20_000;
+
+/// Symbols that are gone through for one answer, of all that are known.
+const WALKED_MAX: usize = 20_000;
 
 /// What is found of an answer so far.
 struct Found<'a> {
@@ -104,7 +107,8 @@ impl Engine {
             return;
         }
         for (key @ (id, channel), at) in &ask.last {
-            let is_lost = ask.lost.iter().any(|lost| lost.concerns(Some(*at), *at));
+            // What was told as lost up to there is no event either.
+            let is_lost = ask.lost.iter().any(|lost| at.is_at_or_before(lost.upto));
             // Whatever was read is remembered, or came before that. What stands behind it is yet to be read.
             if is_lost || ask.scattered.contains(key) || at.offset >= self.ring.first(*at) {
                 continue;
@@ -117,6 +121,7 @@ impl Engine {
                 continue;
             }
             state.last[*channel as usize] = Some(*at);
+            self.learned += 1;
             let of_channel = |stream: &&mut StreamState| {
                 stream.stream.channel == *channel && stream.stream.conflate == ConflateMs::NONE
             };
@@ -320,67 +325,124 @@ impl Engine {
     /// answer has is noted, and the next one goes on behind it.
     fn live(&mut self, ask: &mut Ask, next: &[Position], part: &mut Part) -> Option<Live> {
         let mut live = Live { is_lost: !ask.lost.is_empty(), ..Live::default() };
-        let mut unread = Vec::new();
         let wants = ask.wants.clone();
         for (at, want) in wants.iter().enumerate() {
-            match &want.target {
-                Target::Symbol(name) => {
-                    let id = self.ids.get(&**name).copied();
-                    let channel = want.stream.channel;
-                    let last = id.and_then(|id| self.symbols[id as usize].last[channel as usize]);
-                    live.at.push(last);
-                    match (id, last) {
-                        (Some(id), Some(_)) => self.left_over(ask, (at, want), next, id, part)?,
-                        _ if ask.lost.is_empty() => {}
-                        _ => {
-                            let symbol = self.directory.meet_again(name);
-                            let state = symbol.and_then(|symbol| self.unread(ask, want, symbol));
-                            unread.extend(state.map(|state| (at, state)));
-                        }
-                    }
-                }
-                Target::Prefix(_) => {
-                    live.at.push(None);
-                    let is_meant = |name: &str| {
-                        if !want.target.matches(name) {
-                            return false;
-                        }
-                        let first = wants.iter().position(|other| {
-                            other.stream.channel == want.stream.channel && other.target.matches(name)
-                        });
-                        first == Some(at)
-                    };
-                    for id in 0..self.symbols.len() as u32 {
-                        if is_meant(&self.symbols[id as usize].symbol.name) {
-                            self.left_over(ask, (at, want), next, id, part)?;
-                        }
-                    }
-                    let channel = want.stream.channel;
-                    for (id, _) in ask.last.keys().filter(|(_, of)| *of == channel) {
-                        let state = self.symbols.get(*id as usize);
-                        let symbol = self.directory.get(*id).filter(|symbol| is_meant(&symbol.name));
-                        if state.is_none_or(|state| state.last[channel as usize].is_none())
-                            && let Some(state) = symbol.and_then(|symbol| self.unread(ask, want, symbol))
-                        {
-                            unread.push((at, state));
-                        }
+            let Target::Symbol(name) = &want.target else {
+                live.at.push(None);
+                continue;
+            };
+            let id = self.ids.get(&**name).copied();
+            let last = id.and_then(|id| self.symbols[id as usize].last[want.stream.channel as usize]);
+            live.at.push(last);
+            match (id, last) {
+                (Some(id), Some(_)) => self.left_over(ask, (at, want), next, id, part)?,
+                _ if ask.lost.is_empty() => {}
+                _ => {
+                    if let Some(symbol) = self.directory.meet_again(name) {
+                        self.unread(ask, (at, want), symbol, part)?;
                     }
                 }
             }
         }
-        // A gap each, and nothing else.
-        part.states.append(&mut unread);
+        self.walk(ask, next, part)?;
+        if !ask.lost.is_empty() {
+            let known: Vec<(u32, Channel)> = ask.last.keys().copied().collect();
+            for (id, channel) in known {
+                let state = self.symbols.get(id as usize);
+                if state.is_some_and(|state| state.last[channel as usize].is_some()) {
+                    continue;
+                }
+                let Some(symbol) = self.directory.get(id) else { continue };
+                if let Some(at) = prefix_of(&wants, channel, &symbol.name) {
+                    self.unread(ask, (at, &wants[at]), symbol, part)?;
+                }
+            }
+        }
         Some(live)
     }
 
-    /// What may be lost of a symbol that the feed has read nothing of.
-    fn unread(&self, ask: &Ask, want: &Missed, symbol: Arc<Symbol>) -> Option<State> {
-        let given = ask.last.get(&(symbol.id, want.stream.channel)).copied().or(want.after);
-        let may_be_its = |lost: &&Lost| given.is_none_or(|given| given.is_at_or_before(lost.upto));
-        let lost = ask.lost.iter().rfind(may_be_its)?;
+    /// Goes through the symbols that prefixes mean, and adds what of each could not be replayed; `None` when there are more than
+    /// one answer may take. The next answer goes on there: of those before it only who has changed since is looked at again.
+    fn walk(&mut self, ask: &mut Ask, next: &[Position], part: &mut Part) -> Option<()> {
+        let wants = ask.wants.clone();
+        let end = self.ring.next_number();
+        let learned = self.learned;
+        // Without the records in between nobody knows who has changed: then it begins anew, and goes through all of them.
+        let is_known = |walk: &Walk| {
+            walk.learned == learned && (walk.number == end || self.ring.get(walk.number).is_some())
+        };
+        let begun = ask.walk.filter(is_known);
+        let walked_max = if ask.walk.is_some() && begun.is_none() { usize::MAX } else { WALKED_MAX };
+        let (first, from) = begun.map_or((0, 0), |walk| (walk.want, walk.symbol));
+        if let Some(walk) = begun {
+            let upto = end.min(walk.number + SCANNED_MAX);
+            let records = (walk.number..upto).filter_map(|number| self.ring.get(number));
+            let changed: FxHashSet<(u32, Channel)> = records
+                .flat_map(|record| record.links.iter().map(|link| (link.symbol, link.channel)))
+                .collect();
+            for (id, channel) in changed {
+                let at = prefix_of(&wants, channel, &self.symbols[id as usize].symbol.name);
+                if let Some(at) = at.filter(|at| (*at, id) < (first, from)) {
+                    self.left_over(ask, (at, &wants[at]), next, id, part)?;
+                }
+            }
+            if upto < end {
+                ask.walk = Some(Walk { number: upto, ..walk });
+                return None;
+            }
+        }
+        let mut walked = 0;
+        for (at, want) in wants.iter().enumerate().skip(first) {
+            if !matches!(want.target, Target::Prefix(_)) {
+                continue;
+            }
+            let from = if at == first { from } else { 0 };
+            for id in from..self.symbols.len() as u32 {
+                let symbol = &self.symbols[id as usize].symbol;
+                let is_meant = want.target.matches(&symbol.name)
+                    && prefix_of(&wants, want.stream.channel, &symbol.name) == Some(at);
+                let left_over = match is_meant {
+                    _ if walked >= walked_max => None,
+                    true => self.left_over(ask, (at, want), next, id, part),
+                    false => Some(()),
+                };
+                if left_over.is_none() {
+                    ask.walk = Some(Walk { want: at, symbol: id, number: end, learned });
+                    return None;
+                }
+                walked += 1;
+            }
+        }
+        ask.walk = Some(Walk { want: wants.len(), symbol: 0, number: end, learned });
+        Some(())
+    }
+
+    /// Adds what may be lost of a symbol that the feed has read nothing of; `None` when there is no room for it.
+    fn unread(
+        &self,
+        ask: &mut Ask,
+        (number, want): (usize, &Missed),
+        symbol: Arc<Symbol>,
+        part: &mut Part,
+    ) -> Option<()> {
+        let key = (symbol.id, want.stream.channel);
+        let given = ask.last.get(&key).copied().or(want.after);
+        let may_be_its = |lost: &&Lost| given.is_none_or(|given| given.is_before(lost.upto));
+        let Some(lost) = ask.lost.iter().rfind(may_be_its).filter(|_| !ask.told.contains(&key)) else {
+            return Some(());
+        };
+        if part.bytes >= ask.bytes_max {
+            return None;
+        }
         let upto = given.map(|_| lost.upto);
         let gap = Gap { after: given, upto, count: None, cause: GapCause::Retention };
-        Some(State { symbol, gap: Some(gap), events: Vec::new(), pending: false })
+        part.add(number, State { symbol, gap: Some(gap), events: Vec::new(), pending: false });
+        ask.told.insert(key);
+        if let Some(upto) = upto {
+            // What comes of it while the others are told follows from there.
+            ask.last.insert(key, upto);
+        }
+        Some(())
     }
 
     /// Adds what a symbol's replay could not give; `None` when there is no room for it.
@@ -484,6 +546,12 @@ impl Engine {
         part.events.append(&mut changes);
         true
     }
+}
+
+/// The want of a symbol, if it is one of a prefix: the most specific comes first.
+fn prefix_of(wants: &[Missed], channel: Channel, name: &str) -> Option<usize> {
+    let first = wants.iter().position(|want| want.stream.channel == channel && want.target.matches(name))?;
+    matches!(wants[first].target, Target::Prefix(_)).then_some(first)
 }
 
 /// Whether a record is among those that a client does not have yet.
