@@ -40,7 +40,8 @@ pub(crate) async fn serve(core: Arc<Core>, stream: TcpStream) {
 
 async fn converse(core: &Core, mut stream: TcpStream) -> Result<(), End> {
     stream.set_nodelay(true)?;
-    let local = stream.local_addr()?;
+    let peer = stream.peer_addr()?.ip();
+    let local = core.faults.address_for(peer).map_or_else(|| stream.local_addr(), Ok)?;
     let mut buffer = BytesMut::new();
     while let Some(frame) = read_frame(&mut stream, &mut buffer, core.config.request_bytes_max).await? {
         core.faults.ready().await;

@@ -6,6 +6,7 @@ use crate::server::Command;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -75,6 +76,12 @@ impl<'a> Faults<'a> {
         self.state().failing().get(&(api as i16)).map_or(0, |&(_, times)| times)
     }
 
+    /// Tells clients that connect from `peer` to come to `address`: that of a relay, which itself connects from there. For
+    /// connections that are opened from now on.
+    pub fn relayed(&self, peer: IpAddr, address: SocketAddr) {
+        *self.state().relayed() = Some((peer, address));
+    }
+
     fn state(&self) -> &'a FaultState {
         &self.broker.core().faults
     }
@@ -94,6 +101,8 @@ pub(crate) struct FaultState {
     stall: watch::Sender<Stall>,
     /// By API key: the code and how many times more. One entry per kind of request at most.
     failing: Mutex<HashMap<i16, (ResponseError, usize)>>,
+    /// Who connects through a relay, and where that listens.
+    relayed: Mutex<Option<(IpAddr, SocketAddr)>>,
 }
 
 impl FaultState {
@@ -125,7 +134,16 @@ impl FaultState {
         Some(*code)
     }
 
+    /// Where a client that comes from `peer` is told that the broker is, if it is told anything but the truth.
+    pub(crate) fn address_for(&self, peer: IpAddr) -> Option<SocketAddr> {
+        self.relayed().filter(|(relayed, _)| *relayed == peer).map(|(_, address)| address)
+    }
+
     fn failing(&self) -> std::sync::MutexGuard<'_, HashMap<i16, (ResponseError, usize)>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn relayed(&self) -> std::sync::MutexGuard<'_, Option<(IpAddr, SocketAddr)>> {
+        self.relayed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,9 +6,10 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tickgate_broker::{Broker, BrokerConfig};
 use tickgate_checker::log::epoch_of;
@@ -25,6 +26,24 @@ pub enum Kafka {
     Embedded(Broker),
     /// A real one, at this address.
     Apache(String),
+    /// A real one of one node, for this world alone.
+    Apart(Node),
+}
+
+/// An Apache Kafka of one node that is reached from elsewhere by another listener. Dropped, it is ended.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it is reached from here.
+    address: String,
+    name: String,
+    control: Control,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Somebody who looks finds it by `cargo xtask kafka --name`, and the next of that name ends it first.
+        let _ = self.control.run(&["--name", &self.name, "down"]);
+    }
 }
 
 /// What kills, stops and starts the nodes of an Apache Kafka: `cargo xtask`.
@@ -32,14 +51,35 @@ pub enum Kafka {
 pub struct Control(pub PathBuf);
 
 impl Control {
+    /// What `cargo xtask kafka` with these words says.
+    fn run(&self, words: &[&str]) -> Result<String> {
+        let output = Command::new(&self.0).arg("kafka").args(words).output().context("starting xtask")?;
+        let words = words.join(" ");
+        ensure!(output.status.success(), "kafka {words}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Starts a node that listens on `listen` too, where clients are told to go to `advertised`.
+    fn node(&self, listen: SocketAddr, advertised: SocketAddr) -> Result<Node> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("faults-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        // What a run that was killed outright may have left.
+        self.run(&["--name", &name, "down"])?;
+        let (listen, advertised) = (listen.to_string(), advertised.to_string());
+        let said = self.run(&["--name", &name, "up", "--listen", &listen, "--advertise", &advertised])?;
+        let address = said.lines().find_map(|line| line.strip_prefix("bootstrap: "));
+        Ok(Node { address: address.context("it says no address")?.to_owned(), name, control: self.clone() })
+    }
+
     /// Kills nodes (`kill`), ends them as they want to be ended (`stop`), or starts them again and waits until they answer
     /// (`start`).
     pub async fn nodes(&self, what: &'static str, nodes: &[usize]) -> Result<()> {
-        let (program, nodes) = (self.0.clone(), nodes.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let run = move || Command::new(program).args(["kafka", what]).args(nodes).output();
-        let output = tokio::task::spawn_blocking(run).await??;
-        ensure!(output.status.success(), "{what} of nodes: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
+        let (control, nodes) = (self.clone(), nodes.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let run = move || {
+            let nodes = nodes.iter().map(String::as_str);
+            control.run(&[what].into_iter().chain(nodes).collect::<Vec<_>>()).map(drop)
+        };
+        tokio::task::spawn_blocking(run).await?
     }
 }
 
@@ -64,11 +104,25 @@ impl Kafka {
         Ok(Self::Embedded(Broker::start(config).context("the embedded broker")?))
     }
 
+    /// Starts an Apache Kafka that listens on `host` too, and tells clients there to go to `advertised`, or to where it
+    /// listens. Says where that is.
+    pub async fn apart(
+        control: &Control,
+        host: IpAddr,
+        advertised: Option<SocketAddr>,
+    ) -> Result<(Self, SocketAddr)> {
+        let listen =
+            TcpListener::bind((host, 0)).and_then(|port| port.local_addr()).context("a free port")?;
+        let control = control.clone();
+        let start = move || control.node(listen, advertised.unwrap_or(listen));
+        Ok((Self::Apart(tokio::task::spawn_blocking(start).await??), listen))
+    }
+
     /// What clients connect to.
     pub fn brokers(&self) -> String {
         match self {
             Self::Embedded(broker) => broker.bootstrap(),
-            Self::Apache(address) => address.clone(),
+            Self::Apache(address) | Self::Apart(Node { address, .. }) => address.clone(),
         }
     }
 
@@ -76,7 +130,7 @@ impl Kafka {
     pub fn broker(&self) -> Result<&Broker> {
         match self {
             Self::Embedded(broker) => Ok(broker),
-            Self::Apache(_) => bail!("this fault is one of the embedded broker"),
+            Self::Apache(_) | Self::Apart(_) => bail!("this fault is one of the embedded broker"),
         }
     }
 
@@ -102,8 +156,10 @@ impl Kafka {
     }
 
     async fn nodes(&self) -> Result<i32> {
-        let Self::Apache(address) = self else { return Ok(1) };
-        let address = address.clone();
+        if matches!(self, Self::Embedded(_)) {
+            return Ok(1);
+        }
+        let address = self.brokers();
         let ask = move || {
             let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", address).create()?;
             client.fetch_metadata(None, ANSWER).map(|metadata| metadata.brokers().len() as i32)
@@ -131,9 +187,9 @@ impl Kafka {
     pub fn epoch(&self, topic: &str) -> Result<u32> {
         let id = match self {
             Self::Embedded(broker) => broker.topic_id(topic)?.as_u128(),
-            Self::Apache(address) => {
+            Self::Apache(_) | Self::Apart(_) => {
                 let consumer: BaseConsumer = ClientConfig::new()
-                    .set("bootstrap.servers", address)
+                    .set("bootstrap.servers", self.brokers())
                     .set("group.id", "tickgate-faults")
                     .create()?;
                 native::topic_id(&consumer, topic, ANSWER.as_millis() as i32)
@@ -172,7 +228,7 @@ impl Kafka {
                 };
                 return (0..broker.partitions(topic)?).map(high).collect();
             }
-            Self::Apache(address) => address.clone(),
+            Self::Apache(_) | Self::Apart(_) => self.brokers(),
         };
         let topic = topic.to_owned();
         let ask = move || -> Result<Vec<(i32, i64)>> {

@@ -6,7 +6,7 @@
 
 use socket2::SockRef;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -14,10 +14,32 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Bytes read at once, and the kernel's buffers of both sockets: what a held link swallows must be little.
-const CHUNK_BYTES: usize = 4 << 10;
-/// Chunks of one direction that are on their way at once.
-const CHUNKS_ON_THE_WAY: usize = 4;
+/// What is on its way on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Width {
+    /// Bytes read at once, and the kernel's buffers of both sockets unless the link is wide.
+    chunk_bytes: usize,
+    /// Chunks of one direction that are on their way at once.
+    chunks: usize,
+}
+
+/// What a held link swallows must be little.
+pub const NARROW: Width = Width { chunk_bytes: 4 << 10, chunks: 4 };
+/// A line that is long and still carries much: 32 MiB of each direction are on their way at once.
+pub const WIDE: Width = Width { chunk_bytes: 64 << 10, chunks: 512 };
+
+impl Width {
+    fn socket(self) -> io::Result<TcpSocket> {
+        let socket = TcpSocket::new_v4()?;
+        if self == NARROW {
+            socket.set_recv_buffer_size(self.chunk_bytes as u32)?;
+        }
+        Ok(socket)
+    }
+}
+
+/// Where a relay connects from on this machine.
+pub const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
 /// What a link does to the bytes on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +58,7 @@ pub struct Mode {
 
 #[derive(Debug, Default)]
 struct Links {
+    target: Option<SocketAddr>,
     modes: Vec<watch::Sender<Mode>>,
     /// What a new link begins with.
     first: Mode,
@@ -55,14 +78,28 @@ impl Relay {
     /// # Errors
     /// When there is no port.
     pub async fn start(target: SocketAddr) -> io::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_recv_buffer_size(CHUNK_BYTES as u32)?;
+        let relay = Self::listen(NARROW).await?;
+        relay.lead_to(target);
+        Ok(relay)
+    }
+
+    /// Listens, and knows nowhere yet to pass anything on to.
+    ///
+    /// # Errors
+    /// When there is no port.
+    pub async fn listen(width: Width) -> io::Result<Self> {
+        let socket = width.socket()?;
         socket.bind(([127, 0, 0, 1], 0).into())?;
         let listener = socket.listen(1024)?;
         let address = listener.local_addr()?;
         let links: Arc<Mutex<Links>> = Arc::default();
-        let accepting = tokio::spawn(accept(listener, target, links.clone()));
+        let accepting = tokio::spawn(accept(listener, width, links.clone()));
         Ok(Self { address, links, accepting })
+    }
+
+    /// Passes new links on to `target`.
+    pub fn lead_to(&self, target: SocketAddr) {
+        lock(&self.links).target = Some(target);
     }
 
     /// Where to connect.
@@ -101,40 +138,45 @@ fn lock(links: &Mutex<Links>) -> MutexGuard<'_, Links> {
     links.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, links: Arc<Mutex<Links>>) {
+async fn accept(listener: TcpListener, width: Width, links: Arc<Mutex<Links>>) {
     loop {
         let Ok((near, _)) = listener.accept().await else {
             // Descriptors have run out, most likely.
             sleep(Duration::from_millis(20)).await;
             continue;
         };
-        let mode = {
+        let (target, mode) = {
             let mut links = lock(&links);
+            // Leading nowhere, it is a port that nobody listens on.
+            let Some(target) = links.target else { continue };
             let (sender, mode) = watch::channel(links.first);
             links.modes.push(sender);
-            mode
+            (target, mode)
         };
         tokio::spawn(async move {
             // An end that cannot be reached looks like a line that was cut.
-            let Ok(far) = connect(target).await else { return };
-            link(near, far, mode).await;
+            let Ok(far) = connect(target, width).await else { return };
+            link(near, far, mode, width).await;
         });
     }
 }
 
-async fn connect(target: SocketAddr) -> io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_recv_buffer_size(CHUNK_BYTES as u32)?;
+async fn connect(target: SocketAddr, width: Width) -> io::Result<TcpStream> {
+    let socket = width.socket()?;
+    if target.ip().is_loopback() {
+        // By which the other end can tell who came through here.
+        socket.bind((FROM, 0).into())?;
+    }
     socket.connect(target).await
 }
 
-async fn link(near: TcpStream, far: TcpStream, mut mode: watch::Receiver<Mode>) {
+async fn link(near: TcpStream, far: TcpStream, mut mode: watch::Receiver<Mode>, width: Width) {
     for socket in [&near, &far] {
         // A small message that waits for another would be a delay of our own making.
         let _ = socket.set_nodelay(true);
     }
-    let up = pump(&near, &far, mode.clone(), false);
-    let down = pump(&far, &near, mode.clone(), true);
+    let up = pump(&near, &far, mode.clone(), width, false);
+    let down = pump(&far, &near, mode.clone(), width, true);
     tokio::select! {
         // Each ends with its own direction, so that a half-closed connection stays half closed.
         _ = async { tokio::join!(up, down) } => {}
@@ -148,11 +190,11 @@ async fn link(near: TcpStream, far: TcpStream, mut mode: watch::Receiver<Mode>) 
 }
 
 /// Passes one direction on until its end.
-async fn pump(from: &TcpStream, to: &TcpStream, mode: watch::Receiver<Mode>, is_down: bool) {
-    let (chunks, mut on_the_way) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS_ON_THE_WAY);
+async fn pump(from: &TcpStream, to: &TcpStream, mode: watch::Receiver<Mode>, width: Width, is_down: bool) {
+    let (chunks, mut on_the_way) = mpsc::channel::<(Instant, Vec<u8>)>(width.chunks);
     let mut reading = mode.clone();
     let read = async move {
-        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut buffer = vec![0; width.chunk_bytes];
         loop {
             if reading.wait_for(|mode| !mode.is_held).await.is_err() || from.readable().await.is_err() {
                 return;

@@ -61,6 +61,7 @@ pub const ROWS: &[Row] = rows![
     "R10" Short "records of 10 MiB where 1 MiB is allowed" => records::huge,
     "R1a" Short "broker gone and back" => broker::gone_and_back,
     "R2a" Short "broker frozen, connections open" => broker::frozen,
+    "R8" Short "broker 200 ms away" => broker::far_away,
     "R7" Short "brokers answer with errors of every kind" => broker::errors,
     "R4a" Short "partitions added, half of the symbols move" => topic::partitions_added,
     "R5a" Short "topic deleted and made anew" => topic::made_anew,
@@ -98,7 +99,6 @@ pub const ROWS: &[Row] = rows![
 
 /// Rows of the catalogue that nothing here does, and why.
 pub const NOT_HERE: &[(&str, &str, &str)] = &[
-    ("R8", "broker 200 ms away", "a broker tells clients its own address, past any relay"),
     ("R22", "reload of configuration, keys and certificates", "this version reloads nothing"),
     ("R23", "a task panics", "there is no hook to make one panic"),
 ];

@@ -4,11 +4,12 @@ use crate::client::{Client, Ends, Life, Order, Return, Spec, Wish};
 use crate::gateway::{Gateway, LOOK_EVERY, Options, SOON};
 use crate::kafka::{Control, Kafka};
 use crate::load::{Bad, Load, Market, symbol};
+use crate::relay::{self, Relay};
 use crate::report::Outcome;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Setup {
     pub returns: Option<Return>,
     /// Whether the row needs the embedded broker.
     pub needs_embedded: bool,
+    /// How long a byte is on its way between gateway and Kafka, in each direction: through a relay.
+    pub kafka_delay: Option<Duration>,
     /// Settings of the topic.
     pub topic: Vec<(&'static str, &'static str)>,
 }
@@ -82,6 +85,7 @@ impl Default for Setup {
             bad: Vec::new(),
             returns: None,
             needs_embedded: false,
+            kafka_delay: None,
             topic: Vec::new(),
         }
     }
@@ -92,6 +96,8 @@ pub struct World {
     pub context: Run,
     pub setup: Setup,
     pub kafka: Arc<Kafka>,
+    /// What the gateway connects to: Kafka, or the relay before it.
+    pub brokers: String,
     pub topic: String,
     pub gateway: Gateway,
     pub clients: Vec<Client>,
@@ -101,6 +107,8 @@ pub struct World {
     epoch: Arc<AtomicU32>,
     /// Whether anything was written yet.
     is_written: Arc<AtomicBool>,
+    /// Between gateway and Kafka, if anything is.
+    relay: Option<Relay>,
 }
 
 /// What is left of a world.
@@ -115,23 +123,17 @@ impl World {
     /// Kafka, topic and gateway; nobody is connected and nothing is written.
     pub async fn empty(context: &Run, setup: Setup) -> Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let kafka = match &context.apache {
-            Some(address) if !setup.needs_embedded => Kafka::Apache(address.clone()),
-            _ => {
-                let namespace = setup.options.namespace.as_ref();
-                let host = namespace.map_or(Ipv4Addr::LOCALHOST, |namespace| namespace.here());
-                Kafka::embedded_at(host.into(), setup.record_bytes_max)?
-            }
-        };
+        let (kafka, brokers, relay) = reach(context, &setup).await?;
         let topic = format!("faults-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         kafka.create_topic(&topic, setup.partitions as i32, &setup.topic).await?;
         let epoch = Arc::new(AtomicU32::new(kafka.epoch(&topic)?));
-        let gateway = Gateway::start(&context.program, &kafka.brokers(), &topic, &setup.options).await?;
+        let gateway = Gateway::start(&context.program, &brokers, &topic, &setup.options).await?;
         gateway.ready().await?;
         Ok(Self {
             context: context.clone(),
             setup,
             kafka: Arc::new(kafka),
+            brokers,
             topic,
             gateway,
             clients: Vec::new(),
@@ -139,6 +141,7 @@ impl World {
             log: Log::new(),
             epoch,
             is_written: Arc::default(),
+            relay,
         })
     }
 
@@ -166,6 +169,11 @@ impl World {
         self.is_written.store(true, Ordering::Relaxed);
         self.load = Some(Load::start(market, self.setup.bad.clone())?);
         Ok(())
+    }
+
+    /// Connections between gateway and Kafka that went through the relay.
+    pub fn links(&self) -> u64 {
+        self.relay.as_ref().map_or(0, |relay| relay.links() as u64)
     }
 
     /// The market.
@@ -329,6 +337,42 @@ impl World {
         note(outcome, &remains);
         Ok(remains)
     }
+}
+
+/// The Kafka of a world, what its gateway connects to, and the relay between them if there is one.
+async fn reach(context: &Run, setup: &Setup) -> Result<(Kafka, String, Option<Relay>)> {
+    let relay = match setup.kafka_delay {
+        Some(delay) => {
+            let relay = Relay::listen(relay::WIDE).await?;
+            relay.all(|mode| mode.delay = delay);
+            Some(relay)
+        }
+        None => None,
+    };
+    let host: IpAddr = match &setup.options.namespace {
+        Some(namespace) => namespace.here().into(),
+        None => Ipv4Addr::LOCALHOST.into(),
+    };
+    let is_apart = relay.is_some() || setup.options.namespace.is_some();
+    let apache = context.apache.as_ref().filter(|_| !setup.needs_embedded);
+    let (kafka, far) = match (apache, &context.control) {
+        (Some(address), _) if !is_apart => {
+            return Ok((Kafka::Apache(address.clone()), address.clone(), None));
+        }
+        // One that is up tells everybody its address on loopback.
+        (Some(_), Some(control)) => Kafka::apart(control, host, relay.as_ref().map(Relay::address)).await?,
+        _ => {
+            let kafka = Kafka::embedded_at(host, setup.record_bytes_max)?;
+            if let Some(relay) = &relay {
+                kafka.broker()?.faults().relayed(relay::FROM.into(), relay.address());
+            }
+            let address = kafka.brokers().parse().context("the address of one broker")?;
+            (kafka, address)
+        }
+    };
+    let Some(relay) = relay else { return Ok((kafka, far.to_string(), None)) };
+    relay.lead_to(far);
+    Ok((kafka, relay.address().to_string(), Some(relay)))
 }
 
 /// The clients' verdicts, which every row gates on.

@@ -11,6 +11,7 @@ mod probe;
 mod state;
 mod topic;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,6 +23,7 @@ use crate::background::tail;
 use crate::lock::Lock;
 use crate::shell::{self, Failure, human, step};
 use cluster::{Cluster, Lifetime};
+use config::Beside;
 #[cfg(test)]
 pub use jars::KAFKA_VERSION as VERSION;
 use state::Node;
@@ -37,6 +39,9 @@ const EXIT_PARTLY_UP: u8 = 3;
 /// `cargo xtask cluster` use their own, which have nothing to do with this one.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// One of its own, beside any other, with its files in `.kafka/named-NAME`
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    name: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -51,6 +56,12 @@ enum Command {
         /// One node, or a cluster of three in which everything is replicated three times
         #[arg(long, default_value_t = 1, value_parser = parse_nodes)]
         nodes: usize,
+        /// Another listener, of one node, for clients that are not on loopback: an address of this machine and a free port
+        #[arg(long, value_name = "HOST:PORT")]
+        listen: Option<SocketAddr>,
+        /// Where clients of that listener are told that it is: the address of what stands between, if anything does
+        #[arg(long, value_name = "HOST:PORT", requires = "listen")]
+        advertise: Option<SocketAddr>,
     },
     /// Stop it and remove its data; what was downloaded stays
     Down,
@@ -80,11 +91,18 @@ enum Command {
 
 pub fn run(args: Args) -> Result<()> {
     let base = base();
-    let cluster = Cluster::new(&base, &base);
+    let dir = args.name.map_or_else(|| base.clone(), |name| base.join(format!("named-{name}")));
+    let cluster = Cluster::new(&base, &dir);
     match args.command {
-        Command::Up { nodes } => {
+        Command::Up { nodes, listen, advertise } => {
+            let beside = listen
+                .map(|listen| Beside { listen, advertised: advertise.unwrap_or(listen) })
+                .filter(|_| nodes == 1);
+            if listen.is_some() && beside.is_none() {
+                bail!("--listen is for one node: each of several would need an address of its own");
+            }
             let _lock = lock(&cluster)?;
-            up(&cluster, nodes)
+            up(&cluster, nodes, beside)
         }
         Command::Down => {
             let _lock = lock(&cluster)?;
@@ -196,11 +214,11 @@ impl Drop for TemporaryKafka {
     }
 }
 
-fn up(cluster: &Cluster, count: usize) -> Result<()> {
+fn up(cluster: &Cluster, count: usize, beside: Option<Beside>) -> Result<()> {
     let running = cluster.nodes()?;
     let answering = running.iter().filter(|node| answers(node)).count();
     match (running.len(), answering) {
-        (have, up) if have == up && have == count => {
+        (have, up) if have == up && have == count && beside.is_none() => {
             step("already up");
             println!("bootstrap: {}", state::bootstrap(&running));
             return Ok(());
@@ -213,7 +231,7 @@ fn up(cluster: &Cluster, count: usize) -> Result<()> {
         _ => cluster.stop()?,
     };
     let started = Instant::now();
-    let nodes = cluster.start(count, Lifetime::UntilDown)?;
+    let nodes = cluster.start_beside(count, beside, Lifetime::UntilDown)?;
     step(format_args!("up after {}; `cargo xtask kafka down` stops it", human(started.elapsed())));
     println!("bootstrap: {}", state::bootstrap(&nodes));
     Ok(())
@@ -276,6 +294,15 @@ fn base() -> PathBuf {
 
 fn lock(cluster: &Cluster) -> Result<Lock> {
     Lock::take(&cluster.dir().join("lock"), "another `cargo xtask kafka` is at work")
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if (1..=40).contains(&text.len()) && text.chars().all(legal) {
+        Ok(text.to_owned())
+    } else {
+        Err("1 to 40 letters, digits and `-`".to_owned())
+    }
 }
 
 fn parse_nodes(text: &str) -> Result<usize, String> {

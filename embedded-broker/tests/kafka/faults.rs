@@ -6,7 +6,7 @@ use kafka_protocol::messages::MetadataRequest;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 use tickgate_broker::{ApiKey, Broker, BrokerError, ErrorCode};
 
@@ -165,4 +165,19 @@ fn it_can_be_used_inside_a_runtime() {
         broker.faults().restart().unwrap();
         assert_eq!(broker.faults().drop_connections().unwrap(), 0);
     });
+}
+
+/// Who is behind a relay stays behind it, as it is told no other address; everybody else is told the truth.
+#[test]
+fn who_comes_through_a_relay_is_told_its_address() {
+    let (broker, _) = broker();
+    let told = || {
+        let answer = Wire::connect(&broker.bootstrap()).call(12, &MetadataRequest::default()).unwrap();
+        (answer.brokers[0].host.to_string(), answer.brokers[0].port)
+    };
+    let own = ("127.0.0.1".to_owned(), i32::from(broker.address().port()));
+    broker.faults().relayed(Ipv4Addr::LOCALHOST.into(), ([127, 0, 0, 7], 77).into());
+    assert_eq!(told(), ("127.0.0.7".to_owned(), 77));
+    broker.faults().relayed(Ipv4Addr::new(127, 0, 0, 9).into(), ([127, 0, 0, 7], 77).into());
+    assert_eq!(told(), own);
 }

@@ -59,6 +59,31 @@ pub async fn ends_well(world: World, outcome: &mut Outcome, back_ns: i64) -> Res
     Ok(())
 }
 
+/// R8. The feed is as late as the line is long, and not much more; clients notice nothing else.
+pub async fn far_away(run: &Run, outcome: &mut Outcome) -> Result<()> {
+    const EACH_WAY: Duration = Duration::from_millis(100);
+    let world = World::start(run, Setup { kafka_delay: Some(EACH_WAY), ..Setup::default() }).await?;
+    sleep(Duration::from_secs(1)).await;
+    let since_ns = now_ns();
+    sleep(run.pick(Duration::from_secs(30), Duration::from_secs(5))).await;
+    let until_ns = now_ns();
+    let downs: u64 = world.clients.iter().map(|client| client.seen.downs.load(Ordering::Relaxed)).sum();
+    let links = world.links();
+    let remains = world.finish(outcome).await?;
+    let everybody = 0..remains.lives.len();
+    let late_ms = |quantile| remains.latency_ms(everybody.clone(), (since_ns, until_ns), quantile);
+    let (p50, p99, most) = (late_ms(0.5), late_ms(0.99), late_ms(1.0));
+    outcome
+        .show("age of ticks when they came", format!("p50 {p50:.0} ms, p99 {p99:.0} ms, most {most:.0} ms"));
+    outcome.at_least("connections through the relay", links, 2);
+    let is_late = late_ms(0.0) >= EACH_WAY.as_millis() as f64;
+    outcome.gate("the first of them took as long as its way", is_late, true, is_late);
+    outcome.exactly("heartbeats that said `down`", downs, 0);
+    outcome.exactly("sessions closed", remains.closed(), 0);
+    outcome.exactly("ticks announced as lost", outcome.counts.announced, 0);
+    Ok(())
+}
+
 /// R7. Requests fail a few times each, all kinds of them with all kinds of errors, again and again.
 pub async fn errors(run: &Run, outcome: &mut Outcome) -> Result<()> {
     const AT_ONCE: usize = 3;

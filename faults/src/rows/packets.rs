@@ -34,7 +34,7 @@ async fn apart(
     };
     let settings = settings.iter().map(ToString::to_string).collect();
     let options = Options { settings, namespace: Some(namespace.clone()), ..Options::default() };
-    let setup = Setup { options, needs_embedded: true, returns: Some(Return::Cursor), ..Setup::default() };
+    let setup = Setup { options, returns: Some(Return::Cursor), ..Setup::default() };
     let clients = setup.clients;
     let mut world = World::empty(run, setup).await?;
     for number in 0..clients {
@@ -59,7 +59,7 @@ async fn memory_is_bounded(world: &World, outcome: &mut Outcome) -> Result<()> {
 }
 
 fn port(world: &World) -> Result<u16> {
-    let address: SocketAddr = world.kafka.brokers().parse().context("one broker")?;
+    let address: SocketAddr = world.brokers.parse().context("one broker")?;
     Ok(address.port())
 }
 

@@ -69,7 +69,7 @@ pub async fn killed(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let everybody = 0..world.clients.len();
     let mut panics = 0;
     for _ in 0..kills {
-        let (brokers, options) = (world.kafka.brokers(), patient());
+        let (brokers, options) = (world.brokers.clone(), patient());
         let next = Gateway::start(&run.program, &brokers, &world.topic, &options).await?;
         next.ready().await?;
         sleep(Duration::from_millis(500)).await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
-use super::config::{self, Ports};
+use super::config::{self, Beside, Ports};
 use super::state::{self, Node};
 use super::{jars, probe};
 use crate::background::{self, free_ports, tail};
@@ -63,12 +63,25 @@ impl Cluster {
     /// # Errors
     /// When that takes too long or a node ends; then nothing is left running.
     pub fn start(&self, count: usize, lifetime: Lifetime) -> Result<Vec<Node>> {
+        self.start_beside(count, None, lifetime)
+    }
+
+    /// The same, with a listener beside for clients elsewhere, which only one node can have.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn start_beside(
+        &self,
+        count: usize,
+        beside: Option<Beside>,
+        lifetime: Lifetime,
+    ) -> Result<Vec<Node>> {
         setup::ensure(&[Need::Java])?;
         let java = setup::java().context("no Java 17 or newer was found")?;
         let jars = jars::ensure(&self.base)?;
         let classpath = format!("{}/*", jars.display());
         for attempt in 1.. {
-            let result = self.try_start(count, lifetime, &java, &classpath);
+            let result = self.try_start(count, beside, lifetime, &java, &classpath);
             let Err(error) = result else { return result };
             self.stop()?;
             shell::check_interrupt()?;
@@ -189,7 +202,14 @@ impl Cluster {
         Ok(())
     }
 
-    fn try_start(&self, count: usize, lifetime: Lifetime, java: &Path, classpath: &str) -> Result<Vec<Node>> {
+    fn try_start(
+        &self,
+        count: usize,
+        beside: Option<Beside>,
+        lifetime: Lifetime,
+        java: &Path,
+        classpath: &str,
+    ) -> Result<Vec<Node>> {
         fs::create_dir_all(&self.dir).with_context(|| format!("making {}", self.dir.display()))?;
         let ports: Vec<Ports> = free_ports(2 * count)?
             .chunks_exact(2)
@@ -197,7 +217,7 @@ impl Cluster {
             .collect();
         for id in 1..=count {
             jars::remove_dir(&self.data(id))?;
-            let text = config::server_properties(id, &ports, &self.data(id));
+            let text = config::server_properties(id, &ports, beside, &self.data(id));
             write(&self.properties(id), &text)?;
         }
         write(&self.log4j2(), config::LOG4J2_PROPERTIES)?;

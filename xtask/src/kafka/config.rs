@@ -1,6 +1,7 @@
 //! What a node is told: its properties, its logging, its JVM.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// The two listeners of a node, both on loopback.
@@ -8,6 +9,15 @@ use std::path::Path;
 pub struct Ports {
     pub broker: u16,
     pub controller: u16,
+}
+
+/// A listener beside those two, for clients elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beside {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where its clients are told that it is, which may be a relay's address.
+    pub advertised: SocketAddr,
 }
 
 /// Small and quick to start rather than fast: the machine has other work to do while this runs.
@@ -35,8 +45,9 @@ pub fn in_sync_min(nodes: usize) -> usize {
     nodes.div_ceil(2)
 }
 
-/// `server.properties` of node `id` (from 1) of a cluster with these `ports`: every node is broker and controller.
-pub fn server_properties(id: usize, ports: &[Ports], data: &Path) -> String {
+/// `server.properties` of node `id` (from 1) of a cluster with these `ports`: every node is broker and controller. A
+/// listener `beside` is for one node alone.
+pub fn server_properties(id: usize, ports: &[Ports], beside: Option<Beside>, data: &Path) -> String {
     let nodes = ports.len();
     let voters: Vec<String> =
         (1..).zip(ports).map(|(id, ports)| format!("{id}@127.0.0.1:{}", ports.controller)).collect();
@@ -48,11 +59,15 @@ pub fn server_properties(id: usize, ports: &[Ports], data: &Path) -> String {
     set("process.roles", &"broker,controller");
     set("node.id", &id);
     set("controller.quorum.voters", &voters.join(","));
-    set("listeners", &format_args!("PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"));
-    set("advertised.listeners", &format_args!("PLAINTEXT://127.0.0.1:{broker}"));
+    let (listen, advertised) = beside.map_or_else(Default::default, |Beside { listen, advertised }| {
+        (format!(",BESIDE://{listen}"), format!(",BESIDE://{advertised}"))
+    });
+    let own = format!("PLAINTEXT://127.0.0.1:{broker}");
+    set("listeners", &format_args!("{own},CONTROLLER://127.0.0.1:{controller}{listen}"));
+    set("advertised.listeners", &format_args!("{own}{advertised}"));
     set("inter.broker.listener.name", &"PLAINTEXT");
     set("controller.listener.names", &"CONTROLLER");
-    set("listener.security.protocol.map", &"CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT");
+    set("listener.security.protocol.map", &"CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,BESIDE:PLAINTEXT");
     set("log.dirs", &data.display());
 
     // A topic exists because somebody made it.
@@ -101,7 +116,7 @@ mod tests {
 
     #[test]
     fn one_node_needs_nobody_else() {
-        let text = server_properties(1, &[Ports { broker: 1001, controller: 1002 }], Path::new("/d"));
+        let text = server_properties(1, &[Ports { broker: 1001, controller: 1002 }], None, Path::new("/d"));
         assert_eq!(value(&text, "controller.quorum.voters"), "1@127.0.0.1:1002");
         assert_eq!(value(&text, "listeners"), "PLAINTEXT://127.0.0.1:1001,CONTROLLER://127.0.0.1:1002");
         assert_eq!(value(&text, "offsets.topic.replication.factor"), "1");
@@ -110,9 +125,20 @@ mod tests {
     }
 
     #[test]
+    fn clients_elsewhere_are_told_another_address() {
+        let (listen, advertised) = (([10, 0, 0, 1], 7).into(), ([10, 0, 0, 2], 8).into());
+        let ports = [Ports { broker: 1001, controller: 1002 }];
+        let text = server_properties(1, &ports, Some(Beside { listen, advertised }), Path::new("/d"));
+        let listeners = "PLAINTEXT://127.0.0.1:1001,CONTROLLER://127.0.0.1:1002,BESIDE://10.0.0.1:7";
+        assert_eq!(value(&text, "listeners"), listeners);
+        let advertised = "PLAINTEXT://127.0.0.1:1001,BESIDE://10.0.0.2:8";
+        assert_eq!(value(&text, "advertised.listeners"), advertised);
+    }
+
+    #[test]
     fn three_nodes_know_each_other_and_survive_a_loss() {
         let ports = [1, 2, 3].map(|n| Ports { broker: 1000 + n, controller: 2000 + n });
-        let text = server_properties(2, &ports, Path::new("/d"));
+        let text = server_properties(2, &ports, None, Path::new("/d"));
         assert_eq!(value(&text, "node.id"), "2");
         let voters = "1@127.0.0.1:2001,2@127.0.0.1:2002,3@127.0.0.1:2003";
         assert_eq!(value(&text, "controller.quorum.voters"), voters);
