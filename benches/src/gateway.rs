@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use tickgate_gateway::clock;
 use tickgate_gateway::config::Config;
+use tickgate_gateway::cursor_keys::{CursorKeys, Keys};
 use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::feed::dispatch::{self, Outlet};
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
@@ -91,7 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         directory: Arc::new(Directory::new(config.kafka.symbols_max)),
         read_again: None,
         wake_feed,
-        cursor_key: tickgate_protocol::cursor::CursorKey::new(b""),
+        cursor_keys: CursorKeys::new(Keys::new(b"", None)),
     };
     let (mut mailboxes, mut outlets, mut stops) = (Vec::new(), Vec::new(), Vec::new());
     for (id, listener) in

@@ -41,8 +41,10 @@ pub struct Options {
     pub settings: Vec<String>,
     /// Where its log goes.
     pub log_to: LogTo,
-    /// What is logged, as of `TICKGATE_LOG`.
+    /// What is logged, as of `TICKGATE_LOG`; empty for what the configuration says.
     pub log_filter: Option<&'static str>,
+    /// A file of its configuration.
+    pub config: Option<PathBuf>,
     /// Files that it may have open at once.
     pub open_files_max: Option<u64>,
     /// Runs the gateway's code with a wall clock that this file moves; see [`crate::clocked`].
@@ -302,6 +304,9 @@ pub fn command(program: &Path, brokers: &str, topic: &str, options: &Options) ->
         command.args(["--set", setting]);
     }
     command.env("TICKGATE_LOG", options.log_filter.unwrap_or("info,librdkafka=off,rdkafka=off"));
+    if let Some(file) = &options.config {
+        command.arg("--config").arg(file);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command
 }

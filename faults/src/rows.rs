@@ -9,6 +9,7 @@ mod logs;
 mod packets;
 mod process;
 mod records;
+mod reload;
 mod resume;
 mod topic;
 
@@ -75,6 +76,7 @@ pub const ROWS: &[Row] = rows![
     "R15a" Short "SIGTERM under load" => process::terminated,
     "R15b" Short "a second SIGTERM while it drains" => process::terminated_twice,
     "R20" Short "thousands of idle connections, closed again" => process::idle_memory,
+    "R22" Short "SIGHUP a hundred times: as it was, changed, broken" => reload::reloads,
     "R24a" Short "file descriptors run out" => descriptors::exhausted,
     "R24b" Short "nobody reads the log" => logs::full_pipe,
     "R24c" Short "the disk of the log is full" => logs::full_disk,
@@ -98,7 +100,4 @@ pub const ROWS: &[Row] = rows![
 ];
 
 /// Rows of the catalogue that nothing here does, and why.
-pub const NOT_HERE: &[(&str, &str, &str)] = &[
-    ("R22", "reload of configuration, keys and certificates", "this version reloads nothing"),
-    ("R23", "a task panics", "there is no hook to make one panic"),
-];
+pub const NOT_HERE: &[(&str, &str, &str)] = &[("R23", "a task panics", "there is no hook to make one panic")];

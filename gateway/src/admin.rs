@@ -8,10 +8,10 @@ mod routes;
 mod sessions;
 
 use crate::clock;
-use crate::config::Config;
 use crate::latency::LatencyWindow;
 use crate::log_limit::{LogLimit, Verdict};
 use crate::metrics::Metrics;
+use crate::reload::InEffect;
 use crate::stats::{Board, SessionsRequest};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -36,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub struct AdminState {
     /// The configuration in effect; shown with its secrets masked.
-    pub config: Arc<Config>,
+    pub config: InEffect,
     /// The scoreboard.
     pub board: Arc<Board>,
     /// Where each shard takes the question for its slowest sessions; a full channel counts as no answer.
@@ -115,7 +115,7 @@ impl Admin {
             tokio::net::TcpListener::from_std(self.listener)?
         };
         let service = Arc::new(Service {
-            metrics: Mutex::new(Metrics::new(&state.config, clock::mono_ns())),
+            metrics: Mutex::new(Metrics::new(&state.config.now(), clock::mono_ns())),
             state,
             answer_timeout: self.limits.answer_timeout,
         });

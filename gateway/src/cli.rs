@@ -35,7 +35,7 @@ Exit codes:
   1   something failed that the error line names
   64  the command line or the configuration is wrong; every error is listed
 
-Log lines go to standard error; TICKGATE_LOG filters them (info, debug, tickgate_gateway=trace).
+Log lines go to standard error; TICKGATE_LOG, or the key log, filters them (info, debug, tickgate_gateway=trace).
 Serving never waits for whoever reads them: lines that are not taken are left out and counted.";
 
 const RUN_MANUAL: &str = "\
@@ -52,6 +52,12 @@ Stopping:
   then refuses newcomers with 503, tells clients to go away, closes their sessions over
   drain.spread_ms and exits with 0. Ctrl-C does the same without drain.accept_ms.
   A second signal exits at once, with 1.
+
+Reloading:
+  SIGHUP (kill -HUP) reads the file again, as a whole, under the same flags and environment.
+  log and the keys of cursors are taken over at once; nobody is disconnected. Other keys that
+  have changed are named in the log and wait for a restart. What is wrong is refused with the
+  same list of errors as at start, and everything stays as it is.
 
 Examples:
   tickgate run --brokers kafka1:9092,kafka2:9092 --topic ticks --listen 0.0.0.0:8080

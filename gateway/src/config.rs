@@ -31,6 +31,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address of metrics, health and introspection: loopback unless a firewall guards it.
     pub admin: SocketAddr,
+    /// What is logged, as `tracing_subscriber` reads it.
+    pub log: String,
     /// Threads that own sessions; 0 is one per processor.
     pub shards: usize,
     /// The Kafka side.
@@ -178,6 +180,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            log: "info,librdkafka=off,rdkafka=off".to_owned(),
             shards: 0,
             kafka: KafkaConfig::default(),
             feeds: vec![FeedConfig::for_topic("ticks")],
@@ -187,6 +190,22 @@ impl Default for Config {
             session: SessionConfig::default(),
             drain: DrainConfig::default(),
         }
+    }
+}
+
+impl Config {
+    /// Takes the values of these keys over from `other`.
+    pub fn take(&mut self, other: &Self, keys: &[&str]) {
+        for key in keys::KEYS.iter().filter(|key| keys.contains(&key.path)) {
+            (key.set)(self, (key.get)(other));
+        }
+    }
+
+    /// The paths of the keys that have another value in `other`.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let differs = |key: &&keys::Key<Self>| (key.get)(self) != (key.get)(other);
+        let paths = keys::KEYS.iter().filter(differs).map(|key| key.path);
+        paths.chain((self.feeds != other.feeds).then_some("feeds")).collect()
     }
 }
 

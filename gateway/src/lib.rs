@@ -8,6 +8,8 @@
 //!
 //! What is no longer in the memory of the feed, [`replay`] reads from Kafka again for whoever missed it.
 //!
+//! [`reload`] takes another configuration over while it runs; [`cursor_keys`] are the first that it can change.
+//!
 //! [`server`] composes it, [`listener`] turns connections into sessions, [`admin`] shows what [`stats`] and [`latency`]
 //! count. [`clock`] reads the clocks, [`config`] the environment, [`metrics`] names what is measured, [`descriptors`]
 //! raises the limit of open files: each alone.
@@ -17,6 +19,7 @@ pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod cursor_keys;
 pub mod descriptors;
 pub mod event;
 pub mod feed;
@@ -26,6 +29,7 @@ pub mod log_limit;
 pub mod logs;
 pub mod metrics;
 pub mod outbox;
+pub mod reload;
 pub mod replay;
 pub mod server;
 pub mod session;

@@ -13,7 +13,7 @@ mod process;
 use crate::config::{Config, ceiling};
 use crate::latency::{self, LatencyWindow, Stage, StageHistograms};
 use crate::stats::{
-    Board, CloseReason, DiscardReason, DropReason, PartEnd, PartRefusal, ReaderTotals, RefuseReason,
+    Board, CloseReason, DiscardReason, DropReason, PartEnd, PartRefusal, ReaderTotals, RefuseReason, Reload,
     ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals, ShardTotals,
 };
 use catalog::Kind;
@@ -281,6 +281,12 @@ fn feed(scrape: &Scrape, board: &Board) {
     let draining = board.draining.load(Ordering::Relaxed);
     scrape.gauge("tickgate_gateway_ready", &[], flag(feed.ready && !draining));
     scrape.gauge("tickgate_gateway_draining", &[], flag(draining));
+    for reload in Reload::ALL {
+        let count = board.reloads[*reload as usize].load(Ordering::Relaxed);
+        scrape.counter("tickgate_config_reloads_total", &[("result", reload.label())], count);
+    }
+    let waiting = board.keys_waiting.load(Ordering::Relaxed);
+    scrape.gauge("tickgate_config_keys_waiting", &[], waiting as f64);
     scrape.counter("tickgate_log_lines_lost_total", &[], crate::logs::lines_lost());
     for (name, value) in [
         ("tickgate_feed_records_total", feed.records),

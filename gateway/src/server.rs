@@ -2,12 +2,14 @@
 
 use crate::admin::{Admin, AdminHandle, AdminState};
 use crate::config::Config;
+use crate::cursor_keys::CursorKeys;
 use crate::descriptors;
 use crate::feed::directory::Directory;
 use crate::feed::request::Mailbox;
 use crate::feed::topics::Topics;
 use crate::feed::{self, Feed};
 use crate::listener;
+use crate::reload::{InEffect, Part, Reloader};
 use crate::replay::ReadAgain;
 use crate::replay::pool::{Pool, Waiting};
 use crate::shard::{Shared, run};
@@ -17,7 +19,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use tickgate_protocol::cursor::CursorKey;
 use tokio::sync::{mpsc, oneshot};
 
 /// Parts of replays that wait for a shard: each holds as many bytes as a client is given at once.
@@ -28,6 +29,7 @@ const ADMIN_QUESTIONS: usize = 4;
 /// A gateway whose addresses are bound and which does not serve yet.
 #[allow(missing_debug_implementations)]
 pub struct Bound {
+    loaded: Config,
     config: Arc<Config>,
     listeners: Vec<std::net::TcpListener>,
     admin: Admin,
@@ -43,6 +45,9 @@ pub struct Running {
     feed: Feed,
     replays: Pool,
     admin: AdminHandle,
+    loaded: Config,
+    in_effect: InEffect,
+    cursor_keys: CursorKeys,
 }
 
 /// Binds the addresses of a gateway, and sees to it that its sessions fit under the limit of open files.
@@ -50,13 +55,14 @@ pub struct Running {
 /// # Errors
 /// When an address is taken or may not be bound.
 pub fn bind(mut config: Config) -> anyhow::Result<Bound> {
+    let loaded = config.clone();
     descriptors::make_room(&mut config.limits);
     let shards = config.shard_count();
     let listeners = listener::bind(config.listen, shards, Some(&config.outbox))
         .with_context(|| format!("cannot listen on {}: choose another with --listen", config.listen))?;
     let listen = listeners[0].local_addr()?;
     let admin = Admin::bind(config.admin).context("choose another address with --admin")?;
-    Ok(Bound { config: Arc::new(config), listeners, admin, listen })
+    Ok(Bound { loaded, config: Arc::new(config), listeners, admin, listen })
 }
 
 impl Bound {
@@ -75,7 +81,7 @@ impl Bound {
     /// # Errors
     /// When librdkafka refuses the configuration or a thread cannot be started.
     pub fn start(self) -> anyhow::Result<Running> {
-        let Self { config, listeners, admin, listen } = self;
+        let Self { loaded, config, listeners, admin, listen } = self;
         let board = Arc::new(Board::new(listeners.len()));
         let prepared = feed::prepare(&config).context("kafka")?;
         let (answers, chunks): (Vec<_>, Vec<_>) =
@@ -85,8 +91,7 @@ impl Bound {
             let waiting = waiting.clone();
             Arc::new(move |ask| waiting.ask(ask)) as ReadAgain
         });
-        let secret =
-            config.replay.secret().map_err(|what| anyhow::anyhow!("replay.cursor_key_file: {what}"))?;
+        let cursor_keys = CursorKeys::new(config.replay.keys().map_err(|error| anyhow::anyhow!("{error}"))?);
         let (directory, topics) =
             (Arc::new(Directory::new(config.kafka.symbols_max)), Arc::<Topics>::default());
         let shared = Shared {
@@ -97,7 +102,7 @@ impl Bound {
             directory: directory.clone(),
             read_again,
             wake_feed: prepared.waker(),
-            cursor_key: CursorKey::new(&secret),
+            cursor_keys: cursor_keys.clone(),
         };
         let mut shards = Vec::new();
         let (mut mailboxes, mut inboxes, mut questions) = (Vec::new(), Vec::new(), Vec::new());
@@ -132,8 +137,10 @@ impl Bound {
             topics: topics.clone(),
         })?;
         let replays = Pool::start(&config, waiting, &directory, &topics).context("kafka")?;
-        let admin = admin.spawn(AdminState { config, board: board.clone(), shards: questions })?;
-        Ok(Running { board, listen, shards, feed, replays, admin })
+        let in_effect = InEffect::new(config);
+        let state = AdminState { config: in_effect.clone(), board: board.clone(), shards: questions };
+        let admin = admin.spawn(state)?;
+        Ok(Running { board, listen, shards, feed, replays, admin, loaded, in_effect, cursor_keys })
     }
 }
 
@@ -151,6 +158,12 @@ impl Running {
     /// The scoreboard.
     pub fn board(&self) -> &Arc<Board> {
         &self.board
+    }
+
+    /// What takes another configuration over, as far as the gateway itself can.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(self.loaded.clone(), self.in_effect.clone(), self.board.clone())
+            .with(Part::cursor_keys(self.cursor_keys.clone()))
     }
 
     /// Turns readiness off and serves on, so that load balancers can notice before anybody is sent away.

@@ -21,6 +21,7 @@ pub mod windows;
 
 use crate::clock;
 use crate::config::Config;
+use crate::cursor_keys::{CursorKeys, Keys};
 use crate::event::{Batch, Event, Item, Key, Stream};
 use crate::feed::directory::Directory;
 use crate::feed::request::{Mailbox, Request, SessionKey, Target};
@@ -41,7 +42,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use table::Table;
 use tickgate_protocol::Position;
-use tickgate_protocol::cursor::CursorKey;
 use tickgate_protocol::event::{Gap, Tail};
 use timers::Timers;
 use tokio::net::TcpStream;
@@ -69,8 +69,8 @@ pub struct Shared {
     pub read_again: Option<ReadAgain>,
     /// Wakes the feed to look into the mailboxes.
     pub wake_feed: Arc<dyn Fn() + Send + Sync>,
-    /// What cursors are signed with.
-    pub cursor_key: CursorKey,
+    /// What cursors are signed and read with.
+    pub cursor_keys: CursorKeys,
 }
 
 /// One shard's state. Only its own thread touches it, in short turns that never wait.
@@ -113,8 +113,9 @@ pub struct Shard<S = TcpStream> {
     scratch: Vec<u8>,
     /// Next record to read of every partition.
     positions: Arc<[Position]>,
-    /// The same as a cursor.
+    /// The same as a cursor, and what that was signed with.
     cursor: Rc<str>,
+    cursor_keys: Arc<Keys>,
     feeds_json: Arc<str>,
     totals: ShardTotals,
     replay_counts: ReplayCounts,
@@ -137,7 +138,8 @@ impl<S: Socket> Shard<S> {
             frame_bytes_max: outbox.frame_bytes_max,
         };
         let positions: Arc<[Position]> = Arc::from([cursor::unknown()]);
-        let cursor = cursor::sign(&positions, &shared.cursor_key);
+        let cursor_keys = shared.cursor_keys.now();
+        let cursor = Rc::from(cursor_keys.sign(&positions));
         Self {
             id,
             memory: Memory::new(&shared.config),
@@ -164,6 +166,7 @@ impl<S: Socket> Shard<S> {
             read_buffer: vec![0; 64 << 10],
             positions,
             cursor,
+            cursor_keys,
             feeds_json: Arc::from("[]"),
             totals: ShardTotals::default(),
             replay_counts: ReplayCounts::default(),
@@ -192,7 +195,7 @@ impl<S: Socket> Shard<S> {
                     Item::Reply(reply) => self.answer(*reply, now_us),
                     Item::Positions(next) => {
                         if next != self.positions {
-                            self.cursor = cursor::sign(&next, &self.shared.cursor_key);
+                            self.cursor = Rc::from(self.cursor_keys.sign(&next));
                             self.positions = next;
                         }
                     }

@@ -4,7 +4,7 @@
 //! reads the copies. One writer per entry.
 
 use crate::latency::StageHistograms;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard};
 use tickgate_protocol::control::{FeedState, FeedStatus};
 use tickgate_protocol::event::GapCause;
@@ -24,6 +24,16 @@ macro_rules! labelled {
             pub const fn label(self) -> &'static str { match self { $(Self::$variant => $label,)* } }
         }
     };
+}
+
+labelled! {
+    /// What became of a configuration that was read again.
+    Reload {
+        /// It is in effect, but for keys that need a restart.
+        Ok = "ok",
+        /// Something was wrong with it.
+        Refused = "refused",
+    }
 }
 
 labelled! {
@@ -362,6 +372,10 @@ pub struct Board {
     latency: Vec<Mutex<StageHistograms>>,
     /// Set when the gateway began to stop.
     pub draining: AtomicBool,
+    /// Configurations that were read again, by [`Reload`].
+    pub reloads: [AtomicU64; Reload::COUNT],
+    /// Keys of the last one that need a restart.
+    pub keys_waiting: AtomicU64,
 }
 
 impl Board {
@@ -374,6 +388,8 @@ impl Board {
             // One more for the feed.
             latency: (0..=shards).map(|_| Mutex::new(StageHistograms::new())).collect(),
             draining: AtomicBool::new(false),
+            reloads: Default::default(),
+            keys_waiting: AtomicU64::new(0),
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tickgate_gateway::admin::{Admin, AdminHandle, AdminLimits, AdminState};
 use tickgate_gateway::config::Config;
 use tickgate_gateway::config::load::Sources;
+use tickgate_gateway::reload::InEffect;
 use tickgate_gateway::stats::{Board, SessionInfo, SessionsRequest};
 use tokio::sync::mpsc;
 
@@ -29,7 +30,7 @@ impl Served {
     fn start(config: Config, shards: Vec<mpsc::Sender<SessionsRequest>>, limits: AdminLimits) -> Self {
         let board = Arc::new(Board::new(shards.len()));
         let admin = Admin::bind(loopback()).expect("a free port").limits(limits);
-        let state = AdminState { config: Arc::new(config), board: board.clone(), shards };
+        let state = AdminState { config: InEffect::new(Arc::new(config)), board: board.clone(), shards };
         Self { admin: admin.spawn(state).expect("a thread"), board }
     }
 

@@ -15,6 +15,7 @@ use tickgate_gateway::config::load::Sources;
 use tickgate_gateway::config::{Config, ceiling};
 use tickgate_gateway::latency::LatencyWindow;
 use tickgate_gateway::metrics::catalog::{self, Kind};
+use tickgate_gateway::reload::InEffect;
 use tickgate_gateway::stats::Board;
 
 /// What the kernel keeps for an idle socket, rounded up; it counts it as the container's.
@@ -128,7 +129,7 @@ fn pods_load_their_configuration_and_listen_where_they_are_asked() {
 fn what_is_probed_and_scraped_answers() {
     let admin = Admin::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let board = Arc::new(Board::new(0));
-    let state = AdminState { config: Arc::new(pod_config()), board, shards: Vec::new() };
+    let state = AdminState { config: InEffect::new(Arc::new(pod_config())), board, shards: Vec::new() };
     let admin = admin.spawn(state).expect("a thread");
     let status = |path: &str| {
         let mut socket = TcpStream::connect(admin.local_addr()).expect("it listens");

@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 use tickgate_gateway::clock;
 use tickgate_gateway::config::Config;
+use tickgate_gateway::cursor_keys::{CursorKeys, Keys};
 use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::feed::dispatch::Outlet;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
@@ -107,7 +108,7 @@ impl Gateway {
                 // One that is there already says as much.
                 let _ = ask.try_send(());
             }),
-            cursor_key: tickgate_protocol::cursor::CursorKey::new(b""),
+            cursor_keys: CursorKeys::new(Keys::new(b"", None)),
         };
         let listener =
             listener::bind(config.listen, 1, Some(&config.outbox))?.pop().context("no listener")?;

@@ -65,7 +65,7 @@ fn ready(service: &Service) -> Answer {
 }
 
 fn config(service: &Service, as_json: bool) -> Answer {
-    let masked = service.state.config.masked();
+    let masked = service.state.config.now().masked();
     if !as_json {
         return text(StatusCode::OK, "application/toml; charset=utf-8", masked.to_toml());
     }

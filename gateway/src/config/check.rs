@@ -168,6 +168,14 @@ pub(super) fn relations(
     if usable("replay.cursor_key") && usable("replay.cursor_key_file") {
         config.replay.secret().err().into_iter().for_each(|what| say("replay.cursor_key_file", what));
     }
+    if usable("replay.cursor_key_also") && usable("replay.cursor_key_also_file") {
+        config
+            .replay
+            .secret_also()
+            .err()
+            .into_iter()
+            .for_each(|what| say("replay.cursor_key_also_file", what));
+    }
     for (name, instead) in RESERVED_PROPERTIES {
         if config.kafka.properties.contains_key(name) {
             say(&format!("kafka.properties.{name}"), format!("is set by the gateway: {instead}"));
@@ -296,6 +304,20 @@ pub(super) fn cursor_key(text: &str) -> Result<(), String> {
         return Err(format!("must be empty or of {least} to {most} bytes, not of {}", text.len()));
     }
     Ok(())
+}
+
+pub(super) fn log(text: &str) -> Result<(), String> {
+    // A bare word that is no level would be taken for a module: mistyped, it would silence everything else.
+    let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let is_mistyped = |part: &str| !part.contains(['=', '[']) && !is_level(part.trim());
+    let is_wrong = !text.contains('[') && text.split(',').any(is_mistyped);
+    if !is_wrong && tracing_subscriber::EnvFilter::try_new(text).is_ok() {
+        return Ok(());
+    }
+    Err(format!(
+        "must be a level (error, warn, info, debug, trace), or levels by module as `info,tickgate_gateway=debug`, not `{}`",
+        text.escape_debug()
+    ))
 }
 
 pub(super) fn path_or_empty(text: &str) -> Result<(), String> {

@@ -105,6 +105,14 @@ pub(super) static KEYS: &[Key<Config>] = &[
          unless a firewall guards it.",
         admin
     ),
+    other!(
+        "log",
+        Kind::Text(super::check::log),
+        Text,
+        "What is logged: error, warn, info, debug, trace, or levels by module. A reload takes it over, unless the \
+         environment says it. What librdkafka says of broken connections is said in our own words, once.",
+        log
+    ),
     number!(
         "shards",
         Unit::Count("threads"),
@@ -301,7 +309,7 @@ pub(super) static KEYS: &[Key<Config>] = &[
         Text,
         "Secret that cursors are signed with, of 16 bytes or more: every gateway of a cluster needs the same. Without \
          one, cursors are checked for damage but not for forgery. Who forges one gets no data that a subscription \
-         would not give, but makes Kafka be read from wherever it says.",
+         would not give, but makes Kafka be read from wherever it says. A reload takes it over.",
         replay.cursor_key
     ),
     other!(
@@ -310,6 +318,22 @@ pub(super) static KEYS: &[Key<Config>] = &[
         Text,
         "File with that secret, in place of `cursor_key`; white space around it does not count. Empty for none.",
         replay.cursor_key_file
+    ),
+    other!(
+        "replay.cursor_key_also",
+        Kind::Secret(super::check::cursor_key),
+        Text,
+        "Another secret by which cursors are accepted, though none is signed with it; empty for none. To change the \
+         secret of a cluster: add the new one here on every gateway, then swap the two on every gateway, and take the \
+         old one out when no client holds a cursor of it any more. After each step a reload is enough.",
+        replay.cursor_key_also
+    ),
+    other!(
+        "replay.cursor_key_also_file",
+        Kind::Text(super::check::path_or_empty),
+        Text,
+        "File with that other secret, in place of `cursor_key_also`. Empty for none.",
+        replay.cursor_key_also_file
     ),
     number!(
         "limits.sessions_max",

@@ -30,9 +30,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use toml::de::DeValue;
 
-/// Variables that start with `TICKGATE_` and are no keys: the file, the log filters, and (as a prefix) what tests use.
-pub const OTHER_VARIABLES: [&str; 4] =
-    ["TICKGATE_CONFIG", "TICKGATE_LOG", "TICKGATE_BROKER_LOG", "TICKGATE_TEST_"];
+/// Variables that start with `TICKGATE_` and are no keys: the file, the broker's log, and (as a prefix) what tests use.
+pub const OTHER_VARIABLES: [&str; 3] = ["TICKGATE_CONFIG", "TICKGATE_BROKER_LOG", "TICKGATE_TEST_"];
 
 const PREFIX: &str = "TICKGATE_";
 const PROPERTIES: &str = "kafka.properties";
@@ -130,7 +129,7 @@ impl Sources {
     }
 }
 
-/// The filter of log lines: `TICKGATE_LOG`, else `default`.
+/// The filter of the demo's log lines, which has no other configuration: `TICKGATE_LOG`, else `default`.
 pub fn log_filter(default: &str) -> String {
     std::env::var("TICKGATE_LOG")
         .ok()
@@ -214,7 +213,9 @@ impl Loader {
             let is_other = OTHER_VARIABLES
                 .iter()
                 .any(|other| name == *other || (other.ends_with('_') && name.starts_with(other)));
-            if is_other || is_service_link(&name, value) {
+            // Set to nothing, it is not set, as ever.
+            let is_unset = name == "TICKGATE_LOG" && value.is_empty();
+            if is_other || is_unset || is_service_link(&name, value) {
                 continue;
             }
             let Some(value) = value.to_str() else {
@@ -248,10 +249,10 @@ impl Loader {
         let variables: Vec<String> = KEYS
             .iter()
             .map(Key::variable)
-            .chain(["TICKGATE_FEEDS", "TICKGATE_TOPIC", "TICKGATE_CONFIG", "TICKGATE_LOG"].map(str::to_owned))
+            .chain(["TICKGATE_FEEDS", "TICKGATE_TOPIC", "TICKGATE_CONFIG"].map(str::to_owned))
             .collect();
         // Compared as paths, where the right name in the wrong section is near.
-        let paths: Vec<String> = known_paths().chain(["topic", "config", "log"].map(str::to_owned)).collect();
+        let paths: Vec<String> = known_paths().chain(["topic", "config"].map(str::to_owned)).collect();
         let flat: Vec<String> = paths.iter().map(|path| path.replace('.', "_")).collect();
         let attempt = path(name).replace("__", "_");
         let found = nearest(&attempt, flat.iter().map(String::as_str))

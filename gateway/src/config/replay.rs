@@ -1,5 +1,7 @@
 //! What clients missed and are given again: the section `[replay]`, and the secret behind its cursors.
 
+use super::{ConfigError, Origin};
+use crate::cursor_keys::Keys;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -30,6 +32,10 @@ pub struct ReplayConfig {
     pub cursor_key: String,
     /// File with the secret; empty for none.
     pub cursor_key_file: String,
+    /// Another secret by which cursors are accepted; empty for none.
+    pub cursor_key_also: String,
+    /// File with that; empty for none.
+    pub cursor_key_also_file: String,
 }
 
 impl Default for ReplayConfig {
@@ -44,6 +50,8 @@ impl Default for ReplayConfig {
             per_session_max: 4,
             cursor_key: String::new(),
             cursor_key_file: String::new(),
+            cursor_key_also: String::new(),
+            cursor_key_also_file: String::new(),
         }
     }
 }
@@ -60,6 +68,8 @@ impl fmt::Debug for ReplayConfig {
             .field("per_session_max", &self.per_session_max)
             .field("has_cursor_key", &!self.cursor_key.is_empty())
             .field("cursor_key_file", &self.cursor_key_file)
+            .field("has_cursor_key_also", &!self.cursor_key_also.is_empty())
+            .field("cursor_key_also_file", &self.cursor_key_also_file)
             .finish()
     }
 }
@@ -70,25 +80,49 @@ impl ReplayConfig {
     /// # Errors
     /// What is wrong with `cursor_key_file`, as the end of a sentence that starts with its name.
     pub fn secret(&self) -> Result<Vec<u8>, String> {
-        if self.cursor_key_file.is_empty() {
-            return Ok(self.cursor_key.clone().into_bytes());
-        }
-        if !self.cursor_key.is_empty() {
-            return Err("is set beside replay.cursor_key: one of them is enough".to_owned());
-        }
-        let mut bytes = Vec::new();
-        // A file that is not meant, such as a device without an end, is not read whole to find out.
-        let longest = 2 * SECRET_BYTES_MAX as u64;
-        let file = File::open(&self.cursor_key_file);
-        file.and_then(|file| file.take(longest).read_to_end(&mut bytes))
-            .map_err(|error| format!("cannot be read: {error}"))?;
-        let secret = bytes.trim_ascii();
-        if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&secret.len()) {
-            return Err(format!(
-                "must hold a secret of {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes, not of {}",
-                secret.len()
-            ));
-        }
-        Ok(secret.to_vec())
+        secret("replay.cursor_key", &self.cursor_key, &self.cursor_key_file)
     }
+
+    /// The secret by which cursors are accepted as well; empty when there is none.
+    ///
+    /// # Errors
+    /// What is wrong with `cursor_key_also_file`, likewise.
+    pub fn secret_also(&self) -> Result<Vec<u8>, String> {
+        secret("replay.cursor_key_also", &self.cursor_key_also, &self.cursor_key_also_file)
+    }
+
+    /// The keys made of both.
+    ///
+    /// # Errors
+    /// What is wrong with either file.
+    pub fn keys(&self) -> Result<Keys, ConfigError> {
+        let wrong = |key: &str, what| ConfigError { origin: Origin::Default, key: key.to_owned(), what };
+        let secret = self.secret().map_err(|what| wrong("replay.cursor_key_file", what))?;
+        let also = self.secret_also().map_err(|what| wrong("replay.cursor_key_also_file", what))?;
+        Ok(Keys::new(&secret, Some(also.as_slice()).filter(|also| !also.is_empty())))
+    }
+}
+
+/// The secret that is given as a text under `key`, or in `file`.
+fn secret(key: &str, text: &str, file: &str) -> Result<Vec<u8>, String> {
+    if file.is_empty() {
+        return Ok(text.as_bytes().to_vec());
+    }
+    if !text.is_empty() {
+        return Err(format!("is set beside {key}: one of them is enough"));
+    }
+    let mut bytes = Vec::new();
+    // A file that is not meant, such as a device without an end, is not read whole to find out.
+    let longest = 2 * SECRET_BYTES_MAX as u64;
+    File::open(file)
+        .and_then(|file| file.take(longest).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    let secret = bytes.trim_ascii();
+    if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&secret.len()) {
+        return Err(format!(
+            "must hold a secret of {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes, not of {}",
+            secret.len()
+        ));
+    }
+    Ok(secret.to_vec())
 }

@@ -184,8 +184,8 @@ impl<S: Socket> Shard<S> {
         subscriptions: Vec<Subscription>,
         cursor: Option<&str>,
     ) {
-        let read = |text| tickgate_protocol::cursor::decode(text, &self.shared.cursor_key);
-        let cursor = match cursor.map(read).transpose() {
+        let keys = self.shared.cursor_keys.now();
+        let cursor = match cursor.map(|text| keys.read(text)).transpose() {
             Ok(cursor) => cursor.map(|cursor| Resume::Cursor(cursor.into())),
             Err(error) => {
                 self.totals.request_errors += 1;

@@ -8,8 +8,9 @@ use crate::feed::request::Resume;
 use crate::replay::place;
 use crate::session::subs::Sub;
 use std::rc::Rc;
+use std::sync::Arc;
 use tickgate_protocol::Position;
-use tickgate_protocol::cursor::{self, CursorKey};
+use tickgate_protocol::cursor;
 
 /// How far the clocks of producers may be behind ours, in nanoseconds.
 const CLOCKS_NS: i64 = 60_000_000_000;
@@ -17,10 +18,6 @@ const CLOCKS_NS: i64 = 60_000_000_000;
 /// What is told of partitions of which nothing is known yet: whoever comes back then reads them from now on.
 pub(crate) fn unknown() -> Position {
     cursor::others_since(clock::wall_ns() - CLOCKS_NS)
-}
-
-pub(super) fn sign(positions: &[Position], key: &CursorKey) -> Rc<str> {
-    Rc::from(cursor::encode(positions, key))
 }
 
 /// The next record of each partition of `next`, and of those that are not named but `read` the first: a topic has got them
@@ -132,7 +129,13 @@ impl<'a> Owed<'a> {
 
 impl<S: Socket> Shard<S> {
     /// What a session that was given everything but what it is still owed could resume from.
-    pub(super) fn cursor_of(&self, slot: u32) -> Rc<str> {
+    pub(super) fn cursor_of(&mut self, slot: u32) -> Rc<str> {
+        let keys = self.shared.cursor_keys.now();
+        if !Arc::ptr_eq(&keys, &self.cursor_keys) {
+            // A feed that is quiet brings no other for a while.
+            self.cursor = Rc::from(keys.sign(&self.positions));
+            self.cursor_keys = keys;
+        }
         let Some(session) = self.sessions.get(slot as usize) else { return self.cursor.clone() };
         let mut owed = Owed::new(&self.positions);
         session.outbox.owed_positions(|position| owed.event(position));
@@ -151,7 +154,7 @@ impl<S: Socket> Shard<S> {
                 began_at.iter().for_each(|next| owed.event(*next));
             }
         }
-        owed.all().map_or_else(|| self.cursor.clone(), |all| sign(&all, &self.shared.cursor_key))
+        owed.all().map_or_else(|| self.cursor.clone(), |all| Rc::from(self.cursor_keys.sign(&all)))
     }
 }
 
@@ -159,7 +162,7 @@ impl<S: Socket> Shard<S> {
 mod tests {
     use super::*;
     use crate::replay::STEPS;
-    use tickgate_protocol::cursor::Cursor;
+    use tickgate_protocol::cursor::{Cursor, CursorKey};
 
     fn at(epoch: u32, partition: u32, offset: u64) -> Position {
         Position { epoch, partition, offset }
@@ -168,7 +171,8 @@ mod tests {
     fn told(owed: Owed<'_>) -> Cursor {
         let key = CursorKey::new(b"");
         let read = owed.read;
-        cursor::decode(&sign(&owed.all().unwrap_or_else(|| read.to_vec()), &key), &key).expect("a cursor")
+        cursor::decode(&cursor::encode(&owed.all().unwrap_or_else(|| read.to_vec()), &key), &key)
+            .expect("a cursor")
     }
 
     /// From when a client asked to resume until the feed had answered, the cursors of heartbeats passed all that it had asked

@@ -28,16 +28,27 @@ impl Process {
 
     /// Starts one that logs at this level.
     pub fn start_logging(kafka: &Kafka, topic: &str, settings: &[&str], level: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tickgate"))
+        Self::start_as(kafka, topic, settings, |command| _ = command.env("TICKGATE_LOG", level))
+    }
+
+    /// Starts one by a command that is changed before.
+    pub fn start_as(
+        kafka: &Kafka,
+        topic: &str,
+        settings: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tickgate"));
+        command
             .args(["run", "--brokers", &kafka.address(), "--topic", topic])
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "shards=2"])
             // No load balancer here: tests of what is for one say so.
             .args(["--set", "drain.accept_ms=0"])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
-            .env("TICKGATE_LOG", level)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().expect("it starts");
         let log: Arc<Mutex<String>> = Arc::default();
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
         let filled = log.clone();
