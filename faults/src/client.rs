@@ -86,6 +86,8 @@ pub enum Order {
     Go,
     /// Drop the connection without a word.
     Cut,
+    /// Send this text.
+    Say(&'static str),
     /// Come back, to this gateway from now on.
     Return(String, Return),
     /// Close, and hand over what was heard.
@@ -236,7 +238,7 @@ impl Person {
             match self.orders.recv().await? {
                 Order::Return(url, with) => return Some((url, with)),
                 Order::Finish => return None,
-                Order::Stall | Order::Go | Order::Cut => {}
+                Order::Stall | Order::Go | Order::Cut | Order::Say(_) => {}
             }
         }
     }
@@ -336,6 +338,11 @@ impl Person {
                             Some(Order::Stall) => is_stalled = true,
                             Some(Order::Go) => is_stalled = false,
                             Some(Order::Cut) => return End::Cut,
+                            Some(Order::Say(text)) => {
+                                writer.text(text);
+                                // The reader notices when the connection is gone.
+                                let _ = writer.flush().await;
+                            }
                             Some(Order::Return(url, how)) => return End::Return(url, how),
                             Some(Order::Finish) | None => {
                                 writer.close(1000, "done");

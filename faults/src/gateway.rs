@@ -43,6 +43,8 @@ pub struct Options {
     pub log_to: LogTo,
     /// What is logged, as of `TICKGATE_LOG`; empty for what the configuration says.
     pub log_filter: Option<&'static str>,
+    /// Whether clients may let it panic.
+    pub may_panic: bool,
     /// A file of its configuration.
     pub config: Option<PathBuf>,
     /// Files that it may have open at once.
@@ -304,6 +306,9 @@ pub fn command(program: &Path, brokers: &str, topic: &str, options: &Options) ->
         command.args(["--set", setting]);
     }
     command.env("TICKGATE_LOG", options.log_filter.unwrap_or("info,librdkafka=off,rdkafka=off"));
+    if options.may_panic {
+        command.env("TICKGATE_TEST_PANICS", "1");
+    }
     if let Some(file) = &options.config {
         command.arg("--config").arg(file);
     }

@@ -16,7 +16,7 @@ use clap::Parser;
 use futures_util::StreamExt;
 use kafka::Control;
 use report::{Outcome, Report, Skipped};
-use rows::{Form, NOT_HERE, ROWS, Row};
+use rows::{Form, ROWS, Row};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -232,7 +232,6 @@ fn report(cli: &Cli, rows: Vec<Outcome>) -> Report {
             .iter()
             .map(|outcome| skip(outcome.row, outcome.fault, outcome.not_run.as_deref().unwrap_or_default())),
     );
-    skipped.extend(NOT_HERE.iter().map(|(row, fault, why)| skip(row, fault, why)));
     let kafka = match &cli.kafka {
         Some(_) => "Apache Kafka, and the embedded broker where it has to fail",
         None => "the embedded broker",
@@ -271,9 +270,8 @@ mod tests {
 
     #[test]
     fn every_row_has_a_name_of_its_own() {
-        let names: BTreeSet<&str> =
-            ROWS.iter().map(|row| row.id).chain(NOT_HERE.iter().map(|(id, ..)| *id)).collect();
-        assert_eq!(names.len(), ROWS.len() + NOT_HERE.len());
+        let names: BTreeSet<&str> = ROWS.iter().map(|row| row.id).collect();
+        assert_eq!(names.len(), ROWS.len());
     }
 
     #[test]

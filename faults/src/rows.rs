@@ -7,6 +7,7 @@ mod cluster;
 mod descriptors;
 mod logs;
 mod packets;
+mod panics;
 mod process;
 mod records;
 mod reload;
@@ -77,6 +78,7 @@ pub const ROWS: &[Row] = rows![
     "R15b" Short "a second SIGTERM while it drains" => process::terminated_twice,
     "R20" Short "thousands of idle connections, closed again" => process::idle_memory,
     "R22" Short "SIGHUP a hundred times: as it was, changed, broken" => reload::reloads,
+    "R23" Short "turns of ten sessions panic" => panics::of_sessions,
     "R24a" Short "file descriptors run out" => descriptors::exhausted,
     "R24b" Short "nobody reads the log" => logs::full_pipe,
     "R24c" Short "the disk of the log is full" => logs::full_disk,
@@ -98,6 +100,3 @@ pub const ROWS: &[Row] = rows![
     "R19" Full "ten times the load for a while" => clients::overload,
     "R21" Full "the same load for a long time" => process::soak,
 ];
-
-/// Rows of the catalogue that nothing here does, and why.
-pub const NOT_HERE: &[(&str, &str, &str)] = &[("R23", "a task panics", "there is no hook to make one panic")];

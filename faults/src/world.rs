@@ -68,6 +68,8 @@ pub struct Setup {
     pub needs_embedded: bool,
     /// How long a byte is on its way between gateway and Kafka, in each direction: through a relay.
     pub kafka_delay: Option<Duration>,
+    /// Panics that the row asks for.
+    pub panics: u64,
     /// Settings of the topic.
     pub topic: Vec<(&'static str, &'static str)>,
 }
@@ -86,6 +88,7 @@ impl Default for Setup {
             returns: None,
             needs_embedded: false,
             kafka_delay: None,
+            panics: 0,
             topic: Vec::new(),
         }
     }
@@ -327,7 +330,7 @@ impl World {
             let ended = self.gateway.ended().await?;
             outcome.gate("exit of the gateway", ended, "exit status: 0", ended.success());
         }
-        outcome.exactly("panics", self.gateway.panics(), 0);
+        outcome.exactly("panics", self.gateway.panics(), self.setup.panics);
         let log = std::mem::take(&mut self.log);
         let judged = tokio::task::spawn_blocking(move || {
             let judgements: Vec<Judgement> = lives.iter().map(|life| judge(&log, &life.transcript)).collect();

@@ -34,6 +34,7 @@ Exit codes:
   0   ended as asked
   1   something failed that the error line names
   64  the command line or the configuration is wrong; every error is listed
+  70  something panicked that every client needs: a fault of the gateway, which the log names
 
 Log lines go to standard error; TICKGATE_LOG, or the key log, filters them (info, debug, tickgate_gateway=trace).
 Serving never waits for whoever reads them: lines that are not taken are left out and counted.";

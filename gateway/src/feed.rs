@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::event::{Batch, Item};
 use crate::latency::{Recorder, Stage};
 use crate::log_limit::{LogLimit, Verdict};
-use crate::stats::Board;
+use crate::stats::{Board, Indispensable};
 use dead_letter::DeadLetters;
 use directory::Directory;
 use dispatch::Outlet;
@@ -169,12 +169,17 @@ impl Prepared {
             topic => Some(DeadLetters::new(producer_config(&config), topic)?),
         };
         let waker = self.waker.clone();
+        let [for_tracker, for_reader] = [(); 2].map(|()| Indispensable(parts.board.clone()));
         let reader = Reader::new(self, parts, changes, looks, stop.clone(), dead_letters);
         let threads = vec![
-            std::thread::Builder::new()
-                .name("feed-tracker".to_owned())
-                .spawn(move || tracker.run(looks_out))?,
-            std::thread::Builder::new().name("feed".to_owned()).spawn(move || reader.run())?,
+            std::thread::Builder::new().name("feed-tracker".to_owned()).spawn(move || {
+                let _indispensable = for_tracker;
+                tracker.run(looks_out);
+            })?,
+            std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
+                let _indispensable = for_reader;
+                reader.run();
+            })?,
         ];
         Ok(Feed { waker, stop, threads })
     }

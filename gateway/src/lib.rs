@@ -12,7 +12,7 @@
 //!
 //! [`server`] composes it, [`listener`] turns connections into sessions, [`admin`] shows what [`stats`] and [`latency`]
 //! count. [`clock`] reads the clocks, [`config`] the environment, [`metrics`] names what is measured, [`descriptors`]
-//! raises the limit of open files: each alone.
+//! raises the limit of open files, [`panics`] logs and counts panics: each alone.
 #![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod admin;
@@ -29,6 +29,7 @@ pub mod log_limit;
 pub mod logs;
 pub mod metrics;
 pub mod outbox;
+pub mod panics;
 pub mod reload;
 pub mod replay;
 pub mod server;

@@ -10,8 +10,7 @@ mod handshake;
 use crate::clock;
 use crate::config::OutboxConfig;
 use crate::log_limit::{LogLimit, Verdict};
-use crate::shard::Shard;
-use crate::shard::run;
+use crate::shard::{Shard, panics};
 use crate::stats::RefuseReason;
 use fastwebsockets::upgrade;
 use handshake::Handshake;
@@ -194,7 +193,7 @@ async fn serve(
     // From here on the session's end gives the place back.
     place.keep();
     // A fresh task: this one has room for all that hyper needed, for as long as it lives.
-    tokio::task::spawn_local(run::session(shard, socket, &answer, &parts.read_buf));
+    tokio::task::spawn_local(panics::session(shard, socket, &answer, &parts.read_buf));
 }
 
 fn answer(

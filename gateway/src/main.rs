@@ -10,6 +10,7 @@ use tickgate_gateway::cli::{Cli, Command, RunArgs};
 use tickgate_gateway::config::load::log_filter;
 use tickgate_gateway::config::{Config, ConfigError, ConfigErrors, Origin, ceiling};
 use tickgate_gateway::logs::LogWriter;
+use tickgate_gateway::panics;
 use tickgate_gateway::reload::{Commit, Part};
 use tickgate_gateway::server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,6 +22,9 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 /// library's allocator. A delivery allocates nothing.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Ended by a fault of its own (`EX_SOFTWARE`).
+const EXIT_BROKEN: i32 = 70;
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -70,9 +74,12 @@ fn serve(args: &RunArgs, config: Config, logs: &Logs) -> anyhow::Result<ExitCode
     let mut reloader = running.reloader().with(logs.part());
     let signal = runtime.block_on(async {
         loop {
-            match signals.next().await {
-                Asked::Reload => _ = reloader.reload(args.load()),
-                signal => break signal,
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Asked::Reload => _ = reloader.reload(args.load()),
+                    signal => break signal,
+                },
+                () = running.broken() => end_broken(logs),
             }
         }
     });
@@ -99,6 +106,13 @@ fn serve(args: &RunArgs, config: Config, logs: &Logs) -> anyhow::Result<ExitCode
             }
         }
     })
+}
+
+/// A gateway that only seems to serve is worse than none: clients go on elsewhere.
+fn end_broken(logs: &Logs) -> ! {
+    tracing::error!("broken by a panic, which the log has said: the gateway ends");
+    logs.writer.drain();
+    std::process::exit(EXIT_BROKEN);
 }
 
 fn stop_at_once(logs: &Logs) -> ! {
@@ -189,6 +203,7 @@ fn logging(filter: &str, run: impl FnOnce(&Logs) -> anyhow::Result<ExitCode>) ->
     };
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter).context("the filter of log lines")?);
     tracing_subscriber::registry().with(filter).with(lines).init();
+    panics::log_and_count();
     let result = run(&Logs { writer: writer.clone(), filter: handle });
     writer.drain();
     result

@@ -281,6 +281,7 @@ fn feed(scrape: &Scrape, board: &Board) {
     let draining = board.draining.load(Ordering::Relaxed);
     scrape.gauge("tickgate_gateway_ready", &[], flag(feed.ready && !draining));
     scrape.gauge("tickgate_gateway_draining", &[], flag(draining));
+    scrape.counter("tickgate_panics_total", &[], crate::panics::count());
     for reload in Reload::ALL {
         let count = board.reloads[*reload as usize].load(Ordering::Relaxed);
         scrape.counter("tickgate_config_reloads_total", &[("result", reload.label())], count);

@@ -13,7 +13,7 @@ use crate::reload::{InEffect, Part, Reloader};
 use crate::replay::ReadAgain;
 use crate::replay::pool::{Pool, Waiting};
 use crate::shard::{Shared, run};
-use crate::stats::Board;
+use crate::stats::{Board, Indispensable};
 use anyhow::Context;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -124,8 +124,16 @@ impl Bound {
                 admin,
                 stop: stopped,
             };
-            let thread =
-                std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || run::run(parts))?;
+            let indispensable = Indispensable(board.clone());
+            let work = move || {
+                let ended = run::run(parts);
+                if let Err(error) = &ended {
+                    tracing::error!(shard = id, %error, "a shard has ended");
+                    indispensable.0.broken.notify_one();
+                }
+                ended
+            };
+            let thread = std::thread::Builder::new().name(format!("shard-{id}")).spawn(work)?;
             shards.push((stop, thread));
         }
         let feed = prepared.start(feed::Parts {
@@ -136,7 +144,7 @@ impl Bound {
             directory: directory.clone(),
             topics: topics.clone(),
         })?;
-        let replays = Pool::start(&config, waiting, &directory, &topics).context("kafka")?;
+        let replays = Pool::start(&config, waiting, &directory, &topics, &board).context("kafka")?;
         let in_effect = InEffect::new(config);
         let state = AdminState { config: in_effect.clone(), board: board.clone(), shards: questions };
         let admin = admin.spawn(state)?;
@@ -164,6 +172,12 @@ impl Running {
     pub fn reloader(&self) -> Reloader {
         Reloader::new(self.loaded.clone(), self.in_effect.clone(), self.board.clone())
             .with(Part::cursor_keys(self.cursor_keys.clone()))
+    }
+
+    /// Returns when something has panicked that the gateway cannot be without. It should end then: whoever it serves goes
+    /// on elsewhere.
+    pub async fn broken(&self) {
+        self.board.broken.notified().await;
     }
 
     /// Turns readiness off and serves on, so that load balancers can notice before anybody is sent away.

@@ -8,8 +8,11 @@ pub mod answer;
 pub mod commands;
 pub(crate) mod cursor;
 pub mod flush;
+#[cfg(debug_assertions)]
+mod hooks;
 pub mod lifecycle;
 pub mod memory;
+pub mod panics;
 mod play;
 pub mod replay;
 mod replay_count;
@@ -50,6 +53,9 @@ use windows::Windows;
 
 /// Disconnected slow clients that are logged within ten seconds; further ones are only counted.
 const SLOW_LOGS_PER_10_S: u32 = 5;
+
+/// Bytes read from a socket at once.
+const READ_BYTES: usize = 64 << 10;
 
 /// What a shard shares with the rest of the gateway.
 #[derive(Clone)]
@@ -124,6 +130,10 @@ pub struct Shard<S = TcpStream> {
     wall_ahead_ns: i64,
     is_draining: bool,
     slow_logs: LogLimit,
+    /// Notified when it cannot go on.
+    broken: Rc<Notify>,
+    #[cfg(debug_assertions)]
+    hooks: hooks::Hooks,
 }
 
 impl<S: Socket> Shard<S> {
@@ -163,7 +173,7 @@ impl<S: Socket> Shard<S> {
             unaccounted: Vec::new(),
             filled: Filled::default(),
             scratch: Vec::new(),
-            read_buffer: vec![0; 64 << 10],
+            read_buffer: vec![0; READ_BYTES],
             positions,
             cursor,
             cursor_keys,
@@ -174,6 +184,9 @@ impl<S: Socket> Shard<S> {
             wall_ahead_ns: 0,
             is_draining: false,
             slow_logs: LogLimit::new(SLOW_LOGS_PER_10_S),
+            broken: Rc::default(),
+            #[cfg(debug_assertions)]
+            hooks: hooks::Hooks::new(),
         }
     }
 
@@ -183,6 +196,8 @@ impl<S: Socket> Shard<S> {
         let now_ns = clock::wall_ns();
         self.wall_ahead_ns = now_ns - clock::mono_ns() as i64;
         for batch in batches.drain(..) {
+            #[cfg(debug_assertions)]
+            self.hooks.pass();
             self.totals.batches += 1;
             let mut events = 0;
             for item in batch.items {

@@ -5,10 +5,11 @@
 
 use crate::latency::StageHistograms;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tickgate_protocol::control::{FeedState, FeedStatus};
 use tickgate_protocol::event::GapCause;
 use tickgate_protocol::record::RecordError;
+use tokio::sync::Notify;
 
 macro_rules! labelled {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $label:literal,)* }) => {
@@ -77,6 +78,8 @@ labelled! {
         Drain = "drain",
         /// The socket failed.
         Io = "io",
+        /// Its turn panicked.
+        Panic = "panic",
     }
 }
 
@@ -376,6 +379,20 @@ pub struct Board {
     pub reloads: [AtomicU64; Reload::COUNT],
     /// Keys of the last one that need a restart.
     pub keys_waiting: AtomicU64,
+    /// Notified when a thread has ended that the gateway cannot be without.
+    pub broken: Notify,
+}
+
+/// Dropped in a panic, it says on the board that the gateway is broken: held by threads that it cannot be without.
+#[derive(Debug)]
+pub struct Indispensable(pub Arc<Board>);
+
+impl Drop for Indispensable {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.broken.notify_one();
+        }
+    }
 }
 
 impl Board {
@@ -390,6 +407,7 @@ impl Board {
             draining: AtomicBool::new(false),
             reloads: Default::default(),
             keys_waiting: AtomicU64::new(0),
+            broken: Notify::new(),
         }
     }
 

@@ -65,6 +65,8 @@ impl std::fmt::Display for Code {
     }
 }
 
+/// Close code of a fault of the gateway's own: come back.
+pub const CLOSE_INTERNAL: u16 = 1011;
 /// Close code of a drain or restart: come back, to any gateway.
 pub const CLOSE_RESTART: u16 = 1012;
 /// Close code of a refusal under overload: try again later.

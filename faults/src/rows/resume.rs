@@ -53,23 +53,17 @@ fn came_back(remains: &Remains, outcome: &mut Outcome) {
     outcome.show("events that came again, discarded by the client's rule", outcome.counts.discarded);
 }
 
-/// Shards that may be seconds behind the feed, not a quarter of one, before it leaves something out for them: as long as
-/// a thousand who come back at once take from them, on few processors in a debug build.
-fn patient() -> Options {
-    Options { settings: vec!["session.inbox_batches=4096".to_owned()], ..Options::default() }
-}
-
 /// R16. One gateway after the other is killed; its clients go on where they were, on one that has just started.
 pub async fn killed(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let kills = run.pick(20, 5);
     // So many take turns with few symbols, or this process could not check all that they hear.
     let (clients, symbols_per_client, rate_per_s) = run.pick((1_000, 2, 1_000), (50, 10, 2_000));
-    let setup = Setup { clients, symbols_per_client, rate_per_s, options: patient(), ..Setup::default() };
+    let setup = Setup { clients, symbols_per_client, rate_per_s, ..Setup::default() };
     let mut world = World::start(run, setup).await?;
     let everybody = 0..world.clients.len();
     let mut panics = 0;
     for _ in 0..kills {
-        let (brokers, options) = (world.brokers.clone(), patient());
+        let (brokers, options) = (world.brokers.clone(), Options::default());
         let next = Gateway::start(&run.program, &brokers, &world.topic, &options).await?;
         next.ready().await?;
         sleep(Duration::from_millis(500)).await;

@@ -137,6 +137,12 @@ pub fn log_filter(default: &str) -> String {
         .unwrap_or_else(|| default.to_owned())
 }
 
+/// Whether clients may ask for panics, which tests do: `TICKGATE_TEST_PANICS` is set.
+#[cfg(debug_assertions)]
+pub(crate) fn may_panic() -> bool {
+    std::env::var_os("TICKGATE_TEST_PANICS").is_some()
+}
+
 impl Config {
     /// Loads and checks the configuration as a whole.
     ///

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::feed::directory::Directory;
 use crate::feed::topics::Topics;
-use crate::stats::{Board, PartEnd};
+use crate::stats::{Board, Indispensable, PartEnd};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -178,15 +178,17 @@ impl Pool {
         waiting: Arc<Waiting>,
         directory: &Arc<Directory>,
         topics: &Arc<Topics>,
+        board: &Arc<Board>,
     ) -> anyhow::Result<Self> {
         let (running, ended) = sync_channel(1);
         let mut pool = Self { waiting, threads: Vec::new(), ended };
         for number in 0..config.replay.consumers_max {
-            let board = pool.waiting.board.clone();
-            let mut reader = Reader::new(config, board, directory.clone(), topics.clone())?;
+            let mut reader = Reader::new(config, board.clone(), directory.clone(), topics.clone())?;
             let waiting = pool.waiting.clone();
             let running = running.clone();
+            let indispensable = Indispensable(board.clone());
             let work = move || {
+                let _indispensable = indispensable;
                 waiting.work(&mut reader);
                 drop(running);
             };

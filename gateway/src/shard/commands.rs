@@ -129,6 +129,8 @@ impl<S: Socket> Shard<S> {
     }
 
     fn on_request(&mut self, key: SessionKey, text: &str) {
+        #[cfg(debug_assertions)]
+        self.panic_on_request(key, text);
         match Request::parse(text) {
             Err(bad) => {
                 self.totals.request_errors += 1;

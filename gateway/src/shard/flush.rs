@@ -87,6 +87,8 @@ impl<S: Socket> Shard<S> {
                     bounds.write_bytes_max = bounds.write_bytes_max.min(tokens as usize);
                 }
                 session.outbox.fill(&mut self.filled, &bounds);
+                #[cfg(debug_assertions)]
+                self.hooks.write(slot);
                 let taken = match session.socket.send(self.filled.bytes()) {
                     Ok(taken) => taken,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => 0,

@@ -10,7 +10,7 @@ use crate::replay::Chunk;
 use crate::session::Life;
 use crate::stats::SessionsRequest;
 use std::cell::RefCell;
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 /// Batches taken in one pass: all that a full inbox holds.
 const BATCHES_PER_PASS: usize = 1_024;
@@ -47,7 +48,7 @@ pub struct Parts {
 /// Runs a shard on the calling thread until it is told to stop and is drained. Returns how many sessions were cut.
 ///
 /// # Errors
-/// When the runtime or the listener cannot be set up.
+/// When the runtime or the listener cannot be set up, and when what serves every session has panicked.
 pub fn run(parts: Parts) -> std::io::Result<usize> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
@@ -62,13 +63,19 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     let drain = shared.config.drain.clone();
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let shard = Rc::new(RefCell::new(Shard::new(id, shared, mailbox)));
-    let fan_out = tokio::task::spawn_local(fan_out(shard.clone(), inbox));
-    let time = tokio::task::spawn_local(time(shard.clone()));
-    let replays = tokio::task::spawn_local(replays(shard.clone(), chunks));
-    let ask = tokio::task::spawn_local(async move { asked.pass_on(wake_feed).await });
-    let introspection = tokio::task::spawn_local(introspection(shard.clone(), admin));
-    let accept = tokio::task::spawn_local(listener::accept(listener, shard.clone()));
-    let _ = stop.await;
+    let broken = shard.borrow().broken.clone();
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(fan_out(shard.clone(), inbox));
+    tasks.spawn_local(time(shard.clone()));
+    tasks.spawn_local(replays(shard.clone(), chunks));
+    tasks.spawn_local(async move { asked.pass_on(wake_feed).await });
+    tasks.spawn_local(introspection(shard.clone(), admin));
+    let accept = tasks.spawn_local(listener::accept(listener, shard.clone()));
+    tokio::select! {
+        _ = stop => {}
+        () = panicked(&mut tasks) => return Err(Error::other("what serves every session panicked")),
+        () = broken.notified() => return Err(Error::other("a panic left what cannot be put in order")),
+    }
     shard.borrow_mut().drain();
     let deadline = tokio::time::Instant::now() + Duration::from_millis(drain.spread_ms + drain.grace_ms);
     while !shard.borrow().is_empty() && tokio::time::Instant::now() < deadline {
@@ -76,11 +83,19 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     }
     accept.abort();
     let cut = shard.borrow_mut().cut();
-    for task in [fan_out, time, replays, ask, introspection] {
-        task.abort();
-    }
+    tasks.abort_all();
     shard.borrow_mut().publish();
     Ok(cut)
+}
+
+/// Returns when one of them has panicked; those that have ended had nothing more to do.
+async fn panicked(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if ended.is_err_and(|error| error.is_panic()) {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Takes what the feed hands over and fans it out.
@@ -156,10 +171,7 @@ pub fn session<S: Socket>(
     let key = {
         let mut shard = shard.borrow_mut();
         let key = shard.open(socket.clone(), answer);
-        if !early.is_empty() {
-            shard.on_bytes(key, &mut early.to_vec());
-        }
-        shard.flush_touched();
+        shard.first_bytes(key, early);
         key
     };
     // Only what it needs from here on: there is one of these for every client.
@@ -167,8 +179,16 @@ pub fn session<S: Socket>(
 }
 
 impl<S: Socket> Shard<S> {
+    /// Takes what came behind the request for a session, and answers it.
+    pub(super) fn first_bytes(&mut self, key: SessionKey, early: &[u8]) {
+        if !early.is_empty() {
+            self.on_bytes(key, &mut early.to_vec());
+        }
+        self.flush_touched();
+    }
+
     /// Reads and writes as far as the socket goes, and leaves a waker for more. Safe to abandon at any point.
-    fn poll_session(&mut self, key: SessionKey, socket: &S, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_session(&mut self, key: SessionKey, socket: &S, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let Some(session) = self.session(key) else { return Poll::Ready(()) };
             if matches!(session.life, Life::Over(_)) {

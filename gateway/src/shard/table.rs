@@ -213,6 +213,11 @@ impl Table {
         node.is_some_and(|node| self.nodes[*node as usize].lists.iter().any(|(s, _)| *s == stream))
     }
 
+    /// Whether the session in this slot subscribed to anything. Looks at every subscriber.
+    pub fn has_session(&self, slot: u32) -> bool {
+        self.lists.iter().any(|(_, list)| list.subscribers.iter().any(|s| s.session == slot))
+    }
+
     /// How many subscribers there are.
     pub fn len(&self) -> usize {
         self.subscribers
