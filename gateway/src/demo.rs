@@ -77,12 +77,14 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
                 _ = second.tick() => line.show(&gateway, &progress, &live),
+                () = gateway.broken() => anyhow::bail!("broken by a panic, which the log has said"),
             }
             if end_ns.is_some_and(|end_ns| clock::mono_ns() >= end_ns) || clients.is_finished() {
                 break;
             }
         }
-    });
+        Ok(())
+    })?;
     line.end();
 
     stop.store(true, Ordering::Relaxed);

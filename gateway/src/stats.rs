@@ -448,3 +448,31 @@ impl Board {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A feed that had panicked left shards that served nothing, for ever.
+    #[tokio::test]
+    async fn a_panic_of_a_thread_that_cannot_be_spared_is_told() {
+        let board = Arc::new(Board::new(1));
+        let run = |panics: bool| {
+            let indispensable = Indispensable(board.clone());
+            let thread = std::thread::spawn(move || {
+                let _indispensable = indispensable;
+                assert!(!panics, "as the test wants it");
+            });
+            assert_eq!(thread.join().is_err(), panics);
+        };
+        run(false);
+        let mut broken = std::pin::pin!(board.broken.notified());
+        tokio::select! {
+            biased;
+            () = &mut broken => panic!("one that has ended is no fault"),
+            () = std::future::ready(()) => {}
+        }
+        run(true);
+        broken.await;
+    }
+}

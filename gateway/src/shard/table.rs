@@ -331,12 +331,14 @@ mod tests {
             let mut model: BTreeMap<u32, (usize, Stream, Place)> = BTreeMap::new();
             let mut met = std::collections::BTreeSet::new();
             let mut next = 0;
+            let mut owners = Vec::new();
             for step in steps {
                 match step {
                     Step::Insert(target, stream, session) => {
                         let stream = streams()[stream];
                         let on_slow = [OnSlow::Conflate, OnSlow::Skip, OnSlow::Disconnect][next as usize % 3];
                         let subscriber = Subscriber::new(session, next, on_slow);
+                        owners.push(session);
                         prop_assert_eq!((subscriber.sub(), subscriber.on_slow()), (next, on_slow));
                         let place = table.insert(&Target::parse(TARGETS[target]), stream, subscriber);
                         model.insert(next, (target, stream, place));
@@ -360,6 +362,10 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(table.len(), model.len());
+                for session in 0..50 {
+                    let is_held = model.keys().any(|sub| owners[*sub as usize] == session);
+                    prop_assert_eq!(table.has_session(session), is_held);
+                }
                 for name in &met {
                     for stream in streams() {
                         let mut walked = Vec::new();
