@@ -317,7 +317,7 @@ impl Compaction<'_> {
         let gap = queued.gap;
         match self.gap_at(last.gap) {
             Some(earlier) => {
-                extend(&mut earlier.gap, gap.upto, gap.count, gap.cause);
+                extend(earlier, gap.upto, &gap);
                 self.gone(&entry);
             }
             None => {
@@ -411,10 +411,10 @@ impl Compaction<'_> {
         self.outbox.books.dropped[DropReason::Skipped as usize] += count;
         self.outbox.books.held -= count;
         self.outbox.gaps.get_or_insert_default().events += count;
-        if let Some(earlier) = self.gap_at(last.gap) {
-            return extend(&mut earlier.gap, upto, Some(count), GapCause::SlowConsumer);
-        }
         let gap = Gap { after, upto, count: Some(count), cause: GapCause::SlowConsumer };
+        if let Some(earlier) = self.gap_at(last.gap) {
+            return extend(earlier, entry.first(), &gap);
+        }
         let gap = Entry::gap(event.symbol.clone(), event.stream, gap, entry.first());
         self.outbox.gaps.get_or_insert_default().by_cause[GapCause::SlowConsumer as usize] += 1;
         self.outbox.queued_bytes += gap.bytes();
@@ -429,8 +429,14 @@ pub(super) fn is_change(event: &Event) -> bool {
     event.stream.channel == Channel::Book && !event.stream.is_replaceable()
 }
 
-/// More is missing, right behind what was.
-pub(super) fn extend(gap: &mut Gap, upto: Option<Position>, count: Option<u64>, cause: GapCause) {
+/// More is missing, right behind what was, beginning with `first`.
+pub(super) fn extend(queued: &mut QueuedGap, first: Option<Position>, more: &Gap) {
+    let Gap { upto, count, cause, .. } = *more;
+    let gap = &mut queued.gap;
+    if gap.after.is_none() && queued.first.is_none() {
+        // Its end was all that was known of it.
+        queued.first = gap.upto.or(first);
+    }
     gap.upto = upto.or(gap.upto);
     gap.count = gap.count.zip(count).map(|(earlier, more)| earlier + more);
     if cause == GapCause::SlowConsumer {

@@ -43,7 +43,8 @@ impl Outbox {
             match (pair, pair.and_then(|pair| gaps.get(&pair)).and_then(|at| front.get_mut(*at))) {
                 (Some(_), Some(Entry::Gap(earlier))) => {
                     let gap = self.skipped(&entry);
-                    extend(&mut earlier.gap, gap.upto, gap.count, gap.cause);
+                    let first = entry.first().or(gap.upto);
+                    extend(earlier, first, &gap);
                 }
                 (Some(pair), _) => {
                     gaps.insert(pair, front.len());
@@ -51,7 +52,8 @@ impl Outbox {
                     front_bytes += GAP_BYTES;
                     if let Entry::Event { event, .. } = &entry {
                         self.gaps.get_or_insert_default().by_cause[GapCause::SlowConsumer as usize] += 1;
-                        front.push(Entry::gap(event.symbol.clone(), event.stream, gap, entry.first()));
+                        let first = entry.first();
+                        front.push(Entry::gap(event.symbol.clone(), event.stream, gap, first));
                     } else {
                         front.push(entry);
                     }

@@ -242,6 +242,49 @@ fn a_cursor_never_passes_what_follows_a_repeated_state() {
     assert_eq!(owed, [at(2), Position { partition: 7, ..at(2) }]);
 }
 
+/// Of a gap that does not say where it begins, and that took up events which were skipped behind it, the cursor passed all but
+/// the last: whoever came back with it was not told of them.
+#[test]
+fn a_cursor_never_passes_what_a_gap_without_a_beginning_took_up() {
+    const TRADES: Stream = Stream::whole(Channel::Trades);
+    let (mut outbox, mut feed) = (Outbox::default(), Feed::default());
+    let first = feed.next(1, TRADES);
+    let gap = Gap { after: None, upto: Some(first.position), count: None, cause: GapCause::Retention };
+    outbox.announce(&first.symbol, first.stream, gap);
+    outbox.throttle(0);
+    let owed = |outbox: &Outbox| {
+        let mut owed = Vec::new();
+        outbox.owed_positions(|position| owed.push(position));
+        owed.into_iter().min().expect("something is owed")
+    };
+    assert_eq!(owed(&outbox), first.position, "whoever asks for its end is told again");
+    let bounds = Bounds { entries_max: 4, ..BOUNDS };
+    for _ in 0..20 {
+        let _ = outbox.offer(&feed.next(1, TRADES), OnSlow::Skip, 0, &bounds);
+        assert_eq!(owed(&outbox), first.position);
+    }
+    assert!(outbox.books().dropped.iter().sum::<u64>() > 10, "they were skipped");
+}
+
+/// The first states that a replay gives have no `prev`. When newer ones took their place in the queue, a cursor passed them.
+#[test]
+fn a_cursor_never_passes_the_first_of_what_was_replaced() {
+    const QUOTES: Stream = Stream::whole(Channel::Quotes);
+    let (mut outbox, mut feed) = (Outbox::default(), Feed::default());
+    outbox.throttle(0);
+    let first = feed.next(1, QUOTES);
+    assert_eq!(first.tail.prev, None);
+    let bounds = Bounds { entries_max: 4, ..BOUNDS };
+    let _ = outbox.offer(&first, OnSlow::Conflate, 0, &bounds);
+    for _ in 0..20 {
+        let _ = outbox.offer(&feed.next(1, QUOTES), OnSlow::Conflate, 0, &bounds);
+    }
+    assert!(outbox.books().conflated > 10, "they were replaced");
+    let mut owed = Vec::new();
+    outbox.owed_positions(|position| owed.push(position));
+    assert_eq!(owed.into_iter().min(), Some(first.position));
+}
+
 /// A session that was ended while it held conflated quotes was given a cursor behind those that the newest had replaced.
 /// Resumed from there, its chain broke, and nothing had said that they were lost.
 #[test]
