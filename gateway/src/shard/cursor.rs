@@ -112,7 +112,7 @@ impl<'a> Owed<'a> {
 
     /// The rest of a replay.
     fn replay(&mut self, rest: Rest<'_>) {
-        let Rest { next, since_ns, topics, has_begun } = rest;
+        let Rest { next, since_ns, is_whole, topics, has_begun } = rest;
         if let Some(ns) = since_ns {
             let mut known = next.to_vec();
             known.sort_unstable();
@@ -123,7 +123,9 @@ impl<'a> Owed<'a> {
                 self.since(ns);
             }
         }
-        next.iter().for_each(|next| self.partition(*next));
+        // One that was found since it began is not among them yet.
+        let all = if is_whole { with_unnamed(next, self.read) } else { next.to_vec() };
+        all.into_iter().for_each(|next| self.partition(next));
     }
 }
 
@@ -217,20 +219,39 @@ mod tests {
             (vec![at(7, 0, 10), at(7, 1, 60)], true, None),
         ] {
             let mut owed = Owed::new(&read);
-            owed.replay(Rest { next: &next, since_ns: Some(44), topics: None, has_begun });
+            owed.replay(Rest { next: &next, since_ns: Some(44), is_whole: false, topics: None, has_begun });
             let told = told(owed);
             assert_eq!((told.all_ns, told.next[0].offset), (all_ns, if next.is_empty() { 50 } else { 10 }));
         }
         // And while topics are missing.
         let read = [unknown(), at(7, 0, 50)];
         let mut owed = Owed::new(&read);
-        let rest = Rest { next: &[at(7, 0, 10)], since_ns: Some(44), topics: None, has_begun: true };
+        let rest = Rest {
+            next: &[at(7, 0, 10)],
+            since_ns: Some(44),
+            is_whole: false,
+            topics: None,
+            has_begun: true,
+        };
         owed.replay(rest);
         assert_eq!(told(owed).all_ns, Some(44));
         // Of which none can have what is wanted.
         let mut owed = Owed::new(&read);
         owed.replay(Rest { topics: Some(&[7]), ..rest });
         assert_eq!(told(owed).all_ns, None);
+    }
+
+    /// A partition that was added while a replay ran counted as given, up to where the gateway had read it.
+    #[test]
+    fn a_partition_found_during_a_replay_is_owed_from_its_beginning() {
+        let read = [at(7, 0, 50), at(7, 1, 13)];
+        let rest =
+            Rest { next: &[at(7, 0, 10)], since_ns: None, is_whole: true, topics: None, has_begun: true };
+        for (is_whole, offset) in [(true, 0), (false, 13)] {
+            let mut owed = Owed::new(&read);
+            owed.replay(Rest { is_whole, ..rest });
+            assert_eq!(told(owed).next, [at(7, 0, 10), at(7, 1, offset)]);
+        }
     }
 
     /// What a cursor has to leave out was looked for among all partitions, one by one: with thousands of them, millions of steps
@@ -257,7 +278,7 @@ mod tests {
         });
         steps("a replay", &|| {
             let mut owed = Owed::new(&read);
-            owed.replay(Rest { next: &next, since_ns: None, topics: None, has_begun: true });
+            owed.replay(Rest { next: &next, since_ns: None, is_whole: false, topics: None, has_begun: true });
             left(owed)
         });
         steps("events in a queue", &|| {

@@ -7,7 +7,7 @@
 use super::play::Play;
 use super::replay_count::Counted;
 use super::socket::Socket;
-use super::{Shard, cursor::with_unnamed, now_us};
+use super::{Shard, now_us};
 use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Live, Request, Resume, Resumed, SessionKey, State, Target};
@@ -63,6 +63,8 @@ pub struct Rest<'a> {
     pub next: &'a [Position],
     /// From when on it reads other partitions, if it does.
     pub since_ns: Option<i64>,
+    /// Whether it reads those from their beginning that its topics have got since.
+    pub is_whole: bool,
     /// The epochs of the topics that it reads, if not all.
     pub topics: Option<&'a [u32]>,
     /// Whether anything was answered.
@@ -84,6 +86,8 @@ pub(super) struct Replay {
     /// From when on it reads partitions that are not among those, and whether it has begun to.
     since_ns: Option<i64>,
     has_begun: bool,
+    /// Whether it reads partitions from their beginning that topics have got since.
+    is_whole: bool,
     /// The epochs of the topics that it reads, if not all.
     topics: Option<Arc<[u32]>>,
     /// Bytes of its next part, and when the last one was offered, monotonic milliseconds.
@@ -156,6 +160,7 @@ impl Replays {
         self.list.iter().filter(|replay| replay.play.is_none()).map(|replay| Rest {
             next: &replay.positions,
             since_ns: replay.since_ns,
+            is_whole: replay.is_whole,
             topics: replay.topics.as_deref(),
             has_begun: replay.has_begun,
         })
@@ -252,9 +257,7 @@ impl<S: Socket> Shard<S> {
             topics.dedup();
             Arc::<[u32]>::from(topics)
         });
-        // The partitions that it does not name are read from their beginning.
-        let is_single = since_ns.is_some() || wants.iter().all(|want| want.after.is_some());
-        let held_back = if is_single { next.clone() } else { with_unnamed(&next, &self.positions) };
+        let is_whole = since_ns.is_none() && wants.iter().any(|want| want.after.is_none());
         let (counts, began_at) = (self.replay_counts.clone(), self.positions.clone());
         let Some(session) = self.open_session(key) else { return };
         session.is_replaying = true;
@@ -266,7 +269,7 @@ impl<S: Socket> Shard<S> {
         replays.begun = replays.begun.wrapping_add(1);
         // A time is a position only Kafka knows.
         let from = if since_ns.is_some() && !is_memory_only { From::Kafka } else { From::Memory };
-        let mut origin = next.clone();
+        let (positions, mut origin) = (next.clone(), next.clone());
         origin.sort_unstable();
         let ask = Ask {
             origin: origin.into(),
@@ -288,9 +291,10 @@ impl<S: Socket> Shard<S> {
             next,
             part_bytes: PART_BYTES_FIRST,
             offered_ms: None,
-            bytes: ask_bytes + held_back.capacity() * size_of::<Position>(),
-            positions: held_back,
+            bytes: ask_bytes + positions.capacity() * size_of::<Position>(),
+            positions,
             since_ns,
+            is_whole,
             topics,
             has_begun: false,
             is_aged_out: false,
