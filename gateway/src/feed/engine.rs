@@ -124,7 +124,8 @@ pub struct Engine {
     cache: Cache,
     /// The last records, and what the one at hand holds.
     ring: Ring,
-    /// Up to where each partition, by epoch and number, lost records before they were read, if it did.
+    /// Up to where each partition, by epoch and number, lost records before they were read, if it did. Kept until its topic
+    /// is gone: a symbol of which nothing was read since may have been among them, however long ago that was.
     lost: FxHashMap<(u32, u32), u64>,
     links: SmallVec<[Link; 1]>,
     /// Decodes records for those who missed them.
@@ -296,7 +297,14 @@ impl Engine {
                 true
             }
         };
+        // The end of a loss is what those know who were told of it; to others another gateway may have given what was lost.
+        let prev = prev.filter(|prev| self.lost.is_empty() || !self.is_lost_end(*prev));
         self.links.push(Link { symbol: id, channel, is_plain, prev, before });
+    }
+
+    /// Whether a position is no event, but the end of what its partition lost.
+    fn is_lost_end(&self, at: Position) -> bool {
+        self.lost.get(&(at.epoch, at.partition)) == Some(&at.offset)
     }
 
     /// The end of what its partition lost before this, the first that was read of a symbol and channel: whoever listens to it is

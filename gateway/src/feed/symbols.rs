@@ -234,14 +234,15 @@ impl SymbolState {
         events
     }
 
-    /// Whether changes to a quote or status were lost since the last one that was read.
-    pub fn is_old(&self, channel: Channel) -> bool {
+    /// Where the last quote or status stood, if changes to it were lost since.
+    pub fn old(&self, channel: Channel) -> Option<Position> {
         let kept = match channel {
             Channel::Quotes => &self.quote,
             Channel::Status => &self.status,
-            Channel::Trades | Channel::Book => return false,
+            Channel::Trades | Channel::Book => return None,
         };
-        kept.as_ref().is_some_and(|kept| self.last[channel as usize] != Some(kept.meta.position))
+        let kept = kept.as_ref().map(|kept| kept.meta.position);
+        kept.filter(|kept| self.last[channel as usize] != Some(*kept))
     }
 
     /// The last state known, as of now: what was lost since counts as seen, so that the next change follows from it.

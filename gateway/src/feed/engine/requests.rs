@@ -186,7 +186,7 @@ impl Engine {
             Some(first) if channel == Channel::Trades => first.tail.prev,
             _ => last,
         };
-        let is_old = state.is_old(channel);
+        let is_old = state.old(channel).is_some();
         let gap = match want.resume {
             // It shows what was known before something was lost.
             _ if way == Way::Fresh && is_old => Some(None),

@@ -470,6 +470,8 @@ impl Engine {
             (true, None) if given.is_some_and(|given| given.partition != at.partition) => {
                 Some(GapCause::Repartitioned)
             }
+            // Its next event follows from the end of a loss, which those who come from another gateway do not know.
+            (true, None) if self.is_lost_end(at) => Some(GapCause::Retention),
             (true, None) => None,
         };
         let gap = cause.map(|cause| Gap { after: given, upto: Some(at), count: None, cause });
@@ -484,7 +486,13 @@ impl Engine {
             return Some(());
         }
         let state = &mut self.symbols[id as usize];
-        let snapshot = state.snapshot(want.stream, &self.cache);
+        // A state from before a loss is no news to who was given all up to there.
+        let is_known = |old: Position| {
+            given.is_some_and(|given| old.is_at_or_before(given))
+                || ask.origin_of(old).is_some_and(|next| old.offset < next)
+        };
+        let is_news = !state.old(channel).is_some_and(is_known);
+        let snapshot = state.snapshot(want.stream, &self.cache).filter(|_| is_news);
         let pending = state.stream(want.stream).lane.waiting > 0;
         let events = snapshot.into_iter().collect();
         part.add(number, State { symbol: state.symbol.clone(), gap, events, pending });
