@@ -16,7 +16,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use tickgate_protocol::code::CLOSE_INTERNAL;
 
-/// One client, as [`super::run::session`] has it, whose panics are its own.
+/// One client, from the end of its handshake to the end of its socket, whose panics are its own. `answer` is what its
+/// handshake is still owed, and `early` what came behind its request.
 pub fn session<S: Socket>(
     shard: Rc<RefCell<Shard<S>>>,
     socket: S,

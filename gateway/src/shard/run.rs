@@ -159,25 +159,6 @@ async fn introspection(shard: Rc<RefCell<Shard>>, mut requests: mpsc::Receiver<S
     }
 }
 
-/// One client, from the end of its handshake to the end of its socket. `answer` is what its handshake is still owed,
-/// and `early` what came behind its request.
-pub fn session<S: Socket>(
-    shard: Rc<RefCell<Shard<S>>>,
-    socket: S,
-    answer: &[u8],
-    early: &[u8],
-) -> impl Future<Output = ()> + use<S> {
-    let socket = Rc::new(socket);
-    let key = {
-        let mut shard = shard.borrow_mut();
-        let key = shard.open(socket.clone(), answer);
-        shard.first_bytes(key, early);
-        key
-    };
-    // Only what it needs from here on: there is one of these for every client.
-    std::future::poll_fn(move |cx| shard.borrow_mut().poll_session(key, &socket, cx))
-}
-
 impl<S: Socket> Shard<S> {
     /// Takes what came behind the request for a session, and answers it.
     pub(super) fn first_bytes(&mut self, key: SessionKey, early: &[u8]) {
