@@ -32,7 +32,7 @@ pub struct ChainChecker {
     /// that again, too.
     before: Option<Position>,
     after_gap: bool,
-    /// Whether its client came back with a cursor, and nothing new has come since.
+    /// Whether its client came back with a cursor, and nothing live has come since.
     is_resumed: bool,
     /// Whether the last event was discarded: so are its siblings.
     is_discarding: bool,
@@ -56,8 +56,12 @@ impl ChainChecker {
             return Verdict::Duplicate;
         } else if tail.snapshot {
             Verdict::Snapshot
-        } else if self.is_resumed && tail.merged > 1 && tail.prev.is_some_and(|prev| self.has(prev)) {
-            // The state stands for some that the client has, and for all behind them.
+        } else if self.is_resumed
+            && tail
+                .prev
+                .is_some_and(|prev| self.has(prev) && (tail.merged > 1 || prev.partition != seq.partition))
+        {
+            // It stands for some that the client has, or comes from the partition that its symbol moved to.
             Verdict::InOrder
         } else if tail.prev == Some(last) || (tail.prev.is_some() && tail.prev == self.before) {
             Verdict::InOrder
@@ -68,7 +72,7 @@ impl ChainChecker {
         };
         self.move_to(seq);
         self.after_gap = false;
-        self.is_resumed = false;
+        self.is_resumed &= tail.replay;
         verdict
     }
 
@@ -102,7 +106,6 @@ impl ChainChecker {
         }
         // A snapshot that repeats the last position lost is news to this client, not a duplicate.
         self.after_gap = true;
-        self.is_resumed = false;
         fits
     }
 
@@ -183,7 +186,9 @@ mod tests {
             count: None,
             cause: GapCause::SlowConsumer,
         };
-        assert!(chain.gap(&gap(13)) && !chain.gap(&Gap { upto: Some(at(20)), ..gap(17) }));
+        assert!(chain.gap(&gap(13)));
+        assert_eq!(chain.event(at(19), &after(18), false), Verdict::InOrder);
+        assert!(!chain.gap(&Gap { upto: Some(at(20)), ..gap(17) }), "that is over");
     }
 
     /// A client came back with a cursor from before its symbol moved, and took for new what it had of the old partition.

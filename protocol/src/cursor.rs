@@ -158,6 +158,14 @@ pub fn decode_unverified(text: &str) -> Result<Vec<Position>, CursorError> {
     Ok(Cursor::of(positions(&parts(&bytes(text)?)?.0[1..])?).next)
 }
 
+/// Whether a cursor goes back to a time, for partitions that its gateway had not found or for a replay that was still owed.
+///
+/// # Errors
+/// As of [`decode_unverified`].
+pub fn is_timed_unverified(text: &str) -> Result<bool, CursorError> {
+    Ok(Cursor::of(positions(&parts(&bytes(text)?)?.0[1..])?).since_ns().is_some())
+}
+
 /// Before which positions whoever got this cursor was given everything, or told of it: those that it names, and none while
 /// a replay from a time is owed, as that may reach further back.
 ///

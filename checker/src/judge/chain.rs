@@ -291,6 +291,8 @@ impl<'a> Chain<'a> {
             Some(prev) if run.from.is_none() && Run::from(prev) == run.run => run.behind(prev.offset).min(at),
             _ => at,
         };
+        // Who comes back may be given what is from before it began: it is owed none of that.
+        let first = if resumed.is_some() { first.max(run.from.unwrap_or(first)) } else { first };
         run.reach(first, at + 1);
         let ticks = if tail.merged > 1 { run.entries[at].count() } else { 1 };
         run.hear(at, ticks, session, tail.replay);
@@ -302,9 +304,13 @@ impl<'a> Chain<'a> {
         let Event { seq, tail, .. } = *event;
         let Some(prev) = tail.prev else {
             // The first that its gateway knows of: it stands for all since the subscription began.
+            let resumed = self.resumed.as_ref().and_then(|resumed| resumed.last(seq.into()));
             if let Some(run) = self.run(seq.into()).filter(|run| run.from.is_some()) {
-                let from = run.from.unwrap_or(0);
-                run.excuse(from..run.behind(seq.offset).saturating_sub(1).max(from), Excuse::Conflated);
+                let from = run.from.unwrap_or(0).max(resumed.map_or(0, |last| run.behind(last)));
+                let behind = run.behind(seq.offset).max(from);
+                if u64::from(tail.merged) >= run.ticks(from..behind) {
+                    run.excuse(from..behind.saturating_sub(1).max(from), Excuse::Conflated);
+                }
             }
             return;
         };
@@ -354,7 +360,7 @@ impl<'a> Chain<'a> {
             found.counts.gaps_misfit += 1;
             found.sample(|| describe("begins elsewhere than the chain stood"));
         }
-        let after_run = gap.after.map(Run::from);
+        let (after_run, is_resumed) = (gap.after.map(Run::from), self.resumed.is_some());
         if let Some(upto) = gap.upto {
             // One that does not say where it begins does so where the chain stood.
             if let Some(after) = gap.after.or(last).filter(|after| Run::from(*after) != Run::from(upto)) {
@@ -370,6 +376,7 @@ impl<'a> Chain<'a> {
                 // Before anything was heard: what a snapshot shows then may be older than all of that.
                 let from = if gap.after.is_none() && last.is_none() { 0 } else { first };
                 run.excuse(from..behind, Excuse::Announced);
+                let first = if is_resumed { first.max(run.from.unwrap_or(first)) } else { first };
                 run.reach(first, behind);
                 run.newest = run.newest.max(Some(upto.offset));
                 let is_exact = channel == Channel::Trades
