@@ -12,17 +12,17 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use tickgate_gateway::clock;
 use tickgate_gateway::config::Config;
+use tickgate_gateway::cursor_keys::{CursorKeys, Keys};
 use tickgate_gateway::event::Batch;
 use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::feed::dispatch::Outlet;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
 use tickgate_gateway::feed::request::Mailbox;
 use tickgate_gateway::replay::{Ask, Chunk, Reach, ReadAgain};
-use tickgate_gateway::shard::run::session;
+use tickgate_gateway::shard::panics::session;
 use tickgate_gateway::shard::{Shard, Shared};
 use tickgate_gateway::stats::Board;
 use tickgate_protocol::Position;
-use tickgate_protocol::cursor::CursorKey;
 use tickgate_protocol::record::RecordDecoder;
 use tokio::sync::mpsc;
 
@@ -96,7 +96,7 @@ impl Gateway {
             directory: directory.clone(),
             read_again: (config.replay.consumers_max > 0).then_some(read_again),
             wake_feed: Arc::new(|| {}),
-            cursor_key: CursorKey::new(b"one for all of the cluster"),
+            cursor_keys: CursorKeys::new(Keys::new(b"one for all of the cluster", None)),
         };
         let (outlets, places) = (0..shards)
             .map(|number| {
@@ -183,6 +183,7 @@ impl Gateway {
         if records_max > 0 && self.next[number] < partition.low {
             let upto = Position { offset: partition.low - 1, ..self.at(number) };
             trace!("    lost up to {upto}");
+            kafka.was_lost.set(true);
             self.next[number] = partition.low;
             self.engine.lost(upto);
         }
@@ -233,7 +234,7 @@ impl Gateway {
         let Some(ask) = ask.filter(|ask| ask.is_wanted.load(Ordering::Relaxed)) else { return };
         let number = ask.shard;
         let chunk = if rng.chance(5) {
-            Chunk { ask, events: Vec::new(), reach: Reach::Refused("a simulation says so") }
+            Chunk { ask, events: Vec::new(), reach: Reach::Refused }
         } else {
             kafka.read_again(rng, ask, &self.directory, self.next.len())
         };

@@ -1,6 +1,7 @@
 //! A log like Kafka's: partitions of records, of which the first ones go away; and those who read it again.
 
 use crate::rng::Rng;
+use std::cell::Cell;
 use tickgate_checker::log::Log;
 use tickgate_gateway::clock;
 use tickgate_gateway::feed::directory::Directory;
@@ -41,6 +42,8 @@ pub struct Kafka {
     pub partitions: Vec<Partition>,
     /// Everything that ever stood in it.
     pub truth: Log,
+    /// Whether a gateway came too late for some of it.
+    pub was_lost: Cell<bool>,
     decoder: RecordDecoder,
 }
 
@@ -49,6 +52,7 @@ impl Kafka {
         Self {
             partitions: (0..partitions).map(|_| Partition::default()).collect(),
             truth: Log::new(),
+            was_lost: Cell::new(false),
             decoder: RecordDecoder::new(1 << 20),
         }
     }
