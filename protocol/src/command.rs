@@ -203,6 +203,8 @@ struct RawSubscription<'a> {
     depth: Option<serde_json::Value>,
     snapshot: Option<serde_json::Value>,
     from: Option<RawFrom>,
+    /// Not its place; to leave it out without a word would lose what it asks for.
+    cursor: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -325,6 +327,9 @@ impl RawSubscription<'_> {
         let channel = channel
             .ok_or_else(|| Fault { code: crate::Code::UnknownChannel, message: CHANNELS.to_owned() })?;
         let mut options = SubscribeOptions::default_for(channel);
+        if self.cursor.is_some() {
+            return Err(fault("`cursor` stands beside `subscriptions`, not in one of them".to_owned()));
+        }
         if let Some(name) = &self.on_slow {
             options.on_slow = OnSlow::parse(&name.0)
                 .ok_or_else(|| fault("`on_slow` must be conflate, skip or disconnect".to_owned()))?;
@@ -400,7 +405,8 @@ impl RawFrom {
                 let past = Past { since_ns, until_ns, speed_thousandths };
                 Ok(if is_past { From::Past(past) } else { From::TimeNs(since_ns) })
             }
-            _ => Err("`from` must have either `seq` or `time_ns`".to_owned()),
+            _ => Err("`from` must have either `seq` or `time_ns`; a cursor stands beside `subscriptions`"
+                .to_owned()),
         }
     }
 }

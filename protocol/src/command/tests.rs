@@ -77,12 +77,13 @@ fn faults_stay_with_their_subscription() {
             {"channel":"quotes","symbols":["A"],"conflate_ms":2000},
             {"channel":"quotes","symbols":["A"],"from":{}},
             {"channel":"quotes","symbols":["A"],"snapshot":1},
+            {"channel":"quotes","symbols":["A"],"cursor":"AgcAAAABAA"},
             {"channel":"quotes","symbols":["A"]}]}"#,
     );
     let codes: Vec<_> = all.iter().map(|s| s.options.as_ref().err().map(|f| f.code)).collect();
     assert_eq!(codes[0], Some(Code::UnknownChannel));
-    assert!(codes[1..8].iter().all(|c| *c == Some(Code::BadRequest)), "{codes:?}");
-    assert_eq!(codes[8], None);
+    assert!(codes[1..9].iter().all(|c| *c == Some(Code::BadRequest)), "{codes:?}");
+    assert_eq!(codes[9], None);
 }
 
 #[test]
