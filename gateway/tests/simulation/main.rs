@@ -80,7 +80,7 @@ fn every_schedule_ends_with_everybody_told_everything() {
     assert!(failed.is_empty(), "run again with TICKGATE_TEST_SEED={}", failed[0]);
     // It would prove little if little happened.
     eprintln!("{all:?}");
-    assert!(all.sessions > 5 * seeds && all.delivered > 100 * seeds, "{all:?}");
+    assert!(all.sessions > 5 * seeds && all.delivered > 50 * seeds, "{all:?}");
     assert!(all.announced > seeds && all.conflated > seeds && all.discarded > seeds / 10, "{all:?}");
 }
 
