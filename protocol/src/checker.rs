@@ -56,12 +56,9 @@ impl ChainChecker {
             return Verdict::Duplicate;
         } else if tail.snapshot {
             Verdict::Snapshot
-        } else if self.is_resumed
-            && tail
-                .prev
-                .is_some_and(|prev| self.has(prev) && (tail.merged > 1 || prev.partition != seq.partition))
-        {
-            // It stands for some that the client has, or comes from the partition that its symbol moved to.
+        } else if self.is_resumed && tail.prev.is_some_and(|prev| self.has(prev)) {
+            // It stands for some that the client has, or comes from the partition that its symbol moved to, or behind a loss that
+            // this gateway, which did not have it, knows nothing of.
             Verdict::InOrder
         } else if tail.prev == Some(last) || (tail.prev.is_some() && tail.prev == self.before) {
             Verdict::InOrder

@@ -27,6 +27,12 @@ impl Resumed {
         }
     }
 
+    /// Whether an event at `position` that its client has may come: behind what it covers, or live, from a gateway that has not
+    /// read as far as the cursor. Who says a position waits for that.
+    fn may_repeat(&self, position: Position, is_replay: bool) -> bool {
+        !self.covers(position) || (matches!(self, Self::Cursor(_)) && !is_replay)
+    }
+
     /// The last offset of `run` that it covers.
     fn last(&self, run: Run) -> Option<u64> {
         match self {
@@ -275,7 +281,7 @@ impl<'a> Chain<'a> {
             if verdict != Verdict::Duplicate {
                 found.counts.duplicated += 1;
                 found.sample(|| describe("came twice and is taken twice"));
-            } else if is_first_time && resumed.is_some_and(|resumed| !resumed.covers(seq)) {
+            } else if is_first_time && resumed.is_some_and(|resumed| resumed.may_repeat(seq, tail.replay)) {
                 found.counts.discarded += 1;
             } else {
                 found.counts.repeated += 1;
