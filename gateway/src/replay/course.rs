@@ -37,6 +37,16 @@ impl Leg {
         self.partitions.values().all(|part| part.is_done)
     }
 
+    /// The next record of each of its partitions.
+    pub(super) fn positions(&self) -> impl Iterator<Item = Position> {
+        let at = |(partition, part): (&u32, &Part)| Position {
+            epoch: self.epoch,
+            partition: *partition,
+            offset: part.next,
+        };
+        self.partitions.iter().map(at)
+    }
+
     /// The partition of a record, if it is still to be read.
     pub(super) fn part(&mut self, record: &Record<'_>) -> Option<&mut Part> {
         let partition = u32::try_from(record.partition).ok().filter(|_| record.topic == self.topic)?;
@@ -56,14 +66,7 @@ impl Part {
 
 impl Course {
     pub(super) fn positions(&self) -> Vec<Position> {
-        let all = self.legs.iter().flat_map(|leg| {
-            leg.partitions.iter().map(|(partition, part)| Position {
-                epoch: leg.epoch,
-                partition: *partition,
-                offset: part.next,
-            })
-        });
-        all.collect()
+        self.legs.iter().flat_map(Leg::positions).collect()
     }
 }
 

@@ -92,11 +92,14 @@ impl Reader {
         self.course.as_ref().is_some_and(|course| course.legs.iter().all(is_read))
     }
 
-    /// Whether the topics of events are still those that were to be read, as Kafka has it: the feed looks only now and then.
-    fn is_unchanged(&self, course: &Course, events: &[Replayed]) -> KafkaResult<bool> {
+    /// Whether the topics of which something was passed since `before` are still those that were to be read, as Kafka has it:
+    /// the feed looks only now and then. Events, losses, records that nobody wanted and ends all move on in their partition.
+    fn is_unchanged(&self, course: &Course, before: &[Position]) -> KafkaResult<bool> {
+        let mut before = before.to_vec();
+        before.sort_unstable();
         for leg in &course.legs {
-            let is_read = events.iter().any(|replayed| replayed.event.position.epoch == leg.epoch);
-            if is_read && !self.is_still(&leg.topic, leg.epoch)? {
+            let stood = |next| place(&before, next).is_ok_and(|found| before[found] == next);
+            if !leg.positions().all(stood) && !self.is_still(&leg.topic, leg.epoch)? {
                 return Ok(false);
             }
         }
@@ -110,6 +113,7 @@ impl Reader {
         is_stopped: &dyn Fn() -> bool,
     ) -> KafkaResult<Reach> {
         ask.is_read_again = true;
+        let lost = ask.lost.len();
         let is_same = self.goes_on(ask) && self.is_current();
         if !is_same {
             self.course = None;
@@ -119,11 +123,11 @@ impl Reader {
         let Some(mut course) = self.course.take() else { return Ok(Reach::End) };
         let mut counts = Counts::default();
         ask.before = Some(Vec::new());
-        let lost = ask.lost.len();
         let read = self.follow(&mut course, ask, events, &mut counts, is_stopped);
         let before = ask.before.take();
-        // No topic comes back once it is another one: what was read before it still was this one is of this one.
-        let read = match self.is_unchanged(&course, events) {
+        // No topic comes back once it is another one: what was read before it still was this one is of this one. Else the
+        // question stays as it was, and the course is not followed any more.
+        let read = match self.is_unchanged(&course, &ask.next) {
             Ok(true) => read,
             other => {
                 events.clear();
@@ -369,6 +373,7 @@ mod tests {
     use crate::feed::request::{SessionKey, Target};
     use crate::replay::Missed;
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    use std::cell::Cell;
     use tickgate_broker::{Broker, BrokerConfig};
     use tickgate_protocol::Channel;
 
@@ -404,11 +409,10 @@ mod tests {
         producer.flush(Duration::from_secs(20)).expect("the broker takes it");
     }
 
-    /// The feed looks only now and then whether a topic is still the one that it was. Until then a replay went on in the new one,
-    /// as no broker says that an offset is of another topic: other records under the positions of the old ones.
-    #[test]
-    fn a_topic_made_again_is_not_read_under_old_positions() {
-        const RECORDS: u64 = 20_000;
+    const RECORDS: u64 = 20_000;
+
+    /// A broker whose topic has so many records of `A`, one who reads it, and what it reads from the beginning.
+    fn a_read_of(symbol: &str) -> (Broker, Arc<Directory>, Reader, Ask) {
         let broker = Broker::start(BrokerConfig::default()).expect("a free port");
         broker.create_topic("ticks", 1).expect("a topic");
         write(&broker, "ticks", 0, RECORDS);
@@ -418,22 +422,36 @@ mod tests {
         let epoch = crate::feed::epoch_of(broker.topic_id("ticks").expect("an id").as_u128());
         // What the feed knows stays as it is.
         topics.add(epoch, "ticks", 0);
-        let symbol = directory.meet("A").expect("there is room").id;
-        let mut reader =
-            Reader::new(&config, Arc::new(Board::new(1)), directory, topics).expect("a good configuration");
-        let want = Missed { target: Target::parse("A"), stream: Stream::whole(Channel::Trades), after: None };
+        let reader = Reader::new(&config, Arc::new(Board::new(1)), directory.clone(), topics)
+            .expect("a good configuration");
+        let want =
+            Missed { target: Target::parse(symbol), stream: Stream::whole(Channel::Trades), after: None };
         let key = SessionKey { slot: 0, generation: 0 };
-        let first = Position { epoch, partition: 0, offset: 0 };
-        let mut ask = Ask { next: vec![first], bytes_max: 10_000, ..Ask::new(0, key, 0, Arc::from([want])) };
+        let next = vec![Position { epoch, partition: 0, offset: 0 }];
+        let ask = Ask { next, bytes_max: 10_000, ..Ask::new(0, key, 0, Arc::from([want])) };
+        (broker, directory, reader, ask)
+    }
+
+    /// Makes the topic anew, with as many records behind those that it had.
+    fn make_again(broker: &Broker) {
+        broker.delete_topic("ticks").expect("it was there");
+        broker.create_topic("ticks", 1).expect("a topic");
+        write(broker, "ticks", RECORDS, RECORDS);
+    }
+
+    /// The feed looks only now and then whether a topic is still the one that it was. Until then a replay went on in the new one,
+    /// as no broker says that an offset is of another topic: other records under the positions of the old ones.
+    #[test]
+    fn a_topic_made_again_is_not_read_under_old_positions() {
+        let (broker, directory, mut reader, mut ask) = a_read_of("A");
+        let symbol = directory.meet("A").expect("there is room").id;
         let mut events = Vec::new();
         assert_eq!(reader.read(&mut ask, &mut events, &|| false), Reach::More);
         let given = events.len() as u64;
         assert!(given > 10, "{given} events");
         assert_eq!((ask.next[0].offset, ask.last[&(symbol, Channel::Trades)].offset), (given, given - 1));
 
-        broker.delete_topic("ticks").expect("it was there");
-        broker.create_topic("ticks", 1).expect("a topic");
-        write(&broker, "ticks", RECORDS, RECORDS);
+        make_again(&broker);
         // What was fetched before may still be of the old one, and nobody can say of which record.
         events.clear();
         assert_eq!(reader.read(&mut ask, &mut events, &|| false), Reach::Refused);
@@ -441,5 +459,25 @@ mod tests {
         // Asked again, it does not begin with the new one either: what is left is for memory to give or to tell as lost.
         assert_eq!(reader.read(&mut ask, &mut events, &|| false), Reach::End);
         assert_eq!((events.len(), ask.next[0].offset), (0, given));
+    }
+
+    /// Only of topics that had events was that asked. What nobody wanted of the new one, and its end, was passed under the
+    /// positions of the old one, and what memory still had of that was then left out without a word.
+    #[test]
+    fn a_topic_made_again_is_not_passed_under_old_positions() {
+        let (broker, _, mut reader, mut ask) = a_read_of("B");
+        let mut events = Vec::new();
+        // Long before the end: as if others waited.
+        let asked = Cell::new(0);
+        let is_stopped = || asked.replace(asked.get() + 1) >= 1_000;
+        assert_eq!(reader.read(&mut ask, &mut events, &is_stopped), Reach::More);
+        let passed = ask.next[0].offset;
+        assert!((100..RECORDS).contains(&passed), "{passed} records");
+
+        make_again(&broker);
+        assert_eq!(reader.read(&mut ask, &mut events, &|| false), Reach::Refused);
+        assert_eq!((ask.next[0].offset, ask.lost.len()), (passed, 0));
+        assert_eq!(reader.read(&mut ask, &mut events, &|| false), Reach::End);
+        assert_eq!((ask.next[0].offset, ask.lost.len(), events.len()), (passed, 0, 0));
     }
 }
