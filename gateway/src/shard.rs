@@ -94,6 +94,8 @@ pub struct Shard<S = TcpStream> {
     table: Table,
     /// Sessions with something to write, in the order they got it.
     touched: Vec<u32>,
+    /// Which of them is being flushed, or ended for want of memory: not always the one whose turn it is.
+    at_hand: Option<SessionKey>,
     /// Sessions whose socket refuses bytes.
     blocked: Vec<SessionKey>,
     /// Sessions that reached a bound in this pass.
@@ -161,6 +163,7 @@ impl<S: Socket> Shard<S> {
             generation: 0,
             table: Table::default(),
             touched: Vec::new(),
+            at_hand: None,
             blocked: Vec::new(),
             overflowed: Vec::new(),
             half_full: Vec::new(),

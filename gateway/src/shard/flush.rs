@@ -32,6 +32,7 @@ impl<S: Socket> Shard<S> {
             for slot in touched.drain(..) {
                 if let Some(session) = self.sessions.get_mut(slot as usize) {
                     session.is_touched = false;
+                    self.at_hand = Some(session.key);
                     let may_gather = session.is_gathering && session.outbox.may_gather(&self.bounds);
                     if may_gather && !self.memory.is_over() {
                         self.memory.account_slow(session);
@@ -47,13 +48,18 @@ impl<S: Socket> Shard<S> {
             self.memory.queued_entries = 0;
             if self.memory.is_over() {
                 // What is gathered can go out at once, and costs nobody a session.
-                self.windows.take().into_iter().for_each(|key| self.end_window(key));
+                for key in self.windows.take() {
+                    self.at_hand = Some(key);
+                    self.end_window(key);
+                }
             }
+            self.at_hand = None;
             if !self.memory.is_over() {
                 return;
             }
             // Ends some, whose goodbyes are then written.
             self.relieve_memory();
+            self.at_hand = None;
         }
     }
 

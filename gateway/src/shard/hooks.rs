@@ -5,24 +5,40 @@ use super::socket::Socket;
 use crate::config::load::may_panic;
 use crate::feed::request::SessionKey;
 
+/// A step of opening a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Before it is one.
+    Insert,
+    /// When it is.
+    Greet,
+}
+
 /// Where to panic next.
 #[derive(Debug)]
 pub(super) struct Hooks {
     may_panic: bool,
     /// When this session is written to.
-    write_to: Option<u32>,
+    pub(super) write_to: Option<u32>,
+    /// When a session is opened next, in this step of it.
+    pub(super) open_at: Option<Step>,
     /// When the feed's next batch is fanned out.
     is_in_pass: bool,
 }
 
 impl Hooks {
     pub(super) fn new() -> Self {
-        Self { may_panic: may_panic(), write_to: None, is_in_pass: false }
+        Self { may_panic: may_panic(), write_to: None, open_at: None, is_in_pass: false }
     }
 
     /// In the midst of a write.
     pub(super) fn write(&mut self, slot: u32) {
         assert!(self.write_to.take_if(|other| *other == slot).is_none(), "as was asked for, in a write");
+    }
+
+    /// In the midst of opening a session.
+    pub(super) fn open(&mut self, step: Step) {
+        assert!(self.open_at.take_if(|at| *at == step).is_none(), "as was asked for, as a session opens");
     }
 
     /// In the midst of the fan-out.

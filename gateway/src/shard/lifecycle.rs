@@ -34,10 +34,8 @@ impl<S: Socket> Shard<S> {
     pub(super) fn open(&mut self, socket: Rc<S>, answer: &[u8]) -> SessionKey {
         let config = self.shared.config.clone();
         let now_ms = clock::mono_ms();
-        let entry = self.sessions.vacant_entry();
-        let key = SessionKey { slot: entry.key() as u32, generation: self.generation };
-        self.generation = self.generation.wrapping_add(1);
-        let session = entry.insert(Session {
+        let key = self.next_key();
+        let session = Session {
             key,
             socket,
             decoder: None,
@@ -64,19 +62,29 @@ impl<S: Socket> Shard<S> {
             accounted: Books::default(),
             accounted_gaps: None,
             opened_ms: now_ms,
-        });
+        };
         tracing::debug!(session = session.name(self.id), peer = session.peer(), "opened");
+        #[cfg(debug_assertions)]
+        self.hooks.open(super::hooks::Step::Insert);
+        // From here on its end takes all of this back.
+        self.sessions.insert(session);
+        self.generation = self.generation.wrapping_add(1);
+        self.totals.sessions += 1;
+        self.totals.sessions_opened += 1;
         if config.session.heartbeat_ms > 0 {
             self.set_timer(now_ms + config.session.heartbeat_ms, key, Due::Heartbeat);
         }
-        self.totals.sessions += 1;
-        self.totals.sessions_opened += 1;
         if self.is_draining {
             // Its handshake was answered before the drain began.
             self.set_timer(now_ms, key, Due::Drain);
         }
         self.greet(key, answer);
         key
+    }
+
+    /// The key of the session that is opened next.
+    pub(super) fn next_key(&self) -> SessionKey {
+        SessionKey { slot: self.sessions.vacant_key() as u32, generation: self.generation }
     }
 
     fn greet(&mut self, key: SessionKey, answer: &[u8]) {
@@ -89,6 +97,8 @@ impl<S: Socket> Shard<S> {
             replay_s: Some(config.replay.window_s),
         };
         let mut filled = std::mem::take(&mut self.filled);
+        #[cfg(debug_assertions)]
+        self.hooks.open(super::hooks::Step::Greet);
         let Some(session) = self.session(key) else { return };
         let mut hello = Vec::with_capacity(256);
         write_hello(&mut hello, &session.name(id), clock::wall_ns(), config.session.heartbeat_ms, &limits);

@@ -161,6 +161,7 @@ impl<S: Socket> Shard<S> {
             if self.memory.slow_bytes <= goal {
                 break;
             }
+            self.at_hand = Some(*key);
             if self.open_session(*key).is_some() {
                 self.end_slow(*key);
                 // Its queue is given up; what the socket has begun to take stays until it ends.
@@ -174,6 +175,7 @@ impl<S: Socket> Shard<S> {
                 if self.memory.slow_bytes <= goal {
                     break;
                 }
+                self.at_hand = Some(*key);
                 self.end_session(*key, CloseReason::SlowConsumer);
             }
         }

@@ -1,8 +1,9 @@
 //! A panic in the turn of one session: that session ends, and nobody else notices.
 //!
 //! A turn touches little but its own session: it reads, answers, and writes. What it may leave half done elsewhere is
-//! put right before anything else is done: the buffers and the list that it had taken for itself. What cannot be put
-//! right, and a panic in anything that serves everybody (fan-out, timers, replays), ends the shard, and with it the
+//! put right before anything else is done: the buffers and the lists that it had taken for itself. When memory is short it
+//! flushes other sessions too: one that it was at ends as well, as what was taken from its queue is gone. What cannot be
+//! put right, and a panic in anything that serves everybody (fan-out, timers, replays), ends the shard, and with it the
 //! gateway: clients go on elsewhere with their cursors, while a gateway that limps would keep them waiting.
 
 use super::socket::Socket;
@@ -13,6 +14,7 @@ use crate::stats::CloseReason;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use tickgate_protocol::code::CLOSE_INTERNAL;
 
@@ -25,13 +27,7 @@ pub fn session<S: Socket>(
     early: &[u8],
 ) -> impl Future<Output = ()> + use<S> {
     let socket = Rc::new(socket);
-    let key = {
-        let mut shard = shard.borrow_mut();
-        let key = shard.open(socket.clone(), answer);
-        // Without it the first turn has nothing of its client yet; the next begins anew.
-        let _ = shard.turn(key, |shard| shard.first_bytes(key, early));
-        key
-    };
+    let key = shard.borrow_mut().open_guarded(socket.clone(), answer, early);
     std::future::poll_fn(move |cx| {
         let turn = shard.borrow_mut().turn(key, |shard| shard.poll_session(key, &socket, cx));
         turn.unwrap_or_else(|| {
@@ -42,33 +38,77 @@ pub fn session<S: Socket>(
 }
 
 impl<S: Socket> Shard<S> {
+    /// Opens a session, and takes what came behind its request. There is none of that key when opening it panics.
+    fn open_guarded(&mut self, socket: Rc<S>, answer: &[u8], early: &[u8]) -> SessionKey {
+        let key = self.next_key();
+        // As in a turn.
+        let opened = catch_unwind(AssertUnwindSafe(|| self.open(socket, answer)));
+        if opened.is_err() {
+            if self.generation == key.generation {
+                // It was none yet, so that its end cannot give its place back. Nobody else gets its key.
+                self.generation = self.generation.wrapping_add(1);
+                self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+            }
+            // Nobody knows how much of the answer to its handshake is out: a goodbye would be no frame.
+            self.recover(key, Self::end_after_panic);
+        } else {
+            // Without it the first turn has nothing of its client yet; the next begins anew.
+            let _ = self.turn(key, |shard| shard.first_bytes(key, early));
+        }
+        key
+    }
+
     /// Does a session's `work`. When it panics, ends that session and gives nothing.
     fn turn<T>(&mut self, key: SessionKey, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
         // What is seen of the shard after a panic is put in order first.
         let done = catch_unwind(AssertUnwindSafe(|| work(self)));
         if done.is_err() {
-            self.recover(key);
+            self.recover(key, Self::close_after_panic);
         }
         done.ok()
     }
 
-    /// Puts in order what an unwound turn may have left, and ends its session.
-    fn recover(&mut self, key: SessionKey) {
+    /// Puts in order what an unwound turn may have left, and ends its session. Another one that it was flushing ends too:
+    /// what was taken from its queue is gone, and it would go on without.
+    fn recover(&mut self, key: SessionKey, end: fn(&mut Self, SessionKey)) {
+        let other = self.put_in_order().filter(|other| *other != key);
+        let is_other_over = other.is_none_or(|other| self.is_ended(other, Self::close_after_panic));
+        if !self.is_ended(key, end) || !is_other_over {
+            tracing::error!("a session cannot be ended in order after a panic: the shard ends");
+            self.broken.notify_one();
+        }
+    }
+
+    /// Ends a session; says whether that was possible.
+    fn is_ended(&mut self, key: SessionKey, end: fn(&mut Self, SessionKey)) -> bool {
+        // Whatever is wrong with it may be so again when it is to say goodbye.
+        for end in [end, Self::end_after_panic] {
+            if catch_unwind(AssertUnwindSafe(|| end(self, key))).is_ok() {
+                return self.session(key).is_some() || !self.table.has_session(key.slot);
+            }
+            if self.put_in_order().is_some_and(|other| other != key) {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Puts buffers and lists in order; gives the session that was being flushed, if one was.
+    fn put_in_order(&mut self) -> Option<SessionKey> {
         if self.read_buffer.is_empty() {
             self.read_buffer = vec![0; READ_BYTES];
         }
         self.filled.clear();
-        // The list was on the stack, and is gone with it.
-        let touched = self.sessions.iter().filter(|(_, session)| session.is_touched);
-        self.touched = touched.map(|(slot, _)| slot as u32).collect();
-        let says_so = catch_unwind(AssertUnwindSafe(|| self.close_after_panic(key)));
-        // Whatever is wrong with it may be so again when it is to say goodbye.
-        let is_over = says_so.is_ok() || catch_unwind(AssertUnwindSafe(|| self.end_after_panic(key))).is_ok();
-        let is_left = self.session(key).is_none() && self.table.has_session(key.slot);
-        if !is_over || is_left {
-            tracing::error!("a session cannot be ended in order after a panic: the shard ends");
-            self.broken.notify_one();
+        // The lists were on the stack, and are gone with it: of those to flush, and of those whose window was to end.
+        self.windows.take();
+        self.touched.clear();
+        for (slot, session) in &mut self.sessions {
+            session.is_touched |= std::mem::take(&mut session.is_gathering) && session.outbox.has_work();
+            if session.is_touched {
+                self.touched.push(slot as u32);
+            }
         }
+        self.at_hand.take()
     }
 
     fn close_after_panic(&mut self, key: SessionKey) {
@@ -87,5 +127,151 @@ impl<S: Socket> Shard<S> {
     fn end_after_panic(&mut self, key: SessionKey) {
         self.end_session(key, CloseReason::Panic);
         self.flush_touched();
+    }
+}
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::cursor_keys::{CursorKeys, Keys};
+    use crate::feed::directory::Directory;
+    use crate::shard::Shared;
+    use crate::shard::hooks::Step;
+    use crate::stats::Board;
+    use std::cell::Cell;
+    use std::io::{self, ErrorKind};
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+    use tickgate_protocol::FlushMs;
+
+    /// Both ends of a client's socket.
+    #[derive(Clone, Default)]
+    struct Wire {
+        sent: Rc<RefCell<Vec<u8>>>,
+        given: Rc<RefCell<Vec<u8>>>,
+        is_full: Rc<Cell<bool>>,
+    }
+
+    impl Socket for Wire {
+        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.is_full.get() { Poll::Pending } else { Poll::Ready(Ok(())) }
+        }
+
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.given.borrow().is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
+        }
+
+        fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+            if self.is_full.get() {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            self.sent.borrow_mut().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn read(&self, room: &mut [u8]) -> io::Result<usize> {
+            let given = self.given.take();
+            room[..given.len()].copy_from_slice(&given);
+            Ok(given.len())
+        }
+
+        fn shut(&self) {}
+
+        fn peer(&self) -> String {
+            "nobody".to_owned()
+        }
+    }
+
+    type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+    fn shard(config: Config) -> Rc<RefCell<Shard<Wire>>> {
+        let shared = Shared {
+            config: Arc::new(config),
+            board: Arc::new(Board::new(1)),
+            sessions: Arc::default(),
+            subscriptions: Arc::default(),
+            directory: Arc::new(Directory::new(10)),
+            read_again: None,
+            wake_feed: Arc::new(|| {}),
+            cursor_keys: CursorKeys::new(Keys::new(b"a key", None)),
+        };
+        Rc::new(RefCell::new(Shard::new(0, shared, Arc::default())))
+    }
+
+    /// As the listener does it.
+    fn connect(shard: &Rc<RefCell<Shard<Wire>>>) -> (Wire, SessionKey, Task) {
+        let wire = Wire::default();
+        let key = shard.borrow().next_key();
+        shard.borrow().shared.sessions.fetch_add(1, Ordering::Relaxed);
+        (wire.clone(), key, Box::pin(session(shard.clone(), wire, b"welcome", b"")))
+    }
+
+    fn poll(task: &mut Task) -> Poll<()> {
+        task.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// When memory is short, one session's turn flushes the others too. What was taken from the queue of one of them was gone when
+    /// that panicked, and it went on without; those behind it gathered what came next for ever.
+    #[test]
+    fn who_is_flushed_in_the_turn_of_another_does_not_go_on_without_what_was_taken() {
+        let mut config = Config { shards: 1, ..Config::default() };
+        config.outbox.total_bytes_max = 100_000;
+        let shard = shard(config);
+        let (slow, slow_key, mut slow_task) = connect(&shard);
+        let (flushed, flushed_key, _flushed_task) = connect(&shard);
+        let (behind, behind_key, _behind_task) = connect(&shard);
+        for (key, text) in [(flushed_key, b"first".as_slice()), (behind_key, b"second")] {
+            let mut shard = shard.borrow_mut();
+            shard.windows.open(key, FlushMs::round_up(1_000).expect("a window"), 0);
+            let session = shard.session(key).expect("it is open");
+            session.is_gathering = true;
+            session.outbox.control(text.to_vec());
+        }
+        slow.is_full.set(true);
+        shard.borrow_mut().session(slow_key).expect("it is open").outbox.control(vec![b'x'; 200_000]);
+        shard.borrow_mut().hooks.write_to = Some(flushed_key.slot);
+        // A ping, with a mask of zeros.
+        slow.given.borrow_mut().extend_from_slice(&[0x89, 0x80, 0, 0, 0, 0]);
+        assert_eq!(poll(&mut slow_task), Poll::Pending);
+        assert_eq!(poll(&mut slow_task), Poll::Ready(()), "whose turn it was has ended");
+
+        let mut shard = shard.borrow_mut();
+        assert_eq!(shard.hooks.write_to, None, "it has panicked");
+        let life = shard.session(flushed_key).map(|session| session.life);
+        assert_eq!(life, Some(Life::Closing(CloseReason::Panic)));
+        let goodbye = [&[0x88, 16], CLOSE_INTERNAL.to_be_bytes().as_slice(), b"internal error"].concat();
+        assert!(flushed.sent.borrow().ends_with(&goodbye), "{:?}", flushed.sent);
+        let session = shard.session(behind_key).expect("it goes on");
+        assert!(session.is_open() && !session.is_gathering);
+        assert!(behind.sent.borrow().ends_with(b"second"));
+        assert_eq!(shard.shared.sessions.load(Ordering::Relaxed), 2);
+    }
+
+    /// Its place among all sessions was taken for ever, and so was its socket.
+    #[test]
+    fn a_panic_as_a_session_opens_gives_its_place_back() {
+        let shard = shard(Config { shards: 1, ..Config::default() });
+        let places = || shard.borrow().shared.sessions.load(Ordering::Relaxed);
+        for (step, opened) in [(Step::Insert, 1), (Step::Greet, 3)] {
+            shard.borrow_mut().hooks.open_at = Some(step);
+            let (unlucky, _, mut unlucky_task) = connect(&shard);
+            assert_eq!(shard.borrow().hooks.open_at, None, "it has panicked");
+            assert_eq!((places(), shard.borrow().is_empty()), (0, true), "{step:?}");
+            assert!(unlucky.sent.borrow().is_empty(), "there is no goodbye before an answer");
+            // Whoever comes next is not taken for it.
+            let (next, next_key, mut next_task) = connect(&shard);
+            assert_eq!(poll(&mut unlucky_task), Poll::Ready(()));
+            drop(unlucky_task);
+            assert_eq!(Rc::strong_count(&unlucky.sent), 1, "its socket is dropped");
+            assert_eq!(poll(&mut next_task), Poll::Pending);
+            assert!(next.sent.borrow().starts_with(b"welcome"));
+            assert_eq!(places(), 1);
+            let mut shard = shard.borrow_mut();
+            assert!(shard.session(next_key).is_some_and(|session| session.is_open()));
+            shard.end_session(next_key, CloseReason::Client);
+            assert_eq!((shard.totals.sessions, shard.totals.sessions_opened), (0, opened));
+        }
     }
 }
