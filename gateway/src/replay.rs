@@ -9,6 +9,7 @@ mod plan;
 pub mod pool;
 mod reader;
 pub mod record;
+pub mod wants;
 
 use crate::event::{Event, Stream};
 use crate::feed::request::{SessionKey, Target};
@@ -270,7 +271,7 @@ pub fn place(sorted: &[Position], at: Position) -> Result<usize, usize> {
 
 #[cfg(test)]
 thread_local! {
-    /// How many positions were compared: what a test of thousands of partitions counts.
+    /// How many positions or names were compared: what tests of thousands of partitions or subscriptions count.
     pub(crate) static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 

@@ -49,6 +49,8 @@ impl Target {
 
     /// Whether `symbol` is meant.
     pub fn matches(&self, symbol: &str) -> bool {
+        #[cfg(test)]
+        crate::replay::STEPS.with(|steps| steps.set(steps.get() + 1));
         match self {
             Self::Symbol(name) => **name == *symbol,
             Self::Prefix(prefix) => symbol.starts_with(&**prefix),

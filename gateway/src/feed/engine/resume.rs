@@ -8,6 +8,7 @@ use crate::event::{Event, Item, Stream, Symbol};
 use crate::feed::request::{Live, Reply, Resumed, State, Target};
 use crate::feed::ring::{Link, Record};
 use crate::feed::symbols::{StreamState, encode};
+use crate::replay::wants::Wants;
 use crate::replay::{self, Ask, Chunk, Lost, Missed, Reach, Replayed, Walk, place};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
@@ -252,6 +253,8 @@ impl Engine {
         let end = self.ring.next_number();
         let first = found.next.iter().map(|next| self.ring.number_of(*next)).min().unwrap_or(end);
         let mut matching: FxHashMap<(u32, Channel), Option<usize>> = FxHashMap::default();
+        let wants = found.ask.wants.clone();
+        let by_name = Wants::new(&wants);
         for number in first..end {
             if found.bytes >= found.ask.bytes_max || number - first >= SCANNED_MAX {
                 return false;
@@ -264,14 +267,9 @@ impl Engine {
             let mut wanted: Vec<(usize, u32)> = Vec::new();
             for link in record.links.iter().filter(|link| link.channel != Channel::Book) {
                 let want = *matching.entry((link.symbol, link.channel)).or_insert_with(|| {
-                    let name = &self.symbols[link.symbol as usize].symbol.name;
-                    found
-                        .ask
-                        .wants
-                        .iter()
-                        .position(|w| w.stream.channel == link.channel && w.target.matches(name))
+                    by_name.of(link.channel, &self.symbols[link.symbol as usize].symbol.name)
                 });
-                if let Some(at) = want.filter(|at| is_wanted(&found.ask.wants[*at], record)) {
+                if let Some(at) = want.filter(|at| is_wanted(&wants[*at], record)) {
                     wanted.push((at, link.symbol));
                 }
             }
@@ -344,7 +342,11 @@ impl Engine {
                 }
             }
         }
-        self.walk(ask, next, part)?;
+        if !wants.iter().any(|want| matches!(want.target, Target::Prefix(_))) {
+            return Some(live);
+        }
+        let by_name = Wants::new(&wants);
+        self.walk(ask, &by_name, next, part)?;
         if !ask.lost.is_empty() {
             let known: Vec<(u32, Channel)> = ask.last.keys().copied().collect();
             for (id, channel) in known {
@@ -353,7 +355,7 @@ impl Engine {
                     continue;
                 }
                 let Some(symbol) = self.directory.get(id) else { continue };
-                if let Some(at) = prefix_of(&wants, channel, &symbol.name) {
+                if let Some(at) = by_name.prefix_of(channel, &symbol.name) {
                     self.unread(ask, (at, &wants[at]), symbol, part)?;
                 }
             }
@@ -363,7 +365,7 @@ impl Engine {
 
     /// Goes through the symbols that prefixes mean, and adds what of each could not be replayed; `None` when there are more than
     /// one answer may take. The next answer goes on there: of those before it only who has changed since is looked at again.
-    fn walk(&mut self, ask: &mut Ask, next: &[Position], part: &mut Part) -> Option<()> {
+    fn walk(&mut self, ask: &mut Ask, by_name: &Wants<'_>, next: &[Position], part: &mut Part) -> Option<()> {
         let wants = ask.wants.clone();
         let end = self.ring.next_number();
         let learned = self.learned;
@@ -381,7 +383,7 @@ impl Engine {
                 .flat_map(|record| record.links.iter().map(|link| (link.symbol, link.channel)))
                 .collect();
             for (id, channel) in changed {
-                let at = prefix_of(&wants, channel, &self.symbols[id as usize].symbol.name);
+                let at = by_name.prefix_of(channel, &self.symbols[id as usize].symbol.name);
                 if let Some(at) = at.filter(|at| (*at, id) < (first, from)) {
                     self.left_over(ask, (at, &wants[at]), next, id, part)?;
                 }
@@ -400,7 +402,7 @@ impl Engine {
             for id in from..self.symbols.len() as u32 {
                 let symbol = &self.symbols[id as usize].symbol;
                 let is_meant = want.target.matches(&symbol.name)
-                    && prefix_of(&wants, want.stream.channel, &symbol.name) == Some(at);
+                    && by_name.prefix_of(want.stream.channel, &symbol.name) == Some(at);
                 let left_over = match is_meant {
                     _ if walked >= walked_max => None,
                     true => self.left_over(ask, (at, want), next, id, part),
@@ -556,12 +558,6 @@ impl Engine {
     }
 }
 
-/// The want of a symbol, if it is one of a prefix: the most specific comes first.
-fn prefix_of(wants: &[Missed], channel: Channel, name: &str) -> Option<usize> {
-    let first = wants.iter().position(|want| want.stream.channel == channel && want.target.matches(name))?;
-    matches!(wants[first].target, Target::Prefix(_)).then_some(first)
-}
-
 /// Whether a record is among those that a client does not have yet.
 fn is_missed(next: &[Position], at: Position) -> bool {
     place(next, at).is_ok_and(|found| next[found].is_at_or_before(at))
@@ -583,4 +579,47 @@ fn is_wanted(want: &Missed, record: &Record) -> bool {
 
 fn link_of(record: &Record, symbol: u32, channel: Channel) -> Option<Link> {
     record.links.iter().find(|link| link.symbol == symbol && link.channel == channel).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::feed::engine::{Arrival, EngineConfig};
+    use crate::feed::request::{Request, SessionKey};
+    use crate::replay::STEPS;
+    use tickgate_protocol::record::RecordDecoder;
+
+    /// For each symbol that a pattern means all that is wanted was gone through, one by one: with thousands of both, a client that
+    /// came back held up the feed for as long as that took.
+    #[test]
+    fn a_pattern_beside_many_names_takes_a_few_steps_for_each_symbol() {
+        const SYMBOLS: u64 = 2_000;
+        const NAMES: u64 = 500;
+        let mut engine = Engine::new(EngineConfig::of(&Config::default()), 1);
+        let at = |offset| Position { epoch: 7, partition: 0, offset };
+        engine.begin(at(0));
+        let mut decoder = RecordDecoder::new(1 << 20);
+        for n in 0..SYMBOLS {
+            let value = format!(r#"{{"type":"trade","symbol":"S{n}","price":"1","size":"1","event_ns":1}}"#);
+            let arrival = Arrival { position: at(n), append_ns: 1, ingest_ns: 1, now_ms: 1 };
+            engine.record(&mut decoder, &arrival, value.as_bytes(), |error| panic!("{error}"));
+        }
+        let names = (0..NAMES).map(|n| Target::parse(&format!("S{n}")));
+        let targets = names.chain([Target::parse("S1*"), Target::parse("*")]);
+        let stream = Stream::whole(Channel::Trades);
+        let wants: Arc<[Missed]> = targets.map(|target| Missed { target, stream, after: None }).collect();
+        // All of them, and of none anything.
+        for (next, events) in [(0, SYMBOLS), (SYMBOLS, 0)] {
+            let key = SessionKey { slot: 0, generation: 0 };
+            let ask = Ask { next: vec![at(next)], bytes_max: 1 << 30, ..Ask::new(0, key, 0, wants.clone()) };
+            STEPS.set(0);
+            engine.request(0, Request::Resume(Box::new(ask)));
+            let steps = STEPS.get() as u64;
+            let [Item::Reply(reply)] = &engine.take(0)[..] else { panic!("one answer") };
+            let Reply::Resumed(resumed) = &**reply else { panic!("{reply:?}") };
+            assert_eq!((resumed.chunk.events.len() as u64, &resumed.chunk.reach), (events, &Reach::End));
+            assert!(steps <= 20 * SYMBOLS, "from {next}: {steps} steps");
+        }
+    }
 }
