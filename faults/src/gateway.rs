@@ -1,5 +1,6 @@
 //! The gateway under test: the real program in a process of its own, as an operator runs it.
 
+use crate::memory_group::MemoryGroup;
 use crate::namespace::Namespace;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -53,6 +54,8 @@ pub struct Options {
     pub clock: Option<PathBuf>,
     /// The host it runs on; this one unless given.
     pub namespace: Option<Arc<Namespace>>,
+    /// Memory that it may take; as much as there is unless given. Only on this host, and by the real clock.
+    pub memory: Option<Arc<MemoryGroup>>,
 }
 
 /// What its log said.
@@ -84,6 +87,8 @@ pub struct Gateway {
     log: Arc<Log>,
     /// Kept so that the pipe stays open and full.
     _unread: Option<BufReader<ChildStderr>>,
+    /// Kept until it has ended: a group that is not empty cannot be taken away.
+    _memory: Option<Arc<MemoryGroup>>,
     /// Where clients connect.
     pub listen: SocketAddr,
     /// Where metrics and health are.
@@ -100,7 +105,7 @@ impl Gateway {
 
     fn spawn(program: &Path, brokers: &str, topic: &str, options: &Options) -> Result<Self> {
         let mut command = command(program, brokers, topic, options);
-        let log: Arc<Log> = Arc::default();
+        let (log, _memory): (Arc<Log>, _) = (Arc::default(), options.memory.clone());
         if options.log_to == LogTo::FullDisk {
             // Nothing tells where it listens, so it is told.
             let (listen, admin) = (free_address()?, free_address()?);
@@ -110,7 +115,7 @@ impl Gateway {
                 .stderr(full)
                 .spawn()
                 .with_context(|| format!("starting {}", program.display()))?;
-            return Ok(Self { child, log, _unread: None, listen, admin });
+            return Ok(Self { child, log, _unread: None, _memory, listen, admin });
         }
         let host = options.namespace.as_ref().map_or(Ipv4Addr::LOCALHOST, |namespace| namespace.there());
         let any = format!("{host}:0");
@@ -143,7 +148,7 @@ impl Gateway {
                 break (listen, admin);
             }
         };
-        let mut gateway = Self { child, log, _unread: None, listen, admin };
+        let mut gateway = Self { child, log, _unread: None, _memory, listen, admin };
         if options.log_to == LogTo::FullPipe {
             gateway._unread = Some(lines);
         } else {
@@ -295,10 +300,11 @@ impl Drop for Gateway {
 
 /// A command line of `tickgate run` with nothing yet of where it listens.
 pub fn command(program: &Path, brokers: &str, topic: &str, options: &Options) -> Command {
-    let mut command = match (&options.clock, &options.namespace) {
-        (Some(file), _) => crate::clocked::command(file),
-        (None, Some(namespace)) => namespace.command(program),
-        (None, None) => Command::new(program),
+    let mut command = match (&options.clock, &options.namespace, &options.memory) {
+        (Some(file), _, _) => crate::clocked::command(file),
+        (None, Some(namespace), _) => namespace.command(program),
+        (None, None, Some(memory)) => memory.command(program),
+        (None, None, None) => Command::new(program),
     };
     command.args(["run", "--brokers", brokers, "--topic", topic]);
     let defaults = ["shards=2", "session.heartbeat_ms=250", "drain.accept_ms=0", "drain.spread_ms=1000"];

@@ -5,6 +5,7 @@ mod clocked;
 mod gateway;
 mod kafka;
 mod load;
+mod memory_group;
 mod namespace;
 mod relay;
 mod report;

@@ -6,6 +6,7 @@ mod clock;
 mod cluster;
 mod descriptors;
 mod logs;
+mod memory;
 mod packets;
 mod panics;
 mod process;
@@ -76,6 +77,7 @@ pub const ROWS: &[Row] = rows![
     "R14b" Short "venue clock an hour ahead" => clock::venue_ahead,
     "R15a" Short "SIGTERM under load" => process::terminated,
     "R15b" Short "a second SIGTERM while it drains" => process::terminated_twice,
+    "R19" Short "ten times the load, beside clients that never read, in 512 MiB" => memory::overload,
     "R20" Short "thousands of idle connections, closed again" => process::idle_memory,
     "R22" Short "SIGHUP a hundred times: as it was, changed, broken" => reload::reloads,
     "R23" Short "turns of ten sessions panic" => panics::of_sessions,
@@ -97,6 +99,5 @@ pub const ROWS: &[Row] = rows![
     "R12c" Full "30 % of packets lost between a tenth of the clients and the gateway" => packets::to_clients,
     "R12d" Full "30 % of packets lost between gateway and Kafka" => packets::to_kafka,
     "R11b" Full "hosts of a tenth of the clients gone without a word" => packets::half_open,
-    "R19" Full "ten times the load for a while" => clients::overload,
     "R21" Full "the same load for a long time" => process::soak,
 ];

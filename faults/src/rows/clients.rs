@@ -169,28 +169,3 @@ pub async fn swizzle_clog(run: &Run, outcome: &mut Outcome) -> Result<()> {
     outcome.show("sessions closed", remains.closed());
     Ok(())
 }
-
-/// R19. Ten times what the gateway is usually given; memory stays under its ceiling, and what is left out is told.
-pub async fn overload(run: &Run, outcome: &mut Outcome) -> Result<()> {
-    let world = World::start(run, Setup { clients: 50, ..Setup::default() }).await?;
-    sleep(Duration::from_secs(2)).await;
-    world.gateway.forget_peak()?;
-    let load = world.load()?;
-    load.rate(10 * world.setup.rate_per_s);
-    sleep(run.pick(Duration::from_secs(60), Duration::from_secs(20))).await;
-    load.rate(world.setup.rate_per_s);
-    let over_ns = now_ns();
-    outcome.flowing_s = Some(world.flowing(over_ns, 0..world.clients.len()).await?);
-    let ceiling = world.gateway.metrics().await?.count("tickgate_limit_memory_bytes", "");
-    outcome.at_most("most resident memory, bytes", world.gateway.peak_bytes(), ceiling);
-    sleep(Duration::from_secs(5)).await;
-    let calm_ns = now_ns();
-    sleep(Duration::from_secs(2)).await;
-    let end_ns = now_ns();
-    let clients = 0..world.clients.len();
-    let remains = world.finish(outcome).await?;
-    let p99 = |from, to| remains.latency_ms(clients.clone(), (from, to), 0.99);
-    outcome.show("p99 from five seconds after it", format!("{:.1} ms", p99(calm_ns, end_ns)));
-    outcome.show("sessions closed", remains.closed());
-    Ok(())
-}

@@ -17,13 +17,18 @@ use tokio::time::sleep;
 /// R15a. Readiness goes off, every client is told, and closed with 1012 over a while; the gateway ends with 0.
 pub async fn terminated(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let setup = Setup {
-        clients: run.pick(5_000, 1_000),
+        clients: run.pick(10_000, 1_000),
         symbols_per_client: 1,
         rate_per_s: 500,
         options: Options {
-            settings: ["drain.accept_ms=1000", "drain.spread_ms=3000", "session.heartbeat_ms=1000"]
-                .map(str::to_owned)
-                .into(),
+            settings: [
+                "drain.accept_ms=1000",
+                "drain.spread_ms=3000",
+                "session.heartbeat_ms=1000",
+                "limits.sessions_max=12000",
+            ]
+            .map(str::to_owned)
+            .into(),
             ..Options::default()
         },
         ..Setup::default()
