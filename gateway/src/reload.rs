@@ -202,10 +202,12 @@ mod tests {
             // Right by itself, and one part does not take it.
             "shards = 3\n[replay]\ncursor_key = 'another secret of these'\n",
             "[replay]\ncursor_key_also_file = '/no such file'\n",
+            // With no secret of its own it would vouch for nothing.
+            "[replay]\ncursor_key_also = 'another secret of these'\n",
         ] {
             assert_eq!(reloader.reload(load(wrong)), Reload::Refused, "{wrong}");
         }
-        assert_eq!((counts(&reloader), *commits.lock().expect("no panic")), ([0, 3, 0], 0));
+        assert_eq!((counts(&reloader), *commits.lock().expect("no panic")), ([0, 4, 0], 0));
         assert!(Arc::ptr_eq(&before.0, &reloader.in_effect.now()) && Arc::ptr_eq(&before.1, &keys.now()));
     }
 }

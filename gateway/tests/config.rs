@@ -302,6 +302,32 @@ fn the_key_of_cursors_is_a_secret_from_a_key_or_a_file() {
 }
 
 #[test]
+fn another_key_of_cursors_needs_one_that_signs() {
+    let what = "is set without replay.cursor_key: cursors would be signed with no secret, and forged ones accepted; \
+                set that, or take this one out";
+    let other = "cursor_key_also = 'another of sixteen bytes'\n";
+    let alone = format!("gate.toml:2: replay.cursor_key_also: {what}");
+    check_errors(&format!("[replay]\n{other}"), &[], &[], &[&alone]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("key");
+    std::fs::write(&path, "a secret of sixteen bytes or more").expect("written");
+    let file = format!("replay.cursor_key_also_file={}", path.display());
+    check_errors("", &[], &[&file], &[&format!("--set: replay.cursor_key_also_file: {what}")]);
+    // With one that signs, from wherever it comes, both are right.
+    for also in ["replay.cursor_key_also=another of sixteen bytes", &file] {
+        for signs in
+            ["replay.cursor_key=sixteen bytes or more", &format!("replay.cursor_key_file={}", path.display())]
+        {
+            assert!(load("", &[], &[also, signs]).is_ok(), "{also} {signs}");
+        }
+    }
+    // What is wrong with the one that signs is said alone.
+    let wrong = format!("[replay]\n{other}cursor_key = 'short'\n");
+    let short = "gate.toml:3: replay.cursor_key: must be empty or of 16 to 1024 bytes, not of 5";
+    check_errors(&wrong, &[], &[], &[short]);
+}
+
+#[test]
 fn lists_and_other_shapes() {
     let config =
         load("[session]\nallowed_origins = ['https://a.example', 'http://b.example:81']\n", &[], &[]);

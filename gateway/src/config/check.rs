@@ -176,6 +176,22 @@ pub(super) fn relations(
             .into_iter()
             .for_each(|what| say("replay.cursor_key_also_file", what));
     }
+    let secrets = ["replay.cursor_key", "replay.cursor_key_file"];
+    let others = ["replay.cursor_key_also", "replay.cursor_key_also_file"];
+    if secrets.iter().chain(&others).all(|key| usable(key)) && !config.replay.has_secret() {
+        // Who holds only the other secret means to be protected by it, and would not be.
+        let also = [&config.replay.cursor_key_also, &config.replay.cursor_key_also_file];
+        if let Some((key, _)) = others.iter().zip(also).find(|(_, text)| !text.is_empty()) {
+            say(
+                key,
+                format!(
+                    "is set without {}: cursors would be signed with no secret, and forged ones accepted; set that, \
+                     or take this one out",
+                    secrets[0]
+                ),
+            );
+        }
+    }
     for (name, instead) in RESERVED_PROPERTIES {
         if config.kafka.properties.contains_key(name) {
             say(&format!("kafka.properties.{name}"), format!("is set by the gateway: {instead}"));

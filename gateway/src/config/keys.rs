@@ -309,7 +309,8 @@ pub(super) static KEYS: &[Key<Config>] = &[
         Text,
         "Secret that cursors are signed with, of 16 bytes or more: every gateway of a cluster needs the same. Without \
          one, cursors are checked for damage but not for forgery. Who forges one gets no data that a subscription \
-         would not give, but makes Kafka be read from wherever it says. A reload takes it over.",
+         would not give, but makes Kafka be read from wherever it says. A reload takes it over. Going from no secret to \
+         one refuses the cursors given out before: nothing can vouch for them, and their clients begin anew.",
         replay.cursor_key
     ),
     other!(
@@ -323,7 +324,8 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "replay.cursor_key_also",
         Kind::Secret(super::check::cursor_key),
         Text,
-        "Another secret by which cursors are accepted, though none is signed with it; empty for none. To change the \
+        "Another secret by which cursors are accepted, though none is signed with it; empty for none. It needs \
+         `cursor_key` or its file beside it. To change the \
          secret of a cluster: add the new one here on every gateway, then swap the two on every gateway, and take the \
          old one out when no client holds a cursor of it any more. After each step a reload is enough.",
         replay.cursor_key_also

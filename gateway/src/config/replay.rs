@@ -83,6 +83,11 @@ impl ReplayConfig {
         secret("replay.cursor_key", &self.cursor_key, &self.cursor_key_file)
     }
 
+    /// Whether cursors are signed with a secret, from wherever it comes.
+    pub(super) fn has_secret(&self) -> bool {
+        !self.cursor_key.is_empty() || !self.cursor_key_file.is_empty()
+    }
+
     /// The secret by which cursors are accepted as well; empty when there is none.
     ///
     /// # Errors
