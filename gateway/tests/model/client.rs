@@ -1,6 +1,7 @@
 //! A client that believes nothing: it reads bytes, applies the client's rule and compares with what really happened.
 
 use crate::NAMES;
+use crate::frame::parse;
 use crate::truth::{Truth, top};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use tickgate_gateway::event::Stream;
@@ -534,16 +535,4 @@ fn show(view: &EventView<'_>) -> String {
         view.snapshot,
         value.or(view.reason.as_ref().map(|r| r.to_string()))
     )
-}
-
-/// One frame from a server: opcode, payload, bytes.
-fn parse(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
-    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-    assert_eq!((first & 0x80, second & 0x80), (0x80, 0), "whole and unmasked");
-    let (len, at) = match second {
-        126 => (usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().expect("two bytes"))), 4),
-        127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().expect("eight bytes")) as usize, 10),
-        n => (usize::from(n), 2),
-    };
-    Some((first & 15, bytes.get(at..at + len)?, at + len))
 }

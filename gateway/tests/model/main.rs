@@ -6,6 +6,7 @@
 //! `TICKGATE_TEST_TRACE=1` tells what happens in it. `TICKGATE_TEST_SEEDS=n` runs more of them.
 
 mod client;
+mod frame;
 mod rng;
 mod shard;
 mod truth;

@@ -1,5 +1,6 @@
 //! A client: what it wants, what it hears, and how it comes back.
 
+use crate::frame::parse;
 use crate::wire::Pipe;
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -52,7 +53,7 @@ pub struct Client {
     /// What it would come back with.
     cursor: Option<String>,
     last: BTreeMap<(Channel, String), Position>,
-    /// What it was told while it was given up.
+    /// Subscriptions that a replay brought up to date.
     pub replays_done: u64,
 }
 
@@ -79,7 +80,7 @@ impl Client {
         trace!("  client {} asks gateway {gateway} for {request}", self.name);
         let mut verifier = SessionVerifier::default();
         verifier.sent(1, Asked::Subscribe);
-        pipe.borrow_mut().send(&frame(1, request.to_string().as_bytes()));
+        pipe.borrow_mut().send(&masked(1, request.to_string().as_bytes()));
         let (bytes, is_held, is_closed) = (Vec::new(), false, false);
         self.session = Some(Session { pipe, gateway, transcript, verifier, bytes, is_held, is_closed });
     }
@@ -149,7 +150,7 @@ impl Client {
                     trace!("    client {} is closed: {}", self.name, String::from_utf8_lossy(&payload[2..]));
                     assert_ne!(payload[..2], 1011u16.to_be_bytes(), "its turn panicked");
                     session.is_closed = true;
-                    session.pipe.borrow_mut().send(&frame(8, &payload[..2]));
+                    session.pipe.borrow_mut().send(&masked(8, &payload[..2]));
                     session.pipe.borrow_mut().hang_up();
                 }
                 other => panic!("opcode {other}"),
@@ -188,7 +189,7 @@ impl Wish {
 }
 
 /// A client's frame, masked as it must be.
-fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![0x80 | opcode];
     match payload.len() {
         len @ 0..=125 => out.push(0x80 | len as u8),
@@ -201,16 +202,4 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     out.extend_from_slice(&mask);
     out.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
     out
-}
-
-/// One frame from a server: opcode, payload, bytes.
-fn parse(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
-    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-    assert_eq!((first & 0x80, second & 0x80), (0x80, 0), "whole and unmasked");
-    let (len, at) = match second {
-        126 => (usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().expect("two bytes"))), 4),
-        127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().expect("eight bytes")) as usize, 10),
-        n => (usize::from(n), 2),
-    };
-    Some((first & 15, bytes.get(at..at + len)?, at + len))
 }

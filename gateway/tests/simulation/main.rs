@@ -16,6 +16,8 @@ macro_rules! trace {
 }
 
 mod client;
+#[path = "../model/frame.rs"]
+mod frame;
 mod gateway;
 mod kafka;
 #[path = "../model/rng.rs"]
@@ -29,6 +31,7 @@ use rng::Rng;
 use serde_json::{Value, json};
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tickgate_checker::counts::Counts;
 use tickgate_checker::judge::judge;
 use tickgate_gateway::clock;
@@ -45,6 +48,9 @@ const PARTITIONS_MAX: usize = 4;
 const SEEDS: u64 = 10_000;
 /// Rounds in which everything must come to rest once nothing fails any more: a minute of the simulation.
 const ROUNDS_MAX: usize = 3_000;
+
+/// Subscriptions that replays brought up to date, over all schedules.
+static REPLAYS: AtomicU64 = AtomicU64::new(0);
 
 #[test]
 fn every_schedule_ends_with_everybody_told_everything() {
@@ -79,7 +85,9 @@ fn every_schedule_ends_with_everybody_told_everything() {
     });
     assert!(failed.is_empty(), "run again with TICKGATE_TEST_SEED={}", failed[0]);
     // It would prove little if little happened.
-    eprintln!("{all:?}");
+    let replays = REPLAYS.load(Ordering::Relaxed);
+    eprintln!("{replays} replays, {all:?}");
+    assert!(replays > seeds / 2, "{replays} replays");
     assert!(all.sessions > 5 * seeds && all.delivered > 50 * seeds, "{all:?}");
     assert!(all.announced > seeds && all.conflated > seeds && all.discarded > seeds / 10, "{all:?}");
 }
@@ -153,6 +161,7 @@ impl World {
         for mut client in std::mem::take(&mut self.clients) {
             client.session.as_ref().expect("it came back").pipe.borrow_mut().hang_up();
             client.end(true);
+            REPLAYS.fetch_add(client.replays_done, Ordering::Relaxed);
             let judgement = judge(&self.kafka.truth, &client.life);
             let found = (judgement.counts.faults(), &judgement.missing, &judgement.samples);
             let mut faults = judgement.counts.faults();
