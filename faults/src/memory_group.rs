@@ -81,7 +81,7 @@ impl MemoryGroup {
         command
     }
 
-    /// The most bytes that ever were.
+    /// The most bytes that ever were charged to it, which older kernels do not count.
     pub fn peak(&self) -> Result<u64> {
         self.number(self.names.peak, "")
     }
