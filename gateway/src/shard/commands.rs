@@ -327,6 +327,10 @@ impl<S: Socket> Shard<S> {
             self.totals.request_errors += 1;
             return self.tell(key, &Control::error(pending.id, Code::RateLimited, message, false));
         }
+        let too_old = wants.iter().filter(|want| want.resume == Some(Resume::TooOld)).count();
+        if too_old > 0 {
+            replay_counts.refuse(ReplayRefusal::Window, too_old);
+        }
         pending.resumes = wants.iter().filter_map(|want| want.resume.clone()).collect();
         session.pending = Some(Box::new(pending));
         for want in &wants {
