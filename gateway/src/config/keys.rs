@@ -194,8 +194,8 @@ pub(super) static KEYS: &[Key<Config>] = &[
         1,
         1_000_000_000,
         Some("reads nothing back"),
-        "How far to read back at start, in records per partition, so that snapshots exist at once. Off by default: \
-         the first ticks come without waiting.",
+        "How far to read back at start, in records per partition, so that snapshots exist at once. More than there \
+         are reads all, as a compacted topic wants. Off by default: the first ticks come without waiting.",
         kafka.warm_up_records
     ),
     number!(
