@@ -95,6 +95,50 @@ fn a_topic_that_is_not_found_yet_is_waited_for() {
     assert!(resumed.live.is_some_and(|live| !live.is_lost));
 }
 
+/// Retention passed a feed, and a symbol of which it had read nothing yet was among what was lost: nobody was told. And who asked
+/// for a quote from before a loss was given it as the present one.
+#[test]
+fn a_loss_is_told_of_symbols_that_were_not_read_and_with_states_from_before_it() {
+    let mut world = World::new(0);
+    let mut decoder = RecordDecoder::new(1 << 20);
+    let at = |offset| Position { epoch: EPOCH, partition: 0, offset };
+    let want = |name, channel| {
+        let (target, stream) = (Target::parse(name), Stream::whole(channel));
+        Want { target, stream, trades: 0, resume: None }
+    };
+    let key = SessionKey { slot: 0, generation: 0 };
+    let wants = vec![want("A", Channel::Trades), want("B*", Channel::Trades)];
+    world.engine.begin(at(0));
+    world.engine.request(0, Request::Subscribe(key, wants));
+    let mut read = |world: &mut World, offset, text: &str| {
+        let arrival = Arrival { position: at(offset), append_ns: 1, ingest_ns: 1, now_ms: 1 };
+        world.engine.record(&mut decoder, &arrival, text.as_bytes(), |error| panic!("{error}"));
+    };
+    let quote =
+        r#"{"type":"quote","symbol":"Q","bid_price":"1","bid_size":"1","ask_price":"2","ask_size":"1"}"#;
+    read(&mut world, 0, quote);
+    world.engine.take(0);
+    world.engine.lost(at(9));
+    let lost = Gap { after: None, upto: Some(at(9)), count: None, cause: GapCause::Retention };
+    for (offset, name) in [(10, "A"), (11, "BA")] {
+        let trade = format!(r#"{{"type":"trade","symbol":"{name}","price":"1","size":"1"}}"#);
+        read(&mut world, offset, &trade);
+        let items = world.engine.take(0);
+        let [Item::Gap(symbol, _, gap), Item::Event(event)] = &items[..] else { panic!("{items:?}") };
+        assert_eq!((&*symbol.name, *gap, event.tail.prev), (name, lost, Some(at(9))));
+    }
+    world.engine.request(0, Request::Subscribe(key, vec![want("Q", Channel::Quotes)]));
+    let Reply::Subscribed(_, answers) = world.reply() else { panic!("no answer") };
+    let state = &answers[0].states[0];
+    assert_eq!((state.gap, state.events.len()), (Some(lost), 1));
+    // The next quote is the present one.
+    read(&mut world, 12, quote);
+    world.engine.take(0);
+    world.engine.request(0, Request::Subscribe(key, vec![want("Q", Channel::Quotes)]));
+    let Reply::Subscribed(_, answers) = world.reply() else { panic!("no answer") };
+    assert_eq!(answers[0].states[0].gap, None);
+}
+
 /// All books that a pattern meant came as one answer when its replay had caught up, however many bytes that were.
 #[test]
 fn books_come_in_parts_as_well() {
