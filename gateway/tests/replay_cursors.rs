@@ -194,10 +194,8 @@ async fn a_cursor_knows_of_topics_that_are_not_found_yet() {
     assert_eq!((&events[0]["symbol"], &events[0]["replay"]), (&json!("L"), &json!(true)), "{events:?}");
 }
 
-/// Of a symbol that is played a pattern brings nothing live. The cursors of heartbeats passed that all the same: cut off before
-/// the end, a client that resumed from one never got it, and was never told.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cursor_does_not_pass_what_a_pattern_leaves_out_for_a_play() {
+/// A world in which AB was traded an hour ago and half an hour ago, and when the first was, in milliseconds.
+async fn world_of_two_slow_trades() -> (World, i64) {
     let world = World::new(1, |config| config.session.heartbeat_ms = 100).await;
     let began_ms = clock::wall_ns() / 1_000_000 - 3_600_000;
     // By its own rhythm the second comes in half an hour.
@@ -208,6 +206,14 @@ async fn a_cursor_does_not_pass_what_a_pattern_leaves_out_for_a_play() {
     }
     world.records.flush();
     world.has_read(2).await;
+    (world, began_ms)
+}
+
+/// Of a symbol that is played a pattern brings nothing live. The cursors of heartbeats passed that all the same: cut off before
+/// the end, a client that resumed from one never got it, and was never told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_does_not_pass_what_a_pattern_leaves_out_for_a_play() {
+    let (world, began_ms) = world_of_two_slow_trades().await;
     let mut client = world.gateway.client().await;
     client.subscribe(&[json!({"channel": "trades", "symbols": ["A*"]})]).await.expect("an ack");
     let sum = |positions: &[Position]| positions.iter().map(|next| next.offset).sum::<u64>();
@@ -234,15 +240,7 @@ async fn a_cursor_does_not_pass_what_a_pattern_leaves_out_for_a_play() {
 /// A play of something that nothing else would bring holds no cursor back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cursor_goes_on_beside_a_play_of_something_else() {
-    let world = World::new(1, |config| config.session.heartbeat_ms = 100).await;
-    let began_ms = clock::wall_ns() / 1_000_000 - 3_600_000;
-    for at_ms in [began_ms, began_ms + 1_800_000] {
-        let value = trade("AB", "1").to_string();
-        let record = BaseRecord::<str, str>::to(&world.topic).payload(&value).timestamp(at_ms);
-        world.records.client().send(record).expect("there is room");
-    }
-    world.records.flush();
-    world.has_read(2).await;
+    let (world, began_ms) = world_of_two_slow_trades().await;
     let mut client = world.gateway.client().await;
     let from = json!({"time_ns": (began_ms * 1_000_000).to_string(), "speed": 1});
     let subscriptions = [
