@@ -104,6 +104,7 @@ impl Bound {
             wake_feed: prepared.waker(),
             cursor_keys: cursor_keys.clone(),
         };
+        let serving = Arc::new(());
         let mut shards = Vec::new();
         let (mut mailboxes, mut inboxes, mut questions) = (Vec::new(), Vec::new(), Vec::new());
         for (id, (listener, chunks)) in listeners.into_iter().zip(chunks).enumerate() {
@@ -123,6 +124,7 @@ impl Bound {
                 chunks,
                 admin,
                 stop: stopped,
+                serving: serving.clone(),
             };
             let indispensable = Indispensable(board.clone());
             let work = move || {
@@ -136,6 +138,7 @@ impl Bound {
             let thread = std::thread::Builder::new().name(format!("shard-{id}")).spawn(work)?;
             shards.push((stop, thread));
         }
+        drop(serving);
         let feed = prepared.start(feed::Parts {
             config: config.clone(),
             board: board.clone(),

@@ -76,6 +76,27 @@ async fn sigterm_drains() {
     assert_eq!(process.ended().code(), Some(0), "{}", process.log());
 }
 
+/// A shard without sessions ended at once, and cut off whoever waited at its listener, while another still drained.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn newcomers_are_refused_while_anybody_is_drained() {
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let mut process = Process::start(&kafka, &topic, &["shards=2", "drain.spread_ms=600000"]);
+    let mut client = process.client().await;
+    let mut newcomers = Vec::new();
+    for _ in 0..32 {
+        newcomers.push(Raw::connect(&process.url).await);
+    }
+    process.signal("TERM");
+    assert!(matches!(next_control(&mut client).await, Control::Goaway { .. }));
+    for newcomer in &mut newcomers {
+        newcomer.send(handshake("").as_bytes()).await;
+        assert_eq!(newcomer.refusal().await.0, 503);
+    }
+    process.signal("TERM");
+    assert_eq!(process.ended().code(), Some(1));
+}
+
 /// Readiness says no, and nothing else has changed: whoever comes is served, nobody is sent away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_serves_on_until_load_balancers_have_noticed() {

@@ -43,6 +43,8 @@ pub struct Parts {
     pub admin: mpsc::Receiver<SessionsRequest>,
     /// Fires, or is dropped, when the gateway stops.
     pub stop: oneshot::Receiver<()>,
+    /// Held by every shard that still has sessions.
+    pub serving: Arc<()>,
 }
 
 /// Runs a shard on the calling thread until it is told to stop and is drained. Returns how many sessions were cut.
@@ -56,7 +58,7 @@ pub fn run(parts: Parts) -> std::io::Result<usize> {
 }
 
 async fn serve(parts: Parts) -> std::io::Result<usize> {
-    let Parts { id, shared, mailbox, inbox, listener, chunks, admin, stop } = parts;
+    let Parts { id, shared, mailbox, inbox, listener, chunks, admin, stop, serving } = parts;
     let asked = Arc::new(Asked::default());
     let (note, wake_feed) = (asked.clone(), shared.wake_feed.clone());
     let shared = Shared { wake_feed: Arc::new(move || note.note()), ..shared };
@@ -78,9 +80,17 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     }
     shard.borrow_mut().drain();
     let deadline = tokio::time::Instant::now() + Duration::from_millis(drain.spread_ms + drain.grace_ms);
-    while !shard.borrow().is_empty() && tokio::time::Instant::now() < deadline {
+    let any_serving = Arc::downgrade(&serving);
+    let mut serving = Some(serving);
+    while any_serving.strong_count() > 0 && tokio::time::Instant::now() < deadline {
+        if shard.borrow().is_empty() {
+            // Without sessions of its own it still refuses newcomers while the others drain: what waits at its listener
+            // would be cut off without an answer.
+            serving = None;
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    drop(serving);
     accept.abort();
     let cut = shard.borrow_mut().cut();
     tasks.abort_all();
