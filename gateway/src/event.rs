@@ -154,6 +154,8 @@ pub enum Item {
     Event(Arc<Event>),
     /// Events that nobody will get: told to every session that subscribed to the stream.
     Gap(Arc<Symbol>, Stream, Gap),
+    /// Records are gone that were never read: told to every session, as nobody knows which symbols were in them.
+    Lost,
     /// The answer to a session's request.
     Reply(Box<crate::feed::request::Reply>),
     /// Position of the next record to read of every partition, or of what conflation holds back, for cursors.
@@ -179,7 +181,7 @@ impl Item {
         use crate::feed::request::{Answer, Reply, State};
         let more = match self {
             Self::Event(event) => event.bytes(),
-            Self::Gap(..) => 0,
+            Self::Gap(..) | Self::Lost => 0,
             Self::Reply(reply) => match &**reply {
                 Reply::Subscribed(_, answers) => answers
                     .iter()

@@ -45,6 +45,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use table::Table;
 use tickgate_protocol::Position;
+use tickgate_protocol::code::Code;
+use tickgate_protocol::control::Control;
 use tickgate_protocol::event::{Gap, Tail};
 use timers::Timers;
 use tokio::net::TcpStream;
@@ -53,6 +55,10 @@ use windows::Windows;
 
 /// Disconnected slow clients that are logged within ten seconds; further ones are only counted.
 const SLOW_LOGS_PER_10_S: u32 = 5;
+
+/// What everybody is told when Kafka no longer had what the feed was to read next.
+const LOST: &str = "Kafka had deleted records before this gateway read them: a gap tells what streams may have lost; \
+                    for symbols of which nothing has come yet, this is all that is known";
 
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 64 << 10;
@@ -210,6 +216,7 @@ impl<S: Socket> Shard<S> {
                         self.deliver(&event, now_us);
                     }
                     Item::Gap(symbol, stream, gap) => self.announce(&symbol, stream, gap),
+                    Item::Lost => self.tell_lost(),
                     Item::Reply(reply) => self.answer(*reply, now_us),
                     Item::Positions(next) => {
                         if next != self.positions {
@@ -315,6 +322,16 @@ impl<S: Socket> Shard<S> {
                 touched.push(subscriber.session);
             }
         });
+    }
+
+    /// Tells everyone that records are gone which the feed has not read. Streams that it knows get a gap; of symbols that it
+    /// has never met nobody knows what they lost, and a cursor passes it from here on.
+    fn tell_lost(&mut self) {
+        let held = self.sessions.iter().filter(|(_, session)| !session.subs.is_empty());
+        let keys: Vec<SessionKey> = held.map(|(_, session)| session.key).collect();
+        for key in keys {
+            self.tell(key, &Control::error(None, Code::ReplayAgedOut, LOST, false));
+        }
     }
 
     /// Puts a session into the list of those to flush at the end of the turn.

@@ -119,6 +119,8 @@ fn a_loss_is_told_of_symbols_that_were_not_read_and_with_states_from_before_it()
     read(&mut world, 0, quote);
     world.engine.take(0);
     world.engine.lost(at(9));
+    // Told before any cursor can pass it.
+    assert!(matches!(world.engine.take(0)[..], [Item::Lost]));
     let lost = Gap { after: None, upto: Some(at(9)), count: None, cause: GapCause::Retention };
     for (offset, name) in [(10, "A"), (11, "BA")] {
         let trade = format!(r#"{{"type":"trade","symbol":"{name}","price":"1","size":"1"}}"#);

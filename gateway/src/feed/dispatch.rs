@@ -38,6 +38,7 @@ pub struct Outlet {
 struct Backlog {
     order: VecDeque<Key>,
     entries: FxHashMap<Key, Folded>,
+    is_lost: bool,
     positions: Option<Item>,
     feeds: Option<Item>,
 }
@@ -111,7 +112,7 @@ pub fn give_way(outlets: &[Outlet]) {
 
 impl Backlog {
     fn is_empty(&self) -> bool {
-        self.order.is_empty() && self.positions.is_none() && self.feeds.is_none()
+        self.order.is_empty() && !self.is_lost && self.positions.is_none() && self.feeds.is_none()
     }
 
     /// Takes an item that there is no room for; returns how many events were conflated or lost with it.
@@ -124,6 +125,10 @@ impl Backlog {
             }
             Item::Gap(symbol, stream, gap) => {
                 self.entry((symbol.id, stream), &symbol).gap(gap);
+                0
+            }
+            Item::Lost => {
+                self.is_lost = true;
                 0
             }
             Item::Positions(_) => {
@@ -186,6 +191,7 @@ impl Backlog {
         }
         if self.order.is_empty() {
             // A cursor passes nothing that is still to be told.
+            items.extend(self.is_lost.then_some(Item::Lost));
             items.extend(self.positions.take());
             items.extend(self.feeds.take());
             *self = Self::default();

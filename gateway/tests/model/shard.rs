@@ -95,7 +95,7 @@ impl Shard {
                 Item::Gap(symbol, stream, gap) => self.announce(&symbol, stream, gap),
                 Item::Reply(reply) => self.answer(*reply, bounds),
                 Item::Positions(next) => self.positions = next.to_vec(),
-                Item::Feeds(_) => {}
+                Item::Feeds(_) | Item::Lost => {}
             }
         }
         self.end_overflowed();

@@ -183,7 +183,6 @@ impl Gateway {
         if records_max > 0 && self.next[number] < partition.low {
             let upto = Position { offset: partition.low - 1, ..self.at(number) };
             trace!("    lost up to {upto}");
-            kafka.was_lost.set(true);
             self.next[number] = partition.low;
             self.engine.lost(upto);
         }

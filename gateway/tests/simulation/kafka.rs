@@ -1,7 +1,6 @@
 //! A log like Kafka's: partitions of records, of which the first ones go away; and those who read it again.
 
 use crate::rng::Rng;
-use std::cell::Cell;
 use tickgate_checker::log::Log;
 use tickgate_gateway::clock;
 use tickgate_gateway::feed::directory::Directory;
@@ -42,8 +41,6 @@ pub struct Kafka {
     pub partitions: Vec<Partition>,
     /// Everything that ever stood in it.
     pub truth: Log,
-    /// Whether a gateway came too late for some of it.
-    pub was_lost: Cell<bool>,
     decoder: RecordDecoder,
 }
 
@@ -52,7 +49,6 @@ impl Kafka {
         Self {
             partitions: (0..partitions).map(|_| Partition::default()).collect(),
             truth: Log::new(),
-            was_lost: Cell::new(false),
             decoder: RecordDecoder::new(1 << 20),
         }
     }

@@ -164,14 +164,13 @@ impl World {
             REPLAYS.fetch_add(client.replays_done, Ordering::Relaxed);
             let judgement = judge(&self.kafka.truth, &client.life);
             let found = (judgement.counts.faults(), &judgement.missing, &judgement.samples);
-            let mut faults = judgement.counts.faults();
-            if self.kafka.was_lost.get() {
-                // Of symbols that it had read nothing of, a gateway tells with their first event: a cursor in between passed it,
-                // and whoever went elsewhere with that is not told.
-                let passed = judgement.counts.behind_cursor;
-                faults -= passed + passed.min(judgement.counts.unannounced);
-            }
-            assert_eq!(faults, 0, "client {}: {found:?} of {:?}", client.name, client.wishes);
+            assert_eq!(
+                judgement.counts.faults(),
+                0,
+                "client {}: {found:?} of {:?}",
+                client.name,
+                client.wishes
+            );
             counts.add(&judgement.counts);
         }
         for _ in 0..10 {
