@@ -106,8 +106,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         mailboxes.push(mailbox.clone());
         outlets.push(Outlet::new(id, inbox_in, config.session.inbox_bytes_max));
         stops.push((stop, question));
-        let parts =
-            run::Parts { id, shared: shared.clone(), mailbox, inbox, listener, chunks, admin, stop: stopped };
+        let parts = run::Parts {
+            id,
+            shared: shared.clone(),
+            mailbox,
+            inbox,
+            listener,
+            chunks,
+            admin,
+            stop: stopped,
+            serving: Arc::default(),
+        };
         let cpu = args.shard_cpu.map(|first| first + id);
         std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || {
             if cpu.is_some() {

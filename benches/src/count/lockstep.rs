@@ -127,6 +127,7 @@ impl Gateway {
             chunks,
             admin,
             stop: stopped,
+            serving: Arc::default(),
         };
         std::thread::Builder::new().name("shard-0".to_owned()).spawn(move || run::run(parts))?;
         Ok(Self {
