@@ -21,6 +21,8 @@ use tickgate_checker::tally::Tally;
 use tickgate_checker::transcript::Heard;
 use tickgate_load::clock::now_ns;
 use tickgate_protocol::Channel;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 /// How long clients have, once everything is written, to get the last of it.
 const LAST_PATIENCE: Duration = Duration::from_secs(20);
@@ -56,6 +58,8 @@ pub struct Setup {
     pub symbols: usize,
     pub rate_per_s: u32,
     pub clients: usize,
+    /// So many of them, the first, have a thread of their own: what they wait for then is not the others' work.
+    pub apart: usize,
     /// Symbols of which a client asks for trades and quotes.
     pub symbols_per_client: usize,
     pub options: Options,
@@ -81,6 +85,7 @@ impl Default for Setup {
             symbols: 200,
             rate_per_s: 2_000,
             clients: 100,
+            apart: 0,
             symbols_per_client: 10,
             options: Options::default(),
             record_bytes_max: 1 << 20,
@@ -112,6 +117,24 @@ pub struct World {
     is_written: Arc<AtomicBool>,
     /// Between gateway and Kafka, if anything is.
     relay: Option<Relay>,
+    /// Where some clients live.
+    beside: Option<Beside>,
+}
+
+/// A runtime with a thread of its own. Dropped, it ends.
+struct Beside {
+    handle: Handle,
+    _end: oneshot::Sender<()>,
+}
+
+impl Beside {
+    fn start() -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (handle, (end, ended)) = (runtime.handle().clone(), oneshot::channel());
+        let live = move || drop(runtime.block_on(ended));
+        std::thread::Builder::new().name("beside".to_owned()).spawn(live)?;
+        Ok(Self { handle, _end: end })
+    }
 }
 
 /// What is left of a world.
@@ -145,13 +168,21 @@ impl World {
             epoch,
             is_written: Arc::default(),
             relay,
+            beside: None,
         })
     }
 
     /// All of it, running: every client gets ticks.
     pub async fn start(context: &Run, setup: Setup) -> Result<Self> {
         let mut world = Self::empty(context, setup).await?;
-        world.clients = (0..world.setup.clients).map(|number| Client::start(world.spec(number))).collect();
+        let (apart, others) = (0..world.setup.apart, world.setup.apart..world.setup.clients);
+        let mut clients = Vec::with_capacity(world.setup.clients);
+        if !apart.is_empty() {
+            let _inside = world.beside.insert(Beside::start()?).handle.enter();
+            clients.extend(apart.map(|number| Client::start(world.spec(number))));
+        }
+        clients.extend(others.map(|number| Client::start(world.spec(number))));
+        world.clients = clients;
         world.subscribed(0..world.clients.len()).await?;
         world.write()?;
         world.flowing(now_ns(), 0..world.clients.len()).await?;

@@ -88,6 +88,7 @@ pub async fn storm(run: &Run, outcome: &mut Outcome) -> Result<()> {
     const STAYING: usize = 100;
     let setup = Setup {
         clients: STAYING + run.pick(10_000, 2_000),
+        apart: STAYING,
         symbols_per_client: 1,
         rate_per_s: 500,
         options: Options {
@@ -104,10 +105,11 @@ pub async fn storm(run: &Run, outcome: &mut Outcome) -> Result<()> {
     sleep(Duration::from_secs(1)).await;
     let steady = world.gateway.resident_bytes();
     world.gateway.forget_peak()?;
-    let storm_ns = now_ns();
+    let (storm_ns, cpu) = (now_ns(), world.gateway.cpu());
     come_back(&world, leaving.clone(), |_| Return::Cursor).await?;
-    let back_ns = now_ns();
+    let (back_ns, cpu) = (now_ns(), world.gateway.cpu() - cpu);
     outcome.show("all were back after", format!("{:.2} s", (back_ns - storm_ns) as f64 / 1e9));
+    outcome.show("processor time of the gateway until then", format!("{:.2} s", cpu.as_secs_f64()));
     outcome.flowing_s = Some(world.flowing(storm_ns, leaving.clone()).await?);
     outcome.at_most("most resident bytes", world.gateway.peak_bytes(), steady + steady / 2);
     sleep(Duration::from_secs(1)).await;
