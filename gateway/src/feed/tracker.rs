@@ -347,12 +347,31 @@ impl Tracker {
         };
         if let Some(since_ms) = since_ms {
             let name = &self.feeds[feed].topic;
-            let found = look_up(&self.consumer, name, &[partition], Offset::Offset(since_ms))?;
-            // No answer is not "none".
-            let found = found.get(&partition).ok_or_else(no_leader)?;
-            start = start.min(found.unwrap_or(high));
+            let at_time = |ms| {
+                let found = look_up(&self.consumer, name, &[partition], Offset::Offset(ms))?;
+                // No answer is not "none".
+                found.get(&partition).copied().ok_or_else(no_leader)
+            };
+            start = start.min(first_since(at_time, since_ms, (low, high))?);
         }
         Ok(start.max(low))
+    }
+}
+
+/// The first record of a partition that was appended at `since_ms` or later, or its end, by what `at_time` says of a time.
+///
+/// Records that were deleted on request stay in a broker's files for some minutes. To a time in a file of which all are gone
+/// it answers that there is no record so late, though there are later files: when it says so of all times, all that is left
+/// is read, rather too much than too little.
+fn first_since(
+    at_time: impl Fn(i64) -> KafkaResult<Option<u64>>,
+    since_ms: i64,
+    (low, high): (u64, u64),
+) -> KafkaResult<u64> {
+    match at_time(since_ms)? {
+        Some(first) => Ok(first),
+        None if low > 0 && at_time(0)?.is_none() => Ok(low),
+        None => Ok(high),
     }
 }
 
@@ -416,6 +435,18 @@ fn hash(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// With Apache Kafka a gateway that started just after records had been deleted on request read nothing of what was left.
+    #[test]
+    fn a_time_among_deleted_records_is_not_the_end() {
+        let first = |late: Option<u64>, oldest: Option<u64>, low| {
+            first_since(|ms| Ok(if ms == 0 { oldest } else { late }), 1_000, (low, 90)).ok()
+        };
+        assert_eq!(first(Some(50), Some(40), 40), Some(50));
+        assert_eq!(first(None, Some(40), 40), Some(90), "all that is left is older");
+        assert_eq!(first(None, None, 40), Some(40), "a broker that no longer knows");
+        assert_eq!(first(None, None, 0), Some(90), "nothing was ever deleted");
+    }
 
     /// A partition that could not say where a time stands was taken for one without so late a record: a replay from that time
     /// left out all that it had, and a gateway that started began at its end.
