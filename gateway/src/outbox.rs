@@ -481,8 +481,13 @@ impl Outbox {
                     replaced.into_iter().chain(first).for_each(&mut still_owed);
                 }
                 Entry::Gap(queued) => {
-                    // Of one that does not say where it begins, its end: whoever asks for that is told again.
-                    let from = queued.gap.after.map(behind).or(queued.first.or(queued.gap.upto));
+                    // Of one that does not say where it begins, its end: whoever asks for that is told again. What retention
+                    // took another gateway may remember in part: asked for from the beginning, it says so as well.
+                    let end = queued.gap.upto.map(|upto| match queued.gap.cause {
+                        GapCause::Retention => Position { offset: 0, ..upto },
+                        _ => upto,
+                    });
+                    let from = queued.gap.after.map(behind).or(queued.first).or(end);
                     from.into_iter().chain(queued.first).for_each(&mut still_owed);
                 }
                 Entry::Control { .. } => {}

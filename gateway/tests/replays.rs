@@ -20,7 +20,7 @@ use tickgate_protocol::checker::{ChainChecker, Verdict};
 use tickgate_protocol::cursor::Cursor;
 use tickgate_protocol::event::{Gap, GapCause, Meta, Tail};
 use tickgate_protocol::record::RecordDecoder;
-use tickgate_protocol::{Channel, Position};
+use tickgate_protocol::{Channel, ConflateMs, Depth, Position};
 
 const NAMES: [&str; 5] = ["A", "AB", "ABC", "B", "BA"];
 const TARGETS: [&str; 8] = ["A", "AB", "ABC", "B", "BA", "*", "A*", "B*"];
@@ -93,6 +93,40 @@ fn a_topic_that_is_not_found_yet_is_waited_for() {
     world.engine.request(0, Request::Resume(ask));
     let Reply::Resumed(resumed) = world.reply() else { panic!("it is there") };
     assert!(resumed.live.is_some_and(|live| !live.is_lost));
+}
+
+/// The newest state of a conflated stream says all that was missed; but a gateway that had begun to read behind it had none, gave
+/// none, and let the cursor pass it: the client showed an older quote until the next one came.
+#[test]
+fn a_conflated_stream_is_replayed_by_who_began_to_read_behind_what_was_missed() {
+    let at = |offset| Position { epoch: EPOCH, partition: 0, offset };
+    let conflated = Stream {
+        conflate: ConflateMs::round_up(100).expect("an interval"),
+        ..Stream::whole(Channel::Quotes)
+    };
+    let key = SessionKey { slot: 0, generation: 0 };
+    let mut replays = |world: &mut World, name: &str, next: u64, stream: Stream| {
+        let cursor = Cursor { next: vec![at(next)], others_ns: None, all_ns: None };
+        let (target, resume) = (Target::parse(name), Some(Resume::Cursor(cursor.into())));
+        world.engine.request(0, Request::Subscribe(key, vec![Want { target, stream, trades: 0, resume }]));
+        let Reply::Subscribed(_, answers) = world.reply() else { panic!("no answer") };
+        answers[0].replays
+    };
+    let mut world = World::new(0);
+    world.engine.begin(at(100));
+    for name in ["A", "A*", "*"] {
+        assert!(replays(&mut world, name, 99, conflated), "{name}: what was at 99 nobody has read");
+        assert!(!replays(&mut world, name, 100, conflated), "{name}: all of it is to be read yet");
+    }
+    let top = Stream { depth: Depth::new(5).expect("a depth"), ..Stream::whole(Channel::Book) };
+    assert!(!replays(&mut world, "A", 99, top), "the answer says that the book is not built");
+    let quote =
+        r#"{"type":"quote","symbol":"A","bid_price":"1","bid_size":"1","ask_price":"2","ask_size":"1"}"#;
+    let arrival = Arrival { position: at(100), append_ns: 1, ingest_ns: 1, now_ms: 1 };
+    let mut decoder = RecordDecoder::new(1 << 20);
+    world.engine.record(&mut decoder, &arrival, quote.as_bytes(), |error| panic!("{error}"));
+    assert!(!replays(&mut world, "A", 99, conflated), "the newest quote is known");
+    assert!(replays(&mut world, "A*", 99, conflated), "and of others not");
 }
 
 /// Retention passed a feed, and a symbol of which it had read nothing yet was among what was lost: nobody was told. And who asked

@@ -124,6 +124,8 @@ pub struct Engine {
     cache: Cache,
     /// The last records, and what the one at hand holds.
     ring: Ring,
+    /// Where reading of each partition, by epoch and number, began: what came before was never read.
+    began: FxHashMap<(u32, u32), u64>,
     /// Up to where each partition, by epoch and number, lost records before they were read, if it did. Kept until its topic
     /// is gone: a symbol of which nothing was read since may have been among them, however long ago that was.
     lost: FxHashMap<(u32, u32), u64>,
@@ -156,6 +158,7 @@ impl Engine {
             cache: Cache::new(config.snapshots_bytes_max),
             directory,
             ring: Ring::new(config.memory_bytes_max, config.memory_ms),
+            began: FxHashMap::default(),
             lost: FxHashMap::default(),
             links: SmallVec::new(),
             again: RecordDecoder::new(config.record_bytes_max),
@@ -183,6 +186,7 @@ impl Engine {
 
     /// Reading of a partition begins at `next`, or goes on there.
     pub fn begin(&mut self, next: Position) {
+        self.began.entry((next.epoch, next.partition)).or_insert(next.offset);
         self.ring.begin(next);
     }
 
@@ -190,6 +194,7 @@ impl Engine {
     pub fn forget(&mut self, epoch: u32) {
         self.ring.forget(epoch);
         self.lost.retain(|(of, _), _| *of != epoch);
+        self.began.retain(|(of, _), _| *of != epoch);
     }
 
     /// Takes what goes to a shard next.

@@ -203,8 +203,9 @@ pub struct State {
     /// The snapshot: one event, or for trades the last few. Shared with everyone who asks until the next update, for
     /// as long as `kafka.snapshots_bytes_max` has room; one request gets at most `session.inbox_bytes_max` of them.
     pub events: Vec<Arc<Event>>,
-    /// Whether updates from before the snapshot are still due to those who held the stream already.
-    pub pending: bool,
+    /// Where the snapshot stands, or what was replayed ends, if updates from before that are still due to those who held the
+    /// stream already.
+    pub pending: Option<Position>,
 }
 
 /// Requests on their way from one shard to the feed.

@@ -90,10 +90,11 @@ impl<S: Socket> Shard<S> {
             let message = "what was missed cannot be replayed: a gap and the present state follow";
             self.tell(key, &Control::error(id.clone(), Code::ReplayAgedOut, message, false));
         }
+        // First, as the state of a pattern leaves out what a more specific subscription replays.
+        self.begin_replays(key, id.as_ref(), replayed);
         for (wanted, states) in begun {
             self.offer_states(key, &wanted, states, now_us);
         }
-        self.begin_replays(key, id.as_ref(), replayed);
         self.touch(key.slot);
         self.resume_requests(key, deferred);
     }
@@ -156,8 +157,7 @@ impl<S: Socket> Shard<S> {
             for event in &state.events {
                 is_over |= session.outbox.offer(event, policy, now_us, &bounds) == Offer::Overflow;
             }
-            let last = state.events.last().filter(|_| state.pending);
-            joined.push(((state.symbol.id, stream), last.map(|event| event.position)));
+            joined.push(((state.symbol.id, stream), state.pending));
         }
         for (stream, position) in joined {
             self.join(key, stream, position);

@@ -248,8 +248,7 @@ impl Shard {
             for event in &state.events {
                 is_over |= session.outbox.offer(event, policy, now_us, bounds) == Offer::Overflow;
             }
-            let last = state.events.last().filter(|_| state.pending);
-            joined.push(((state.symbol.id, stream), last.map(|event| event.position)));
+            joined.push(((state.symbol.id, stream), state.pending));
         }
         for (stream, position) in joined {
             self.join(key, stream, position);

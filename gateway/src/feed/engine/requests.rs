@@ -144,7 +144,7 @@ impl Engine {
         match &want.resume {
             None => Way::Fresh,
             // The newest state says all that those before it did.
-            Some(_) if !is_whole => Way::Fresh,
+            Some(resume) if !is_whole && !self.may_be_unread(want, resume, last) => Way::Fresh,
             Some(Resume::Since(_) | Resume::Past(_)) => Way::Replay,
             Some(Resume::TooOld) => Way::Gone,
             // A topic that was not found yet will be, or not.
@@ -166,6 +166,23 @@ impl Engine {
         }
     }
 
+    /// Whether the newest state that a client missed may be one that the feed has not read, as it began behind that. Of books
+    /// an answer says so.
+    fn may_be_unread(&self, want: &Want, resume: &Resume, last: Option<Position>) -> bool {
+        let is_before = |next: &Position| {
+            self.began.get(&(next.epoch, next.partition)).is_some_and(|began| next.offset < *began)
+        };
+        let is_behind = match resume {
+            Resume::Cursor(cursor) => cursor.since_ns().is_some() || cursor.next.iter().any(is_before),
+            Resume::After(after) => is_before(&Position { offset: after.offset.saturating_add(1), ..*after }),
+            Resume::Since(_) | Resume::Past(_) | Resume::TooOld => false,
+        };
+        // A state that is older than what the client names is no news to it: that has to be read first.
+        let is_ahead =
+            matches!(resume, Resume::After(after) if last.is_some_and(|last| last.is_before(*after)));
+        (is_ahead || is_behind && last.is_none()) && want.stream.channel != Channel::Book
+    }
+
     /// Adds the present state of one symbol to an answer.
     fn state(&mut self, id: u32, want: &Want, way: Way, answer: &mut Answer, bytes_left: &mut usize) {
         if *bytes_left == 0 || answer.full.is_some() {
@@ -176,8 +193,11 @@ impl Engine {
         }
         let state = &mut self.symbols[id as usize];
         let channel = want.stream.channel;
+        let is_old = state.old(channel).is_some();
         let events = match channel {
             Channel::Trades => state.last_trades(want.trades as usize),
+            // From before a loss: whoever comes with a cursor may have a newer one.
+            _ if is_old && matches!(want.resume, Some(Resume::Cursor(_))) => Vec::new(),
             _ => state.snapshot(want.stream, &self.cache).into_iter().collect(),
         };
         let last = state.stream(want.stream).last;
@@ -186,7 +206,6 @@ impl Engine {
             Some(first) if channel == Channel::Trades => first.tail.prev,
             _ => last,
         };
-        let is_old = state.old(channel).is_some();
         let gap = match want.resume {
             // It shows what was known before something was lost.
             _ if way == Way::Fresh && is_old => Some(None),
@@ -201,7 +220,8 @@ impl Engine {
             count: None,
             cause: GapCause::Retention,
         });
-        let pending = state.stream(want.stream).lane.waiting > 0;
+        let is_waiting = state.stream(want.stream).lane.waiting > 0;
+        let pending = events.last().filter(|_| is_waiting).map(|event| event.position);
         if events.is_empty() && gap.is_none() {
             return;
         }

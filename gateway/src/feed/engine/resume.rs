@@ -438,7 +438,7 @@ impl Engine {
         }
         let upto = given.map(|_| lost.upto);
         let gap = Gap { after: given, upto, count: None, cause: GapCause::Retention };
-        part.add(number, State { symbol, gap: Some(gap), events: Vec::new(), pending: false });
+        part.add(number, State { symbol, gap: Some(gap), events: Vec::new(), pending: None });
         ask.told.insert(key);
         if let Some(upto) = upto {
             // What comes of it while the others are told follows from there.
@@ -458,6 +458,12 @@ impl Engine {
     ) -> Option<()> {
         let channel = want.stream.channel;
         let Some(at) = self.symbols[id as usize].last[channel as usize] else { return Some(()) };
+        // What conflation holds back is among what was replayed.
+        let pending = self.is_waiting((id, want.stream)).then_some(at);
+        if pending.is_some() {
+            let symbol = self.symbols[id as usize].symbol.clone();
+            part.add(number, State { symbol, gap: None, events: Vec::new(), pending });
+        }
         let given = ask.last.get(&(id, channel)).copied().or(want.after);
         // It has that, or is ahead of this gateway.
         if given.is_some_and(|given| at.is_at_or_before(given)) {
@@ -488,14 +494,13 @@ impl Engine {
             return Some(());
         }
         let state = &mut self.symbols[id as usize];
-        // A state from before a loss is no news to who was given all up to there.
+        // A state from before a loss is no news to who was given all up to there, and may be older than what a client has that
+        // comes with a cursor.
         let is_known = |old: Position| {
-            given.is_some_and(|given| old.is_at_or_before(given))
-                || ask.origin_of(old).is_some_and(|next| old.offset < next)
+            given.is_some_and(|given| old.is_at_or_before(given)) || ask.origin_of(old).is_some()
         };
         let is_news = !state.old(channel).is_some_and(is_known);
         let snapshot = state.snapshot(want.stream, &self.cache).filter(|_| is_news);
-        let pending = state.stream(want.stream).lane.waiting > 0;
         let events = snapshot.into_iter().collect();
         part.add(number, State { symbol: state.symbol.clone(), gap, events, pending });
         Some(())
