@@ -116,6 +116,7 @@ impl<'a> Judge<'a> {
                         _ => None,
                     };
                     self.hold(number, *channel, symbol, resumed, behind);
+                    self.chains_of(*channel, symbol, session.conflates(*channel, symbol));
                 }
                 Heard::Event(event) => {
                     self.found.counts.events += 1;
@@ -179,6 +180,20 @@ impl<'a> Judge<'a> {
                 }
             }
         }
+    }
+
+    /// Which of a session's subscriptions a symbol gets its events by: the most specific one.
+    fn chains_of(&mut self, channel: Channel, target: &str, is_conflated: bool) {
+        let (prefix, specificity) = match target.strip_suffix('*') {
+            Some(prefix) => (prefix, prefix.len()),
+            None => (target, usize::MAX),
+        };
+        let is_meant = |chain: &&mut Chain<'a>| match specificity {
+            usize::MAX => chain.symbol == target,
+            _ => chain.symbol.starts_with(prefix),
+        };
+        let chains = self.chains.iter_mut().filter(|chain| chain.channel == channel);
+        chains.filter(is_meant).for_each(|chain| chain.held_by(specificity, is_conflated));
     }
 
     fn chain(

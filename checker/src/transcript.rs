@@ -2,7 +2,7 @@
 
 use crate::content;
 use crate::log::Run;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tickgate_protocol::control::Control;
@@ -101,6 +101,7 @@ pub struct SessionTranscript {
     streams: Vec<(Channel, Box<str>)>,
     index: [FxHashMap<Box<str>, u32>; Channel::ALL.len()],
     from: FxHashMap<(Channel, Box<str>), Position>,
+    conflated: FxHashSet<(Channel, Box<str>)>,
     frames: u32,
     cursor: Option<String>,
 }
@@ -116,6 +117,7 @@ impl SessionTranscript {
             streams: Vec::new(),
             index: Default::default(),
             from: FxHashMap::default(),
+            conflated: FxHashSet::default(),
             frames: 0,
             cursor: None,
         }
@@ -124,6 +126,17 @@ impl SessionTranscript {
     /// Takes note that a subscription is being asked for from a position: it counts once it is acknowledged.
     pub fn resume(&mut self, channel: Channel, symbol: &str, from: Position) {
         self.from.insert((channel, symbol.into()), from);
+    }
+
+    /// Takes note that a subscription to a symbol or pattern is being asked for with `conflate_ms`.
+    pub fn conflate(&mut self, channel: Channel, symbol: &str) {
+        self.is_conflated = true;
+        self.conflated.insert((channel, symbol.into()));
+    }
+
+    /// Whether a subscription is one with `conflate_ms`.
+    pub fn conflates(&self, channel: Channel, symbol: &str) -> bool {
+        !self.conflated.is_empty() && self.conflated.contains(&(channel, symbol.into()))
     }
 
     /// A subscription holds from here on.

@@ -146,8 +146,8 @@ struct Record {
 }
 
 pub(super) struct Chain<'a> {
-    channel: Channel,
-    symbol: &'a str,
+    pub(super) channel: Channel,
+    pub(super) symbol: &'a str,
     /// The session that it was last held in.
     pub(super) session: u32,
     resumed: Option<Resumed>,
@@ -156,6 +156,8 @@ pub(super) struct Chain<'a> {
     /// A gap that does not know its end, with the position it begins after.
     open: Option<Option<Position>>,
     record: Option<(Record, usize)>,
+    /// How specific the subscription is that brings its events in this session, and whether that has a `conflate_ms`.
+    held_by: (usize, bool),
 }
 
 impl<'a> Chain<'a> {
@@ -191,14 +193,30 @@ impl<'a> Chain<'a> {
             state
         };
         let runs = log.into_iter().flat_map(StreamLog::runs).map(state).collect();
-        Self { channel, symbol, session: u32::MAX, resumed: None, rule, runs, open: None, record: None }
+        Self {
+            channel,
+            symbol,
+            session: u32::MAX,
+            resumed: None,
+            rule,
+            runs,
+            open: None,
+            record: None,
+            held_by: (0, false),
+        }
     }
 
     /// A session begins in which it is held.
     pub(super) fn begin(&mut self, session: u32, resumed: Option<Resumed>) {
         self.rule.resumed(matches!(resumed, Some(Resumed::Cursor(_))));
         (self.session, self.resumed, self.record) = (session, resumed, None);
+        self.held_by = (0, false);
         self.runs.iter_mut().for_each(|run| run.newest = None);
+    }
+
+    /// A subscription of the session means it.
+    pub(super) fn held_by(&mut self, specificity: usize, is_conflated: bool) {
+        self.held_by = self.held_by.max((specificity, is_conflated));
     }
 
     /// The session is told that something of what it asked for is gone. Of a symbol that the gateway knows nothing of, that is
@@ -242,7 +260,7 @@ impl<'a> Chain<'a> {
             _ => {}
         }
         self.close_open(seq, tail.snapshot);
-        let resumed = self.resumed.clone();
+        let (resumed, is_conflated) = (self.resumed.clone(), self.held_by.1);
         let Some(run) = self.run(seq.into()) else {
             found.counts.wrong += 1;
             found.sample(|| describe("is not in the log: no such partition has records of it"));
@@ -262,6 +280,9 @@ impl<'a> Chain<'a> {
         }
         if tail.merged > 1 {
             self.merged(event, found);
+        }
+        if let Some(resumed) = resumed.as_ref().filter(|_| is_conflated && tail.snapshot) {
+            self.newest(resumed, (seq.into(), at));
         }
         let Some(run) = self.run(seq.into()) else { return false };
         if tail.snapshot {
@@ -303,6 +324,16 @@ impl<'a> Chain<'a> {
         let ticks = if tail.merged > 1 { run.entries[at].count() } else { 1 };
         run.hear(at, ticks, session, tail.replay);
         !is_late
+    }
+
+    /// Who comes back to a conflated stream is given the newest state, which says all that was missed; also in the partition
+    /// that the symbol was in before.
+    fn newest(&mut self, resumed: &Resumed, (newest, at): (Run, usize)) {
+        for run in self.runs.iter_mut().filter(|run| run.from.is_some()) {
+            let behind = if run.run == newest { at } else { run.entries.len() };
+            let missed = resumed.last(run.run).map_or(0, |last| run.behind(last)).max(run.passed);
+            run.excuse(missed.min(behind)..behind, Excuse::Conflated);
+        }
     }
 
     /// The event stands for what it replaced.

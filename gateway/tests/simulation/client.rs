@@ -20,6 +20,8 @@ pub struct Wish {
     /// A symbol or a pattern.
     pub symbol: &'static str,
     pub on_slow: &'static str,
+    /// At most one update in so many milliseconds; 0 for all.
+    pub conflate_ms: u32,
 }
 
 /// How it comes back.
@@ -77,6 +79,9 @@ impl Client {
         let (request, mut transcript) = self.request(how);
         // A gateway that is behind gives the newest states in the order in which it began to hold them back.
         transcript.is_conflated = true;
+        for wish in self.wishes.iter().filter(|wish| wish.conflate_ms > 0) {
+            transcript.conflate(wish.channel, wish.symbol);
+        }
         trace!("  client {} asks gateway {gateway} for {request}", self.name);
         let mut verifier = SessionVerifier::default();
         verifier.sent(1, Asked::Subscribe);
@@ -183,8 +188,12 @@ impl Client {
 
 impl Wish {
     fn to_json(&self) -> Value {
-        let Self { channel, symbol, on_slow } = self;
-        json!({"channel": channel.name(), "symbols": [symbol], "on_slow": on_slow})
+        let Self { channel, symbol, on_slow, conflate_ms } = self;
+        let mut json = json!({"channel": channel.name(), "symbols": [symbol], "on_slow": on_slow});
+        if *conflate_ms > 0 {
+            json["conflate_ms"] = json!(conflate_ms);
+        }
+        json
     }
 }
 

@@ -332,7 +332,11 @@ impl World {
                 Channel::Trades => *self.rng.pick(&["skip", "skip", "disconnect"]),
                 _ => *self.rng.pick(&["conflate", "conflate", "conflate", "skip", "disconnect"]),
             };
-            wishes.push(Wish { channel, symbol, on_slow });
+            let conflate_ms = match channel {
+                Channel::Quotes => *self.rng.pick(&[0, 0, 10, 100]),
+                _ => 0,
+            };
+            wishes.push(Wish { channel, symbol, on_slow, conflate_ms });
         }
         wishes
     }
