@@ -44,7 +44,7 @@ pub fn main(file: &Path) -> ExitCode {
 fn serve(file: &Path) -> Result<()> {
     let cli = Cli::read(std::env::args_os()).map_err(|(text, _)| anyhow::anyhow!("{text}"))?;
     let Asked::Run(args) = cli.command else { anyhow::bail!("only `run`") };
-    let config = args.load().map_err(|errors| anyhow::anyhow!("{errors}"))?;
+    let config = args.load().map_err(|errors| anyhow::anyhow!("{errors}"))?.config;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;

@@ -1,7 +1,7 @@
 //! The command line of `tickgate`: what can be typed, and its help, which is the manual.
 
-use crate::config::load::Sources;
-use crate::config::{Config, ConfigErrors};
+use crate::config::ConfigErrors;
+use crate::config::load::{Loaded, Sources};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -57,8 +57,9 @@ Stopping:
 Reloading:
   SIGHUP (kill -HUP) reads the file again, as a whole, under the same flags and environment.
   log and the keys of cursors are taken over at once; nobody is disconnected. Other keys that
-  have changed are named in the log and wait for a restart. What is wrong is refused with the
-  same list of errors as at start, and everything stays as it is.
+  have changed are named in the log and wait for a restart; what the environment or a flag sets
+  stays as that says, and is named where the file says something else. What is wrong is refused
+  with the same list of errors as at start, and everything stays as it is.
 
 Examples:
   tickgate run --brokers kafka1:9092,kafka2:9092 --topic ticks --listen 0.0.0.0:8080
@@ -104,8 +105,8 @@ impl RunArgs {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn load(&self) -> Result<Config, ConfigErrors> {
-        Config::load(&self.sources(Sources::new(), Sources::process_environment))
+    pub fn load(&self) -> Result<Loaded, ConfigErrors> {
+        Loaded::load(&self.sources(Sources::new(), Sources::process_environment))
     }
 
     fn sources(&self, none: Sources, environment: impl FnOnce(Sources) -> Sources) -> Sources {
@@ -186,6 +187,7 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use clap::CommandFactory;
 
     fn run(arguments: &[&str]) -> RunArgs {

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 
 fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let config = match args.load() {
-        Ok(config) => config,
+        Ok(loaded) => loaded.config,
         Err(errors) => {
             eprintln!("{errors}");
             return Ok(ExitCode::from(ConfigErrors::EXIT_CODE));

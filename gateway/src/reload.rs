@@ -5,6 +5,7 @@
 //! them come into force, so a configuration that is wrong anywhere changes nothing. Keys of no part that were changed
 //! are named: they need a restart.
 
+use crate::config::load::Loaded;
 use crate::config::{Config, ConfigError, ConfigErrors};
 use crate::cursor_keys::CursorKeys;
 use crate::stats::{Board, Reload};
@@ -94,9 +95,9 @@ impl Reloader {
     }
 
     /// Takes over what was loaded now, or says why not; the log has all of it.
-    pub fn reload(&mut self, loaded: Result<Config, ConfigErrors>) -> Reload {
-        let result = match loaded.and_then(|config| self.take(config)) {
-            Ok(()) => Reload::Ok,
+    pub fn reload(&mut self, loaded: Result<Loaded, ConfigErrors>) -> Reload {
+        let result = match loaded.and_then(|loaded| self.take(&loaded)) {
+            Ok(result) => result,
             Err(errors) => {
                 tracing::error!("reload refused, everything stays as it is: {errors}");
                 Reload::Refused
@@ -106,11 +107,12 @@ impl Reloader {
         result
     }
 
-    fn take(&mut self, config: Config) -> Result<(), ConfigErrors> {
+    fn take(&mut self, loaded: &Loaded) -> Result<Reload, ConfigErrors> {
+        let Loaded { config, has_file, hidden } = loaded;
         let mut errors = Vec::new();
         let mut commits = Vec::new();
         for part in &self.parts {
-            match (part.prepare)(&config) {
+            match (part.prepare)(config) {
                 Ok(commit) => commits.extend(commit.map(|commit| (part.keys, commit))),
                 Err(error) => errors.push(error),
             }
@@ -124,19 +126,27 @@ impl Reloader {
             taken.push(keys.join(" or "));
         }
         let live: Vec<&str> = self.parts.iter().flat_map(|part| part.keys).copied().collect();
-        self.in_effect.take(&config, &live);
-        self.loaded.take(&config, &live);
-        let left = self.loaded.differences(&config);
+        self.in_effect.take(config, &live);
+        self.loaded.take(config, &live);
+        let left = self.loaded.differences(config);
         self.board.keys_waiting.store(left.len() as u64, Ordering::Relaxed);
-        if taken.is_empty() {
+        let is_nothing = taken.is_empty();
+        if is_nothing && !has_file {
+            tracing::warn!("there is no configuration file to read again: started without --config");
+        } else if is_nothing {
             tracing::info!("configuration read again: nothing to take over");
         } else {
             tracing::info!(taken = taken.join(", "), "configuration read again, and taken over");
         }
+        if !hidden.is_empty() {
+            let keys: Vec<String> = hidden.iter().map(|(key, by)| format!("{key} ({by})")).collect();
+            let keys = keys.join(", ");
+            tracing::info!(keys, "not as the file says, as something else sets them");
+        }
         if !left.is_empty() {
             tracing::warn!(keys = left.join(", "), "changed, and stay as they are until a restart");
         }
-        Ok(())
+        Ok(if is_nothing && !has_file { Reload::NoFile } else { Reload::Ok })
     }
 }
 
@@ -146,13 +156,13 @@ mod tests {
     use crate::config::load::Sources;
     use crate::cursor_keys::Keys;
 
-    fn load(text: &str) -> Result<Config, ConfigErrors> {
-        Config::load(&Sources::new().text("gate.toml", text))
+    fn load(text: &str) -> Result<Loaded, ConfigErrors> {
+        Loaded::load(&Sources::new().text("gate.toml", text))
     }
 
     /// A reloader with the keys of cursors and a part that refuses three shards, and how often that was put in force.
     fn reloader(text: &str) -> (Reloader, CursorKeys, Arc<Mutex<usize>>) {
-        let loaded = load(text).expect("it is right");
+        let loaded = load(text).expect("it is right").config;
         let keys = CursorKeys::new(loaded.replay.keys().expect("it was checked"));
         let commits = Arc::new(Mutex::new(0));
         let count = commits.clone();
@@ -171,7 +181,7 @@ mod tests {
     }
 
     fn counts(reloader: &Reloader) -> [u64; 3] {
-        let Board { reloads: [ok, refused], keys_waiting, .. } = &*reloader.board;
+        let Board { reloads: [ok, refused, _], keys_waiting, .. } = &*reloader.board;
         [ok, refused, keys_waiting].map(|count| count.load(Ordering::Relaxed))
     }
 
@@ -191,6 +201,21 @@ mod tests {
         // Taken back, nothing waits; and what has not changed is not put in force again.
         assert_eq!(reloader.reload(load(&format!("[replay]\ncursor_key = '{secret}'\n"))), Reload::Ok);
         assert_eq!((counts(&reloader), *commits.lock().expect("no panic")), ([2, 0, 0], 2));
+    }
+
+    #[test]
+    fn without_a_file_nothing_is_read_again_but_the_files_of_secrets() {
+        let (mut reloader, keys, _) = reloader("");
+        let secret = tempfile::NamedTempFile::new().expect("a file");
+        let loaded = |set: &str| Loaded::load(&Sources::new().set("shards=3").set(set));
+        // Of the parts only the secrets': the odd one takes everything.
+        reloader.parts.truncate(1);
+        assert_eq!(reloader.reload(loaded("shards=2")), Reload::NoFile);
+        std::fs::write(secret.path(), "a secret of these tests").expect("it is written");
+        let set = format!("replay.cursor_key_file={}", secret.path().display());
+        assert_eq!(reloader.reload(loaded(&set)), Reload::Ok);
+        assert!(*keys.now() == Keys::new(b"a secret of these tests", None));
+        assert_eq!(reloader.board.reloads[Reload::NoFile as usize].load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -34,6 +34,8 @@ labelled! {
         Ok = "ok",
         /// Something was wrong with it.
         Refused = "refused",
+        /// There is no file, and nothing else had changed.
+        NoFile = "no_file",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use std::ffi::OsString;
-use tickgate_gateway::config::load::Sources;
+use tickgate_gateway::config::load::{Loaded, Sources};
 use tickgate_gateway::config::{Config, ConfigErrors, FeedConfig, example};
 
 /// The file in the repository.
@@ -53,6 +53,33 @@ fn file_then_environment_then_flags() {
         load(file, &variables, &["outbox.bytes_max=4MiB", "outbox.age_max_ms=1s"]).expect("it is right");
     assert_eq!((with_flags.outbox.bytes_max, with_flags.outbox.age_max_ms), (4 << 20, 1_000));
     assert_eq!(with_flags.listen.port(), 3);
+}
+
+#[test]
+fn what_of_the_file_is_hidden_is_told_with_what_hides_it() {
+    let file = "log = 'debug'\nlisten = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\n[outbox]\nage_max_ms = 700\n\
+        [[feeds]]\ntopic = 'x'\n[kafka.properties]\nclient.id = 'one'\n'socket.keepalive.enable' = true\n";
+    let variables = [
+        ("TICKGATE_LOG", "warn"),
+        ("TICKGATE_LISTEN", "127.0.0.1:3"),
+        ("TICKGATE_KAFKA_PROPERTIES_CLIENT_ID", "two"),
+        // No other than in the file, and none that the file has.
+        ("TICKGATE_ADMIN", "127.0.0.1:2"),
+        ("TICKGATE_OUTBOX_BYTES_MAX", "3MiB"),
+        ("TICKGATE_KAFKA_PROPERTIES_CLIENT_RACK", "r"),
+    ];
+    let sources = Sources::new().text("gate.toml", file).environment(environment(&variables));
+    let loaded = Loaded::load(&sources.set("listen=127.0.0.1:4").topic("y")).expect("it is right");
+    let hidden: Vec<String> = loaded.hidden.iter().map(|(path, by)| format!("{path} by {by}")).collect();
+    let expected = [
+        "feeds by --topic",
+        "kafka.properties.client.id by environment TICKGATE_KAFKA_PROPERTIES_CLIENT_ID",
+        "listen by --set",
+        "log by environment TICKGATE_LOG",
+    ];
+    assert_eq!((hidden, loaded.has_file), (expected.map(str::to_owned).to_vec(), true));
+    let loaded = Loaded::load(&Sources::new().environment(environment(&variables))).expect("it is right");
+    assert_eq!((loaded.hidden, loaded.has_file), (vec![], false));
 }
 
 #[test]

@@ -284,7 +284,7 @@ fn composed_config() -> Config {
     let words = std::iter::once("tickgate".to_owned()).chain(words(&service("gateway")));
     let cli = Cli::read(words).unwrap_or_else(|(error, _)| panic!("{error}"));
     let Command::Run(args) = cli.command else { panic!("it runs") };
-    args.load().unwrap_or_else(|errors| panic!("{errors}"))
+    args.load().unwrap_or_else(|errors| panic!("{errors}")).config
 }
 
 #[test]

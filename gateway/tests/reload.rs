@@ -149,6 +149,22 @@ async fn the_log_changes_and_what_needs_a_restart_is_named() {
     assert_eq!(gate.process.metric("tickgate_config_keys_waiting", ""), 0.0);
 }
 
+/// A level that was changed in the file, and hidden by a variable, was "nothing to take over"; so was everything to a gateway
+/// that was started without a file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_taken_over_is_said() {
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let mut gate = Reloaded::start(&kafka, &topic, "[session]\nheartbeat_ms = 100\n");
+    gate.read("log = 'debug'\n[session]\nheartbeat_ms = 200\n[limits]\nsessions_max = 10000\n", true);
+    let named = gate.process.logged("not as the file says, as something else sets them\",\"keys\":\"", "\"");
+    assert_eq!(named, "session.heartbeat_ms (--set)");
+
+    let process = Process::start(&kafka, &topic, &[]);
+    process.signal("HUP");
+    process.logged("there is no configuration file to read again: started without --config", "\n");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_file_changes_nothing() {
     let kafka = Kafka::embedded();

@@ -143,6 +143,17 @@ pub(crate) fn may_panic() -> bool {
     std::env::var_os("TICKGATE_TEST_PANICS").is_some()
 }
 
+/// A configuration, and what of its file it does not say.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What is to be in effect.
+    pub config: Config,
+    /// Whether there was a file.
+    pub has_file: bool,
+    /// Paths of which the file says something else, in order, each with what it is that counts.
+    pub hidden: Vec<(String, Origin)>,
+}
+
 impl Config {
     /// Loads and checks the configuration as a whole.
     ///
@@ -150,8 +161,18 @@ impl Config {
     /// Everything that is wrong: unknown keys with the nearest known one, wrong types, values out of bounds,
     /// relations that do not hold.
     pub fn load(sources: &Sources) -> Result<Self, ConfigErrors> {
+        Loaded::load(sources).map(|loaded| loaded.config)
+    }
+}
+
+impl Loaded {
+    /// Loads and checks the configuration as a whole, as [`Config::load`] does.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigErrors> {
         let mut loader = Loader {
-            config: Self::default(),
+            config: Config::default(),
             origins: Origins::new(),
             failed: HashSet::new(),
             errors: Vec::new(),
@@ -161,9 +182,25 @@ impl Config {
             Some(File::Text { name, text }) => loader.text(name, text),
             None => {}
         }
+        let (of_file, paths) = (loader.config.clone(), loader.origins.clone());
         loader.environment(&sources.environment);
         loader.flags(sources);
-        loader.finish()
+        let origins = loader.origins.clone();
+        let config = loader.finish()?;
+        let changed = of_file.differences(&config);
+        let is_hidden = |path: &str| match path.strip_prefix("kafka.properties.") {
+            Some(name) => of_file.kafka.properties.get(name) != config.kafka.properties.get(name),
+            None => changed.contains(&path),
+        };
+        let origin = |path: String| origins.get(&path).cloned().map(|origin| (path, origin));
+        let mut hidden: Vec<(String, Origin)> = paths
+            .into_keys()
+            .filter(|path| is_hidden(path))
+            .filter_map(origin)
+            .filter(|(_, origin)| !matches!(origin, Origin::File { .. }))
+            .collect();
+        hidden.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        Ok(Self { config, has_file: sources.file.is_some(), hidden })
     }
 }
 

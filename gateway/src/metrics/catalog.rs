@@ -165,7 +165,7 @@ pub const CATALOG: &[Metric] = &[
     gauge("tickgate_gateway_draining", "flag", &[], "1 once the gateway began to stop."),
     counter("tickgate_log_lines_lost_total", "lines", &[], "Log lines left out because standard error took no more."),
     counter("tickgate_panics_total", "panics", &[], "Panics in any thread. One in the turn of a session ends that session, one in what everybody needs the gateway."),
-    counter("tickgate_config_reloads_total", "reloads", &["result"], "Configurations that were read again while the gateway ran, taken over or refused."),
+    counter("tickgate_config_reloads_total", "reloads", &["result"], "Reloads that were asked for: taken over, refused, or without a file to read again."),
     gauge("tickgate_config_keys_waiting", "keys", &[], "Keys that were changed, as of the last reload, and need a restart to be in effect."),
     gauge("tickgate_build_info", "flag", &["version"], "Always 1; the version is the label."),
 
