@@ -26,6 +26,8 @@ const SEED: u64 = 20_261_122;
 struct Heard {
     events: Vec<Value>,
     errors: Vec<(String, bool)>,
+    /// What the last of them says.
+    message: String,
     done: Vec<(String, Option<Position>)>,
 }
 
@@ -48,7 +50,10 @@ async fn until_done(client: &mut Client, mut request: Value, dones: usize) -> He
             Some(Incoming::Control { control: Some(Control::ReplayDone { symbol, seq, .. }), .. }) => {
                 heard.done.push((symbol, seq));
             }
-            Some(Incoming::Control { control: Some(Control::Error { code, fatal, .. }), .. }) => {
+            Some(Incoming::Control {
+                control: Some(Control::Error { code, fatal, message, .. }), ..
+            }) => {
+                heard.message = message;
                 heard.errors.push((code.name().to_owned(), fatal));
             }
             Some(Incoming::Closed { code, .. }) => panic!("closed: {code:?} after {heard:?}"),
@@ -519,6 +524,7 @@ async fn what_is_gone_is_told_exactly() {
     )
     .await;
     assert_eq!(heard.errors, [("replay_aged_out".to_owned(), false)]);
+    assert!(heard.message.contains("replay.consumers_max = 0"), "{}", heard.message);
     let (gap, rest) = heard.events.split_first().expect("events");
     assert_eq!((&gap["type"], &gap["cause"]), (&json!("gap"), &json!("retention")));
     assert_eq!(gap["after"], first[0]["seq"]);

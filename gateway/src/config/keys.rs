@@ -269,7 +269,7 @@ pub(super) static KEYS: &[Key<Config>] = &[
         Unit::Count("consumers"),
         1,
         64,
-        Some("reads nothing again"),
+        Some("reads nothing again: what is no longer in memory counts as gone"),
         "Kafka consumers, each with a thread, that read again what is no longer in memory. With two, one long replay \
          does not hold up all others, and the live feed does not notice either of them.",
         replay.consumers_max

@@ -247,7 +247,7 @@ impl<S: Socket> Shard<S> {
                         replay_counts.refuse(ReplayRefusal::Off, 1);
                         named.refuse(
                             Code::BadRequest,
-                            "this gateway does not read the past: leave out `from`",
+                            "this gateway reads nothing from Kafka again (replay.consumers_max = 0): leave out `from`",
                         );
                     }
                     Ok((_, SubscribeOptions { from: Some(From::Past(_)), .. })) if is_busy => {

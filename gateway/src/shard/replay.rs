@@ -36,6 +36,8 @@ const SLOW: u64 = 4;
 const RETRY_MS: u64 = 250;
 /// How often a replay may come to the end of Kafka without memory reaching that; then what lies between counts as lost.
 const CIRCLES_MAX: u32 = 40;
+const NOT_READ_AGAIN: &str = "this gateway reads nothing from Kafka again (replay.consumers_max = 0), and its memory no longer \
+    has all of it: a gap says what is missing, and the stream goes on";
 
 /// The replays of one session.
 #[derive(Debug, Default)]
@@ -539,7 +541,12 @@ impl<S: Socket> Shard<S> {
         let Some(replay) = self.replay(key, number) else { return };
         if !std::mem::replace(&mut replay.is_aged_out, true) {
             let id = replay.id.clone();
-            let message = "Kafka no longer has all of it: a gap says what is missing, and the stream goes on";
+            let message = match self.shared.read_again {
+                Some(_) => {
+                    "Kafka no longer has all of it: a gap says what is missing, and the stream goes on"
+                }
+                None => NOT_READ_AGAIN,
+            };
             self.tell(key, &Control::error(id, Code::ReplayAgedOut, message, false));
         }
     }
