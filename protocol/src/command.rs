@@ -389,7 +389,13 @@ impl RawFrom {
         };
         let ns = |field: &str, value| {
             let ns = time(value).filter(|ns: &i64| *ns >= 0);
-            ns.ok_or_else(|| format!("`from.{field}` must be nanoseconds since 1970"))
+            let ns = ns.ok_or_else(|| format!("`from.{field}` must be nanoseconds since 1970"))?;
+            match other_unit(ns) {
+                Some(unit) => {
+                    Err(format!("`from.{field}`: {ns} looks like {unit}: it is in nanoseconds since 1970"))
+                }
+                None => Ok(ns),
+            }
         };
         let speed_thousandths = self.speed.map(speed).transpose()?;
         let until_ns = self.until_ns.map(|value| ns("until_ns", value)).transpose()?;
@@ -408,6 +414,18 @@ impl RawFrom {
             _ => Err("`from` must have either `seq` or `time_ns`; a cursor stands beside `subscriptions`"
                 .to_owned()),
         }
+    }
+}
+
+/// The unit that a time was given in that is not in nanoseconds. From 10^8 to 10^11 seconds are the years 1973 to 5138, and
+/// those times a thousand and a million the same in smaller units; below is the first tenth of a second of 1970, which is for
+/// whoever wants all there is.
+fn other_unit(ns: i64) -> Option<&'static str> {
+    match ns {
+        100_000_000..100_000_000_000 => Some("seconds"),
+        100_000_000_000..100_000_000_000_000 => Some("milliseconds"),
+        100_000_000_000_000..100_000_000_000_000_000 => Some("microseconds"),
+        _ => None,
     }
 }
 

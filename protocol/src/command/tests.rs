@@ -65,6 +65,39 @@ fn a_part_of_the_past_and_its_speed() {
     }
 }
 
+/// A time in milliseconds is half an hour after 1970: who gave it got all that Kafka had.
+#[test]
+fn times_in_another_unit_are_refused_by_its_name() {
+    let from = |field: &str, time: &str| {
+        let text = format!(
+            r#"{{"op":"subscribe","subscriptions":[{{"channel":"trades","symbols":["A"],
+                "from":{{"time_ns":0,"{field}":{time}}}}}]}}"#
+        )
+        .replace(r#""time_ns":0,"time_ns""#, r#""time_ns""#);
+        subscribe(&text).remove(0).options.map(drop).map_err(|fault| (fault.code, fault.message))
+    };
+    for field in ["time_ns", "until_ns"] {
+        for (time, unit) in [
+            ("1732312345", "seconds"),
+            ("1732312345678", "milliseconds"),
+            ("1732312345678901", "microseconds"),
+            ("100000000", "seconds"),
+            ("99999999999", "seconds"),
+            ("100000000000", "milliseconds"),
+            ("99999999999999", "milliseconds"),
+            ("100000000000000", "microseconds"),
+            ("99999999999999999", "microseconds"),
+        ] {
+            let says = format!("`from.{field}`: {time} looks like {unit}: it is in nanoseconds since 1970");
+            assert_eq!(from(field, &format!("\"{time}\"")), Err((Code::BadRequest, says.clone())));
+            assert_eq!(from(field, time), Err((Code::BadRequest, says)));
+        }
+        for time in ["0", "99999999", "100000000000000000", "1732312345678901234"] {
+            assert_eq!(from(field, time), Ok(()), "{time}");
+        }
+    }
+}
+
 #[test]
 fn faults_stay_with_their_subscription() {
     let all = subscribe(
