@@ -1,5 +1,6 @@
 //! The fault matrix: builds the real program and what strikes at it, and runs that.
 
+use std::io::Write;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -18,6 +19,10 @@ use crate::shell;
 /// (`cargo xtask kafka up --nodes 3`), or one for the time of the run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Name the rows and do nothing
+    #[arg(long)]
+    list: bool,
+
     /// Build in release mode: what bytes and times are worth showing for
     #[arg(long)]
     release: bool,
@@ -31,7 +36,33 @@ pub struct Args {
     args: Vec<String>,
 }
 
+/// Rows as the matrix lists them. It does so itself, but who asks for names should not wait for a build.
+macro_rules! rows {
+    ($($id:literal $form:ident $fault:literal => $run:path,)*) => {
+        &[$(($id, stringify!($form), $fault),)*]
+    };
+}
+
+const ROWS: &[(&str, &str, &str)] = include!("../../faults/src/rows/table.rs");
+
+fn list() -> String {
+    let line = |(id, form, fault): &(&str, &str, &str)| {
+        let when = match *form {
+            "Short" => "",
+            "Cluster" => " (only with --full, and three nodes of Apache Kafka)",
+            _ => " (only with --full)",
+        };
+        format!("{id:<5} {fault}{when}\n")
+    };
+    ROWS.iter().map(line).collect()
+}
+
 pub fn run(mut args: Args) -> Result<()> {
+    if args.list || args.args.iter().any(|arg| arg == "--list") {
+        // Who reads it may have had enough.
+        let _ = std::io::stdout().write_all(list().as_bytes());
+        return Ok(());
+    }
     // Behind the name of a row it is among what is passed on.
     let given = args.args.len();
     args.args.retain(|arg| arg != "--full");
@@ -76,4 +107,23 @@ pub fn short() -> Result<()> {
 fn matrix(profile: &str, args: &[String]) -> Result<()> {
     let program = shell::target_dir().join(profile).join("tickgate-faults");
     shell::run(Command::new(program).args(args).current_dir(shell::root()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_that_of_the_matrix() {
+        let list = list();
+        assert_eq!(list.lines().count(), ROWS.len());
+        for line in [
+            "R9    malformed records: 1 in 100, then all of them",
+            "R1b   one of three nodes killed and started again (only with --full, and three nodes of Apache Kafka)",
+            "R21   the same load for a long time (only with --full)",
+        ] {
+            assert!(list.lines().any(|listed| listed == line), "{line}");
+        }
+        assert!(ROWS.iter().all(|(_, form, _)| ["Short", "Full", "Cluster"].contains(form)));
+    }
 }
