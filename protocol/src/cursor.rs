@@ -51,18 +51,20 @@ impl fmt::Debug for CursorKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CursorError {
     /// It never was one, or it was cut off.
-    #[error("not a cursor")]
+    #[error("it is no cursor, or not all of one")]
     Malformed,
     /// It names more partitions than any one should.
     #[error(
-        "longer than {CURSOR_BYTES_MAX} bytes: resume symbol by symbol with `from.seq`, and let each gateway read fewer partitions"
+        "it is longer than {CURSOR_BYTES_MAX} bytes: resume symbol by symbol with `from.seq`, and let each gateway read fewer partitions"
     )]
     TooLong,
     /// A gateway of another version made it.
-    #[error("a cursor of version {0}, this gateway reads version {VERSION}")]
+    #[error("it is of version {0}, and this gateway reads version {VERSION}")]
     OtherVersion(u8),
     /// It was changed, or signed with another key.
-    #[error("a cursor with a bad signature: damaged, or from a gateway with another key")]
+    #[error(
+        "its signature does not match: it was made by another cluster, or with another `replay.cursor_key`, or is damaged"
+    )]
     BadSignature,
 }
 

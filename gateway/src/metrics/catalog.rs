@@ -98,10 +98,10 @@ pub const CATALOG: &[Metric] = &[
     gauge("tickgate_replays_parts_waiting", "parts", &[], "Parts that wait for a reader."),
     gauge("tickgate_replays_parts_reading", "parts", &[], "Parts that are being read: how many readers are busy."),
     counter("tickgate_replays_parts_read_total", "parts", &["result"], "Parts that a reader took on, by what became of them."),
-    counter("tickgate_replays_records_read_total", "records", &[], "Kafka records read again."),
-    counter("tickgate_replays_record_bytes_total", "bytes", &[], "Bytes of their values."),
+    counter("tickgate_replays_records_read_total", "records", &[], "Kafka records read again for clients that missed them."),
+    counter("tickgate_replays_record_bytes_total", "bytes", &[], "Bytes of the values of Kafka records read again."),
     counter("tickgate_replays_records_passed_total", "records", &[], "Kafka records read again that held something for the client."),
-    counter("tickgate_replays_events_read_total", "events", &[], "Events made of those."),
+    counter("tickgate_replays_events_read_total", "events", &[], "Events made of Kafka records read again."),
     counter("tickgate_replays_reading_seconds_total", "seconds", &[], "Time that readers spent on parts, waits for Kafka and pauses included."),
     counter("tickgate_replays_pausing_seconds_total", "seconds", &[], "Time that readers paused because of replay.records_per_s."),
 
@@ -116,8 +116,8 @@ pub const CATALOG: &[Metric] = &[
 
     // The feed.
     counter("tickgate_feed_records_total", "records", &[], "Kafka records read."),
-    counter("tickgate_feed_record_bytes_total", "bytes", &[], "Bytes of their values."),
-    counter("tickgate_feed_ticks_total", "ticks", &["channel"], "Ticks read from records."),
+    counter("tickgate_feed_record_bytes_total", "bytes", &[], "Bytes of the values of Kafka records read."),
+    counter("tickgate_feed_ticks_total", "ticks", &["channel"], "Ticks read from Kafka records."),
     counter("tickgate_feed_bad_records_total", "records", &["reason"], "Unreadable records, or elements of records, skipped."),
     counter("tickgate_feed_dead_letters_total", "records", &[], "Unreadable records copied to the dead-letter topic."),
     counter("tickgate_feed_dead_letters_lost_total", "records", &[], "Copies of unreadable records that the dead-letter topic did not get."),
@@ -126,7 +126,7 @@ pub const CATALOG: &[Metric] = &[
     counter("tickgate_feed_ticks_discarded_total", "ticks", &["reason"], "Ticks that were read and thrown away."),
     counter("tickgate_feed_stray_records_total", "records", &[], "Records of partitions that are no longer read, thrown away."),
     counter("tickgate_feed_events_encoded_total", "events", &[], "Events encoded, once each however many sessions get them."),
-    counter("tickgate_feed_encoded_bytes_total", "bytes", &[], "Bytes of their JSON."),
+    counter("tickgate_feed_encoded_bytes_total", "bytes", &[], "Bytes of the JSON of events encoded."),
     counter("tickgate_feed_resumed_events_total", "events", &[], "Events given from memory to clients that missed them."),
     counter("tickgate_feed_inbox_full_total", "batches", &[], "Batches for which the inbox of a shard had no room."),
     counter("tickgate_feed_overload_events_total", "events", &[], "Events conflated or announced as a gap because a shard was behind."),

@@ -191,7 +191,7 @@ impl<S: Socket> Shard<S> {
             Ok(cursor) => cursor.map(|cursor| Resume::Cursor(cursor.into())),
             Err(error) => {
                 self.totals.request_errors += 1;
-                let message = format!("`cursor` is {error}: subscribe without it");
+                let message = format!("`cursor`: {error}: subscribe without it");
                 return self.tell(key, &Control::error(id, Code::BadRequest, message, false));
             }
         };
