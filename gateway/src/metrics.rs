@@ -14,7 +14,7 @@ use crate::config::{Config, ceiling};
 use crate::latency::{self, LatencyWindow, Stage, StageHistograms};
 use crate::stats::{
     Board, CloseReason, DiscardReason, DropReason, PartEnd, PartRefusal, ReaderTotals, RefuseReason, Reload,
-    ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals, ShardTotals,
+    ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals, ResumeRefusal, ShardTotals,
 };
 use catalog::Kind;
 use metrics::{Key, Label, Level, Recorder as _};
@@ -242,6 +242,9 @@ fn of_replays(scrape: &Scrape, replays: &ReplayTotals) {
     }
     for (reason, count) in ReplayRefusal::ALL.iter().zip(replays.refused) {
         scrape.counter("tickgate_replays_refused_total", &[("reason", reason.label())], count);
+    }
+    for (reason, count) in ResumeRefusal::ALL.iter().zip(replays.resumes_refused) {
+        scrape.counter("tickgate_resumes_refused_total", &[("reason", reason.label())], count);
     }
     for (reason, count) in PartRefusal::ALL.iter().zip(replays.parts_refused) {
         scrape.counter("tickgate_replays_parts_refused_total", &[("reason", reason.label())], count);

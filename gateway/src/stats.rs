@@ -7,6 +7,7 @@ use crate::latency::StageHistograms;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tickgate_protocol::control::{FeedState, FeedStatus};
+use tickgate_protocol::cursor::CursorError;
 use tickgate_protocol::event::GapCause;
 use tickgate_protocol::record::RecordError;
 use tokio::sync::Notify;
@@ -138,6 +139,35 @@ labelled! {
 }
 
 labelled! {
+    /// Why a client could not go on from where it asked to.
+    ResumeRefusal {
+        /// It is no cursor.
+        Malformed = "malformed",
+        /// It is longer than any cursor.
+        TooLong = "too_long",
+        /// Another version of the gateway made it.
+        Version = "version",
+        /// It was signed with another key, or changed.
+        Signature = "signature",
+        /// Its topic was made anew, or is not read here.
+        Topic = "topic",
+        /// Something that is asked for is gone; the rest is given.
+        AgedOut = "aged_out",
+    }
+}
+
+impl From<CursorError> for ResumeRefusal {
+    fn from(error: CursorError) -> Self {
+        match error {
+            CursorError::Malformed => Self::Malformed,
+            CursorError::TooLong => Self::TooLong,
+            CursorError::OtherVersion(_) => Self::Version,
+            CursorError::BadSignature => Self::Signature,
+        }
+    }
+}
+
+labelled! {
     /// Why a part of a replay was put off.
     PartRefusal {
         /// `replay.queue_max` others wait.
@@ -172,6 +202,8 @@ pub struct ReplayTotals {
     pub ended: [[u64; ReplayEnd::COUNT]; ReplayKind::COUNT],
     /// Subscriptions that are not replayed, by [`ReplayRefusal`].
     pub refused: [u64; ReplayRefusal::COUNT],
+    /// Requests to go on from somewhere that were refused, or granted with a loss, by [`ResumeRefusal`].
+    pub resumes_refused: [u64; ResumeRefusal::COUNT],
     /// Parts put off, by [`PartRefusal`].
     pub parts_refused: [u64; PartRefusal::COUNT],
 }

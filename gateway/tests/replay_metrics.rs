@@ -8,7 +8,9 @@ use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 use tickgate_gateway::clock;
 use tickgate_load::{Client, Incoming};
+use tickgate_protocol::Position;
 use tickgate_protocol::control::Control;
+use tickgate_protocol::cursor::{self, CURSOR_BYTES_MAX, CursorKey};
 
 const RECORDS: u64 = 200;
 
@@ -162,6 +164,41 @@ async fn replays_are_counted_from_their_beginning_to_their_end() {
     subscribe(&mut third, "A", past(None)).await;
     until_done(&mut third).await;
     gateway.metric_is("tickgate_replays_ended_total{kind=\"past\",result=\"lost\"}", 1.0).await;
+}
+
+/// Cursors that were refused were in no metric: after a key was changed on one gateway alone, all of its newcomers began anew, and
+/// nothing showed it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resumes_that_are_refused_are_counted_by_what_was_wrong() {
+    let world = World::new(1, |config| config.replay.memory_bytes_max = 0).await;
+    world.records.send_all(&(0..10).map(|n| trade("A", &n.to_string())).collect::<Vec<_>>());
+    world.has_read(10).await;
+    world.kafka.delete_records(&world.topic, 1, 5).await;
+    let other = cursor::encode(&[Position { epoch: 1, partition: 0, offset: 3 }], &CursorKey::new(b"other"));
+    let ours = cursor::encode(&[Position { epoch: 1, partition: 0, offset: 3 }], &CursorKey::new(b""));
+    let long = "A".repeat(CURSOR_BYTES_MAX + 1);
+    let subscriptions = json!([{"channel": "trades", "symbols": ["A"]}]);
+    let mut expected = Vec::new();
+    for (cursor, reason, code) in [
+        ("nonsense!", "malformed", "bad_request"),
+        (&long, "too_long", "bad_request"),
+        ("AAAA", "version", "bad_request"),
+        (&other, "signature", "bad_request"),
+        (&ours, "topic", "replay_aged_out"),
+    ] {
+        let mut client = world.gateway.client().await;
+        let request = json!({"op": "subscribe", "cursor": cursor, "subscriptions": subscriptions});
+        client.send(&request).await.expect("sent");
+        assert_eq!(refusal(&mut client).await, code, "{reason}");
+        expected.push(reason);
+    }
+    let mut client = world.gateway.client().await;
+    subscribe(&mut client, "A", json!({"time_ns": "0"})).await;
+    assert_eq!(refusal(&mut client).await, "replay_aged_out");
+    for reason in expected.into_iter().chain(["aged_out"]) {
+        let line = format!("tickgate_resumes_refused_total{{reason=\"{reason}\"}}");
+        world.gateway.metric_is(&line, 1.0).await;
+    }
 }
 
 #[tokio::test]

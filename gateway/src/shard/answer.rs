@@ -3,11 +3,12 @@
 use super::Shard;
 use super::socket::Socket;
 use crate::event::{Key, Stream};
-use crate::feed::request::{Answer, Reply, Request, SessionKey, State, Target};
+use crate::feed::request::{Answer, Reply, Request, Resume, SessionKey, State, Target};
 use crate::outbox::Offer;
 use crate::session::subs::{Ended, Sub};
 use crate::session::{PendingSubscribe, Wanted};
 use crate::shard::table::Subscriber;
+use crate::stats::ResumeRefusal;
 use std::sync::atomic::Ordering;
 use tickgate_protocol::command::SubscribeOptions;
 use tickgate_protocol::control::Control;
@@ -56,7 +57,7 @@ impl<S: Socket> Shard<S> {
         if let Some(session) = self.open_session(key) {
             session.subs.make_room(wants.len());
         }
-        let mut aged_out = false;
+        let (mut aged_out, mut is_elsewhere) = (false, false);
         let mut begun = Vec::new();
         let mut replayed = Vec::new();
         for (wanted, answer) in wants.into_iter().zip(answers) {
@@ -73,6 +74,8 @@ impl<S: Socket> Shard<S> {
                 named.is_unseen = matches!(wanted.target, Target::Symbol(_)) && answer.symbol.is_none();
                 named.is_building = answer.building;
                 aged_out |= answer.aged_out;
+                let is_position = matches!(answer.want.resume, Some(Resume::Cursor(_) | Resume::After(_)));
+                is_elsewhere |= answer.aged_out && is_position;
                 if let Some(resume) = answer.want.resume.filter(|_| answer.replays) {
                     replayed.push((wanted, resume, answer.epoch));
                     continue;
@@ -86,6 +89,9 @@ impl<S: Socket> Shard<S> {
         // Whoever began is counted by now.
         drop(reservation);
         self.acknowledge(key, id.as_ref(), &named);
+        if is_elsewhere {
+            self.refuse_resume(key, ResumeRefusal::Topic);
+        }
         if aged_out {
             let message = "what was missed cannot be replayed: a gap and the present state follow";
             self.tell(key, &Control::error(id.clone(), Code::ReplayAgedOut, message, false));

@@ -191,6 +191,7 @@ impl<S: Socket> Shard<S> {
             Ok(cursor) => cursor.map(|cursor| Resume::Cursor(cursor.into())),
             Err(error) => {
                 self.totals.request_errors += 1;
+                self.refuse_resume(key, error.into());
                 let message = format!("`cursor`: {error}: subscribe without it");
                 return self.tell(key, &Control::error(id, Code::BadRequest, message, false));
             }

@@ -17,10 +17,10 @@ use crate::session::Wanted;
 use crate::stats::{PartRefusal, ReplayKind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tickgate_protocol::Position;
 use tickgate_protocol::command::{Id, Past};
 use tickgate_protocol::control::Control;
 use tickgate_protocol::event::GapCause;
-use tickgate_protocol::{Code, Position};
 
 /// Bytes of events in one part at the most: what a client takes in one write. Never more than half of its queue may hold.
 pub const PART_BYTES: usize = 64 << 10;
@@ -36,8 +36,6 @@ const SLOW: u64 = 4;
 const RETRY_MS: u64 = 250;
 /// How often a replay may come to the end of Kafka without memory reaching that; then what lies between counts as lost.
 const CIRCLES_MAX: u32 = 40;
-const NOT_READ_AGAIN: &str = "this gateway reads nothing from Kafka again (replay.consumers_max = 0), and its memory no longer \
-    has all of it: a gap says what is missing, and the stream goes on";
 
 /// The replays of one session.
 #[derive(Debug, Default)]
@@ -535,20 +533,6 @@ impl<S: Socket> Shard<S> {
             self.tell(key, &done);
         }
         self.touch(key.slot);
-    }
-
-    pub(super) fn tell_aged_out(&mut self, key: SessionKey, number: u32) {
-        let Some(replay) = self.replay(key, number) else { return };
-        if !std::mem::replace(&mut replay.is_aged_out, true) {
-            let id = replay.id.clone();
-            let message = match self.shared.read_again {
-                Some(_) => {
-                    "Kafka no longer has all of it: a gap says what is missing, and the stream goes on"
-                }
-                None => NOT_READ_AGAIN,
-            };
-            self.tell(key, &Control::error(id, Code::ReplayAgedOut, message, false));
-        }
     }
 
     /// Enters a subscription into the table that nothing live is sent to yet.

@@ -1,10 +1,18 @@
-//! Counting replays: each is under way for as long as it lives, however it ends.
+//! Counting replays: each is under way for as long as it lives, however it ends; and what of them could not be given.
 
-use crate::stats::{PartRefusal, ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals};
+use super::Shard;
+use super::socket::Socket;
+use crate::feed::request::SessionKey;
+use crate::stats::{PartRefusal, ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals, ResumeRefusal};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tickgate_protocol::Code;
+use tickgate_protocol::control::Control;
+
+const NOT_READ_AGAIN: &str = "this gateway reads nothing from Kafka again (replay.consumers_max = 0), and its memory no longer \
+    has all of it: a gap says what is missing, and the stream goes on";
 
 /// The counts of one shard, which its replays bring up to date themselves.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +40,38 @@ impl ReplayCounts {
     /// As they stand now.
     pub(super) fn totals(&self) -> ReplayTotals {
         *self.0.borrow()
+    }
+}
+
+impl<S: Socket> Shard<S> {
+    /// Tells a client, once for each replay, that something of it is gone.
+    pub(super) fn tell_aged_out(&mut self, key: SessionKey, number: u32) {
+        let Some(replay) = self.replay(key, number) else { return };
+        if std::mem::replace(&mut replay.is_aged_out, true) {
+            return;
+        }
+        let (id, is_resumed) = (replay.id.clone(), replay.play.is_none());
+        if is_resumed {
+            self.refuse_resume(key, ResumeRefusal::AgedOut);
+        }
+        let message = match self.shared.read_again {
+            Some(_) => "Kafka no longer has all of it: a gap says what is missing, and the stream goes on",
+            None => NOT_READ_AGAIN,
+        };
+        self.tell(key, &Control::error(id, Code::ReplayAgedOut, message, false));
+    }
+
+    /// A session's request could not be resumed, or not wholly.
+    pub(super) fn refuse_resume(&mut self, key: SessionKey, reason: ResumeRefusal) {
+        self.replay_counts.0.borrow_mut().resumes_refused[reason as usize] += 1;
+        let id = self.id;
+        if let Some(session) = self.session(key) {
+            tracing::debug!(
+                session = session.name(id),
+                reason = reason.label(),
+                "not resumed, or not wholly"
+            );
+        }
     }
 }
 
