@@ -13,6 +13,7 @@ use tickgate_gateway::logs::LogWriter;
 use tickgate_gateway::panics;
 use tickgate_gateway::reload::{Commit, Part};
 use tickgate_gateway::server;
+use tickgate_gateway::session;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -70,7 +71,8 @@ fn serve(args: &RunArgs, config: Config, logs: &Logs) -> anyhow::Result<ExitCode
     let bound = server::bind(config)?;
     let (listen, admin) = (bound.listen_addr(), bound.admin_addr());
     let running = bound.start()?;
-    tracing::info!("clients: ws://{listen}/v1/stream   admin: http://{admin}/");
+    let sessions = format!("{}-…", session::names());
+    tracing::info!(sessions, "clients: ws://{listen}/v1/stream   admin: http://{admin}/");
     let mut reloader = running.reloader().with(logs.part());
     let signal = runtime.block_on(async {
         loop {

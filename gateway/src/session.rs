@@ -14,8 +14,9 @@ use crate::shard::timers::Armed;
 use crate::stats::{CloseReason, SessionInfo};
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::Waker;
 use subs::Subs;
 use throttle::Bucket;
@@ -25,6 +26,16 @@ use tickgate_protocol::control::Verdict;
 use tickgate_protocol::frame::Decoder;
 use tickgate_protocol::{Channel, Code};
 use tokio::net::TcpStream;
+
+/// What the names of this process's sessions begin with, by chance: where the logs of a cluster come together, and after a
+/// restart, the others' have another beginning. A name stays short, as it is in many lines.
+pub fn names() -> &'static str {
+    static NAMES: LazyLock<String> = LazyLock::new(|| {
+        let chance = RandomState::new().hash_one(std::process::id());
+        format!("s-{:05x}", chance & 0xf_ffff)
+    });
+    &NAMES
+}
 
 /// What a request named, and what becomes of it.
 #[derive(Debug)]
@@ -199,7 +210,7 @@ impl<S: Socket> Session<S> {
 
     /// Its name in `hello`.
     pub fn name(&self, shard: usize) -> String {
-        format!("s-{shard:x}-{:x}", self.key.generation)
+        format!("{}-{shard:x}-{:x}", names(), self.key.generation)
     }
 
     /// The address of its peer, while it is there.

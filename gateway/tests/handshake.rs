@@ -3,6 +3,7 @@
 mod harness;
 mod raw;
 
+use harness::process::Process;
 use harness::{Gateway, Kafka, SOON, until};
 use raw::{CLOSE, Raw, frame, handshake, text};
 use serde_json::json;
@@ -54,6 +55,26 @@ async fn hello_comes_first_and_says_what_a_session_may_do() {
     assert_eq!(hello["auth"], "none");
     let limits = json!({"subscriptions": 77, "requests_per_s": 20, "message_bytes": 262_144, "replay_s": 0});
     assert_eq!(hello["limits"], limits);
+}
+
+/// The first session of every gateway was `s-0-1`: in the gathered logs of a cluster nobody could tell them apart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_of_two_gateways_have_other_names() {
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let mut begin = Vec::new();
+    // By chance two may be the same, once in a million times.
+    for _ in 0..3 {
+        let gateway = Process::start(&kafka, &topic, &["shards=1"]);
+        let mut client = Client::connect(&gateway.url, &ClientOptions::default()).await.expect("a session");
+        let Incoming::Control { frame, .. } = client.next().await else { panic!("no hello") };
+        let hello: serde_json::Value = serde_json::from_str(frame.as_str()).expect("JSON");
+        let name = hello["session"].as_str().expect("a name");
+        let (of_gateway, _) = name.rsplit_once("-0-").expect("a shard");
+        assert_eq!(gateway.logged("\"sessions\":\"", "-…"), of_gateway, "{name}");
+        begin.push(of_gateway.to_owned());
+    }
+    assert!(begin.iter().any(|other| *other != begin[0]), "{begin:?}");
 }
 
 #[tokio::test]
