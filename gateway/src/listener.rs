@@ -233,6 +233,11 @@ fn answer(
     response
 }
 
+/// Why there is no upgrade, as all such answers say it.
+fn reason_json(message: &str) -> String {
+    format!("{{\"error\":\"{message}\"}}\n")
+}
+
 /// An answer that is no upgrade.
 struct Refusal {
     status: StatusCode,
@@ -250,7 +255,7 @@ impl Refusal {
     }
 
     fn response(self) -> Response<Full<Bytes>> {
-        let body = format!("{{\"error\":\"{}\"}}\n", self.message);
+        let body = reason_json(self.message);
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();

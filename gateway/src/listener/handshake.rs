@@ -9,6 +9,25 @@ use tokio::net::TcpStream;
 /// How the answer begins that makes a session of a connection.
 const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
 
+/// What is answered without a word to a head that cannot be read, and the reason that goes with it.
+const UNREADABLE: [(&[u8], &str); 3] = [
+    (b"HTTP/1.1 400 ", "no HTTP request that can be read"),
+    (b"HTTP/1.1 414 ", "the path is too long"),
+    (b"HTTP/1.1 431 ", "the head of the request is too large, or has more than 64 headers"),
+];
+
+/// An answer that hyper gives by itself, which has no body, with its reason as one line of JSON.
+fn with_reason(answer: &[u8]) -> Option<Vec<u8>> {
+    let (_, reason) = UNREADABLE.iter().find(|(begin, _)| answer.starts_with(begin))?;
+    let body = super::reason_json(reason);
+    let head = std::str::from_utf8(answer).ok()?;
+    let (before, after) = head.split_once("content-length: 0\r\n")?;
+    let length = body.len();
+    let answer =
+        format!("{before}content-type: application/json\r\ncontent-length: {length}\r\n{after}{body}");
+    Some(answer.into_bytes())
+}
+
 /// Passes everything on but the answer that switches protocols: that is kept, for the session to write it together
 /// with its greeting.
 #[derive(Debug)]
@@ -40,6 +59,11 @@ impl AsyncWrite for Handshake {
         if !self.answer.is_empty() || bytes.starts_with(SWITCHING) {
             self.answer.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));
+        }
+        if let Some(answer) = with_reason(bytes) {
+            // It is the first that is sent: there is room for all of it.
+            let sent = std::task::ready!(Pin::new(&mut self.socket).poll_write(cx, &answer));
+            return Poll::Ready(sent.map(|_| bytes.len()));
         }
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
