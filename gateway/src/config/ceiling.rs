@@ -53,7 +53,7 @@ const KAFKA_FETCH_BYTES: u64 = 16 << 20;
 /// The producer's queue of dead letters.
 const DEAD_LETTER_BYTES: u64 = 8 << 20;
 /// What a replay consumer holds beside its largest record: librdkafka's queue and a fetch response, what was taken from
-/// it ahead of its turn, and the events that go to a shard next.
+/// it ahead of its turn, what is wanted by name, and the events that go to a shard next.
 const REPLAY_CONSUMER_BYTES: u64 = 32 << 20;
 /// What the memory for replays has beside its records: chunks that are not full, and its tables of partitions.
 const RING_BYTES: u64 = 1 << 20;

@@ -4,6 +4,7 @@ use super::course::{Course, Leg};
 use super::pace::Pace;
 use super::pool::Read;
 use super::record::of_record;
+use super::wants::Wants;
 use super::{Ask, Lost, Reach, Replayed, place};
 use crate::clock;
 use crate::config::Config;
@@ -165,6 +166,9 @@ impl Reader {
     ) -> KafkaResult<Reach> {
         let began_ms = clock::mono_ms();
         let mut bytes = 0;
+        // Once for a part, which has many records.
+        let wants = ask.wants.clone();
+        let by_name = Wants::new(&wants);
         while !is_stopped() && ask.is_wanted.load(Ordering::Relaxed) {
             let Some(at) = course.legs.iter().position(|leg| !leg.is_done()) else { return Ok(Reach::End) };
             if bytes >= ask.bytes_max || counts.records >= RECORDS_MAX || since(began_ms) >= PART_TIME {
@@ -192,8 +196,9 @@ impl Reader {
                     let (decoder, directory) = (&mut self.decoder, &*self.directory);
                     // What is shared is as good as before: a decoder begins anew with each record, and an event is noted
                     // when it was made.
-                    let result =
-                        catch_unwind(AssertUnwindSafe(|| take(decoder, directory, leg, ask, &record)));
+                    let result = catch_unwind(AssertUnwindSafe(|| {
+                        take(decoder, directory, leg, ask, &by_name, &record)
+                    }));
                     let made = result.unwrap_or_else(|_| {
                         // It told why as it fell. Nobody will ever read that record: it is lost, and the next one comes.
                         let (epoch, partition) = (leg.epoch, record.partition as u32);
@@ -343,6 +348,7 @@ fn take(
     directory: &Directory,
     leg: &mut Leg,
     ask: &mut Ask,
+    by_name: &Wants<'_>,
     record: &Record<'_>,
 ) -> Vec<Replayed> {
     let offset = u64::try_from(record.offset).unwrap_or(0);
@@ -363,7 +369,7 @@ fn take(
         ms => ms.saturating_mul(1_000_000),
     };
     let position = Position { epoch, partition: record.partition as u32, offset };
-    of_record(decoder, directory, ask, (position, append_ns, ingest_ns), record.value)
+    of_record(decoder, directory, ask, by_name, (position, append_ns, ingest_ns), record.value)
 }
 
 #[cfg(test)]

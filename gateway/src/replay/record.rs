@@ -1,6 +1,7 @@
 //! What of a record is wanted by who missed it.
 
-use super::{Ask, Missed, Replayed, seam};
+use super::wants::Wants;
+use super::{Ask, Replayed, seam};
 use crate::feed::directory::Directory;
 use crate::feed::symbols::encode;
 use std::sync::Arc;
@@ -9,11 +10,12 @@ use tickgate_protocol::record::{RecordDecoder, Tick};
 use tickgate_protocol::{Channel, Position};
 
 /// The events of the record that stands at a position, was appended at a time, and is read again at another, both in
-/// nanoseconds since the Unix epoch. They are noted in the question.
+/// nanoseconds since the Unix epoch. They are noted in the question, whose wants are `by_name`.
 pub fn of_record(
     decoder: &mut RecordDecoder,
     directory: &Directory,
     ask: &mut Ask,
+    by_name: &Wants<'_>,
     (position, append_ns, ingest_ns): (Position, i64, i64),
     value: &[u8],
 ) -> Vec<Replayed> {
@@ -27,9 +29,9 @@ pub fn of_record(
             names.push(name);
         }
     }
-    let wants = ask.wants.clone();
     let events = names.into_iter().filter_map(|(name, channel)| {
-        let want = find(&wants, name, channel)?;
+        // Of a book nothing is read again.
+        let want = by_name.first(channel, name).filter(|_| channel != Channel::Book)?;
         if want.after == Some(position) {
             ask.confirm(want, directory.meet_again(name)?.id);
         }
@@ -48,12 +50,4 @@ pub fn of_record(
         Some(Replayed { append_ns, event: Arc::new(event), gap })
     });
     events.collect()
-}
-
-/// The want that an event is for, whether its client has it or not.
-fn find<'a>(wants: &'a [Missed], name: &str, channel: Channel) -> Option<&'a Missed> {
-    if channel == Channel::Book {
-        return None;
-    }
-    wants.iter().find(|want| want.stream.channel == channel && want.target.matches(name))
 }

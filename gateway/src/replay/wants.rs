@@ -9,6 +9,7 @@ use tickgate_protocol::Channel;
 /// The wants of a question by what they name: a look for the symbol itself, and one for each length that its prefixes have.
 #[derive(Debug)]
 pub struct Wants<'a> {
+    all: &'a [Missed],
     names: FxHashMap<(Channel, &'a str), usize>,
     prefixes: FxHashMap<(Channel, &'a [u8]), usize>,
     /// Of the prefixes, each once.
@@ -18,8 +19,12 @@ pub struct Wants<'a> {
 impl<'a> Wants<'a> {
     /// Those of a question, in its order.
     pub fn new(wants: &'a [Missed]) -> Self {
-        let mut all =
-            Self { names: FxHashMap::default(), prefixes: FxHashMap::default(), lengths: Vec::new() };
+        let mut all = Self {
+            all: wants,
+            names: FxHashMap::default(),
+            prefixes: FxHashMap::default(),
+            lengths: Vec::new(),
+        };
         for (at, want) in wants.iter().enumerate() {
             let channel = want.stream.channel;
             match &want.target {
@@ -40,6 +45,11 @@ impl<'a> Wants<'a> {
         step();
         let exact = self.names.get(&(channel, name)).copied();
         exact.into_iter().chain(self.prefix(channel, name)).min()
+    }
+
+    /// That want.
+    pub fn first(&self, channel: Channel, name: &str) -> Option<&'a Missed> {
+        self.of(channel, name).map(|at| &self.all[at])
     }
 
     /// The same, if that is one of a prefix.

@@ -5,6 +5,7 @@ use tickgate_checker::log::Log;
 use tickgate_gateway::clock;
 use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::replay::record::of_record;
+use tickgate_gateway::replay::wants::Wants;
 use tickgate_gateway::replay::{Ask, Chunk, Lost, Missed, Reach};
 use tickgate_protocol::Position;
 use tickgate_protocol::record::RecordDecoder;
@@ -85,6 +86,8 @@ impl Kafka {
         let mut reach = Reach::End;
         let turn = rng.below(next.len());
         next.rotate_left(turn);
+        let wants = ask.wants.clone();
+        let by_name = Wants::new(&wants);
         'all: for next in &mut next {
             let Some(log) = self.partitions.get(next.partition as usize).filter(|_| next.epoch == EPOCH)
             else {
@@ -109,7 +112,8 @@ impl Kafka {
                 next.offset = record.offset + 1;
                 let at = Position { offset: record.offset, ..*next };
                 let when = (at, record.append_ns, clock::wall_ns());
-                let made = of_record(&mut self.decoder, directory, &mut ask, when, record.text.as_bytes());
+                let text = record.text.as_bytes();
+                let made = of_record(&mut self.decoder, directory, &mut ask, &by_name, when, text);
                 bytes += made.iter().map(|missed| missed.event.bytes()).sum::<usize>();
                 events.extend(made);
             }
