@@ -208,10 +208,11 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
 }
 
 /// The broker's id of a topic as 128 bits, zero from a broker that gives none; `None` when the topic does not exist or
-/// no answer comes in time.
+/// no answer comes in time. Asked is this `node`, or the one that is said to be the controller, which may be gone.
 pub fn topic_id<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
+    node: Option<i32>,
     timeout_ms: i32,
 ) -> Option<u128> {
     let topic = CString::new(topic).ok()?;
@@ -225,6 +226,9 @@ pub fn topic_id<C: ConsumerContext>(
         let options = native::rd_kafka_AdminOptions_new(client, operation);
         let queue = native::rd_kafka_queue_new(client);
         native::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
+        if let Some(node) = node {
+            native::rd_kafka_AdminOptions_set_broker(options, node, ptr::null_mut(), 0);
+        }
         native::rd_kafka_DescribeTopics(client, topics, options, queue);
         let event = native::rd_kafka_queue_poll(queue, timeout_ms + 500);
         let id = if event.is_null() { None } else { described_id(event) };

@@ -207,7 +207,9 @@ impl Tracker {
             None if found.partitions().is_empty() => return Ok(false),
             None => {}
         }
-        let epoch = match native::topic_id(&self.consumer, &name, ANSWER_MS as i32) {
+        // The node that has just answered will again; librdkafka's own choice may be one that is gone.
+        let node = Some(metadata.orig_broker_id()).filter(|node| *node >= 0);
+        let epoch = match native::topic_id(&self.consumer, &name, node, ANSWER_MS as i32) {
             // A broker without topic ids (before Kafka 2.8): a re-created topic cannot be told by its id.
             Some(0) => epoch_of(u128::from(hash(&name))),
             Some(id) => epoch_of(id),

@@ -77,7 +77,7 @@ impl Reader {
 
     /// Whether a topic is the one of that epoch.
     pub(super) fn is_still(&self, topic: &str, epoch: u32) -> KafkaResult<bool> {
-        let id = native::topic_id(&self.consumer, topic, ANSWER_MS).ok_or_else(no_answer)?;
+        let id = native::topic_id(&self.consumer, topic, None, ANSWER_MS).ok_or_else(no_answer)?;
         // A broker without ids cannot say.
         Ok(id == 0 || epoch_of(id) == epoch)
     }
