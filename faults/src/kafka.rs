@@ -1,5 +1,6 @@
-//! The Kafka that a row runs against: the embedded broker with its faults at hand, or an Apache Kafka.
+//! The Kafka that a row runs against: the embedded broker with its faults at hand, an Apache Kafka, or a mock of several nodes.
 
+use crate::mock::MockNodes;
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -20,7 +21,7 @@ use tickgate_protocol::Position;
 const ANSWER: Duration = Duration::from_secs(20);
 
 /// A Kafka.
-#[derive(Debug)]
+#[allow(missing_debug_implementations)]
 pub enum Kafka {
     /// Our own, in this process.
     Embedded(Broker),
@@ -28,6 +29,8 @@ pub enum Kafka {
     Apache(String),
     /// A real one of one node, for this world alone.
     Apart(Node),
+    /// Several nodes in this process, whose leaders move.
+    Mock(MockNodes),
 }
 
 /// An Apache Kafka of one node that is reached from elsewhere by another listener. Dropped, it is ended.
@@ -118,11 +121,17 @@ impl Kafka {
         Ok((Self::Apart(tokio::task::spawn_blocking(start).await??), listen))
     }
 
+    /// Starts a mock of `count` nodes.
+    pub fn mock(count: i32) -> Result<Self> {
+        Ok(Self::Mock(MockNodes::start(count)?))
+    }
+
     /// What clients connect to.
     pub fn brokers(&self) -> String {
         match self {
             Self::Embedded(broker) => broker.bootstrap(),
             Self::Apache(address) | Self::Apart(Node { address, .. }) => address.clone(),
+            Self::Mock(nodes) => nodes.brokers().to_owned(),
         }
     }
 
@@ -130,7 +139,15 @@ impl Kafka {
     pub fn broker(&self) -> Result<&Broker> {
         match self {
             Self::Embedded(broker) => Ok(broker),
-            Self::Apache(_) | Self::Apart(_) => bail!("this fault is one of the embedded broker"),
+            _ => bail!("this fault is one of the embedded broker"),
+        }
+    }
+
+    /// The mock, for its faults.
+    pub fn nodes_of_mock(&self) -> Result<&MockNodes> {
+        match self {
+            Self::Mock(nodes) => Ok(nodes),
+            _ => bail!("this fault is one of the mock of several nodes"),
         }
     }
 
@@ -140,6 +157,10 @@ impl Kafka {
 
     /// Makes a topic, waiting for one of that name to be wholly gone.
     pub async fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
+        if let Self::Mock(nodes) = self {
+            ensure!(settings.is_empty(), "topics of the mock have no settings");
+            return nodes.create_topic(name, partitions);
+        }
         let replicas = self.nodes().await?.min(3);
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
         let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
@@ -187,12 +208,15 @@ impl Kafka {
     pub fn epoch(&self, topic: &str) -> Result<u32> {
         let id = match self {
             Self::Embedded(broker) => broker.topic_id(topic)?.as_u128(),
-            Self::Apache(_) | Self::Apart(_) => {
+            _ => {
                 let consumer: BaseConsumer = ClientConfig::new()
                     .set("bootstrap.servers", self.brokers())
                     .set("group.id", "tickgate-faults")
                     .create()?;
-                native::topic_id(&consumer, topic, ANSWER.as_millis() as i32)
+                // The mock names a controller that there is not.
+                let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
+                let node = metadata.brokers().first().map(|node| node.id());
+                native::topic_id(&consumer, topic, node, ANSWER.as_millis() as i32)
                     .context("the broker tells no topic id")?
             }
         };
@@ -228,7 +252,7 @@ impl Kafka {
                 };
                 return (0..broker.partitions(topic)?).map(high).collect();
             }
-            Self::Apache(_) | Self::Apart(_) => self.brokers(),
+            _ => self.brokers(),
         };
         let topic = topic.to_owned();
         let ask = move || -> Result<Vec<(i32, i64)>> {

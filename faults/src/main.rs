@@ -6,6 +6,7 @@ mod gateway;
 mod kafka;
 mod load;
 mod memory_group;
+mod mock;
 mod namespace;
 mod relay;
 mod report;

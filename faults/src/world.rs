@@ -70,6 +70,8 @@ pub struct Setup {
     pub returns: Option<Return>,
     /// Whether the row needs the embedded broker.
     pub needs_embedded: bool,
+    /// Nodes of the mock that the row needs, whose leaders move; 0 for another Kafka.
+    pub mock_nodes: i32,
     /// How long a byte is on its way between gateway and Kafka, in each direction: through a relay.
     pub kafka_delay: Option<Duration>,
     /// Panics that the row asks for.
@@ -92,6 +94,7 @@ impl Default for Setup {
             bad: Vec::new(),
             returns: None,
             needs_embedded: false,
+            mock_nodes: 0,
             kafka_delay: None,
             panics: 0,
             topic: Vec::new(),
@@ -375,6 +378,11 @@ impl World {
 
 /// The Kafka of a world, what its gateway connects to, and the relay between them if there is one.
 async fn reach(context: &Run, setup: &Setup) -> Result<(Kafka, String, Option<Relay>)> {
+    if setup.mock_nodes > 0 {
+        let kafka = Kafka::mock(setup.mock_nodes)?;
+        let brokers = kafka.brokers();
+        return Ok((kafka, brokers, None));
+    }
     let relay = match setup.kafka_delay {
         Some(delay) => {
             let relay = Relay::listen(relay::WIDE).await?;

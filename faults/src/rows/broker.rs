@@ -1,7 +1,7 @@
 //! Brokers that go, freeze, or answer nonsense.
 
 use crate::report::Outcome;
-use crate::world::{Run, Setup, World, until};
+use crate::world::{Remains, Run, Setup, World, until};
 use anyhow::Result;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ pub async fn gone_and_back(run: &Run, outcome: &mut Outcome) -> Result<()> {
     sleep(run.pick(Duration::from_secs(10), Duration::from_secs(4)).saturating_sub(gone.elapsed())).await;
     let back_ns = now_ns();
     faults.restart()?;
-    ends_well(world, outcome, back_ns).await
+    ends_well(world, outcome, back_ns).await.map(drop)
 }
 
 /// R2a. Nothing is refused and no connection ends: only answers are missing.
@@ -34,7 +34,7 @@ pub async fn frozen(run: &Run, outcome: &mut Outcome) -> Result<()> {
     sleep(run.pick(Duration::from_secs(30), Duration::from_secs(6)).saturating_sub(frozen.elapsed())).await;
     let back_ns = now_ns();
     faults.resume();
-    ends_well(world, outcome, back_ns).await
+    ends_well(world, outcome, back_ns).await.map(drop)
 }
 
 pub async fn everybody_is_told(world: &World, outcome: &mut Outcome, since: Instant) -> Result<()> {
@@ -45,7 +45,7 @@ pub async fn everybody_is_told(world: &World, outcome: &mut Outcome, since: Inst
     Ok(())
 }
 
-pub async fn ends_well(world: World, outcome: &mut Outcome, back_ns: i64) -> Result<()> {
+pub async fn ends_well(world: World, outcome: &mut Outcome, back_ns: i64) -> Result<Remains> {
     outcome.flowing_s = Some(world.flowing(back_ns, 0..world.clients.len()).await?);
     let is_live = |world: &World| world.clients.iter().all(|c| c.seen.is_live.load(Ordering::Relaxed));
     until("every client is told that the feed is live", || is_live(&world)).await?;
@@ -56,7 +56,7 @@ pub async fn ends_well(world: World, outcome: &mut Outcome, back_ns: i64) -> Res
     let remains = world.finish(outcome).await?;
     outcome.exactly("sessions closed", remains.closed(), 0);
     outcome.exactly("ticks announced as lost", outcome.counts.announced, 0);
-    Ok(())
+    Ok(remains)
 }
 
 /// R8. The feed is as late as the line is long, and not much more; clients notice nothing else.

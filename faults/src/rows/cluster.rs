@@ -28,7 +28,7 @@ pub async fn one_killed(run: &Run, outcome: &mut Outcome) -> Result<()> {
     sleep(Duration::from_secs(10)).await;
     control(run)?.nodes("start", &[1]).await?;
     outcome.show("it was gone for", format!("{:.1} s", (now_ns() - killed_ns) as f64 / 1e9));
-    ends_well(world, outcome, now_ns()).await
+    ends_well(world, outcome, now_ns()).await.map(drop)
 }
 
 /// R1c. Every client is told, none is disconnected, and what was written meanwhile comes once they are back.
@@ -40,10 +40,10 @@ pub async fn all_killed(run: &Run, outcome: &mut Outcome) -> Result<()> {
     everybody_is_told(&world, outcome, gone).await?;
     sleep(Duration::from_secs(30).saturating_sub(gone.elapsed())).await;
     control(run)?.nodes("start", &NODES).await?;
-    ends_well(world, outcome, now_ns()).await
+    ends_well(world, outcome, now_ns()).await.map(drop)
 }
 
-/// R3. Every node hands its leaders over once.
+/// R3b. Every node hands its leaders over once.
 pub async fn leaders_move(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let world = World::start(run, Setup::default()).await?;
     for node in NODES {
@@ -54,5 +54,5 @@ pub async fn leaders_move(run: &Run, outcome: &mut Outcome) -> Result<()> {
         // It has to be in step again before the next may go.
         sleep(Duration::from_secs(8)).await;
     }
-    ends_well(world, outcome, now_ns()).await
+    ends_well(world, outcome, now_ns()).await.map(drop)
 }

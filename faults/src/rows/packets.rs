@@ -114,7 +114,7 @@ pub async fn to_kafka(run: &Run, outcome: &mut Outcome) -> Result<()> {
     outcome.at_least("packets lost", namespace.heal()?, 1);
     let healed_ns = now_ns();
     memory_is_bounded(&world, outcome, before);
-    ends_well(world, outcome, healed_ns).await
+    ends_well(world, outcome, healed_ns).await.map(drop)
 }
 
 /// R2b. Neither side is told anything: every packet between gateway and Kafka is lost for a while.
@@ -125,7 +125,7 @@ pub async fn none_to_kafka(run: &Run, outcome: &mut Outcome) -> Result<()> {
     everybody_is_told(&world, outcome, dead).await?;
     sleep(run.pick(Duration::from_secs(30), Duration::from_secs(10)).saturating_sub(dead.elapsed())).await;
     outcome.at_least("packets lost", namespace.heal()?, 1);
-    ends_well(world, outcome, now_ns()).await
+    ends_well(world, outcome, now_ns()).await.map(drop)
 }
 
 /// R11b. Clients whose host is gone without a word: their sessions end when nothing has been acknowledged for
