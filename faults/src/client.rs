@@ -88,6 +88,8 @@ pub enum Order {
     Cut,
     /// Send this text.
     Say(&'static str),
+    /// Ask for nothing any more, and stay; what it hears is not to be judged then.
+    Unsubscribe,
     /// Come back, to this gateway from now on.
     Return(String, Return),
     /// Close, and hand over what was heard.
@@ -238,7 +240,7 @@ impl Person {
             match self.orders.recv().await? {
                 Order::Return(url, with) => return Some((url, with)),
                 Order::Finish => return None,
-                Order::Stall | Order::Go | Order::Cut | Order::Say(_) => {}
+                Order::Stall | Order::Go | Order::Cut | Order::Say(_) | Order::Unsubscribe => {}
             }
         }
     }
@@ -313,6 +315,15 @@ impl Person {
         }
     }
 
+    /// What it asked for, without how.
+    fn all(&self) -> Vec<Value> {
+        self.spec
+            .wishes
+            .iter()
+            .map(|wish| json!({"channel": wish.channel, "symbols": wish.symbols}))
+            .collect()
+    }
+
     fn subscriptions(&self) -> Vec<Value> {
         let one = |wish: &Wish| {
             let mut one = json!({"channel": wish.channel, "symbols": wish.symbols});
@@ -341,6 +352,12 @@ impl Person {
                             Some(Order::Say(text)) => {
                                 writer.text(text);
                                 // The reader notices when the connection is gone.
+                                let _ = writer.flush().await;
+                            }
+                            Some(Order::Unsubscribe) => {
+                                session.verifier.sent(2, Asked::Unsubscribe);
+                                let request = json!({"op": "unsubscribe", "id": 2, "subscriptions": self.all()});
+                                writer.text(&request.to_string());
                                 let _ = writer.flush().await;
                             }
                             Some(Order::Return(url, how)) => return End::Return(url, how),

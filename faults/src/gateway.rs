@@ -4,7 +4,7 @@ use crate::memory_group::MemoryGroup;
 use crate::namespace::Namespace;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -224,10 +224,19 @@ impl Gateway {
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").context("clearing the peak")
     }
 
+    /// Threads that it has.
+    pub fn threads(&self) -> u64 {
+        self.status("Threads:")
+    }
+
     fn status_bytes(&self, name: &str) -> u64 {
+        self.status(name) << 10
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) << 10
+        line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
     }
 
     /// Processor time used so far.
@@ -338,8 +347,31 @@ impl Metrics {
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// Every gauge: its name with its labels, and its value.
+    pub fn gauges(&self) -> BTreeMap<String, f64> {
+        let types = self.0.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" gauge"));
+        let names: BTreeSet<&str> = types.collect();
+        let is_one = |line: &&str| line.split(['{', ' ']).next().is_some_and(|name| names.contains(name));
+        let one = |line: &str| {
+            line.rsplit_once(' ').and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        };
+        self.0.lines().filter(is_one).filter_map(one).collect()
+    }
+
     /// The same of a count.
     pub fn count(&self, name: &str, label: &str) -> u64 {
         self.sum(name, label) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gauges_are_told_from_counters() {
+        let text = "# TYPE a gauge\na{x=\"1 2\"} 3\na 4\n# TYPE ab counter\nab 5\n# TYPE c_total counter\nc_total 6\n";
+        let gauges = Metrics(text.to_owned()).gauges();
+        assert_eq!(gauges, BTreeMap::from([("a".to_owned(), 4.0), ("a{x=\"1 2\"}".to_owned(), 3.0)]));
     }
 }

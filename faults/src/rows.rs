@@ -14,6 +14,7 @@ mod process;
 mod records;
 mod reload;
 mod resume;
+mod soak;
 mod topic;
 
 use crate::report::Outcome;

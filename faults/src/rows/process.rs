@@ -185,25 +185,3 @@ pub async fn wrong_configuration(run: &Run, outcome: &mut Outcome) -> Result<()>
     }
     Ok(())
 }
-
-/// R21. Memory, descriptors and threads stay where they are.
-pub async fn soak(run: &Run, outcome: &mut Outcome) -> Result<()> {
-    // What is remembered for those who come back has to have its size before, or it is all that is seen to grow.
-    let settings = vec!["replay.memory_bytes_max=8MiB".to_owned()];
-    let options = Options { settings, ..Options::default() };
-    let world = World::start(run, Setup { clients: 20, options, ..Setup::default() }).await?;
-    // As tables and allocators have to.
-    sleep(Duration::from_secs(60)).await;
-    let (before, files) = (world.gateway.resident_bytes(), world.gateway.open_files());
-    let span = Duration::from_secs(480);
-    sleep(span).await;
-    let (after, files_after) = (world.gateway.resident_bytes(), world.gateway.open_files());
-    let hours = span.as_secs_f64() / 3_600.0;
-    let slope = (after as f64 - before as f64) / f64::from(1 << 20) / hours;
-    outcome.show("resident memory", format!("{} to {} KiB, {slope:.1} MiB/h", before >> 10, after >> 10));
-    outcome.at_most("resident bytes more", after.saturating_sub(before), 2 << 20);
-    outcome.exactly("open files", files_after, files);
-    let remains = world.finish(outcome).await?;
-    outcome.exactly("sessions closed", remains.closed(), 0);
-    Ok(())
-}

@@ -20,6 +20,7 @@ rows![
     "R15b" Short "a second SIGTERM while it drains" => process::terminated_twice,
     "R19" Short "ten times the load, beside clients that never read, in 512 MiB" => memory::overload,
     "R20" Short "thousands of idle connections, closed again" => process::idle_memory,
+    "R21a" Short "sessions come and go, round after round" => soak::come_and_go,
     "R22" Short "SIGHUP a hundred times: as it was, changed, broken" => reload::reloads,
     "R23" Short "turns of ten sessions panic" => panics::of_sessions,
     "R24a" Short "file descriptors run out" => descriptors::exhausted,
@@ -40,5 +41,5 @@ rows![
     "R12c" Full "30 % of packets lost between a tenth of the clients and the gateway" => packets::to_clients,
     "R12d" Full "30 % of packets lost between gateway and Kafka" => packets::to_kafka,
     "R11b" Full "hosts of a tenth of the clients gone without a word" => packets::half_open,
-    "R21" Full "the same load for a long time" => process::soak,
+    "R21b" Full "the same load for a long time" => soak::soak,
 ]
