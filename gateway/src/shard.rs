@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod commands;
 pub(crate) mod cursor;
+mod ebb;
 pub mod flush;
 #[cfg(debug_assertions)]
 mod hooks;
@@ -34,6 +35,8 @@ use crate::outbox::{Bounds, Filled, Offer, Spares};
 use crate::replay::ReadAgain;
 use crate::session::Session;
 use crate::stats::{Board, ShardTotals};
+use ebb::Ebb;
+pub use ebb::give_back_by;
 use memory::Memory;
 use replay_count::ReplayCounts;
 use rustc_hash::FxHashMap;
@@ -93,6 +96,7 @@ pub struct Shard<S = TcpStream> {
     mailbox: Arc<Mailbox>,
     bounds: Bounds,
     memory: Memory,
+    ebb: Ebb,
     /// Queues of sessions that are quiet.
     spares: Spares,
     sessions: Slab<Session<S>>,
@@ -161,6 +165,7 @@ impl<S: Socket> Shard<S> {
         Self {
             id,
             memory: Memory::new(&shared.config),
+            ebb: Ebb::default(),
             spares: Spares::default(),
             shared,
             mailbox,

@@ -1,7 +1,7 @@
 //! The gateway as a process: how it starts, stops, and what it keeps.
 
 use crate::client::Client;
-use crate::gateway::{self, Gateway, Options, SOON};
+use crate::gateway::{self, Gateway, LOOK_EVERY, Options, SOON};
 use crate::kafka::Kafka;
 use crate::report::Outcome;
 use crate::world::{Run, Setup, World, until, until_async};
@@ -16,6 +16,9 @@ use tokio::time::sleep;
 
 /// What mimalloc takes of the system at once.
 const ALLOCATOR_SEGMENT_BYTES: u64 = 4 << 20;
+
+/// How long a gateway has to give back what sessions had.
+const GIVEN_BACK: Duration = Duration::from_secs(10);
 
 /// R15a. Readiness goes off, every client is told, and closed with 1012 over a while; the gateway ends with 0.
 pub async fn terminated(run: &Run, outcome: &mut Outcome) -> Result<()> {
@@ -111,6 +114,8 @@ pub async fn idle_memory(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let are_open = async |count: usize| {
         until_async("the gateway counts them", async || sessions().await == count as u64).await
     };
+    // Whatever a look at the metrics takes is there before.
+    are_open(clients).await?;
     let before = world.gateway.resident_bytes();
     // Half of them first: tables and allocators find their size, and the second half shows what each takes.
     let mut idle = open_all(count / 2).await?;
@@ -125,7 +130,15 @@ pub async fn idle_memory(run: &Run, outcome: &mut Outcome) -> Result<()> {
     outcome.at_most("resident bytes per further idle connection", each, (4 << 10) + segment);
     drop(idle);
     are_open(clients).await?;
+    // Given back as soon as it is quiet.
+    let allowed = before + before / 10;
+    let gone = Instant::now();
+    while world.gateway.resident_bytes() > allowed && gone.elapsed() < GIVEN_BACK {
+        sleep(LOOK_EVERY).await;
+    }
     let after = world.gateway.resident_bytes();
+    outcome.at_most("resident bytes when they are gone", after, allowed);
+    outcome.show("given back after", format!("{:.1} s", gone.elapsed().as_secs_f64()));
     let kib = [before, half, with, after].map(|bytes| (bytes >> 10).to_string()).join(", ");
     outcome.show("resident KiB before, with half, with all, and when they are gone", kib);
     // What the allocator kept of them is used again, however often: nothing is left behind by any.

@@ -251,6 +251,7 @@ impl<S: Socket> Shard<S> {
         if now_ms >= *publish_ms {
             let pause_ms = if self.publish() { PUBLISH_MS } else { PUBLISH_QUIET_MS };
             *publish_ms = now_ms + pause_ms;
+            self.look_at_ebb();
         }
         let mut next_ms = *publish_ms;
         for due_ms in self.timers.next_ms().into_iter().chain(self.windows.next_ms()) {
