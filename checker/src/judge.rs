@@ -12,6 +12,7 @@ use chain::{Chain, Resumed};
 use rustc_hash::FxHashMap;
 use std::fmt;
 use tickgate_protocol::Channel;
+use tickgate_protocol::command::Id;
 
 /// Most descriptions of faults that are kept; all of them are counted.
 pub const SAMPLES_MAX: usize = 20;
@@ -104,7 +105,7 @@ impl<'a> Judge<'a> {
         let is_ordered = matches!(session.start, Start::Fresh { .. }) && !session.is_conflated;
         for heard in &session.heard {
             match heard {
-                Heard::Hold { channel, symbol, from } => {
+                Heard::Hold { channel, symbol, from, request } => {
                     let resumed = match (&session.start, from) {
                         (Start::Fresh { .. }, _) => None,
                         (_, Some(from)) => Some(Resumed::Seq(*from)),
@@ -115,7 +116,7 @@ impl<'a> Judge<'a> {
                         Start::Fresh { behind } => behind.clone(),
                         _ => None,
                     };
-                    self.hold(number, *channel, symbol, resumed, behind);
+                    self.hold((number, request), *channel, symbol, resumed, behind);
                     self.chains_of(*channel, symbol, session.conflates(*channel, symbol));
                 }
                 Heard::Event(event) => {
@@ -151,8 +152,13 @@ impl<'a> Judge<'a> {
                         self.chains[*at].gap(gap, &mut self.found);
                     }
                 }
-                Heard::AgedOut => {
-                    self.chains.iter_mut().filter(|c| c.session == number).for_each(Chain::aged_out);
+                Heard::AgedOut { request } => {
+                    // Without one it comes unasked, and is said of everything.
+                    let is_meant = |chain: &&mut Chain<'a>| match request {
+                        Some(_) => chain.is_asked_by(number, request),
+                        None => chain.session == number,
+                    };
+                    self.chains.iter_mut().filter(is_meant).for_each(Chain::aged_out);
                 }
                 Heard::Cursor(cursor) => {
                     for chain in self.chains.iter_mut().filter(|chain| chain.session == number) {
@@ -165,7 +171,7 @@ impl<'a> Judge<'a> {
 
     fn hold(
         &mut self,
-        number: u32,
+        asked: (u32, &'a Option<Id>),
         channel: Channel,
         symbol: &'a str,
         resumed: Option<Resumed>,
@@ -173,10 +179,10 @@ impl<'a> Judge<'a> {
     ) {
         let log = self.log;
         match symbol.strip_suffix('*') {
-            None => self.chain(number, channel, symbol, resumed, behind.as_ref()),
+            None => self.chain(asked, channel, symbol, resumed, behind.as_ref()),
             Some(prefix) => {
                 for symbol in log.symbols(channel).filter(|symbol| symbol.starts_with(prefix)) {
-                    self.chain(number, channel, symbol, resumed.clone(), behind.as_ref());
+                    self.chain(asked, channel, symbol, resumed.clone(), behind.as_ref());
                 }
             }
         }
@@ -196,9 +202,10 @@ impl<'a> Judge<'a> {
         chains.filter(is_meant).for_each(|chain| chain.held_by(specificity, is_conflated));
     }
 
+    /// A stream is held in a session, as a request of it asked.
     fn chain(
         &mut self,
-        number: u32,
+        (number, request): (u32, &'a Option<Id>),
         channel: Channel,
         symbol: &'a str,
         resumed: Option<Resumed>,
@@ -220,6 +227,7 @@ impl<'a> Judge<'a> {
         if chain.session != number {
             chain.begin(number, resumed);
         }
+        chain.requests.push(request);
     }
 
     /// Ends the sessions that belong together; streams held in session `live` must have come to the end of the log.

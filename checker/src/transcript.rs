@@ -5,6 +5,7 @@ use crate::log::Run;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tickgate_protocol::command::Id;
 use tickgate_protocol::control::Control;
 use tickgate_protocol::event::{EventView, Gap, Tail};
 use tickgate_protocol::{Channel, Code, Position, cursor};
@@ -71,6 +72,8 @@ pub enum Heard {
         symbol: Box<str>,
         /// The position it was resumed from.
         from: Option<Position>,
+        /// The `id` of the request that asked for it.
+        request: Option<Id>,
     },
     /// A data event.
     Event(Event),
@@ -81,8 +84,11 @@ pub enum Heard {
         /// What it says.
         gap: Gap,
     },
-    /// Something of what was asked for is gone, of symbols that the gateway may know nothing of.
-    AgedOut,
+    /// Something of what a request asked for is gone, of symbols that the gateway may know nothing of.
+    AgedOut {
+        /// The `id` of that request; without one the gateway says it of itself.
+        request: Option<Id>,
+    },
     /// A cursor: everything up to it was given, or its loss told.
     Cursor(Positions),
 }
@@ -141,8 +147,12 @@ impl SessionTranscript {
 
     /// A subscription holds from here on.
     pub fn hold(&mut self, channel: Channel, symbol: &str) {
+        self.hold_as_asked(channel, symbol, None);
+    }
+
+    fn hold_as_asked(&mut self, channel: Channel, symbol: &str, request: Option<Id>) {
         let from = self.from.get(&(channel, symbol.into())).copied();
-        self.heard.push(Heard::Hold { channel, symbol: symbol.into(), from });
+        self.heard.push(Heard::Hold { channel, symbol: symbol.into(), from, request });
     }
 
     /// A subscription holds from here on, resumed behind this position.
@@ -177,15 +187,17 @@ impl SessionTranscript {
 
     fn control(&mut self, control: &Control) {
         match control {
-            Control::Ack { results, .. } => {
+            Control::Ack { id, results, .. } => {
                 for result in results.iter().filter(|result| result.ok) {
                     match Channel::parse(&result.channel) {
-                        Some(channel) => self.hold(channel, &result.symbol),
+                        Some(channel) => self.hold_as_asked(channel, &result.symbol, id.clone()),
                         None => self.unreadable += 1,
                     }
                 }
             }
-            Control::Error { code: Code::ReplayAgedOut, .. } => self.heard.push(Heard::AgedOut),
+            Control::Error { id, code: Code::ReplayAgedOut, .. } => {
+                self.heard.push(Heard::AgedOut { request: id.clone() });
+            }
             // One that comes before the acknowledgement says nothing of what is asked for.
             Control::Heartbeat { .. } | Control::Goaway { .. } | Control::Error { cursor: Some(_), .. }
                 if self.heard.is_empty() => {}
@@ -263,7 +275,7 @@ impl SessionTranscript {
             let (stream, position) = match heard {
                 Heard::Event(event) => (event.stream, Some(event.seq)),
                 Heard::Gap { stream, gap } => (*stream, gap.upto),
-                Heard::Hold { .. } | Heard::Cursor(_) | Heard::AgedOut => continue,
+                Heard::Hold { .. } | Heard::Cursor(_) | Heard::AgedOut { .. } => continue,
             };
             let known = &mut last[stream as usize];
             let is_news = |position: &Position| !known.is_some_and(|known| position.is_at_or_before(known));

@@ -6,9 +6,10 @@ use tickgate_checker::counts::Counts;
 use tickgate_checker::judge::{Judgement, judge};
 use tickgate_checker::log::Log;
 use tickgate_checker::transcript::{ClientTranscript, Start};
+use tickgate_protocol::command::Id;
 use tickgate_protocol::control::{AckResult, Control};
 use tickgate_protocol::cursor::{self, CursorKey};
-use tickgate_protocol::{Channel, Position};
+use tickgate_protocol::{Channel, Code, Position};
 
 const PARTITIONS: u32 = 2;
 const RECORDS: u64 = 60;
@@ -429,6 +430,48 @@ fn what_a_cut_session_owes_depends_on_whether_it_is_resumed() {
     client.end(transcript, true);
     let resumed = judge(&truth(), &client);
     assert_eq!((resumed.counts.offered, resumed.counts.unannounced), (2 * 66, 2 * 20));
+}
+
+/// A request that is told that what it asked for is gone says nothing of what others asked for.
+#[test]
+fn what_has_aged_out_is_announced_to_its_own_request_alone() {
+    let [first, _] = life();
+    let mut client = ClientTranscript::default();
+    let mut transcript = client.begin(first.start.clone());
+    first.sent.iter().for_each(|message| drop(transcript.text(0, &message.to_string())));
+    client.end(transcript, false);
+    let ack = |id, symbol| {
+        let results = ["trades", "quotes"].map(|channel| AckResult::ok(channel, symbol)).into();
+        Control::Ack { id: Some(Id::Number(id)), ok: true, results }.to_json()
+    };
+    let aged_out = |id| Control::error(Some(Id::Number(id)), Code::ReplayAgedOut, "", false).to_json();
+    let lost = |told: &[i64]| {
+        let mut client = client.clone();
+        let mut transcript = client.begin(Start::cursor(&[at(0, CURSOR), at(1, CURSOR)]));
+        for text in [ack(1, "A"), ack(2, "B")].into_iter().chain(told.iter().map(|id| aged_out(*id))) {
+            transcript.text(0, &text);
+        }
+        // What comes next of each is behind the hole.
+        let mut next = Sender::new(BTreeMap::new());
+        (50..RECORDS).for_each(|offset| (0..PARTITIONS).for_each(|of| next.record(of, offset, &json!({}))));
+        next.sent[1..].iter().for_each(|message| drop(transcript.text(0, &message.to_string())));
+        client.end(transcript, true);
+        let judgement = judge(&truth(), &client);
+        let lost = |announced| {
+            let missing = judgement.missing.iter().filter(move |missing| missing.is_announced == announced);
+            let behind = missing.filter(|missing| missing.offsets.iter().all(|offset| *offset > CUT));
+            let mut symbols: Vec<&str> = behind.map(|missing| missing.symbol.as_str()).collect();
+            symbols.dedup();
+            symbols.join(" ")
+        };
+        (lost(true), lost(false))
+    };
+    let said = |announced: &str, unannounced: &str| (announced.to_owned(), unannounced.to_owned());
+    assert_eq!(lost(&[]), said("", "A B"));
+    assert_eq!(lost(&[1]), said("A", "B"));
+    assert_eq!(lost(&[2]), said("B", "A"));
+    assert_eq!(lost(&[1, 2]), said("A B", ""));
+    assert_eq!(lost(&[3]), said("", "A B"), "nobody asked");
 }
 
 /// A topic that was made anew: what the old one still held is lost as the gap says, the new one has to come from its

@@ -4,6 +4,7 @@ use super::{Judgement, MISSING_MAX, Missing};
 use crate::log::{Entry, Run, StreamLog};
 use crate::transcript::{Event, Positions};
 use tickgate_protocol::checker::{ChainChecker, Verdict};
+use tickgate_protocol::command::Id;
 use tickgate_protocol::event::{Gap, GapCause};
 use tickgate_protocol::{Channel, Position};
 
@@ -150,6 +151,8 @@ pub(super) struct Chain<'a> {
     pub(super) symbol: &'a str,
     /// The session that it was last held in.
     pub(super) session: u32,
+    /// The requests that asked for it in that session.
+    pub(super) requests: Vec<&'a Option<Id>>,
     resumed: Option<Resumed>,
     rule: ChainChecker,
     runs: Vec<RunState<'a>>,
@@ -197,6 +200,7 @@ impl<'a> Chain<'a> {
             channel,
             symbol,
             session: u32::MAX,
+            requests: Vec::new(),
             resumed: None,
             rule,
             runs,
@@ -210,8 +214,14 @@ impl<'a> Chain<'a> {
     pub(super) fn begin(&mut self, session: u32, resumed: Option<Resumed>) {
         self.rule.resumed(matches!(resumed, Some(Resumed::Cursor(_))));
         (self.session, self.resumed, self.record) = (session, resumed, None);
+        self.requests.clear();
         self.held_by = (0, false);
         self.runs.iter_mut().for_each(|run| run.newest = None);
+    }
+
+    /// Whether it is held in this session, and this request asked for it.
+    pub(super) fn is_asked_by(&self, session: u32, request: &Option<Id>) -> bool {
+        self.session == session && self.requests.contains(&request)
     }
 
     /// A subscription of the session means it.
@@ -219,7 +229,7 @@ impl<'a> Chain<'a> {
         self.held_by = self.held_by.max((specificity, is_conflated));
     }
 
-    /// The session is told that something of what it asked for is gone. Of a symbol that the gateway knows nothing of, that is
+    /// Its request is told that something of what it asked for is gone. Of a symbol that the gateway knows nothing of, that is
     /// all that anybody can say.
     pub(super) fn aged_out(&mut self) {
         if self.runs.iter().all(|run| run.newest.is_none()) {

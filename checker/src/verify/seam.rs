@@ -85,7 +85,9 @@ impl Resumed {
     pub(super) fn aged_out(&mut self, id: Option<&Id>) {
         match id {
             Some(Id::Number(id)) => self.awaited.retain(|_, asked| asked != id),
-            _ => self.awaited.clear(),
+            Some(Id::Text(_)) => self.awaited.clear(),
+            // The gateway says it of itself.
+            None => {}
         }
     }
 }
