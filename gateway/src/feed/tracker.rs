@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// Longest wait for one answer of a broker, in milliseconds.
 const ANSWER_MS: u64 = 3_000;
+/// How much of it is left to ask another broker, when one did not answer.
+const ANOTHER_MS: u64 = 1_000;
 /// How soon a broker that did not answer, or a topic that was not there, is asked for again, in milliseconds.
 const RETRY_MS: u64 = 250;
 /// How far the clocks of producers may be behind ours, in milliseconds, for records of a new topic to be found by time.
@@ -191,7 +193,9 @@ impl Tracker {
     /// Looks at one topic. Fails when no broker answers; `false` when what was answered is not enough to go on.
     fn look_at(&mut self, feed: usize) -> KafkaResult<bool> {
         let name = self.feeds[feed].topic.clone();
-        let metadata = self.consumer.fetch_metadata(Some(&name), Duration::from_millis(ANSWER_MS))?;
+        // A node that goes while it is asked answers nothing, and says nothing of the others.
+        let ask = |ms| self.consumer.fetch_metadata(Some(&name), Duration::from_millis(ms));
+        let metadata = ask(ANSWER_MS - ANOTHER_MS).or_else(|_| ask(ANOTHER_MS))?;
         if self.is_answered.replace(true) != Some(true) {
             tracing::info!(brokers = %self.kafka.brokers, "Kafka answers");
         }
