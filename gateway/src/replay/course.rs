@@ -57,10 +57,12 @@ impl Leg {
 impl Part {
     /// There is nothing more up to `offset`, the end of the log. What stands before it may be no record: a transaction's end,
     /// or what compaction left out. It may be before the end that was looked up, as when a new leader never had the rest: what
-    /// is written there from now on is still to be read.
+    /// is written there from now on is still to be read. Of one that is done, what came before that end was not taken.
     pub(super) fn ends_at(&mut self, offset: u64) {
-        self.next = self.next.max(offset);
-        self.is_done = true;
+        if !self.is_done {
+            self.next = self.next.max(offset);
+            self.is_done = true;
+        }
     }
 }
 
@@ -73,6 +75,15 @@ impl Course {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// While other partitions were still read, records came behind the end that had been looked up of one, which was done and
+    /// took none of them, and then its end: what stood between the two ends was left out without a word.
+    #[test]
+    fn the_end_of_what_is_done_passes_nothing() {
+        let mut part = Part { next: 10, high: 10, is_done: true };
+        part.ends_at(13);
+        assert_eq!((part.next, part.is_done), (10, true));
+    }
 
     /// A new leader may lack what the old one had. The end of its log, before the end that had been looked up, was taken for
     /// that: what was written in between from then on was left out.
