@@ -105,7 +105,7 @@ fn a_conflated_stream_is_replayed_by_who_began_to_read_behind_what_was_missed() 
         ..Stream::whole(Channel::Quotes)
     };
     let key = SessionKey { slot: 0, generation: 0 };
-    let mut replays = |world: &mut World, name: &str, next: u64, stream: Stream| {
+    let replays = |world: &mut World, name: &str, next: u64, stream: Stream| {
         let cursor = Cursor { next: vec![at(next)], others_ns: None, all_ns: None };
         let (target, resume) = (Target::parse(name), Some(Resume::Cursor(cursor.into())));
         world.engine.request(0, Request::Subscribe(key, vec![Want { target, stream, trades: 0, resume }]));
@@ -122,11 +122,34 @@ fn a_conflated_stream_is_replayed_by_who_began_to_read_behind_what_was_missed() 
     assert!(!replays(&mut world, "A", 99, top), "the answer says that the book is not built");
     let quote =
         r#"{"type":"quote","symbol":"A","bid_price":"1","bid_size":"1","ask_price":"2","ask_size":"1"}"#;
-    let arrival = Arrival { position: at(100), append_ns: 1, ingest_ns: 1, now_ms: 1 };
     let mut decoder = RecordDecoder::new(1 << 20);
-    world.engine.record(&mut decoder, &arrival, quote.as_bytes(), |error| panic!("{error}"));
+    for offset in [100, 101] {
+        let arrival = Arrival { position: at(offset), append_ns: 1, ingest_ns: 1, now_ms: 1 };
+        world.engine.record(&mut decoder, &arrival, quote.as_bytes(), |error| panic!("{error}"));
+    }
     assert!(!replays(&mut world, "A", 99, conflated), "the newest quote is known");
     assert!(replays(&mut world, "A*", 99, conflated), "and of others not");
+    // Who is ahead of the gateway would get an older state, and then what it has once more.
+    for (after, replays) in [(101, false), (102, true)] {
+        let (target, resume) = (Target::parse("A"), Some(Resume::After(at(after))));
+        let want = Want { target, stream: conflated, trades: 0, resume };
+        world.engine.request(0, Request::Subscribe(key, vec![want]));
+        let Reply::Subscribed(_, answers) = world.reply() else { panic!("no answer") };
+        assert_eq!(answers[0].replays, replays, "after {after}");
+    }
+    // One update went out, the other waits for those who listen. It is among what was replayed, which what is live follows from.
+    let missed = Missed { target: Target::parse("A*"), stream: conflated, after: None };
+    let ask = Ask {
+        next: vec![at(102)],
+        origin: Arc::from([at(99)]),
+        bytes_max: 1_000,
+        is_read_again: true,
+        ..Ask::new(0, key, 0, Arc::from([missed]))
+    };
+    world.engine.request(0, Request::Resume(Box::new(ask)));
+    let Reply::Resumed(resumed) = world.reply() else { panic!("it is there") };
+    let pending: Vec<_> = resumed.states.iter().map(|(_, state)| state.pending).collect();
+    assert_eq!((pending, resumed.live.is_some()), (vec![Some(at(101))], true));
 }
 
 /// Retention passed a feed, and a symbol of which it had read nothing yet was among what was lost: nobody was told. And who asked
