@@ -228,12 +228,23 @@ impl Outbox {
     }
 
     /// Queues a gap that the feed found, in order with the events.
-    pub fn announce(&mut self, symbol: &Arc<crate::event::Symbol>, stream: Stream, mut gap: Gap) {
+    pub fn announce(&mut self, symbol: &Arc<crate::event::Symbol>, stream: Stream, gap: Gap) {
+        self.announce_from(symbol, stream, gap, None);
+    }
+
+    /// The same of events that are owed from `first` on, if it does not say where it begins: another gateway may remember some.
+    pub fn announce_from(
+        &mut self,
+        symbol: &Arc<crate::event::Symbol>,
+        stream: Stream,
+        mut gap: Gap,
+        first: Option<Position>,
+    ) {
         self.gaps.get_or_insert_default().by_cause[gap.cause as usize] += 1;
         if let Some(pressure) = &mut self.pressure {
             gap = pressure.announced((symbol.id, stream), gap);
         }
-        self.push(Entry::gap(symbol.clone(), stream, gap, None));
+        self.push(Entry::gap(symbol.clone(), stream, gap, first));
     }
 
     /// Queues a control message, in order with the events.
@@ -481,13 +492,8 @@ impl Outbox {
                     replaced.into_iter().chain(first).for_each(&mut still_owed);
                 }
                 Entry::Gap(queued) => {
-                    // Of one that does not say where it begins, its end: whoever asks for that is told again. What retention
-                    // took another gateway may remember in part: asked for from the beginning, it says so as well.
-                    let end = queued.gap.upto.map(|upto| match queued.gap.cause {
-                        GapCause::Retention => Position { offset: 0, ..upto },
-                        _ => upto,
-                    });
-                    let from = queued.gap.after.map(behind).or(queued.first).or(end);
+                    // Of one that does not say where it begins, its end: whoever asks for that is told again.
+                    let from = queued.gap.after.map(behind).or(queued.first.or(queued.gap.upto));
                     from.into_iter().chain(queued.first).for_each(&mut still_owed);
                 }
                 Entry::Control { .. } => {}

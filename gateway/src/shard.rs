@@ -209,6 +209,7 @@ impl<S: Socket> Shard<S> {
         let now_us = now_us();
         let now_ns = clock::wall_ns();
         self.wall_ahead_ns = now_ns - clock::mono_ns() as i64;
+        let mut is_lost = false;
         for batch in batches.drain(..) {
             #[cfg(debug_assertions)]
             self.hooks.pass();
@@ -221,7 +222,7 @@ impl<S: Socket> Shard<S> {
                         self.deliver(&event, now_us);
                     }
                     Item::Gap(symbol, stream, gap) => self.announce(&symbol, stream, gap),
-                    Item::Lost => self.tell_lost(),
+                    Item::Lost => is_lost = true,
                     Item::Reply(reply) => self.answer(*reply, now_us),
                     Item::Positions(next) => {
                         if next != self.positions {
@@ -239,6 +240,10 @@ impl<S: Socket> Shard<S> {
             if events > 0 {
                 self.recorder.record_n(Stage::DecodedToOffered, now_ns - batch.decoded_ns, events);
             }
+        }
+        // Once, of however many partitions.
+        if is_lost {
+            self.tell_lost();
         }
         self.end_overflowed();
         self.flush_touched();

@@ -110,16 +110,25 @@ fn a_conflated_stream_is_replayed_by_who_began_to_read_behind_what_was_missed() 
         let (target, resume) = (Target::parse(name), Some(Resume::Cursor(cursor.into())));
         world.engine.request(0, Request::Subscribe(key, vec![Want { target, stream, trades: 0, resume }]));
         let Reply::Subscribed(_, answers) = world.reply() else { panic!("no answer") };
-        answers[0].replays
+        (answers[0].replays, answers[0].unread)
     };
     let mut world = World::new(0);
+    let (nothing, replayed, told) = ((false, false), (true, false), (false, true));
+    world.engine.is_complete = false;
+    assert_eq!(replays(&mut world, "A", 99, conflated), replayed, "nobody knows yet where reading begins");
+    world.engine.is_complete = true;
     world.engine.begin(at(100));
-    for name in ["A", "A*", "*"] {
-        assert!(replays(&mut world, name, 99, conflated), "{name}: what was at 99 nobody has read");
-        assert!(!replays(&mut world, name, 100, conflated), "{name}: all of it is to be read yet");
+    // Of a pattern the newest states are wanted, and no backlog.
+    for (name, missed) in [("A", replayed), ("A*", told), ("*", told)] {
+        assert_eq!(
+            replays(&mut world, name, 99, conflated),
+            missed,
+            "{name}: what was at 99 nobody has read"
+        );
+        assert_eq!(replays(&mut world, name, 100, conflated), nothing, "{name}: all of it is to be read yet");
     }
     let top = Stream { depth: Depth::new(5).expect("a depth"), ..Stream::whole(Channel::Book) };
-    assert!(!replays(&mut world, "A", 99, top), "the answer says that the book is not built");
+    assert_eq!(replays(&mut world, "A", 99, top), nothing, "the answer says that the book is not built");
     let quote =
         r#"{"type":"quote","symbol":"A","bid_price":"1","bid_size":"1","ask_price":"2","ask_size":"1"}"#;
     let mut decoder = RecordDecoder::new(1 << 20);
@@ -127,8 +136,8 @@ fn a_conflated_stream_is_replayed_by_who_began_to_read_behind_what_was_missed() 
         let arrival = Arrival { position: at(offset), append_ns: 1, ingest_ns: 1, now_ms: 1 };
         world.engine.record(&mut decoder, &arrival, quote.as_bytes(), |error| panic!("{error}"));
     }
-    assert!(!replays(&mut world, "A", 99, conflated), "the newest quote is known");
-    assert!(replays(&mut world, "A*", 99, conflated), "and of others not");
+    assert_eq!(replays(&mut world, "A", 99, conflated), nothing, "the newest quote is known");
+    assert_eq!(replays(&mut world, "A*", 99, conflated), told, "and of others not");
     // Who is ahead of the gateway would get an older state, and then what it has once more.
     for (after, replays) in [(101, false), (102, true)] {
         let (target, resume) = (Target::parse("A"), Some(Resume::After(at(after))));
@@ -138,7 +147,7 @@ fn a_conflated_stream_is_replayed_by_who_began_to_read_behind_what_was_missed() 
         assert_eq!(answers[0].replays, replays, "after {after}");
     }
     // One update went out, the other waits for those who listen. It is among what was replayed, which what is live follows from.
-    let missed = Missed { target: Target::parse("A*"), stream: conflated, after: None };
+    let missed = Missed { target: Target::parse("A"), stream: conflated, after: None };
     let ask = Ask {
         next: vec![at(102)],
         origin: Arc::from([at(99)]),
@@ -150,6 +159,10 @@ fn a_conflated_stream_is_replayed_by_who_began_to_read_behind_what_was_missed() 
     let Reply::Resumed(resumed) = world.reply() else { panic!("it is there") };
     let pending: Vec<_> = resumed.states.iter().map(|(_, state)| state.pending).collect();
     assert_eq!((pending, resumed.live.is_some()), (vec![Some(at(101))], true));
+    // What was lost before it was read was never read either.
+    world.engine.lost(at(300));
+    assert_eq!(replays(&mut world, "B", 250, conflated), replayed);
+    assert_eq!(replays(&mut world, "B", 301, conflated), nothing);
 }
 
 /// Retention passed a feed, and a symbol of which it had read nothing yet was among what was lost: nobody was told. And who asked

@@ -120,7 +120,7 @@ mod tests {
         for line in [
             "R9    malformed records: 1 in 100, then all of them",
             "R1b   one of three nodes killed and started again (only with --full, and three nodes of Apache Kafka)",
-            "R21   the same load for a long time (only with --full)",
+            "R21b  the same load for a long time (only with --full)",
         ] {
             assert!(list.lines().any(|listed| listed == line), "{line}");
         }

@@ -451,8 +451,12 @@ impl<'a> Chain<'a> {
             }
             Some(after) => self.lose_rest(after),
             None => {
-                if let Some(run) = self.run(seq.into()) {
-                    let end = run.entries.partition_point(|entry| entry.offset < seq.offset);
+                let now = Run::from(seq);
+                // Also of the partition that its symbol was in before.
+                for run in self.runs.iter_mut().filter(|run| run.run == now || run.from.is_some()) {
+                    let in_it =
+                        |run: &RunState<'_>| run.entries.partition_point(|entry| entry.offset < seq.offset);
+                    let end = if run.run == now { in_it(run) } else { run.entries.len() };
                     let first = run.from.unwrap_or(end).min(end);
                     run.excuse(first..end, Excuse::Announced);
                 }

@@ -474,6 +474,7 @@ impl Engine {
     pub fn lost(&mut self, upto: Position) {
         self.ring.begin(Position { offset: upto.offset + 1, ..upto });
         self.lost.insert((upto.epoch, upto.partition), upto.offset);
+        self.began.insert((upto.epoch, upto.partition), upto.offset + 1);
         self.broadcast(|| Item::Lost);
         for id in 0..self.symbols.len() as u32 {
             for channel in Channel::ALL {

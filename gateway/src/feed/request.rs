@@ -187,6 +187,8 @@ pub struct Answer {
     pub aged_out: bool,
     /// Whether what was missed can be asked for; until it has come, the subscription gets nothing else.
     pub replays: bool,
+    /// Whether symbols may be among what it names whose newest state was missed and is not known here.
+    pub unread: bool,
     /// The epoch of the topic that its symbol comes from, if what was missed can be asked for and that is known.
     pub epoch: Option<u32>,
     /// The state of each symbol meant.

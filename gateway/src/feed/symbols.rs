@@ -234,6 +234,15 @@ impl SymbolState {
         events
     }
 
+    /// Whether there is a state to show, of a channel that has one.
+    pub fn is_known(&self, channel: Channel) -> bool {
+        match channel {
+            Channel::Quotes => self.quote.is_some(),
+            Channel::Status => self.status.is_some(),
+            Channel::Trades | Channel::Book => true,
+        }
+    }
+
     /// Where the last quote or status stood, if changes to it were lost since.
     pub fn old(&self, channel: Channel) -> Option<Position> {
         let kept = match channel {

@@ -1,6 +1,7 @@
 //! The feed's answers: where a subscription begins.
 
 use super::Shard;
+use super::replay::owed_from;
 use super::socket::Socket;
 use crate::event::{Key, Stream};
 use crate::feed::request::{Answer, Reply, Request, Resume, SessionKey, State, Target};
@@ -13,6 +14,10 @@ use std::sync::atomic::Ordering;
 use tickgate_protocol::command::SubscribeOptions;
 use tickgate_protocol::control::Control;
 use tickgate_protocol::{Channel, Code, OnSlow, Position};
+
+/// What is told of a conflated pattern whose gateway began to read behind what was missed.
+const UNREAD: &str = "the newest states follow, as far as this gateway has them: it began to read behind what was missed, so a symbol of \
+    which nothing comes may have changed since";
 
 impl<S: Socket> Shard<S> {
     /// Takes an answer of the feed, at its place among the events.
@@ -57,7 +62,7 @@ impl<S: Socket> Shard<S> {
         if let Some(session) = self.open_session(key) {
             session.subs.make_room(wants.len());
         }
-        let (mut aged_out, mut is_elsewhere) = (false, false);
+        let (mut aged_out, mut is_elsewhere, mut unread) = (false, false, false);
         let mut begun = Vec::new();
         let mut replayed = Vec::new();
         for (wanted, answer) in wants.into_iter().zip(answers) {
@@ -74,6 +79,7 @@ impl<S: Socket> Shard<S> {
                 named.is_unseen = matches!(wanted.target, Target::Symbol(_)) && answer.symbol.is_none();
                 named.is_building = answer.building;
                 aged_out |= answer.aged_out;
+                unread |= answer.unread;
                 let is_position = matches!(answer.want.resume, Some(Resume::Cursor(_) | Resume::After(_)));
                 is_elsewhere |= answer.aged_out && is_position;
                 if let Some(resume) = answer.want.resume.filter(|_| answer.replays) {
@@ -89,6 +95,10 @@ impl<S: Socket> Shard<S> {
         // Whoever began is counted by now.
         drop(reservation);
         self.acknowledge(key, id.as_ref(), &named);
+        if unread {
+            self.refuse_resume(key, ResumeRefusal::AgedOut);
+            self.tell(key, &Control::error(id.clone(), Code::ReplayAgedOut, UNREAD, false));
+        }
         if is_elsewhere {
             self.refuse_resume(key, ResumeRefusal::Topic);
         }
@@ -99,7 +109,7 @@ impl<S: Socket> Shard<S> {
         // First, as the state of a pattern leaves out what a more specific subscription replays.
         self.begin_replays(key, id.as_ref(), replayed);
         for (wanted, states) in begun {
-            self.offer_states(key, &wanted, states, now_us);
+            self.offer_states(key, &wanted, states, &[], now_us);
         }
         self.touch(key.slot);
         self.resume_requests(key, deferred);
@@ -136,7 +146,15 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    pub(super) fn offer_states(&mut self, key: SessionKey, wanted: &Wanted, states: Vec<State>, now_us: u32) {
+    /// Offers states, with what a client that goes on from `origin` has missed before them.
+    pub(super) fn offer_states(
+        &mut self,
+        key: SessionKey,
+        wanted: &Wanted,
+        states: Vec<State>,
+        origin: &[Position],
+        now_us: u32,
+    ) {
         let Wanted { target, channel, options, .. } = wanted;
         let channel = *channel;
         let bounds = self.bounds;
@@ -152,7 +170,8 @@ impl<S: Socket> Shard<S> {
                 continue;
             }
             if let Some(gap) = state.gap {
-                session.outbox.announce(&state.symbol, stream, gap);
+                let first = owed_from(origin, &gap);
+                session.outbox.announce_from(&state.symbol, stream, gap, first);
             }
             // A snapshot is never what ends a session: it is as large as what was asked for.
             let policy = if options.on_slow == OnSlow::Disconnect && channel.is_state() {

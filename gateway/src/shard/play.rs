@@ -206,7 +206,7 @@ impl<S: Socket> Shard<S> {
             Step::Send(events) => {
                 replay.offered_ms = Some(now_ms);
                 self.account_play(key, number);
-                self.offer_missed(key, number, events, super::now_us());
+                self.offer_missed(key, number, events, &[], super::now_us());
             }
             Step::Read => {
                 let Some((mut ask, _)) = replay.next.take() else { return };

@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicBool;
 use tickgate_protocol::Position;
 use tickgate_protocol::command::{Id, Past};
 use tickgate_protocol::control::Control;
-use tickgate_protocol::event::GapCause;
+use tickgate_protocol::event::{Gap, GapCause};
 
 /// Bytes of events in one part at the most: what a client takes in one write. Never more than half of its queue may hold.
 pub const PART_BYTES: usize = 64 << 10;
@@ -390,8 +390,8 @@ impl<S: Socket> Shard<S> {
     /// The next part, from the feed's memory.
     pub(super) fn resumed(&mut self, resumed: Resumed, now_us: u32) {
         let Resumed { chunk: Chunk { ask, events, .. }, states, live } = resumed;
-        self.offer_missed(ask.key, ask.replay, events, now_us);
-        self.offer_left_over(ask.key, ask.replay, states, now_us);
+        self.offer_missed(ask.key, ask.replay, events, &ask.origin, now_us);
+        self.offer_left_over(&ask, states, now_us);
         match live {
             None => self.go_on(ask, From::Memory),
             Some(live) => self.caught_up(ask.key, ask.replay, live),
@@ -407,7 +407,7 @@ impl<S: Socket> Shard<S> {
             return self.flush_touched();
         }
         let Chunk { ask, events, reach } = chunk;
-        self.offer_missed(key, ask.replay, events, now_us());
+        self.offer_missed(key, ask.replay, events, &ask.origin, now_us());
         match reach {
             Reach::More => self.go_on(ask, From::Kafka),
             Reach::End => {
@@ -441,8 +441,15 @@ impl<S: Socket> Shard<S> {
         self.touch(key.slot);
     }
 
-    /// Offers what was missed to a session's outbox.
-    pub(super) fn offer_missed(&mut self, key: SessionKey, number: u32, events: Vec<Replayed>, now_us: u32) {
+    /// Offers what was missed since `origin` to a session's outbox.
+    pub(super) fn offer_missed(
+        &mut self,
+        key: SessionKey,
+        number: u32,
+        events: Vec<Replayed>,
+        origin: &[Position],
+        now_us: u32,
+    ) {
         if events.is_empty() {
             return;
         }
@@ -473,7 +480,8 @@ impl<S: Socket> Shard<S> {
             let policy = table.on_slow(sub.place);
             session.outbox.lend(spares);
             if let Some(gap) = gap {
-                session.outbox.announce(&event.symbol, event.stream, gap);
+                let first = owed_from(origin, &gap);
+                session.outbox.announce_from(&event.symbol, event.stream, gap, first);
             }
             memory.queued_entries += 1;
             is_over |= session.outbox.offer(&event, policy, now_us, &bounds) == Offer::Overflow;
@@ -485,7 +493,8 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Offers what could not be replayed.
-    fn offer_left_over(&mut self, key: SessionKey, number: u32, states: Vec<(usize, State)>, now_us: u32) {
+    fn offer_left_over(&mut self, ask: &Ask, states: Vec<(usize, State)>, now_us: u32) {
+        let (key, number) = (ask.key, ask.replay);
         let is_gap =
             |(_, state): &(usize, State)| state.gap.is_some_and(|gap| gap.cause == GapCause::Retention);
         if states.iter().any(is_gap) {
@@ -497,7 +506,7 @@ impl<S: Socket> Shard<S> {
         };
         for (want, state) in states {
             if let Some(Some(wanted)) = subs.get(want) {
-                self.offer_states(key, wanted, vec![state], now_us);
+                self.offer_states(key, wanted, vec![state], &ask.origin, now_us);
             }
         }
         if let Some(replay) = self.replay(key, number) {
@@ -580,4 +589,10 @@ fn reach_back(together: &mut Vec<Position>, next: Position) {
         Ok(at) => together[at].offset = together[at].offset.min(next.offset),
         Err(at) => together.insert(at, next),
     }
+}
+
+/// From where on whoever goes on from `origin` is owed what a gap without a beginning says.
+pub(super) fn owed_from(origin: &[Position], gap: &Gap) -> Option<Position> {
+    let upto = gap.upto.filter(|_| gap.after.is_none())?;
+    place(origin, upto).ok().map(|found| origin[found])
 }

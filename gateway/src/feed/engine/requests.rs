@@ -49,6 +49,7 @@ impl Engine {
             building: false,
             aged_out: false,
             replays: false,
+            unread: false,
             epoch: None,
             states: Vec::new(),
         };
@@ -80,8 +81,9 @@ impl Engine {
                     answer.symbol = Some(self.symbols[id as usize].symbol.clone());
                     answer.building =
                         want.stream.channel == Channel::Book && self.symbols[id as usize].is_building();
-                    let last = self.symbols[id as usize].last[want.stream.channel as usize];
-                    match self.way(&want, last) {
+                    let state = &self.symbols[id as usize];
+                    let last = state.last[want.stream.channel as usize];
+                    match self.way(&want, last, state.is_known(want.stream.channel)) {
                         Way::Replay => {
                             answer.replays = true;
                             answer.epoch =
@@ -97,7 +99,7 @@ impl Engine {
                         Some((_, shards)) => *shards |= bit,
                         None => streams.push((want.stream, bit)),
                     }
-                    match self.way(&want, None) {
+                    match self.way(&want, None, false) {
                         Way::Fresh => {}
                         Way::Replay => answer.replays = true,
                         Way::Gone => answer.aged_out = true,
@@ -122,7 +124,13 @@ impl Engine {
                 }
                 self.streams += lacking;
                 self.patterns.add(prefix, want.stream, bit);
-                let way = self.way(&want, None);
+                // Of all symbols at once, the newest states are what is wanted, and no backlog: those that are not known are told of.
+                answer.unread = !is_whole(&want)
+                    && want
+                        .resume
+                        .as_ref()
+                        .is_some_and(|resume| self.may_be_unread(&want, resume, None, false));
+                let way = if answer.unread { Way::Fresh } else { self.way(&want, None, false) };
                 answer.replays = way == Way::Replay;
                 for id in 0..self.symbols.len() as u32 {
                     let state = &mut self.symbols[id as usize];
@@ -138,13 +146,14 @@ impl Engine {
         answer
     }
 
-    /// How a subscription begins, to a symbol whose last event is at `last` or to several.
-    fn way(&self, want: &Want, last: Option<Position>) -> Way {
-        let is_whole = want.stream.conflate == ConflateMs::NONE && want.stream.depth == Depth::ALL;
+    /// How a subscription begins, to a symbol whose last event is at `last` or to several, and whose state `is_known` or not.
+    fn way(&self, want: &Want, last: Option<Position>, is_known: bool) -> Way {
         match &want.resume {
             None => Way::Fresh,
             // The newest state says all that those before it did.
-            Some(resume) if !is_whole && !self.may_be_unread(want, resume, last) => Way::Fresh,
+            Some(resume) if !is_whole(want) && !self.may_be_unread(want, resume, last, is_known) => {
+                Way::Fresh
+            }
             Some(Resume::Since(_) | Resume::Past(_)) => Way::Replay,
             Some(Resume::TooOld) => Way::Gone,
             // A topic that was not found yet will be, or not.
@@ -166,11 +175,11 @@ impl Engine {
         }
     }
 
-    /// Whether the newest state that a client missed may be one that the feed has not read, as it began behind that. Of books
-    /// an answer says so.
-    fn may_be_unread(&self, want: &Want, resume: &Resume, last: Option<Position>) -> bool {
+    /// Whether the newest state that a client missed may be one that the feed has not read, as it began behind that, or has not
+    /// begun yet. Of books an answer says so.
+    fn may_be_unread(&self, want: &Want, resume: &Resume, last: Option<Position>, is_known: bool) -> bool {
         let is_before = |next: &Position| {
-            self.began.get(&(next.epoch, next.partition)).is_some_and(|began| next.offset < *began)
+            self.began.get(&(next.epoch, next.partition)).is_none_or(|began| next.offset < *began)
         };
         let is_behind = match resume {
             Resume::Cursor(cursor) => cursor.since_ns().is_some() || cursor.next.iter().any(is_before),
@@ -180,7 +189,7 @@ impl Engine {
         // A state that is older than what the client names is no news to it: that has to be read first.
         let is_ahead =
             matches!(resume, Resume::After(after) if last.is_some_and(|last| last.is_before(*after)));
-        (is_ahead || is_behind && last.is_none()) && want.stream.channel != Channel::Book
+        (is_ahead || is_behind && !is_known) && want.stream.channel != Channel::Book
     }
 
     /// Adds the present state of one symbol to an answer.
@@ -274,4 +283,9 @@ impl Engine {
         streams.dedup();
         streams.len()
     }
+}
+
+/// Whether every update of it is sent, and all of it.
+fn is_whole(want: &Want) -> bool {
+    want.stream.conflate == ConflateMs::NONE && want.stream.depth == Depth::ALL
 }

@@ -75,6 +75,9 @@ impl Engine {
             self.learn(&ask);
         }
         let live = if is_all { self.live(&mut ask, &next, &mut part) } else { None };
+        if live.is_some() {
+            self.add_held_back(&ask.wants, &mut part);
+        }
         let Part { events, states, .. } = part;
         let reach = if live.is_some() { Reach::End } else { Reach::More };
         ask.next = next;
@@ -363,6 +366,21 @@ impl Engine {
         Some(live)
     }
 
+    /// What conflation holds back of a stream is among what was replayed: what is live follows from there. With the last answer,
+    /// as it says nothing that could be too much for one.
+    fn add_held_back(&self, wants: &[Missed], part: &mut Part) {
+        for (at, want) in wants.iter().enumerate() {
+            let Target::Symbol(name) = &want.target else { continue };
+            let Some(id) = self.ids.get(&**name).filter(|id| self.is_waiting((**id, want.stream))) else {
+                continue;
+            };
+            let state = &self.symbols[*id as usize];
+            let pending = state.last[want.stream.channel as usize];
+            let symbol = state.symbol.clone();
+            part.states.push((at, State { symbol, gap: None, events: Vec::new(), pending }));
+        }
+    }
+
     /// Goes through the symbols that prefixes mean, and adds what of each could not be replayed; `None` when there are more than
     /// one answer may take. The next answer goes on there: of those before it only who has changed since is looked at again.
     fn walk(&mut self, ask: &mut Ask, by_name: &Wants<'_>, next: &[Position], part: &mut Part) -> Option<()> {
@@ -458,12 +476,6 @@ impl Engine {
     ) -> Option<()> {
         let channel = want.stream.channel;
         let Some(at) = self.symbols[id as usize].last[channel as usize] else { return Some(()) };
-        // What conflation holds back is among what was replayed.
-        let pending = self.is_waiting((id, want.stream)).then_some(at);
-        if pending.is_some() {
-            let symbol = self.symbols[id as usize].symbol.clone();
-            part.add(number, State { symbol, gap: None, events: Vec::new(), pending });
-        }
         let given = ask.last.get(&(id, channel)).copied().or(want.after);
         // It has that, or is ahead of this gateway.
         if given.is_some_and(|given| at.is_at_or_before(given)) {
@@ -497,12 +509,13 @@ impl Engine {
         // A state from before a loss is no news to who was given all up to there, and may be older than what a client has that
         // comes with a cursor.
         let is_known = |old: Position| {
-            given.is_some_and(|given| old.is_at_or_before(given)) || ask.origin_of(old).is_some()
+            given.is_some_and(|given| old.is_at_or_before(given))
+                || (want.after.is_none() && ask.origin_of(old).is_some())
         };
         let is_news = !state.old(channel).is_some_and(is_known);
         let snapshot = state.snapshot(want.stream, &self.cache).filter(|_| is_news);
         let events = snapshot.into_iter().collect();
-        part.add(number, State { symbol: state.symbol.clone(), gap, events, pending });
+        part.add(number, State { symbol: state.symbol.clone(), gap, events, pending: None });
         Some(())
     }
 
