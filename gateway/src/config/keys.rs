@@ -260,8 +260,8 @@ pub(super) static KEYS: &[Key<Config>] = &[
         1,
         315_360_000,
         Some("is as far back as Kafka's retention reaches"),
-        "How far back a client may ask for what it missed; `hello` announces it. Without a bound of its own, as the \
-         topics have theirs.",
+        "How far back `from.time_ns` may reach; `hello` announces it. Cursors and positions go back as far as Kafka \
+         has it.",
         replay.window_s
     ),
     number!(
