@@ -19,7 +19,6 @@ use tickgate_protocol::{Channel, ConflateMs, Position, cursor};
 const HOPS_MAX: usize = 4_096;
 /// Records that are gone through for one answer: about a millisecond of the feed's time.
 const SCANNED_MAX: u64 = 20_000;
-
 /// Symbols that are gone through for one answer, of all that are known.
 const WALKED_MAX: usize = 20_000;
 
