@@ -83,7 +83,9 @@ async fn a_panic_in_the_fan_out_ends_the_gateway() {
     kafka.producer(&topic).send(&trade("A", "1"));
     assert_eq!(process.ended().code(), Some(70));
     let log = process.whole_log();
-    for wanted in ["panicked at gateway/src/shard/hooks.rs:", "the gateway ends"] {
+    for wanted in
+        ["panicked at gateway/src/shard/hooks.rs:", "what serves every session panicked", "the gateway ends"]
+    {
         assert!(log.contains(wanted), "{wanted}: {log}");
     }
 }

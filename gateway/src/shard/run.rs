@@ -1,5 +1,4 @@
-//! What a shard does: fan-out, and the tasks of time, replays and each session. All on one thread, none holds the shard over
-//! a wait.
+//! The tasks of a shard: fan-out, time, and one per session. All on one thread, none holds the shard over a wait.
 
 use super::socket::Socket;
 use super::{Shard, Shared};
@@ -68,43 +67,35 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     let shard = Rc::new(RefCell::new(Shard::new(id, shared, mailbox)));
     let broken = shard.borrow().broken.clone();
     let mut tasks = JoinSet::new();
+    tasks.spawn_local(fan_out(shard.clone(), inbox));
     tasks.spawn_local(time(shard.clone()));
     tasks.spawn_local(replays(shard.clone(), chunks));
     tasks.spawn_local(async move { asked.pass_on(wake_feed).await });
     tasks.spawn_local(introspection(shard.clone(), admin));
     let accept = tasks.spawn_local(listener::accept(listener, shard.clone()));
-    let fan_out = fan_out(shard.clone(), inbox);
-    let life = async move {
-        tokio::select! {
-            _ = stop => {}
-            () = panicked(&mut tasks) => return Err(Error::other("what serves every session panicked")),
-            () = broken.notified() => return Err(Error::other("a panic left what cannot be put in order")),
-        }
-        shard.borrow_mut().drain();
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(drain.spread_ms + drain.grace_ms);
-        let any_serving = Arc::downgrade(&serving);
-        let mut serving = Some(serving);
-        while any_serving.strong_count() > 0 && tokio::time::Instant::now() < deadline {
-            if shard.borrow().is_empty() {
-                // Without sessions of its own it still refuses newcomers while the others drain: what waits at its listener
-                // would be cut off without an answer.
-                serving = None;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        drop(serving);
-        accept.abort();
-        let cut = shard.borrow_mut().cut();
-        tasks.abort_all();
-        shard.borrow_mut().publish();
-        Ok(cut)
-    };
-    // No task, as it would wait its turn behind those of all clients that come at the same moment.
     tokio::select! {
-        biased;
-        never = fan_out => never,
-        ended = life => ended,
+        _ = stop => {}
+        () = panicked(&mut tasks) => return Err(Error::other("what serves every session panicked")),
+        () = broken.notified() => return Err(Error::other("a panic left what cannot be put in order")),
     }
+    shard.borrow_mut().drain();
+    let deadline = tokio::time::Instant::now() + Duration::from_millis(drain.spread_ms + drain.grace_ms);
+    let any_serving = Arc::downgrade(&serving);
+    let mut serving = Some(serving);
+    while any_serving.strong_count() > 0 && tokio::time::Instant::now() < deadline {
+        if shard.borrow().is_empty() {
+            // Without sessions of its own it still refuses newcomers while the others drain: what waits at its listener
+            // would be cut off without an answer.
+            serving = None;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(serving);
+    accept.abort();
+    let cut = shard.borrow_mut().cut();
+    tasks.abort_all();
+    shard.borrow_mut().publish();
+    Ok(cut)
 }
 
 /// Returns when one of them has panicked; those that have ended had nothing more to do.
@@ -117,15 +108,14 @@ async fn panicked(tasks: &mut JoinSet<()>) {
     std::future::pending().await
 }
 
-/// Takes what the feed hands over and fans it out. Never ends: without a feed there is nothing more to take.
-async fn fan_out<T>(shard: Rc<RefCell<Shard>>, mut inbox: mpsc::Receiver<Batch>) -> T {
+/// Takes what the feed hands over and fans it out.
+async fn fan_out(shard: Rc<RefCell<Shard>>, mut inbox: mpsc::Receiver<Batch>) {
     let mut batches = Vec::with_capacity(BATCHES_PER_PASS);
     while inbox.recv_many(&mut batches, BATCHES_PER_PASS).await > 0 {
         shard.borrow_mut().pass(&mut batches);
         // Sessions get their turn between passes, whatever the feed brings.
         tokio::task::yield_now().await;
     }
-    std::future::pending().await
 }
 
 /// Whether the feed was asked for something. Waking another thread costs nearly as much as a write, so the feed is woken
