@@ -1,5 +1,6 @@
 //! One connected client: its socket, its outbox, its subscriptions and what it may do.
 
+pub mod guest;
 pub mod subs;
 pub mod throttle;
 
@@ -12,6 +13,7 @@ use crate::shard::replay::Replays;
 use crate::shard::socket::Socket;
 use crate::shard::timers::Armed;
 use crate::stats::{CloseReason, SessionInfo};
+use guest::Guest;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -160,6 +162,8 @@ pub struct Session<S = TcpStream> {
     pub outbox: Outbox,
     /// Its socket.
     pub socket: Rc<S>,
+    /// Whose it is.
+    pub guest: Box<Guest>,
     /// Bytes per second that the client asked for at most.
     pub bytes: Option<Box<Bucket>>,
     /// What of its outbox the shard's sum already has, in bytes.
@@ -213,11 +217,6 @@ impl<S: Socket> Session<S> {
         format!("{}-{shard:x}-{:x}", names(), self.key.generation)
     }
 
-    /// The address of its peer, while it is there.
-    pub fn peer(&self) -> String {
-        self.socket.peer()
-    }
-
     /// Wakes the session's task.
     pub fn wake(&mut self) {
         if let Some(task) = self.task.take() {
@@ -230,7 +229,7 @@ impl<S: Socket> Session<S> {
         let books = self.outbox.books();
         SessionInfo {
             session: self.name(shard),
-            peer: self.peer(),
+            peer: self.guest.peer.to_string(),
             shard,
             queue_age_ms: u64::from(self.outbox.delay_us(now_us) / 1000),
             queued_bytes: self.outbox.queued_bytes() as u64,

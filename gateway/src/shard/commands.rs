@@ -521,7 +521,7 @@ impl<S: Socket> Shard<S> {
         let name = session.name(id);
         let delay_ms = session.outbox.delay_us(now_us()) / 1000;
         let queued_bytes = session.outbox.queued_bytes();
-        let peer = session.peer();
+        let peer = session.guest.peer;
         let error = Control::Error {
             id: None,
             code: Code::SlowConsumer,
@@ -536,7 +536,7 @@ impl<S: Socket> Shard<S> {
         if let Verdict::Write { left_out } = self.slow_logs.admit(clock::mono_ms()) {
             tracing::warn!(
                 session = name,
-                peer,
+                %peer,
                 queued_bytes,
                 delay_ms,
                 left_out,

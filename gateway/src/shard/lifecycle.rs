@@ -6,6 +6,7 @@ use super::{Shard, now_us};
 use crate::clock;
 use crate::feed::request::SessionKey;
 use crate::outbox::{Books, Outbox};
+use crate::session::guest::Guest;
 use crate::session::subs::Subs;
 use crate::session::throttle::Bucket;
 use crate::session::{Life, Session};
@@ -31,13 +32,14 @@ const PUBLISH_QUIET_MS: u64 = 1_000;
 
 impl<S: Socket> Shard<S> {
     /// Opens a session and greets it, in one write with the answer that its handshake is still owed.
-    pub(super) fn open(&mut self, socket: Rc<S>, answer: &[u8]) -> SessionKey {
+    pub(super) fn open(&mut self, socket: Rc<S>, answer: &[u8], guest: Guest) -> SessionKey {
         let config = self.shared.config.clone();
         let now_ms = clock::mono_ms();
         let key = self.next_key();
         let session = Session {
             key,
             socket,
+            guest: Box::new(guest),
             decoder: None,
             outbox: Outbox::default(),
             subs: Subs::default(),
@@ -63,7 +65,7 @@ impl<S: Socket> Shard<S> {
             accounted_gaps: None,
             opened_ms: now_ms,
         };
-        tracing::debug!(session = session.name(self.id), peer = session.peer(), "opened");
+        tracing::debug!(session = session.name(self.id), peer = %session.guest.peer, "opened");
         #[cfg(debug_assertions)]
         self.hooks.open(super::hooks::Step::Insert);
         // From here on its end takes all of this back.

@@ -10,6 +10,7 @@ use super::socket::Socket;
 use super::{READ_BYTES, Shard};
 use crate::feed::request::SessionKey;
 use crate::session::Life;
+use crate::session::guest::Opening;
 use crate::stats::CloseReason;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,16 +19,14 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use tickgate_protocol::code::CLOSE_INTERNAL;
 
-/// One client, from the end of its handshake to the end of its socket, whose panics are its own. `answer` is what its
-/// handshake is still owed, and `early` what came behind its request.
+/// One client, from the end of its handshake to the end of its socket, whose panics are its own.
 pub fn session<S: Socket>(
     shard: Rc<RefCell<Shard<S>>>,
     socket: S,
-    answer: &[u8],
-    early: &[u8],
+    opening: Opening,
 ) -> impl Future<Output = ()> + use<S> {
     let socket = Rc::new(socket);
-    let key = shard.borrow_mut().open_guarded(socket.clone(), answer, early);
+    let key = shard.borrow_mut().open_guarded(socket.clone(), opening);
     std::future::poll_fn(move |cx| {
         let turn = shard.borrow_mut().turn(key, |shard| shard.poll_session(key, &socket, cx));
         turn.unwrap_or_else(|| {
@@ -39,10 +38,11 @@ pub fn session<S: Socket>(
 
 impl<S: Socket> Shard<S> {
     /// Opens a session, and takes what came behind its request. There is none of that key when opening it panics.
-    fn open_guarded(&mut self, socket: Rc<S>, answer: &[u8], early: &[u8]) -> SessionKey {
+    fn open_guarded(&mut self, socket: Rc<S>, opening: Opening) -> SessionKey {
+        let Opening { answer, early, guest } = opening;
         let key = self.next_key();
         // As in a turn.
-        let opened = catch_unwind(AssertUnwindSafe(|| self.open(socket, answer)));
+        let opened = catch_unwind(AssertUnwindSafe(|| self.open(socket, &answer, guest)));
         if opened.is_err() {
             if self.generation == key.generation {
                 // It was none yet, so that its end cannot give its place back. Nobody else gets its key.
@@ -53,7 +53,7 @@ impl<S: Socket> Shard<S> {
             self.recover(key, Self::end_after_panic);
         } else {
             // Without it the first turn has nothing of its client yet; the next begins anew.
-            let _ = self.turn(key, |shard| shard.first_bytes(key, early));
+            let _ = self.turn(key, |shard| shard.first_bytes(key, &early));
         }
         key
     }
@@ -136,9 +136,11 @@ mod tests {
     use crate::config::Config;
     use crate::cursor_keys::{CursorKeys, Keys};
     use crate::feed::directory::Directory;
+    use crate::session::guest::Guest;
     use crate::shard::Shared;
     use crate::shard::hooks::Step;
     use crate::stats::Board;
+    use hyper::body::Bytes;
     use std::cell::Cell;
     use std::io::{self, ErrorKind};
     use std::pin::Pin;
@@ -178,10 +180,6 @@ mod tests {
         }
 
         fn shut(&self) {}
-
-        fn peer(&self) -> String {
-            "nobody".to_owned()
-        }
     }
 
     type Task = Pin<Box<dyn Future<Output = ()>>>;
@@ -200,12 +198,17 @@ mod tests {
         Rc::new(RefCell::new(Shard::new(0, shared, Arc::default())))
     }
 
+    fn opening() -> Opening {
+        let guest = Guest { peer: ([127, 0, 0, 1], 1).into() };
+        Opening { answer: b"welcome".to_vec(), early: Bytes::new(), guest }
+    }
+
     /// As the listener does it.
     fn connect(shard: &Rc<RefCell<Shard<Wire>>>) -> (Wire, SessionKey, Task) {
         let wire = Wire::default();
         let key = shard.borrow().next_key();
         shard.borrow().shared.sessions.fetch_add(1, Ordering::Relaxed);
-        (wire.clone(), key, Box::pin(session(shard.clone(), wire, b"welcome", b"")))
+        (wire.clone(), key, Box::pin(session(shard.clone(), wire, opening())))
     }
 
     fn poll(task: &mut Task) -> Poll<()> {

@@ -36,9 +36,6 @@ pub trait Socket {
 
     /// Says that no more will be sent.
     fn shut(&self);
-
-    /// The address of its peer, while it is there.
-    fn peer(&self) -> String;
 }
 
 /// Tries again, so that the runtime learns that the socket refuses bytes, and when it takes some again.
@@ -82,9 +79,5 @@ impl Socket for TcpStream {
     fn shut(&self) {
         // One that is gone needs no word of it.
         let _ = socket2::SockRef::from(self).shutdown(std::net::Shutdown::Write);
-    }
-
-    fn peer(&self) -> String {
-        self.peer_addr().map_or_else(|_| "gone".to_owned(), |peer| peer.to_string())
     }
 }

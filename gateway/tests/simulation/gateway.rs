@@ -3,6 +3,7 @@
 use crate::kafka::{EPOCH, Kafka};
 use crate::rng::Rng;
 use crate::wire::{Pipe, Wire};
+use hyper::body::Bytes;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -19,6 +20,7 @@ use tickgate_gateway::feed::dispatch::Outlet;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
 use tickgate_gateway::feed::request::Mailbox;
 use tickgate_gateway::replay::{Ask, Chunk, Reach, ReadAgain};
+use tickgate_gateway::session::guest::{Guest, Opening};
 use tickgate_gateway::shard::panics::session;
 use tickgate_gateway::shard::{Shard, Shared};
 use tickgate_gateway::stats::Board;
@@ -280,7 +282,9 @@ impl Gateway {
         self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         let place = rng.below(self.places.len());
         let place = &mut self.places[place];
-        let future = session(place.shard.clone(), Wire(pipe.clone()), &[], &[]);
+        let guest = Guest { peer: ([127, 0, 0, 1], 1).into() };
+        let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest };
+        let future = session(place.shard.clone(), Wire(pipe.clone()), opening);
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         place.tasks.push(Task { future: Box::pin(future), woken });
         true

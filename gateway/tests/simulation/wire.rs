@@ -137,8 +137,4 @@ impl Socket for Wire {
     fn shut(&self) {
         self.0.borrow_mut().is_shut = true;
     }
-
-    fn peer(&self) -> String {
-        "simulated".to_owned()
-    }
 }

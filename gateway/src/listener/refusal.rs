@@ -1,0 +1,47 @@
+//! Answers that are no upgrade: a status, and why, in one line of JSON.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+
+/// Why there is no upgrade, as all such answers say it.
+pub(super) fn reason_json(message: &str) -> String {
+    format!("{{\"error\":\"{message}\"}}\n")
+}
+
+/// An answer that is no upgrade.
+pub(super) struct Refusal {
+    status: StatusCode,
+    message: &'static str,
+    retry_after_s: Option<&'static str>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, message: &'static str) -> Self {
+        Self { status, message, retry_after_s: None }
+    }
+
+    pub(super) fn unavailable(message: &'static str, retry_after_s: &'static str) -> Self {
+        Self { retry_after_s: Some(retry_after_s), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    pub(super) fn response(self) -> Response<Full<Bytes>> {
+        let body = reason_json(self.message);
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        }
+        response
+    }
+}

@@ -1,0 +1,22 @@
+//! Who is at the other end of a session, as it was known when the session opened.
+
+use hyper::body::Bytes;
+use std::net::SocketAddr;
+
+/// A client that was let in. Its session keeps it, and what it holds is given back when that ends.
+#[derive(Debug)]
+pub struct Guest {
+    /// Its address.
+    pub peer: SocketAddr,
+}
+
+/// What a session begins with.
+#[derive(Debug)]
+pub struct Opening {
+    /// What the handshake is still owed: it leaves in one write with the greeting.
+    pub answer: Vec<u8>,
+    /// What came behind the request.
+    pub early: Bytes,
+    /// Whose it is.
+    pub guest: Guest,
+}
