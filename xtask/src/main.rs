@@ -13,6 +13,7 @@ mod cluster;
 mod demo;
 mod deploy;
 mod faults;
+mod fuzz;
 mod http;
 mod kafka;
 mod lock;
@@ -55,6 +56,7 @@ enum Command {
     Cluster(cluster::Args),
     Bench(demo::BenchArgs),
     Faults(faults::Args),
+    Fuzz(fuzz::Args),
     Ci(ci::Args),
 }
 
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(args),
         Command::Bench(args) => demo::bench(args),
         Command::Faults(args) => faults::run(args),
+        Command::Fuzz(args) => fuzz::run(args),
         Command::Ci(args) => ci::run(args),
     });
     match result {
