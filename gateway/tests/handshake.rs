@@ -44,6 +44,8 @@ async fn hello_comes_first_and_says_what_a_session_may_do() {
     assert!(head.starts_with("http/1.1 101 "), "{head}");
     // The example of RFC 6455, 1.3.
     assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+    // It was `upgrade, close`, which picows and Go's coder/websocket took for no upgrade.
+    assert!(head.contains("\r\nconnection: upgrade\r\n"), "{head}");
     assert!(!head.contains("sec-websocket-protocol"), "none was offered: {head}");
     let (opcode, payload) = raw.frame().await.expect("a frame");
     assert_eq!(opcode, raw::TEXT);

@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::check::{self, Step};
+use crate::clients;
 use crate::demo;
 use crate::faults;
 use crate::fuzz;
@@ -12,7 +13,8 @@ use crate::setup::{self, Need};
 use crate::shell;
 use crate::suite;
 
-/// What continuous integration runs: check, test, a short demo, the fault matrix in its short form, a minute of each fuzz target,
+/// What continuous integration runs: check, test, a short demo, clients that are
+/// not ours, the fault matrix in its short form, a minute of each fuzz target,
 /// instruction counts, with the time of each step.
 ///
 /// Goes on after a failed step, so that one run tells everything, and exits with 1 if any failed. The last lines are the
@@ -45,6 +47,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     steps.push(test);
     steps.push(Step::take("smoke", smoke)?);
+    steps.push(Step::take("clients", clients::short)?);
     steps.push(Step::take("faults", faults::short)?);
     steps.push(Step::take("fuzz", fuzz::short)?);
     steps.push(Step::take("counts", || demo::count_instructions(&[]))?);

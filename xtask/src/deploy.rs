@@ -3,14 +3,14 @@
 //! What no tool can know, that these files and the gateway mean the same, is in `gateway/tests/deploy.rs`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::lock::Lock;
 use crate::setup::{self, Need};
-use crate::shell::{self, step};
+use crate::shell;
+use crate::venv;
 
 /// The Python packages that are used, and all that they bring along, each in one version.
 const REQUIREMENTS: &str = "deploy/check/requirements.txt";
@@ -27,7 +27,7 @@ const FOREIGN_KINDS: [&str; 1] = ["podmonitor.yaml"];
 /// Which tools found something; they have said what.
 pub fn check() -> Result<()> {
     setup::ensure(&[Need::Deploy])?;
-    let tools = python_tools()?;
+    let tools = venv::bin("deploy", REQUIREMENTS)?;
     let root = shell::root();
     let mut findings = Vec::new();
     let mut look = |command: &mut Command| -> Result<()> {
@@ -89,41 +89,6 @@ fn manifests(dir: &Path) -> Result<Vec<String>> {
     }
     manifests.sort();
     Ok(manifests)
-}
-
-/// The folder with the programs of the Python packages, installed into the build folder unless they are there.
-fn python_tools() -> Result<PathBuf> {
-    let wanted = fs::read_to_string(shell::root().join(REQUIREMENTS))
-        .with_context(|| format!("reading {REQUIREMENTS}"))?;
-    let tools = shell::target_dir().join("tools");
-    let dir = tools.join("deploy");
-    let bin = dir.join("bin");
-    // Written last, so that a half-made folder is made anew.
-    let mark = dir.join("requirements.txt");
-    let is_there = || fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted);
-    if is_there() {
-        return Ok(bin);
-    }
-    let _lock =
-        Lock::take(&tools.join("deploy.lock"), "another command is installing the tools for deploy/")?;
-    if is_there() {
-        return Ok(bin);
-    }
-    step(format_args!("installing the tools for deploy/ into {} (25 MB, once)", dir.display()));
-    let venv = ["-m", "venv", "--clear"];
-    shell::run(Command::new("python3").args(venv).arg(&dir))?;
-    let pip =
-        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
-    // Nothing is built from source, which would run what a package brings.
-    shell::run(
-        Command::new(bin.join("python"))
-            .args(pip)
-            .arg(REQUIREMENTS)
-            .args(["--only-binary", ":all:"])
-            .current_dir(shell::root()),
-    )?;
-    fs::write(&mark, wanted).with_context(|| format!("writing {}", mark.display()))?;
-    Ok(bin)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 mod background;
 mod check;
 mod ci;
+mod clients;
 mod cluster;
 mod demo;
 mod deploy;
@@ -21,6 +22,7 @@ mod setup;
 mod shell;
 mod suite;
 mod tidy;
+mod venv;
 
 use std::process::ExitCode;
 
@@ -53,6 +55,7 @@ enum Command {
     Test(suite::Args),
     Check(check::Args),
     Kafka(kafka::Args),
+    Clients(clients::Args),
     Cluster(cluster::Args),
     Bench(demo::BenchArgs),
     Faults(faults::Args),
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Test(args) => suite::run(args),
         Command::Check(args) => check::run(args),
         Command::Kafka(args) => kafka::run(args),
+        Command::Clients(args) => clients::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Bench(args) => demo::bench(args),
         Command::Faults(args) => faults::run(args),

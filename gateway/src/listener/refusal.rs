@@ -31,6 +31,9 @@ impl Refusal {
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
+        // Said here, as hyper's way of serving one request says it in the answer to a handshake as well: and there clients
+        // that are strict, or whose HTTP library takes the header for itself, miss the `Upgrade` beside it.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if self.status == StatusCode::UPGRADE_REQUIRED {
             headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));

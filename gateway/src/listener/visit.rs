@@ -45,11 +45,7 @@ pub(super) async fn visit(
         async move { Ok::<_, Infallible>(response) }
     });
     let mut builder = http1::Builder::new();
-    builder
-        .header_read_timeout(None)
-        .max_buf_size(limits.head_bytes_max.max(8192))
-        .max_headers(64)
-        .keep_alive(false);
+    builder.header_read_timeout(None).max_buf_size(limits.head_bytes_max.max(8192)).max_headers(64);
     let head_timeout = Duration::from_millis(limits.head_timeout_ms);
     // Around all of it, so that no timer is set up for a request that has come with its connection; and in one place, as
     // a future is moved by copying hyper's whole state.
