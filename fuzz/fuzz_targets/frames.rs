@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tickgate_protocol::frame::{CONTROL_BYTES_MAX, Decoder, Message, Violation};
+use tickgate_protocol::frame::{Bounds, CONTROL_BYTES_MAX, Decoder, FRAGMENTS_MAX, Message, Violation};
 
 /// Largest header of a client's frame.
 const HEADER_BYTES: usize = 14;
@@ -20,10 +20,11 @@ fn read<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
     message_bytes_max: usize,
 ) -> (Vec<Got>, Result<(), Violation>) {
+    let bounds = Bounds { message_bytes_max, fragments_max: FRAGMENTS_MAX };
     let (mut decoder, mut got, mut read) = (Decoder::default(), Vec::new(), 0);
     for piece in pieces {
         read += piece.len();
-        let fed = decoder.feed(&mut piece.to_vec(), message_bytes_max, |message| {
+        let fed = decoder.feed(&mut piece.to_vec(), &bounds, |message| {
             got.push(match message {
                 Message::Text(text) => Got::Text(text.to_owned()),
                 Message::Binary(bytes) => Got::Binary(bytes.to_vec()),

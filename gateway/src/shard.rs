@@ -51,6 +51,7 @@ use tickgate_protocol::Position;
 use tickgate_protocol::code::Code;
 use tickgate_protocol::control::Control;
 use tickgate_protocol::event::{Gap, Tail};
+use tickgate_protocol::frame;
 use timers::Timers;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -95,6 +96,8 @@ pub struct Shard<S = TcpStream> {
     shared: Shared,
     mailbox: Arc<Mailbox>,
     bounds: Bounds,
+    /// What a client may send.
+    reading: frame::Bounds,
     memory: Memory,
     ebb: Ebb,
     /// Queues of sessions that are quiet.
@@ -159,6 +162,8 @@ impl<S: Socket> Shard<S> {
             write_bytes_max: outbox.write_bytes_max,
             frame_bytes_max: outbox.frame_bytes_max,
         };
+        let message_bytes_max = shared.config.limits.message_bytes_max;
+        let reading = frame::Bounds { message_bytes_max, fragments_max: frame::FRAGMENTS_MAX };
         let positions: Arc<[Position]> = Arc::from([cursor::unknown()]);
         let cursor_keys = shared.cursor_keys.now();
         let cursor = Rc::from(cursor_keys.sign(&positions));
@@ -170,6 +175,7 @@ impl<S: Socket> Shard<S> {
             shared,
             mailbox,
             bounds,
+            reading,
             sessions: Slab::new(),
             generation: 0,
             table: Table::default(),

@@ -67,7 +67,7 @@ labelled! {
         Client = "client",
         /// The client broke the WebSocket protocol.
         Protocol = "protocol",
-        /// The client sent a message over the limit.
+        /// The client sent a message over the limit, or in too many fragments.
         TooBig = "too_big",
         /// The client sent requests faster than allowed, for too long.
         RateLimited = "rate_limited",

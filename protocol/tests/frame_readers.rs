@@ -8,11 +8,13 @@ use proptest::prelude::*;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
-use tickgate_protocol::frame::{CONTROL_BYTES_MAX, Decoder, Message, Opcode, Violation, header};
+use tickgate_protocol::frame::{
+    Bounds, CONTROL_BYTES_MAX, Decoder, FRAGMENTS_MAX, Message, Opcode, Violation, header,
+};
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// Larger than anything that is made here.
-const ROOM: usize = 1 << 20;
+const ROOM: Bounds = Bounds { message_bytes_max: 1 << 20, fragments_max: FRAGMENTS_MAX };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Got {
@@ -27,7 +29,7 @@ enum Got {
 fn ours(pieces: &[&[u8]]) -> (Vec<Got>, Result<bool, Violation>) {
     let (mut decoder, mut got) = (Decoder::default(), Vec::new());
     for piece in pieces {
-        let fed = decoder.feed(&mut piece.to_vec(), ROOM, |message| {
+        let fed = decoder.feed(&mut piece.to_vec(), &ROOM, |message| {
             got.push(match message {
                 Message::Text(text) => Got::Text(text.to_owned()),
                 Message::Binary(bytes) => Got::Binary(bytes.to_vec()),

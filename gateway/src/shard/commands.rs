@@ -35,13 +35,13 @@ const REQUEST_DEBT_S: f64 = 5.0;
 impl<S: Socket> Shard<S> {
     /// Takes bytes that a client sent.
     pub(super) fn on_bytes(&mut self, key: SessionKey, bytes: &mut [u8]) {
-        let message_bytes_max = self.shared.config.limits.message_bytes_max;
+        let bounds = self.reading;
         let Some(session) = self.session(key) else { return };
         if session.life != Life::Open {
             return;
         }
         let mut decoder = session.decoder.take().unwrap_or_default();
-        let result = decoder.feed(bytes, message_bytes_max, |message| self.on_message(key, message));
+        let result = decoder.feed(bytes, &bounds, |message| self.on_message(key, message));
         if let Some(session) = self.open_session(key).filter(|_| !decoder.is_idle()) {
             session.decoder = Some(decoder);
         }
@@ -53,7 +53,7 @@ impl<S: Socket> Shard<S> {
 
     fn on_violation(&mut self, key: SessionKey, violation: Violation) {
         let reason = match violation {
-            Violation::TooBig => CloseReason::TooBig,
+            Violation::TooBig | Violation::Fragments => CloseReason::TooBig,
             _ => CloseReason::Protocol,
         };
         self.close_session(key, violation.close_code(), &violation.to_string(), None, reason);
