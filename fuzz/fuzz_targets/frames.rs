@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use tickgate_protocol::deflate::Inflater;
 use tickgate_protocol::frame::{Bounds, CONTROL_BYTES_MAX, Decoder, FRAGMENTS_MAX, Message, Violation};
 
 /// Largest header of a client's frame.
@@ -19,12 +20,14 @@ enum Got {
 fn read<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
     message_bytes_max: usize,
+    may_deflate: bool,
 ) -> (Vec<Got>, Result<(), Violation>) {
     let bounds = Bounds { message_bytes_max, fragments_max: FRAGMENTS_MAX };
+    let mut inflater = may_deflate.then(Inflater::default);
     let (mut decoder, mut got, mut read) = (Decoder::default(), Vec::new(), 0);
     for piece in pieces {
         read += piece.len();
-        let fed = decoder.feed(&mut piece.to_vec(), &bounds, |message| {
+        let fed = decoder.feed(&mut piece.to_vec(), &bounds, inflater.as_mut(), |message| {
             got.push(match message {
                 Message::Text(text) => Got::Text(text.to_owned()),
                 Message::Binary(bytes) => Got::Binary(bytes.to_vec()),
@@ -47,8 +50,9 @@ fn read<'a>(
 fuzz_target!(|input: &[u8]| {
     let [cap, step, bytes @ ..] = input else { return };
     let message_bytes_max = usize::from(*cap) * 8;
-    let whole = read(std::iter::once(bytes), message_bytes_max);
-    let split = read(bytes.chunks(usize::from(*step).max(1)), message_bytes_max);
+    let (step, may_deflate) = (usize::from(step & 0x7f).max(1), step & 0x80 != 0);
+    let whole = read(std::iter::once(bytes), message_bytes_max, may_deflate);
+    let split = read(bytes.chunks(step), message_bytes_max, may_deflate);
     assert_eq!(whole, split);
     for got in &whole.0 {
         match got {

@@ -73,8 +73,8 @@ pub const CLOSE_RESTART: u16 = 1012;
 pub const CLOSE_TRY_LATER: u16 = 1013;
 /// Close code for a message over the size limit.
 pub const CLOSE_TOO_BIG: u16 = 1009;
-/// Close code for text that is not UTF-8.
-pub const CLOSE_NOT_UTF8: u16 = 1007;
+/// Close code for text that is not UTF-8, and for compressed data that cannot be read.
+pub const CLOSE_BAD_DATA: u16 = 1007;
 /// Close code for what is allowed, but not as much of it.
 pub const CLOSE_POLICY: u16 = 1008;
 /// Close code for a violation of the WebSocket protocol.

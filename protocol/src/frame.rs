@@ -2,7 +2,7 @@
 
 mod decoder;
 
-use crate::code::{CLOSE_NOT_UTF8, CLOSE_POLICY, CLOSE_PROTOCOL, CLOSE_TOO_BIG};
+use crate::code::{CLOSE_BAD_DATA, CLOSE_POLICY, CLOSE_PROTOCOL, CLOSE_TOO_BIG};
 pub use decoder::{Bounds, Decoder, FRAGMENTS_MAX};
 
 /// Kinds of frames, by their opcode.
@@ -20,6 +20,8 @@ pub enum Opcode {
 
 /// Most bytes that the header of an unmasked frame takes.
 pub const HEADER_BYTES_MAX: usize = 10;
+/// The bit of a frame's first byte that says that its message is compressed (RFC 7692).
+pub const RSV1: u8 = 0x40;
 /// Most payload bytes of a control frame.
 pub const CONTROL_BYTES_MAX: usize = 125;
 
@@ -50,6 +52,13 @@ pub fn header(opcode: Opcode, payload_bytes: usize) -> ([u8; HEADER_BYTES_MAX], 
         }
     };
     (bytes, used)
+}
+
+/// Appends the header of a final, unmasked text frame with `payload_bytes` of compressed payload.
+pub fn write_deflated_header(out: &mut Vec<u8>, payload_bytes: usize) {
+    let (mut header, used) = header(Opcode::Text, payload_bytes);
+    header[0] |= RSV1;
+    out.extend_from_slice(&header[..used]);
 }
 
 /// Appends a close frame. `reason` is cut to what fits.
@@ -103,13 +112,15 @@ pub enum Violation {
     TooBig,
     #[error("message in more than 64 fragments")]
     Fragments,
+    #[error("compressed message that cannot be read")]
+    Deflate,
 }
 
 impl Violation {
     /// The close code for it.
     pub const fn close_code(self) -> u16 {
         match self {
-            Self::NotUtf8 => CLOSE_NOT_UTF8,
+            Self::NotUtf8 | Self::Deflate => CLOSE_BAD_DATA,
             Self::TooBig => CLOSE_TOO_BIG,
             // Nothing is wrong with it but that it is too much.
             Self::Fragments => CLOSE_POLICY,

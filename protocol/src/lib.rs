@@ -5,7 +5,8 @@
 //!
 //! 1. [`record`] decodes a Kafka record into borrowed [`record::Tick`]s (and encodes them, for producers);
 //! 2. [`event`] encodes a tick as the JSON event that every subscribed client gets, once;
-//! 3. [`frame`] wraps events into WebSocket frames and reads the frames that clients send;
+//! 3. [`frame`] wraps events into WebSocket frames and reads the frames that clients send, [`deflate`] compresses what
+//!    is in them;
 //! 4. [`command`] and [`control`] are the requests and answers around them;
 //! 5. [`checker`] is the client's rule: in order, duplicate, announced gap or unannounced loss.
 //!
@@ -19,6 +20,7 @@ pub mod command;
 pub mod control;
 pub mod cursor;
 pub mod decimal;
+pub mod deflate;
 pub mod event;
 pub mod frame;
 pub mod position;

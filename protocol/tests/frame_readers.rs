@@ -29,7 +29,7 @@ enum Got {
 fn ours(pieces: &[&[u8]]) -> (Vec<Got>, Result<bool, Violation>) {
     let (mut decoder, mut got) = (Decoder::default(), Vec::new());
     for piece in pieces {
-        let fed = decoder.feed(&mut piece.to_vec(), &ROOM, |message| {
+        let fed = decoder.feed(&mut piece.to_vec(), &ROOM, None, |message| {
             got.push(match message {
                 Message::Text(text) => Got::Text(text.to_owned()),
                 Message::Binary(bytes) => Got::Binary(bytes.to_vec()),

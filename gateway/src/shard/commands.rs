@@ -41,7 +41,7 @@ impl<S: Socket> Shard<S> {
             return;
         }
         let mut decoder = session.decoder.take().unwrap_or_default();
-        let result = decoder.feed(bytes, &bounds, |message| self.on_message(key, message));
+        let result = decoder.feed(bytes, &bounds, None, |message| self.on_message(key, message));
         if let Some(session) = self.open_session(key).filter(|_| !decoder.is_idle()) {
             session.decoder = Some(decoder);
         }

@@ -4,7 +4,8 @@
 //! abandoned at any point without losing the place. It keeps heap only while a frame or message is incomplete, and it
 //! refuses by the *declared* length, before anything is stored.
 
-use super::{Message, Opcode, Violation};
+use super::{Message, Opcode, RSV1, Violation};
+use crate::deflate::Inflater;
 
 /// Fragments that a message may come in, empty ones counted: they cost work and no bytes.
 pub const FRAGMENTS_MAX: u32 = 64;
@@ -12,7 +13,7 @@ pub const FRAGMENTS_MAX: u32 = 64;
 /// What a client may send.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Bytes of one message, all fragments together.
+    /// Bytes of one message, all fragments together, and expanded if it was compressed.
     pub message_bytes_max: usize,
     /// Fragments of one message, empty ones counted.
     pub fragments_max: u32,
@@ -27,11 +28,14 @@ pub struct Decoder {
     pub(super) message: Vec<u8>,
     fragments_of: Option<Opcode>,
     fragments: u32,
+    /// Whether the fragments are of a compressed message.
+    is_deflated: bool,
 }
 
 struct Header {
     opcode: Opcode,
     fin: bool,
+    is_deflated: bool,
     mask: [u8; 4],
     header_bytes: usize,
     payload_bytes: usize,
@@ -43,7 +47,8 @@ impl Decoder {
         self.partial.is_empty() && self.fragments_of.is_none()
     }
 
-    /// Takes `input` and hands every whole message in it to `sink`. `input` is unmasked in place.
+    /// Takes `input` and hands every whole message in it to `sink`. `input` is unmasked in place. With an `inflater`,
+    /// which is lent for the time of the call, messages may be compressed.
     ///
     /// # Errors
     /// The first [`Violation`]; nothing that follows it is read, and the decoder must not be used again.
@@ -51,15 +56,17 @@ impl Decoder {
         &mut self,
         input: &mut [u8],
         bounds: &Bounds,
-        mut sink: impl FnMut(Message<'_>),
+        inflater: Option<&mut Inflater>,
+        sink: impl FnMut(Message<'_>),
     ) -> Result<(), Violation> {
+        let mut taker = Taker { bounds, inflater, sink };
         if self.partial.is_empty() {
-            let used = self.frames(input, bounds, &mut sink)?;
+            let used = self.frames(input, &mut taker)?;
             self.partial.extend_from_slice(&input[used..]);
         } else {
             let mut bytes = std::mem::take(&mut self.partial);
             bytes.extend_from_slice(input);
-            let used = self.frames(&mut bytes, bounds, &mut sink)?;
+            let used = self.frames(&mut bytes, &mut taker)?;
             if used < bytes.len() {
                 bytes.drain(..used);
                 self.partial = bytes;
@@ -76,11 +83,10 @@ impl Decoder {
     fn frames(
         &mut self,
         bytes: &mut [u8],
-        bounds: &Bounds,
-        sink: &mut impl FnMut(Message<'_>),
+        taker: &mut Taker<'_, impl FnMut(Message<'_>)>,
     ) -> Result<usize, Violation> {
         let mut at = 0;
-        while let Some(header) = self.header(&bytes[at..], bounds)? {
+        while let Some(header) = self.header(&bytes[at..], taker.bounds, taker.inflater.is_some())? {
             let start = at + header.header_bytes;
             let end = start + header.payload_bytes;
             if end > bytes.len() {
@@ -88,15 +94,17 @@ impl Decoder {
             }
             let payload = &mut bytes[start..end];
             unmask(payload, header.mask);
-            self.frame(&header, payload, sink)?;
+            self.frame(&header, payload, taker)?;
             at = end;
         }
         Ok(at)
     }
 
-    fn header(&self, bytes: &[u8], bounds: &Bounds) -> Result<Option<Header>, Violation> {
+    fn header(&self, bytes: &[u8], bounds: &Bounds, may_deflate: bool) -> Result<Option<Header>, Violation> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
-        if first & 0x70 != 0 {
+        // The first frame of a message says whether all of it is compressed.
+        let is_deflated = may_deflate && matches!(first & 0x0f, 1 | 2) && first & RSV1 != 0;
+        if first & 0x70 != if is_deflated { RSV1 } else { 0 } {
             return Err(Violation::ReservedBits);
         }
         let opcode = match first & 0x0f {
@@ -152,30 +160,31 @@ impl Decoder {
         }
         let Some(mask) = rest.get(length_bytes..length_bytes + 4) else { return Ok(None) };
         let mask = [mask[0], mask[1], mask[2], mask[3]];
-        Ok(Some(Header { opcode, fin, mask, header_bytes: 2 + length_bytes + 4, payload_bytes }))
+        Ok(Some(Header { opcode, fin, is_deflated, mask, header_bytes: 2 + length_bytes + 4, payload_bytes }))
     }
 
     fn frame(
         &mut self,
         header: &Header,
         payload: &[u8],
-        sink: &mut impl FnMut(Message<'_>),
+        taker: &mut Taker<'_, impl FnMut(Message<'_>)>,
     ) -> Result<(), Violation> {
         match header.opcode {
-            Opcode::Ping => sink(Message::Ping(payload)),
-            Opcode::Pong => sink(Message::Pong(payload)),
-            Opcode::Close => sink(Message::Close(close_code(payload)?)),
-            Opcode::Text | Opcode::Binary if header.fin => whole(header.opcode, payload, sink)?,
+            Opcode::Ping => (taker.sink)(Message::Ping(payload)),
+            Opcode::Pong => (taker.sink)(Message::Pong(payload)),
+            Opcode::Close => (taker.sink)(Message::Close(close_code(payload)?)),
+            Opcode::Text | Opcode::Binary if header.fin => {
+                taker.whole(header.opcode, payload, header.is_deflated)?;
+            }
             opcode => {
                 self.message.extend_from_slice(payload);
                 self.fragments += 1;
+                self.is_deflated |= header.is_deflated;
                 let kind = self.fragments_of.unwrap_or(opcode);
                 self.fragments_of = Some(kind);
                 if header.fin {
-                    self.fragments_of = None;
-                    self.fragments = 0;
-                    let message = std::mem::take(&mut self.message);
-                    whole(kind, &message, sink)?;
+                    let Self { message, is_deflated, .. } = std::mem::take(self);
+                    taker.whole(kind, &message, is_deflated)?;
                 }
             }
         }
@@ -183,13 +192,30 @@ impl Decoder {
     }
 }
 
-fn whole(kind: Opcode, payload: &[u8], sink: &mut impl FnMut(Message<'_>)) -> Result<(), Violation> {
-    if kind == Opcode::Text {
-        sink(Message::Text(std::str::from_utf8(payload).map_err(|_| Violation::NotUtf8)?));
-    } else {
-        sink(Message::Binary(payload));
+/// Where whole messages go.
+struct Taker<'a, F> {
+    bounds: &'a Bounds,
+    inflater: Option<&'a mut Inflater>,
+    sink: F,
+}
+
+impl<F: FnMut(Message<'_>)> Taker<'_, F> {
+    fn whole(&mut self, kind: Opcode, payload: &[u8], is_deflated: bool) -> Result<(), Violation> {
+        let inflated;
+        let payload = match &mut self.inflater {
+            Some(inflater) if is_deflated => {
+                inflated = inflater.inflate(payload, self.bounds.message_bytes_max)?;
+                &*inflated
+            }
+            _ => payload,
+        };
+        (self.sink)(if kind == Opcode::Text {
+            Message::Text(std::str::from_utf8(payload).map_err(|_| Violation::NotUtf8)?)
+        } else {
+            Message::Binary(payload)
+        });
+        Ok(())
     }
-    Ok(())
 }
 
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {

@@ -19,7 +19,9 @@ fn read(chunks: &[Vec<u8>]) -> (Vec<String>, Option<Violation>, usize) {
     let mut decoder = Decoder::default();
     let mut seen = Vec::new();
     for chunk in chunks {
-        if let Err(violation) = decoder.feed(&mut chunk.clone(), &BOUNDS, |m| seen.push(format!("{m:?}"))) {
+        if let Err(violation) =
+            decoder.feed(&mut chunk.clone(), &BOUNDS, None, |m| seen.push(format!("{m:?}")))
+        {
             return (seen, Some(violation), 0);
         }
     }
@@ -113,7 +115,7 @@ fn fragments_are_counted_however_empty_they_are() {
     let mut decoder = Decoder::default();
     let mut feed = |mut bytes: Vec<u8>| {
         let mut seen = Vec::new();
-        decoder.feed(&mut bytes, &BOUNDS, |m| seen.push(format!("{m:?}"))).map(|()| seen)
+        decoder.feed(&mut bytes, &BOUNDS, None, |m| seen.push(format!("{m:?}"))).map(|()| seen)
     };
     for round in 0..2 {
         assert_eq!(feed(masked(0x01, b"")), Ok(vec![]), "{round}");
@@ -140,12 +142,12 @@ fn a_declared_length_allocates_nothing() {
         // Two bytes of length for what fits them, as else that would be the violation.
         let length = declared.to_be_bytes();
         let length = if declared <= 0xffff { &length[6..] } else { &length };
-        let fed = decoder.feed(&mut declares(0x82, length), &BOUNDS, |_| ());
+        let fed = decoder.feed(&mut declares(0x82, length), &BOUNDS, None, |_| ());
         assert_eq!((fed, decoder.held_bytes()), (Err(Violation::TooBig), 0), "{declared}");
     }
     // What is within the limit is held as it comes, not as it is announced.
     let mut decoder = Decoder::default();
-    assert_eq!(decoder.feed(&mut declares(0x82, &1_000u16.to_be_bytes()), &BOUNDS, |_| ()), Ok(()));
+    assert_eq!(decoder.feed(&mut declares(0x82, &1_000u16.to_be_bytes()), &BOUNDS, None, |_| ()), Ok(()));
     assert!((8..64).contains(&decoder.held_bytes()), "{}", decoder.held_bytes());
 }
 
@@ -227,7 +229,7 @@ proptest! {
     ) {
         let mut decoder = Decoder::default();
         for mut chunk in chunks {
-            if decoder.feed(&mut chunk, &BOUNDS, |_| ()).is_err() { break; }
+            if decoder.feed(&mut chunk, &BOUNDS, None, |_| ()).is_err() { break; }
         }
         prop_assert!(decoder.partial.len() + decoder.message.len() <= 2 * LIMIT + 14);
     }
