@@ -160,8 +160,39 @@ pub struct SessionConfig {
     pub inbox_batches: usize,
     /// Bytes of events that a shard may be behind before the feed conflates for it.
     pub inbox_bytes_max: usize,
+    /// What clients that can read it get their data frames compressed with.
+    pub compression: Compression,
+    /// Bytes from which on a data frame is compressed.
+    pub compress_bytes_min: usize,
     /// Origins that browsers may connect from; empty allows every origin.
     pub allowed_origins: Vec<String>,
+}
+
+/// What data frames are compressed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Nothing.
+    Off,
+    /// permessage-deflate (RFC 7692).
+    Deflate,
+}
+
+impl Compression {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Off, Self::Deflate];
+
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Deflate => "deflate",
+        }
+    }
+
+    /// The one of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|compression| compression.name() == name)
+    }
 }
 
 /// How the gateway stops.
@@ -283,6 +314,8 @@ impl Default for SessionConfig {
             flush_ms: 0,
             inbox_batches: 1_024,
             inbox_bytes_max: 32 << 20,
+            compression: Compression::Off,
+            compress_bytes_min: 256,
             allowed_origins: Vec::new(),
         }
     }

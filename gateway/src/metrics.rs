@@ -25,6 +25,7 @@ use std::sync::atomic::Ordering;
 use tickgate_protocol::Channel;
 use tickgate_protocol::control::FeedState;
 use tickgate_protocol::event::GapCause;
+use tickgate_protocol::frame::Violation;
 use tickgate_protocol::record::RecordError;
 
 /// The content type of what [`Metrics::render`] gives.
@@ -173,6 +174,8 @@ fn shards(scrape: &Scrape, board: &Board) {
             writes,
             written_bytes,
             write_stalls,
+            deflate,
+            violations,
             requests,
             request_errors,
             gaps,
@@ -205,6 +208,9 @@ fn shards(scrape: &Scrape, board: &Board) {
             let labels = [("reason", reason.label())];
             scrape.counter("tickgate_connections_refused_total", &labels, refused[*reason as usize]);
         }
+        for (violation, count) in Violation::ALL.iter().zip(violations) {
+            scrape.counter("tickgate_violations_total", &[("cause", violation.label())], count);
+        }
         scrape.add("tickgate_subscriptions_held", &[], subscriptions as f64);
         scrape.counter("tickgate_requests_read_total", &[], requests);
         scrape.counter("tickgate_requests_failed_total", &[], request_errors);
@@ -223,6 +229,11 @@ fn shards(scrape: &Scrape, board: &Board) {
         scrape.counter("tickgate_socket_writes_total", &[], writes);
         scrape.counter("tickgate_socket_written_bytes_total", &[], written_bytes);
         scrape.counter("tickgate_socket_stalls_total", &[], write_stalls);
+        for (result, frames) in [("smaller", deflate.frames), ("given_up", deflate.frames_given_up)] {
+            scrape.counter("tickgate_deflate_frames_total", &[("result", result)], frames);
+        }
+        scrape.counter("tickgate_deflate_plain_bytes_total", &[], deflate.plain_bytes);
+        scrape.counter("tickgate_deflate_deflated_bytes_total", &[], deflate.deflated_bytes);
         scrape.counter("tickgate_shard_batches_total", &of_shard, batches);
     }
     scrape.gauge("tickgate_books_imbalance_events", &[], imbalance as f64);

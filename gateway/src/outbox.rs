@@ -7,6 +7,7 @@
 //! The books close at every moment: `offered = sent + conflated + dropped + held`.
 
 mod compact;
+mod deflate;
 mod entry;
 mod fill;
 mod filled;
@@ -16,6 +17,7 @@ mod spares;
 use crate::event::{Event, Key, Stream};
 use crate::stats::DropReason;
 use compact::Pressure;
+pub use deflate::DeflateTotals;
 pub use entry::Entry;
 use filled::Unsent;
 pub use filled::{Filled, Offered, Origin, Stamps};

@@ -154,6 +154,8 @@ pub struct Session<S = TcpStream> {
     pub is_unaccounted: bool,
     /// Whether there are `replays`.
     pub is_replaying: bool,
+    /// Whether it and its client agreed on permessage-deflate.
+    pub is_deflated: bool,
     /// Its flush window.
     pub flush: FlushMs,
     /// Where it is in its life.

@@ -24,7 +24,7 @@ pub mod timers;
 pub mod windows;
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Compression, Config};
 use crate::cursor_keys::{CursorKeys, Keys};
 use crate::event::{Batch, Event, Item, Key, Stream};
 use crate::feed::directory::Directory;
@@ -50,6 +50,7 @@ use table::Table;
 use tickgate_protocol::Position;
 use tickgate_protocol::code::Code;
 use tickgate_protocol::control::Control;
+use tickgate_protocol::deflate::{self, Deflater, Inflater};
 use tickgate_protocol::event::{Gap, Tail};
 use tickgate_protocol::frame;
 use timers::Timers;
@@ -127,8 +128,12 @@ pub struct Shard<S = TcpStream> {
     timers_changed: Rc<Notify>,
     /// Sessions whose books the totals do not have yet: brought up to date when the totals are published.
     unaccounted: Vec<u32>,
-    /// What is written next; and what was read last. One of each for all sessions.
+    /// What is written next, to those with whom no compression was agreed on and to the others; and what was read last.
+    /// One of each for all sessions.
     filled: Filled,
+    deflated: Filled,
+    /// Expands what clients have compressed, once one has.
+    inflater: Option<Box<Inflater>>,
     read_buffer: Vec<u8>,
     /// Answers of unknown length, before they are queued.
     scratch: Vec<u8>,
@@ -164,6 +169,13 @@ impl<S: Socket> Shard<S> {
         };
         let message_bytes_max = shared.config.limits.message_bytes_max;
         let reading = frame::Bounds { message_bytes_max, fragments_max: frame::FRAGMENTS_MAX };
+        let deflated = match shared.config.session.compression {
+            Compression::Off => Filled::default(),
+            Compression::Deflate => Filled::deflated(
+                Deflater::new(deflate::LEVEL, deflate::WINDOW_BITS),
+                shared.config.session.compress_bytes_min,
+            ),
+        };
         let positions: Arc<[Position]> = Arc::from([cursor::unknown()]);
         let cursor_keys = shared.cursor_keys.now();
         let cursor = Rc::from(cursor_keys.sign(&positions));
@@ -192,6 +204,8 @@ impl<S: Socket> Shard<S> {
             timers_changed: Rc::new(Notify::new()),
             unaccounted: Vec::new(),
             filled: Filled::default(),
+            deflated,
+            inflater: None,
             scratch: Vec::new(),
             read_buffer: vec![0; READ_BYTES],
             positions,

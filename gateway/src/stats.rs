@@ -4,11 +4,13 @@
 //! reads the copies. One writer per entry.
 
 use crate::latency::StageHistograms;
+use crate::outbox::DeflateTotals;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tickgate_protocol::control::{FeedState, FeedStatus};
 use tickgate_protocol::cursor::CursorError;
 use tickgate_protocol::event::GapCause;
+use tickgate_protocol::frame::Violation;
 use tickgate_protocol::record::RecordError;
 use tokio::sync::Notify;
 
@@ -270,6 +272,10 @@ pub struct ShardTotals {
     pub written_bytes: u64,
     /// Writes that a socket refused or took in part.
     pub write_stalls: u64,
+    /// What compression was good for.
+    pub deflate: DeflateTotals,
+    /// How clients broke the WebSocket protocol, by index into [`Violation::ALL`].
+    pub violations: [u64; Violation::ALL.len()],
     /// Requests read.
     pub requests: u64,
     /// Requests answered with an error.

@@ -54,9 +54,9 @@ pub fn header(opcode: Opcode, payload_bytes: usize) -> ([u8; HEADER_BYTES_MAX], 
     (bytes, used)
 }
 
-/// Appends the header of a final, unmasked text frame with `payload_bytes` of compressed payload.
-pub fn write_deflated_header(out: &mut Vec<u8>, payload_bytes: usize) {
-    let (mut header, used) = header(Opcode::Text, payload_bytes);
+/// Appends the header of a final, unmasked frame with `payload_bytes` of compressed payload.
+pub fn write_deflated_header(out: &mut Vec<u8>, opcode: Opcode, payload_bytes: usize) {
+    let (mut header, used) = header(opcode, payload_bytes);
     header[0] |= RSV1;
     out.extend_from_slice(&header[..used]);
 }
@@ -87,33 +87,40 @@ pub enum Message<'a> {
     Close(Option<u16>),
 }
 
-/// How a client broke the protocol. The connection must be closed with [`Violation::close_code`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-#[allow(missing_docs)]
-pub enum Violation {
-    #[error("a client frame must be masked")]
-    Unmasked,
-    #[error("reserved bits are set without an extension")]
-    ReservedBits,
-    #[error("unknown opcode")]
-    Opcode,
-    #[error("a control frame must be final and at most 125 bytes")]
-    Control,
-    #[error("continuation without a message, or a new message inside one")]
-    Sequence,
-    #[error("payload length in more bytes than needed")]
-    Length,
-    #[error("close frame with a bad code or payload")]
-    Close,
-    #[error("text that is not UTF-8")]
-    NotUtf8,
-    #[error("message over the size limit")]
-    TooBig,
-    #[error("message in more than 64 fragments")]
-    Fragments,
-    #[error("compressed message that cannot be read")]
-    Deflate,
+macro_rules! violations {
+    ($($variant:ident = $label:literal, $text:literal;)*) => {
+        /// How a client broke the protocol. The connection must be closed with [`Violation::close_code`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+        #[non_exhaustive]
+        #[allow(missing_docs)]
+        pub enum Violation {
+            $(#[error($text)] $variant,)*
+        }
+
+        impl Violation {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name as a metric label.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+violations! {
+    Unmasked = "unmasked", "a client frame must be masked";
+    ReservedBits = "reserved_bits", "reserved bits are set without an extension";
+    Opcode = "opcode", "unknown opcode";
+    Control = "control", "a control frame must be final and at most 125 bytes";
+    Sequence = "sequence", "continuation without a message, or a new message inside one";
+    Length = "length", "payload length in more bytes than needed";
+    Close = "close", "close frame with a bad code or payload";
+    NotUtf8 = "not_utf8", "text that is not UTF-8";
+    TooBig = "too_big", "message over the size limit";
+    Fragments = "fragments", "message in more than 64 fragments";
+    Deflate = "deflate", "compressed message that cannot be read";
 }
 
 impl Violation {

@@ -7,7 +7,7 @@
 //!
 //! Kernel memory (socket buffers, some 5 KB a side and connection when idle) is not the process's and is not here.
 
-use super::{Config, SHARDS_MAX};
+use super::{Compression, Config, SHARDS_MAX};
 use crate::event::{Event, Key, Symbol};
 use crate::feed::dispatch::FOLDED_BYTES;
 use crate::feed::symbols::{Kept, StreamState, SymbolState};
@@ -21,6 +21,7 @@ use crate::shard::memory::QUEUED_ENTRIES_MAX;
 use crate::shard::replay::PART_BYTES;
 use crate::shard::table::{self, LIST_BYTES, ROW_BYTES, Subscriber};
 use crate::shard::timers::Due;
+use tickgate_protocol::deflate::{DEFLATER_BYTES, INFLATER_BYTES};
 use tickgate_protocol::record::Level;
 use tickgate_protocol::{Depth, SYMBOL_BYTES_MAX};
 
@@ -162,6 +163,19 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         &[shards, (outbox.write_bytes_max as u64).saturating_add(largest)],
         format!("shards × (outbox.write_bytes_max + {EXPANSION} × kafka.record_bytes_max)"),
     );
+    if session.compression == Compression::Deflate {
+        let states = (DEFLATER_BYTES + INFLATER_BYTES) as u64;
+        let frames = (outbox.write_bytes_max as u64).saturating_mul(2).saturating_add(largest);
+        term(
+            "compression",
+            &[shards, states.saturating_add(frames).saturating_add(limits.message_bytes_max as u64)],
+            format!(
+                "shards × ({} KiB + 2 × outbox.write_bytes_max + {EXPANSION} × kafka.record_bytes_max + \
+                 limits.message_bytes_max)",
+                states >> 10
+            ),
+        );
+    }
     term(
         "inboxes",
         &[shards, (session.inbox_bytes_max as u64).saturating_add(BATCH_BYTES).saturating_add(largest)],
@@ -315,7 +329,8 @@ mod tests {
         let base = Config { shards: 1, ..Config::default() };
         let before = sum(&memory_ceiling(&base));
         type Change = fn(&mut Config);
-        let changes: [(&str, Change); 23] = [
+        let changes: [(&str, Change); 24] = [
+            ("compression", |c| c.session.compression = Compression::Deflate),
             ("memory_bytes_max", |c| c.replay.memory_bytes_max *= 2),
             ("consumers_max", |c| c.replay.consumers_max *= 2),
             ("queue_max", |c| c.replay.queue_max *= 2),

@@ -2,7 +2,7 @@
 
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::value::{Kind, Value};
-use super::{Config, keys, render};
+use super::{Compression, Config, keys, render};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
@@ -338,6 +338,14 @@ pub(super) fn log(text: &str) -> Result<(), String> {
 
 pub(super) fn path_or_empty(text: &str) -> Result<(), String> {
     if text.contains('\0') { Err("must be a path, which has no zero bytes".to_owned()) } else { Ok(()) }
+}
+
+pub(super) fn compression(text: &str) -> Result<(), String> {
+    if Compression::from_name(text).is_some() {
+        return Ok(());
+    }
+    let names = Compression::ALL.map(|compression| format!("\"{}\"", compression.name()));
+    Err(format!("must be {}, not `{}`", names.join(" or "), text.escape_debug()))
 }
 
 pub(super) fn origin(text: &str) -> Result<(), String> {

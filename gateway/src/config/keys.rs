@@ -5,7 +5,7 @@
 //! what the loader accepts.
 
 use super::value::{Kind, Unit, Value};
-use super::{Config, FeedConfig};
+use super::{Compression, Config, FeedConfig};
 
 /// One key of `T`.
 #[derive(Debug)]
@@ -591,6 +591,28 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "Bytes of events that a shard may be behind before the feed conflates for it, and most bytes of snapshots that \
          answer one request. A hundred thousand ticks of ordinary size.",
         session.inbox_bytes_max
+    ),
+    Key {
+        path: "session.compression",
+        kind: Kind::Text(super::check::compression),
+        doc: "\"deflate\" compresses data frames for clients that offer permessage-deflate, as browsers do; \"off\" declines. A frame \
+              that many get is compressed once for all of them. It costs processor time: it pays where bandwidth is dear \
+              and frames hold many ticks. Answers and heartbeats are never compressed.",
+        get: |config| Value::Text(config.session.compression.name().to_owned()),
+        set: |config, value| {
+            let Value::Text(name) = value else { unreachable!("the kind of a key is what its setter takes") };
+            config.session.compression =
+                Compression::from_name(&name).expect("the check of a key fits its field");
+        },
+    },
+    number!(
+        "session.compress_bytes_min",
+        Unit::Bytes,
+        tickgate_protocol::deflate::BYTES_MIN as u64,
+        MIB,
+        None,
+        "Data frames of fewer bytes are not compressed: one tick alone saves next to nothing.",
+        session.compress_bytes_min
     ),
     other!(
         "session.allowed_origins",

@@ -1,11 +1,13 @@
 //! The head of an opening handshake.
 
 use super::refusal::Refusal;
+use crate::config::Compression;
 use crate::stats::RefuseReason;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 use tickgate_protocol::control::{STREAM_PATH, SUBPROTOCOL_JSON};
+use tickgate_protocol::deflate::{WINDOW_BITS, negotiate};
 
 /// Everything that RFC 6455 4.2.1 asks of a client's opening handshake.
 pub(super) fn check(
@@ -67,6 +69,16 @@ fn has_token(headers: &HeaderMap, name: &header::HeaderName, wanted: &str) -> bo
 
 pub(super) fn offers_json(headers: &HeaderMap) -> bool {
     tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|token| token == SUBPROTOCOL_JSON.as_bytes())
+}
+
+/// What is answered to an offer of compression, if there is one that is accepted.
+pub(super) fn deflate(headers: &HeaderMap, compression: Compression) -> Option<HeaderValue> {
+    if compression == Compression::Off {
+        return None;
+    }
+    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    let params = negotiate(offers.iter().map(HeaderValue::as_bytes), WINDOW_BITS)?;
+    HeaderValue::try_from(params.answer()).ok()
 }
 
 /// 16 bytes in base64: 22 characters and two paddings.

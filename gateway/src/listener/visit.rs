@@ -63,12 +63,12 @@ pub(super) async fn visit(
         door.shard.borrow_mut().refused(RefuseReason::Head);
         return;
     }
-    let Some(upgrade) = upgrade.take() else { return };
+    let Some((upgrade, is_deflated)) = upgrade.take() else { return };
     // hyper is done, so this is ready. Frames from strangers are read by our own decoder: only the bare socket is wanted.
     let Ok(upgraded) = upgrade.await else { return };
     let Ok(parts) = upgraded.downcast::<TokioIo<Handshake>>() else { return };
     let Handshake { socket, answer } = parts.io.into_inner();
-    let opening = Opening { answer, early: parts.read_buf, guest: Guest { peer } };
+    let opening = Opening { answer, early: parts.read_buf, guest: Guest { peer, is_deflated } };
     // From here on the session's end gives the place back.
     place.keep();
     // A fresh task: this one has room for all that hyper needed, for as long as it lives.
@@ -78,7 +78,7 @@ pub(super) async fn visit(
 fn answer(
     mut request: Request<Incoming>,
     door: &Door,
-    upgrade: &RefCell<Option<OnUpgrade>>,
+    upgrade: &RefCell<Option<(OnUpgrade, bool)>>,
     is_beyond: bool,
 ) -> Response<Full<Bytes>> {
     let refusal = {
@@ -102,8 +102,12 @@ fn answer(
         door.shard.borrow_mut().refused(RefuseReason::BadRequest);
         return Refusal::new(StatusCode::BAD_REQUEST, "not a WebSocket handshake").response();
     };
-    *upgrade.borrow_mut() = Some(upgraded);
+    let deflate = request::deflate(request.headers(), door.config.session.compression);
+    *upgrade.borrow_mut() = Some((upgraded, deflate.is_some()));
     let mut response = response.map(|_| Full::default());
+    if let Some(answer) = deflate {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
+    }
     if offers {
         response
             .headers_mut()

@@ -82,6 +82,7 @@ pub const CATALOG: &[Metric] = &[
     counter("tickgate_sessions_pressure_closed_total", "sessions", &[], "Slow sessions ended because all of them together held outbox.total_bytes_max."),
     gauge("tickgate_requests_reading_bytes", "bytes", &[], "Bytes of requests that are half read or wait for their answer."),
     counter("tickgate_connections_refused_total", "connections", &["reason"], "Connections refused before they became a session."),
+    counter("tickgate_violations_total", "violations", &["cause"], "Sessions closed because their client broke the WebSocket protocol or its limits, by how."),
     gauge("tickgate_subscriptions_held", "subscriptions", &[], "Subscriptions of all sessions, symbols and patterns."),
     counter("tickgate_requests_read_total", "requests", &[], "Requests read from clients."),
     counter("tickgate_requests_failed_total", "requests", &[], "Requests answered with an error."),
@@ -113,6 +114,9 @@ pub const CATALOG: &[Metric] = &[
     counter("tickgate_socket_writes_total", "writes", &[], "Writes to sockets of clients."),
     counter("tickgate_socket_written_bytes_total", "bytes", &[], "Bytes written to sockets of clients."),
     counter("tickgate_socket_stalls_total", "writes", &[], "Writes that a socket refused or took in part."),
+    counter("tickgate_deflate_frames_total", "frames", &["result"], "Frames compressed, once each however many sessions got them: smaller, or given up and sent as they were."),
+    counter("tickgate_deflate_plain_bytes_total", "bytes", &[], "Bytes of the payloads of compressed frames, before."),
+    counter("tickgate_deflate_deflated_bytes_total", "bytes", &[], "Bytes of the payloads of compressed frames, after."),
     counter("tickgate_shard_batches_total", "batches", &["shard"], "Batches taken from the feed."),
 
     // The feed.

@@ -1,8 +1,10 @@
 //! The bytes of one write, and of what they were made.
 
 use super::Entry;
+use super::deflate::{Deflate, DeflateTotals};
 use crate::event::Event;
 use std::collections::VecDeque;
+use tickgate_protocol::deflate::Deflater;
 use tickgate_protocol::frame::{self, HEADER_BYTES_MAX, Opcode};
 
 /// Events that were offered together.
@@ -77,9 +79,22 @@ pub struct Filled {
     pub(super) events: u32,
     /// The queue that it was made of, when it is a frame of shared events and nothing else.
     shared: Vec<Entry>,
+    /// Compresses such frames, if the sessions that it is for can read them.
+    deflate: Option<Box<Deflate>>,
 }
 
 impl Filled {
+    /// One whose frames of shared events are compressed if they are of at least `bytes_min` bytes. Nothing else is:
+    /// answers stay plain, as what is secret in them must not be compressed together with what its client can choose.
+    pub fn deflated(deflater: Deflater, bytes_min: usize) -> Self {
+        Self { deflate: Some(Box::new(Deflate::new(deflater, bytes_min))), ..Self::default() }
+    }
+
+    /// What its compression was good for.
+    pub fn deflate_totals(&self) -> DeflateTotals {
+        self.deflate.as_ref().map_or_else(DeflateTotals::default, |deflate| deflate.totals)
+    }
+
     /// What to write.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -130,6 +145,9 @@ impl Filled {
         }
         self.bytes.push(b']');
         debug_assert_eq!(self.bytes.len() - start, payload_bytes, "the header told the payload's length");
+        if let Some(deflate) = &mut self.deflate {
+            deflate.compress(&mut self.bytes, start);
+        }
     }
 
     /// Whether it was made of a queue like this.

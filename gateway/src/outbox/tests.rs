@@ -3,6 +3,7 @@ use crate::event::{Stream, Symbol};
 use proptest::prelude::*;
 use tickgate_protocol::Channel;
 use tickgate_protocol::checker::{ChainChecker, Verdict};
+use tickgate_protocol::deflate::{Deflater, Inflater, LEVEL, WINDOW_BITS};
 use tickgate_protocol::event::{EventView, Gap, GapCause};
 
 const BOUNDS: Bounds = Bounds {
@@ -478,6 +479,56 @@ fn only_equal_queues_share_a_frame() {
     let both = frame(&[&one, &other], 9);
     assert_ne!(frame(&[&other, &one], 9).0, both.0);
     assert_eq!(frame(&[&one], 5), first);
+}
+
+/// A compressed frame is one write as any other: shared, taken in parts, and behind what is not compressed.
+#[test]
+fn a_compressed_frame_is_made_once_and_may_be_taken_in_parts() {
+    let mut feed = Feed::default();
+    let events: Vec<_> = (0..5).map(|_| feed.next(1, TRADES)).collect();
+    let mut filled = Filled::deflated(Deflater::new(LEVEL, WINDOW_BITS), 64);
+    let mut inflater = Inflater::default();
+    let mut plain = None;
+    for takes in [usize::MAX, 1, 7, 50] {
+        let mut outbox = Outbox::default();
+        for event in &events {
+            let _ = outbox.offer(event, OnSlow::Disconnect, 5, &BOUNDS);
+        }
+        if plain.is_none() {
+            let mut alone = Outbox::default();
+            events.iter().for_each(|event| _ = alone.offer(event, OnSlow::Disconnect, 5, &BOUNDS));
+            let mut filled = Filled::default();
+            alone.fill(&mut filled, &BOUNDS);
+            plain = parse(filled.bytes()).map(|(_, payload, _)| payload);
+        }
+        let mut got = Vec::new();
+        while outbox.has_work() {
+            outbox.fill(&mut filled, &BOUNDS);
+            let part = filled.bytes().len().min(takes);
+            got.extend_from_slice(&filled.bytes()[..part]);
+            outbox.wrote(&mut filled, part, 5);
+        }
+        let (_, payload, bytes) = parse(&got).expect("a whole frame");
+        assert_eq!((got[0], bytes), (0xc1, got.len()), "{takes}");
+        assert_eq!(inflater.inflate(&payload, 10_000).ok().as_deref(), plain.as_deref());
+        assert_eq!(outbox.books().sent, events.len() as u64);
+        // Who is told something goes its own way, and what is told is plain; so is what comes with it.
+        outbox.control(b"{}".to_vec());
+        events.iter().for_each(|event| _ = outbox.offer(event, OnSlow::Disconnect, 5, &BOUNDS));
+        let mut client = Vec::new();
+        while outbox.has_work() {
+            outbox.fill(&mut filled, &BOUNDS);
+            client.extend_from_slice(filled.bytes());
+            let bytes = filled.bytes().len();
+            outbox.wrote(&mut filled, bytes, 5);
+        }
+        let (_, control, bytes) = parse(&client).expect("a whole frame");
+        assert_eq!((client[0], &*control, client[bytes]), (0x81, &b"{}"[..], 0x81));
+    }
+    // Once for the first, and again for each that came behind frames of its own.
+    let totals = filled.deflate_totals();
+    assert_eq!((totals.frames, totals.frames_given_up), (4, 0));
+    assert_eq!(totals.plain_bytes, 4 * plain.map_or(0, |payload| payload.len()) as u64);
 }
 
 /// What a client is to be told now, and what its socket refuses, is not for a flush window to keep.

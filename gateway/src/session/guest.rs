@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 pub struct Guest {
     /// Its address.
     pub peer: SocketAddr,
+    /// Whether permessage-deflate was agreed on.
+    pub is_deflated: bool,
 }
 
 /// What a session begins with.

@@ -41,7 +41,14 @@ impl<S: Socket> Shard<S> {
             return;
         }
         let mut decoder = session.decoder.take().unwrap_or_default();
-        let result = decoder.feed(bytes, &bounds, None, |message| self.on_message(key, message));
+        let is_deflated = session.is_deflated;
+        // Lent, as one serves all; after a panic the next makes another.
+        let mut inflater = is_deflated.then(|| self.inflater.take().unwrap_or_default());
+        let result =
+            decoder.feed(bytes, &bounds, inflater.as_deref_mut(), |message| self.on_message(key, message));
+        if inflater.is_some() {
+            self.inflater = inflater;
+        }
         if let Some(session) = self.open_session(key).filter(|_| !decoder.is_idle()) {
             session.decoder = Some(decoder);
         }
@@ -52,6 +59,7 @@ impl<S: Socket> Shard<S> {
     }
 
     fn on_violation(&mut self, key: SessionKey, violation: Violation) {
+        self.totals.violations[violation as usize] += 1;
         let reason = match violation {
             Violation::TooBig | Violation::Fragments => CloseReason::TooBig,
             _ => CloseReason::Protocol,

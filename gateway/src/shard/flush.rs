@@ -45,6 +45,7 @@ impl<S: Socket> Shard<S> {
             debug_assert!(self.touched.is_empty());
             self.touched = touched;
             self.filled.clear();
+            self.deflated.clear();
             self.memory.queued_entries = 0;
             if self.memory.is_over() {
                 // What is gathered can go out at once, and costs nobody a session.
@@ -92,10 +93,11 @@ impl<S: Socket> Shard<S> {
                     }
                     bounds.write_bytes_max = bounds.write_bytes_max.min(tokens as usize);
                 }
-                session.outbox.fill(&mut self.filled, &bounds);
+                let filled = if session.is_deflated { &mut self.deflated } else { &mut self.filled };
+                session.outbox.fill(filled, &bounds);
                 #[cfg(debug_assertions)]
                 self.hooks.write(slot);
-                let taken = match session.socket.send(self.filled.bytes()) {
+                let taken = match session.socket.send(filled.bytes()) {
                     Ok(taken) => taken,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                     Err(error) => {
@@ -133,18 +135,19 @@ impl<S: Socket> Shard<S> {
     #[inline(always)]
     fn took(&mut self, slot: u32, taken: usize) -> Took {
         let Some(session) = self.sessions.get_mut(slot as usize) else { return Took::Nothing };
-        let is_all = taken == self.filled.bytes().len();
+        let filled = if session.is_deflated { &mut self.deflated } else { &mut self.filled };
+        let is_all = taken == filled.bytes().len();
         self.totals.writes += 1;
         self.totals.written_bytes += taken as u64;
         // The time counts only when something is left.
         let left_us = if is_all { 0 } else { now_us() };
-        session.outbox.wrote(&mut self.filled, taken, left_us);
+        session.outbox.wrote(filled, taken, left_us);
         if !is_all {
             self.totals.write_stalls += 1;
             return Took::Part;
         }
-        record(&mut self.recorder, self.filled.stamps(), self.wall_ahead_ns);
-        if session.flush != FlushMs::NONE && !session.is_gathering && self.filled.has_events() {
+        record(&mut self.recorder, filled.stamps(), self.wall_ahead_ns);
+        if session.flush != FlushMs::NONE && !session.is_gathering && filled.has_events() {
             let over_ms = self.windows.open(session.key, session.flush, clock::mono_ms());
             session.is_gathering = over_ms.is_some();
             if let Some(over_ms) = over_ms.filter(|over_ms| *over_ms < self.wakes_ms) {

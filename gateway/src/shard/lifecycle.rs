@@ -39,6 +39,7 @@ impl<S: Socket> Shard<S> {
         let session = Session {
             key,
             socket,
+            is_deflated: guest.is_deflated,
             guest: Box::new(guest),
             decoder: None,
             outbox: Outbox::default(),
@@ -316,6 +317,7 @@ impl<S: Socket> Shard<S> {
         }
         self.totals.slow_bytes = self.memory.slow_bytes as u64;
         self.totals.replays = self.replay_counts.totals();
+        self.totals.deflate = self.deflated.deflate_totals();
         self.totals.reading_bytes = self.memory.reading_bytes as u64;
         self.recorder.publish(&self.shared.board, self.id);
         let mut published = self.shared.board.shard(self.id);

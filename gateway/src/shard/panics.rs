@@ -99,6 +99,7 @@ impl<S: Socket> Shard<S> {
             self.read_buffer = vec![0; READ_BYTES];
         }
         self.filled.clear();
+        self.deflated.clear();
         // The lists were on the stack, and are gone with it: of those to flush, and of those whose window was to end.
         self.windows.take();
         self.touched.clear();
@@ -199,7 +200,7 @@ mod tests {
     }
 
     fn opening() -> Opening {
-        let guest = Guest { peer: ([127, 0, 0, 1], 1).into() };
+        let guest = Guest { peer: ([127, 0, 0, 1], 1).into(), is_deflated: false };
         Opening { answer: b"welcome".to_vec(), early: Bytes::new(), guest }
     }
 

@@ -132,8 +132,15 @@ impl Raw {
         (status, head.to_lowercase(), body)
     }
 
-    /// The next frame: its opcode and payload; `None` at the end of the connection.
+    /// The next frame, which is whole and not compressed: its opcode and payload; `None` at the end of the connection.
     pub async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let (first, payload) = self.any_frame().await?;
+        assert_eq!(first & 0xf0, 0x80, "the gateway sends whole messages without extensions");
+        Some((first & 0x0f, payload))
+    }
+
+    /// The next frame: its first byte and payload, compressed or not; `None` at the end of the connection.
+    pub async fn any_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let Some(frame) = self.take_frame() {
                 return Some(frame);
@@ -174,7 +181,6 @@ impl Raw {
     fn take_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let [first, second, rest @ ..] = self.read.as_slice() else { return None };
         assert_eq!(second & 0x80, 0, "a server does not mask");
-        assert_eq!(first & 0xf0, 0x80, "the gateway sends whole messages without extensions");
         let (length_bytes, bytes) = match second & 0x7f {
             126 => (2, usize::from(u16::from_be_bytes(*rest.first_chunk()?))),
             127 => (8, u64::from_be_bytes(*rest.first_chunk()?) as usize),
@@ -184,10 +190,10 @@ impl Raw {
         if self.read.len() < start + bytes {
             return None;
         }
-        let opcode = first & 0x0f;
+        let first = *first;
         let payload = self.read[start..start + bytes].to_vec();
         self.read.drain(..start + bytes);
-        Some((opcode, payload))
+        Some((first, payload))
     }
 
     /// Reads what there is; `false` at the end, which a reset is too.
