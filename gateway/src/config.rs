@@ -4,6 +4,7 @@
 //! there and nowhere else. Hot paths read plain fields of these structs. What the configured bounds add up to is in
 //! [`ceiling`].
 
+mod auth;
 pub mod ceiling;
 mod check;
 mod error;
@@ -14,6 +15,7 @@ mod replay;
 mod suggest;
 mod value;
 
+pub use auth::AuthConfig;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use render::example;
 pub use replay::ReplayConfig;
@@ -41,6 +43,8 @@ pub struct Config {
     pub feeds: Vec<FeedConfig>,
     /// What clients missed.
     pub replay: ReplayConfig,
+    /// Who may connect.
+    pub auth: AuthConfig,
     /// What a client may do.
     pub limits: LimitsConfig,
     /// The queue of each session.
@@ -216,6 +220,7 @@ impl Default for Config {
             kafka: KafkaConfig::default(),
             feeds: vec![FeedConfig::for_topic("ticks")],
             replay: ReplayConfig::default(),
+            auth: AuthConfig::default(),
             limits: LimitsConfig::default(),
             outbox: OutboxConfig::default(),
             session: SessionConfig::default(),

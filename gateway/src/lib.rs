@@ -10,11 +10,14 @@
 //!
 //! [`reload`] takes another configuration over while it runs; [`cursor_keys`] are the first that it can change.
 //!
+//! [`access`] says who may connect and see what.
+//!
 //! [`server`] composes it, [`listener`] turns connections into sessions, [`admin`] shows what [`stats`] and [`latency`]
 //! count. [`clock`] reads the clocks, [`config`] the environment, [`metrics`] names what is measured, [`descriptors`]
 //! raises the limit of open files, [`panics`] logs and counts panics: each alone.
 #![deny(rustdoc::broken_intra_doc_links)]
 
+pub mod access;
 pub mod admin;
 pub mod cli;
 pub mod clock;

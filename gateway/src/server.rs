@@ -55,6 +55,8 @@ pub struct Running {
 /// # Errors
 /// When an address is taken or may not be bound.
 pub fn bind(mut config: Config) -> anyhow::Result<Bound> {
+    // The listener does not ask yet: better no gateway than one that lets everybody in.
+    anyhow::ensure!(!config.auth.is_required(), "auth.mode = \"required\" is not served by this version");
     let loaded = config.clone();
     descriptors::make_room(&mut config.limits);
     let shards = config.shard_count();

@@ -105,6 +105,54 @@ labelled! {
 }
 
 labelled! {
+    /// How somebody showed who it is.
+    AuthWay {
+        /// With a token.
+        Token = "token",
+        /// With an API key.
+        ApiKey = "api_key",
+    }
+}
+
+labelled! {
+    /// Why somebody was not believed. Whoever it is hears only that.
+    AuthFailure {
+        /// Nothing was shown.
+        Missing = "missing",
+        /// It is longer than any token.
+        TooLong = "too_long",
+        /// It is no token.
+        Malformed = "malformed",
+        /// It names an algorithm that is not known here.
+        Algorithm = "algorithm",
+        /// It demands that something is understood that is not.
+        Critical = "critical",
+        /// It names a key that is not known, or there is none of its algorithm.
+        UnknownKey = "unknown_key",
+        /// Its signature is not that of its key.
+        Signature = "signature",
+        /// A claim is missing, or is not of its type.
+        Claims = "claims",
+        /// Somebody else issued it.
+        Issuer = "issuer",
+        /// It is for somebody else.
+        Audience = "audience",
+        /// Its time is over.
+        Expired = "expired",
+        /// Its time has not come.
+        NotYet = "not_yet",
+        /// What it grants is missing, or not understood.
+        Rights = "rights",
+        /// It, or its subject, is on the list of those revoked.
+        Revoked = "revoked",
+        /// No API key is like that, or its time is over.
+        ApiKey = "api_key",
+        /// It is another's than the session's.
+        OtherSubject = "other_subject",
+    }
+}
+
+labelled! {
     /// What a replay is of.
     ReplayKind {
         /// What a client missed; what is live follows.

@@ -192,6 +192,9 @@ pub(super) fn relations(
             );
         }
     }
+    for (key, what) in config.auth.wrong(&usable) {
+        say(key, what);
+    }
     for (name, instead) in RESERVED_PROPERTIES {
         if config.kafka.properties.contains_key(name) {
             say(&format!("kafka.properties.{name}"), format!("is set by the gateway: {instead}"));

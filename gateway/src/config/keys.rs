@@ -39,12 +39,17 @@ impl<T> Key<T> {
 }
 
 /// The sections in the order of the file, with what they are about.
-pub(super) const SECTIONS: [(&str, &str); 6] = [
+pub(super) const SECTIONS: [(&str, &str); 7] = [
     ("kafka", "The Kafka side: what is read, and the state that is kept from it."),
     (
         "replay",
         "What clients missed: given from memory, or from Kafka again beside the live feed. And the cursors that say \
          where they stopped.",
+    ),
+    (
+        "auth",
+        "Who may connect, and what they may see: shown by a token (JWT) or an API key. docs/authentication.md shows how to \
+         set it up.",
     ),
     ("limits", "What a client may do. `hello` announces these limits."),
     ("outbox", "The queue of each session, and how it is written."),
@@ -336,6 +341,167 @@ pub(super) static KEYS: &[Key<Config>] = &[
         Text,
         "File with that other secret, in place of `cursor_key_also`. Empty for none.",
         replay.cursor_key_also_file
+    ),
+    other!(
+        "auth.mode",
+        Kind::Text(super::auth::mode),
+        Text,
+        "`required`: whoever connects must show who it is, and sees what it is entitled to. `off`: everybody sees \
+         everything, which is for networks that nobody else reaches.",
+        auth.mode
+    ),
+    other!(
+        "auth.issuers",
+        Kind::List(super::auth::name),
+        List,
+        "Whose tokens are taken: their `iss`, written just so. All keys are trusted for each of them.",
+        auth.issuers
+    ),
+    other!(
+        "auth.audiences",
+        Kind::List(super::auth::name),
+        List,
+        "Whom a token must be for: its `aud` must name one of these. A token that was meant for another service of \
+         the same issuer is not taken.",
+        auth.audiences
+    ),
+    other!(
+        "auth.algorithms",
+        Kind::List(super::auth::algorithm),
+        List,
+        "The algorithms that keys may be for, as [\"ES256\", \"EdDSA\"]. Each key is for one of them alone, whatever a token \
+         says, so the default is empty: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and \
+         EdDSA. `none` is not among them.",
+        auth.algorithms
+    ),
+    other!(
+        "auth.key_files",
+        Kind::List(super::auth::key_file),
+        List,
+        "Keys of issuers, as \"ES256:/etc/tickgate/issuer.pem\", or \"ES256#name:…\" for tokens of that `kid`: a PEM of a \
+         public key, or for HS256, HS384 and HS512 a secret of 32 bytes or more, white space around it not counted. A \
+         reload takes them over; what vouches for tokens in use stays in until those are over.",
+        auth.key_files
+    ),
+    other!(
+        "auth.jwks_file",
+        Kind::Text(super::check::path_or_empty),
+        Text,
+        "File with a set of keys (JWKS), of 256 KiB and 64 keys at most. A reload takes it over. Empty for none.",
+        auth.jwks_file
+    ),
+    other!(
+        "auth.jwks_url",
+        Kind::Text(super::auth::url_or_empty),
+        Text,
+        "URL of such a set, fetched at start and every `auth.jwks_refresh_s`. While it cannot be reached the last one \
+         counts, for a day at most, and nobody who is connected notices. Empty for none.",
+        auth.jwks_url
+    ),
+    number!(
+        "auth.jwks_refresh_s",
+        Unit::Seconds,
+        1,
+        86_400,
+        None,
+        "How often it is fetched. A token of a key that is not known makes it be fetched at once, but at most every 30 \
+         seconds. Issuers publish a key long before they use it: five minutes are soon enough.",
+        auth.jwks_refresh_s
+    ),
+    other!(
+        "auth.jwks_ca_file",
+        Kind::Text(super::check::path_or_empty),
+        Text,
+        "File with the certificates (PEM) that vouch for its server. Empty for those that the system trusts.",
+        auth.jwks_ca_file
+    ),
+    other!(
+        "auth.jwks_insecure",
+        Kind::Flag,
+        Flag,
+        "Whether the URL may be plain http to another machine. Whoever stands in between could then give keys of their \
+         own, so no.",
+        auth.jwks_insecure
+    ),
+    other!(
+        "auth.claim",
+        Kind::Text(super::auth::name),
+        Text,
+        "The claim of a token that holds the rights. Issuers that demand names of one's own write it as a URL.",
+        auth.claim
+    ),
+    number!(
+        "auth.leeway_s",
+        Unit::Seconds,
+        1,
+        300,
+        Some("allows none"),
+        "By how much the clocks of the issuer and the gateway may differ. Five seconds are much for clocks that are kept \
+         in step.",
+        auth.leeway_s
+    ),
+    other!(
+        "auth.api_keys_file",
+        Kind::Text(super::check::path_or_empty),
+        Text,
+        "File with API keys and their rights, of which it holds only the SHA-256. A reload takes it over, and ends the \
+         sessions of keys that are gone or have other rights now. Empty for none.",
+        auth.api_keys_file
+    ),
+    other!(
+        "auth.revoked_file",
+        Kind::Text(super::check::path_or_empty),
+        Text,
+        "File with tokens (`jti:…`) and subjects (`sub:…`) that are no longer welcome, a line each, 100,000 at most. It \
+         may come later; when it goes, the last list counts. Empty for none.",
+        auth.revoked_file
+    ),
+    number!(
+        "auth.revoked_refresh_ms",
+        Unit::Milliseconds,
+        50,
+        60_000,
+        None,
+        "How often it is looked at. With a second for the shards to act on it, who is revoked is gone within three \
+         seconds.",
+        auth.revoked_refresh_ms
+    ),
+    number!(
+        "auth.timeout_ms",
+        Unit::Milliseconds,
+        100,
+        600_000,
+        None,
+        "Time for a client to show who it is, from its connection on. Who has to fetch a token first does so before it \
+         connects.",
+        auth.timeout_ms
+    ),
+    number!(
+        "auth.pending_max",
+        Unit::Count("connections"),
+        1,
+        1_000_000,
+        None,
+        "Connections that have not shown who they are; at it the oldest is closed for the next. Honest ones take \
+         milliseconds, so whoever is the oldest most likely never will.",
+        auth.pending_max
+    ),
+    number!(
+        "auth.warn_s",
+        Unit::Seconds,
+        1,
+        86_400,
+        Some("warns nobody"),
+        "How long before the end of its token a session is told, so that it can send another.",
+        auth.warn_s
+    ),
+    other!(
+        "auth.audit_file",
+        Kind::Text(super::check::path_or_empty),
+        Text,
+        "File to which the audit log is written, a line of JSON each, made anew when it was moved away. Empty for the \
+         log, where its lines have the target `audit`.",
+        auth.audit_file
     ),
     number!(
         "limits.sessions_max",

@@ -1,0 +1,205 @@
+//! Who may connect, and what they may see.
+//!
+//! Whoever connects shows a token ([`token`]) or an API key ([`api_keys`]) and is then an [`Identity`] with [`rights`]; a
+//! list of those [`revoked`] ends both. All of this is data in and an answer out: no socket, no clock, no waiting. What is
+//! in effect is shared by all shards and replaced as a whole: by a reload (files), by the thread that fetches [`keys`] from
+//! their URL, and by the one that reads the list again, which are the same.
+
+pub mod api_keys;
+pub mod keys;
+pub mod revoked;
+pub mod rights;
+mod strict;
+pub mod token;
+
+use crate::config::AuthConfig;
+use crate::stats::{AuthFailure, AuthWay};
+use api_keys::ApiKeys;
+use keys::{Algorithm, Keys};
+use revoked::{List, Revoked};
+use rights::Rights;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use token::Demands;
+
+/// Who somebody is, as far as it was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name: the token's `sub`, or the name of the API key.
+    pub subject: Arc<str>,
+    /// Until when that counts, in seconds since the Unix epoch.
+    pub expires_s: Option<i64>,
+    /// How it was shown.
+    pub way: Way,
+    /// What it may see.
+    pub rights: Arc<Rights>,
+}
+
+/// How somebody showed who it is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Way {
+    /// With a token, of this id.
+    Token {
+        /// Its `jti`.
+        id: Option<Arc<str>>,
+    },
+    /// With the API key of this hash.
+    ApiKey {
+        /// Its SHA-256.
+        hash: Box<[u8; 32]>,
+    },
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Token { id } => f.debug_struct("Token").field("id", id).finish(),
+            Self::ApiKey { .. } => f.write_str("ApiKey"),
+        }
+    }
+}
+
+impl Way {
+    /// As a label.
+    pub fn kind(&self) -> AuthWay {
+        match self {
+            Self::Token { .. } => AuthWay::Token,
+            Self::ApiKey { .. } => AuthWay::ApiKey,
+        }
+    }
+}
+
+/// What comes of files, and is taken over by a reload.
+#[derive(Debug, PartialEq)]
+pub struct Files {
+    demands: Demands,
+    allowed: Vec<Algorithm>,
+    keys: Keys,
+    api_keys: ApiKeys,
+}
+
+impl Files {
+    /// As the configuration says.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its key of the configuration.
+    pub fn read(config: &AuthConfig) -> Result<Self, Vec<(&'static str, String)>> {
+        let mut errors = Vec::new();
+        let keys = Keys::from_files(config).unwrap_or_else(|wrong| {
+            errors.extend(wrong);
+            Keys::default()
+        });
+        let api_keys = match config.api_keys_file.as_str() {
+            "" => ApiKeys::default(),
+            path => ApiKeys::from_file(path).unwrap_or_else(|what| {
+                errors.push(("auth.api_keys_file", what));
+                ApiKeys::default()
+            }),
+        };
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let demands = Demands {
+            issuers: config.issuers.clone(),
+            audiences: config.audiences.clone(),
+            claim: config.claim.clone(),
+            leeway_s: i64::try_from(config.leeway_s).unwrap_or(i64::MAX),
+        };
+        Ok(Self { demands, allowed: config.allowed(), keys, api_keys })
+    }
+}
+
+/// What is in effect of all this.
+#[derive(Debug)]
+pub struct Access {
+    files: RwLock<Arc<Files>>,
+    /// The keys that were fetched; none before, and when they are too old.
+    fetched: RwLock<Arc<Keys>>,
+    revoked: Revoked,
+    /// Changes with whatever may end the welcome of somebody who is in.
+    generation: AtomicU64,
+}
+
+impl Access {
+    /// With these files, and nothing fetched yet.
+    pub fn new(files: Files) -> Self {
+        Self {
+            files: RwLock::new(Arc::new(files)),
+            fetched: RwLock::default(),
+            revoked: Revoked::default(),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// Who somebody is that shows `credential`, at `now_s`, seconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// Why that is not to be believed: for counters and the log. Whoever sent it only hears that it is so.
+    pub fn check(&self, credential: &str, now_s: i64) -> Result<Identity, AuthFailure> {
+        let files = self.files();
+        let identity = if credential.contains('.') {
+            let fetched = now(&self.fetched);
+            token::read(credential, &[&files.keys, &fetched], &files.demands, now_s)?
+        } else {
+            files.api_keys.find(credential, now_s).ok_or(AuthFailure::ApiKey)?
+        };
+        if self.revoked.now().names(&identity) { Err(AuthFailure::Revoked) } else { Ok(identity) }
+    }
+
+    /// Whether somebody who is in is welcome still, whatever has been replaced since.
+    pub fn is_welcome(&self, identity: &Identity) -> bool {
+        let is_held = match &identity.way {
+            Way::Token { .. } => true,
+            Way::ApiKey { hash } => self.files().api_keys.holds(&**hash, identity),
+        };
+        is_held && !self.revoked.now().names(identity)
+    }
+
+    /// A number that is another when somebody who was welcome may be so no more.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The files in effect.
+    pub fn files(&self) -> Arc<Files> {
+        now(&self.files)
+    }
+
+    /// Puts other files in effect.
+    pub fn replace_files(&self, files: Files) {
+        replace(&self.files, files);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Puts keys in effect that were fetched.
+    pub fn replace_fetched(&self, keys: Keys) {
+        replace(&self.fetched, keys);
+    }
+
+    /// Puts another list of those revoked in effect.
+    pub fn replace_revoked(&self, list: List) {
+        if self.revoked.replace(list) {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Those revoked.
+    pub fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
+    /// What algorithms keys may be for.
+    pub fn allowed(&self) -> Vec<Algorithm> {
+        self.files().allowed.clone()
+    }
+}
+
+// Nothing in between can panic, and a pointer is whole at any time.
+
+fn now<T>(shared: &RwLock<Arc<T>>) -> Arc<T> {
+    shared.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn replace<T>(shared: &RwLock<Arc<T>>, new: T) {
+    *shared.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+}
