@@ -115,6 +115,10 @@ pub struct LimitsConfig {
     pub requests_per_s: u32,
     /// Bytes of one message from a client.
     pub message_bytes_max: usize,
+    /// Time for a message that was begun, in milliseconds.
+    pub message_timeout_ms: u64,
+    /// Pings and pongs within ten seconds and session; 0 is any number.
+    pub pings_per_10_s: u32,
     /// Bytes of requests that are half read or wait for their answer, over all sessions.
     pub reading_bytes_total_max: usize,
     /// Connections at once that have not finished their handshake.
@@ -160,6 +164,10 @@ pub struct SessionConfig {
     /// Flush window unless the client sets another, in milliseconds, rounded up as [`tickgate_protocol::FlushMs`] says;
     /// 0 is none.
     pub flush_ms: u64,
+    /// Silence of a client after which it is pinged, in milliseconds; 0 is never.
+    pub ping_ms: u64,
+    /// Silence of a client after which its session ends, in milliseconds; 0 is never.
+    pub silence_timeout_ms: u64,
     /// Batches from the feed that a shard may be behind before the feed conflates for it.
     pub inbox_batches: usize,
     /// Bytes of events that a shard may be behind before the feed conflates for it.
@@ -286,6 +294,8 @@ impl Default for LimitsConfig {
             streams_max: 60_000,
             requests_per_s: 20,
             message_bytes_max: 256 << 10,
+            message_timeout_ms: 10_000,
+            pings_per_10_s: 20,
             reading_bytes_total_max: 64 << 20,
             handshakes_max: 1_024,
             head_bytes_max: 16 << 10,
@@ -317,6 +327,8 @@ impl Default for SessionConfig {
         Self {
             heartbeat_ms: 5_000,
             flush_ms: 0,
+            ping_ms: 20_000,
+            silence_timeout_ms: 60_000,
             inbox_batches: 1_024,
             inbox_bytes_max: 32 << 20,
             compression: Compression::Off,

@@ -126,6 +126,8 @@ pub struct Outbox {
     is_special: bool,
     close_written: bool,
     slow_told: bool,
+    /// Whether a ping is to be sent.
+    is_pinging: bool,
     blocked_since_us: Option<u32>,
     unsent: Option<Box<Unsent>>,
     /// Control payloads queued, which a client that does not read could otherwise grow without end.
@@ -277,6 +279,12 @@ impl Outbox {
         self.pong = Some(payload.into());
     }
 
+    /// Asks the client for a sign of life, before everything that is not yet begun.
+    pub fn ping(&mut self) {
+        self.is_special = true;
+        self.is_pinging = true;
+    }
+
     /// Ends with a close frame, behind a last control message if there is one. Both overtake everything that is not
     /// yet begun. The first close wins, but for an orderly one.
     pub fn close(&mut self, code: u16, reason: &str, last_words: Option<Vec<u8>>) {
@@ -370,7 +378,7 @@ impl Outbox {
     pub fn has_work(&self) -> bool {
         self.has_unsent()
             || (!self.close_written
-                && (!self.queue.is_empty() || self.pong.is_some() || self.close.is_some()))
+                && (!self.queue.is_empty() || self.pong.is_some() || self.is_pinging || self.close.is_some()))
     }
 
     /// Whether a frame was begun that the socket has not wholly taken.

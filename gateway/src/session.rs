@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::task::Waker;
 use subs::Subs;
-use throttle::Bucket;
+use throttle::{Bucket, Pace};
 use tickgate_protocol::FlushMs;
 use tickgate_protocol::command::{Id, SubscribeOptions};
 use tickgate_protocol::control::Verdict;
@@ -192,6 +192,10 @@ pub struct Session<S = TcpStream> {
     pub timers: Armed,
     /// When it opened, monotonic milliseconds.
     pub opened_ms: u64,
+    /// When something was last read from it, likewise.
+    pub heard_ms: u64,
+    /// Its pings and pongs.
+    pub pings: Pace,
     /// Interval of its heartbeats in milliseconds; 0 is none.
     pub heartbeat_ms: u32,
     /// Whether it is in the shard's list of blocked sessions.

@@ -18,6 +18,7 @@ mod play;
 pub mod replay;
 mod replay_count;
 pub mod run;
+mod silence;
 pub mod socket;
 pub mod table;
 pub mod timers;
@@ -40,6 +41,7 @@ pub use ebb::give_back_by;
 use memory::Memory;
 use replay_count::ReplayCounts;
 use rustc_hash::FxHashMap;
+use silence::Silence;
 use slab::Slab;
 use smallvec::SmallVec;
 use socket::Socket;
@@ -123,6 +125,7 @@ pub struct Shard<S = TcpStream> {
     in_flight: FxHashMap<(Target, Stream), u32>,
     timers: Timers,
     windows: Windows,
+    silence: Silence,
     /// When its clock looks at timers and windows next, in monotonic milliseconds.
     wakes_ms: u64,
     timers_changed: Rc<Notify>,
@@ -200,6 +203,7 @@ impl<S: Socket> Shard<S> {
             in_flight: FxHashMap::default(),
             timers: Timers::default(),
             windows: Windows::default(),
+            silence: Silence::default(),
             wakes_ms: 0,
             timers_changed: Rc::new(Notify::new()),
             unaccounted: Vec::new(),

@@ -79,6 +79,12 @@ labelled! {
         Stalled = "stalled",
         /// `limits.reading_bytes_total_max` is reached.
         ReadingFull = "reading_full",
+        /// The client sent more pings and pongs than `limits.pings_per_10_s`.
+        Pings = "pings",
+        /// The client began a message and did not end it within `limits.message_timeout_ms`.
+        Unfinished = "unfinished",
+        /// The client was silent for `session.silence_timeout_ms`, pings or not.
+        Silent = "silent",
         /// The gateway drains.
         Drain = "drain",
         /// The socket failed.

@@ -55,7 +55,10 @@ async fn hello_comes_first_and_says_what_a_session_may_do() {
     assert!(hello["now_ns"].as_str().is_some_and(|ns| ns.parse::<i64>().is_ok()), "{text}");
     assert_eq!(hello["heartbeat_ms"], 1_234);
     assert_eq!(hello["auth"], "none");
-    let limits = json!({"subscriptions": 77, "requests_per_s": 20, "message_bytes": 262_144, "replay_s": 0});
+    let limits = json!({
+        "subscriptions": 77, "requests_per_s": 20, "message_bytes": 262_144, "replay_s": 0,
+        "pings_per_10_s": 20, "silence_ms": 60_000,
+    });
     assert_eq!(hello["limits"], limits);
 }
 

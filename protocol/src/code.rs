@@ -75,7 +75,7 @@ pub const CLOSE_TRY_LATER: u16 = 1013;
 pub const CLOSE_TOO_BIG: u16 = 1009;
 /// Close code for text that is not UTF-8, and for compressed data that cannot be read.
 pub const CLOSE_BAD_DATA: u16 = 1007;
-/// Close code for what is allowed, but not as much of it.
+/// Close code for who does not keep to what a connection may do.
 pub const CLOSE_POLICY: u16 = 1008;
 /// Close code for a violation of the WebSocket protocol.
 pub const CLOSE_PROTOCOL: u16 = 1002;

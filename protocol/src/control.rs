@@ -105,7 +105,7 @@ impl Control {
 }
 
 /// What a session may do, told in `hello`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Limits {
     pub subscriptions: u64,
@@ -114,6 +114,12 @@ pub struct Limits {
     /// How far back a subscription can resume; absent while this gateway does not replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_s: Option<u64>,
+    /// Pings and pongs that are taken within ten seconds; absent when any number is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pings_per_10_s: Option<u64>,
+    /// After how long without a byte from the client the session ends; absent when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence_ms: Option<u64>,
 }
 
 /// What became of one (channel, symbol or pattern) of a request.
@@ -331,9 +337,14 @@ pub fn write_hello(out: &mut Vec<u8>, session: &str, now_ns: i64, heartbeat_ms: 
     out.extend_from_slice(number.format(limits.requests_per_s).as_bytes());
     out.extend_from_slice(b",\"message_bytes\":");
     out.extend_from_slice(number.format(limits.message_bytes).as_bytes());
-    if let Some(replay_s) = limits.replay_s {
-        out.extend_from_slice(b",\"replay_s\":");
-        out.extend_from_slice(number.format(replay_s).as_bytes());
+    let Limits { replay_s, pings_per_10_s, silence_ms, .. } = *limits;
+    let optional = [("replay_s", replay_s), ("pings_per_10_s", pings_per_10_s), ("silence_ms", silence_ms)];
+    for (name, value) in optional {
+        let Some(value) = value else { continue };
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        out.extend_from_slice(number.format(value).as_bytes());
     }
     out.extend_from_slice(b"}}");
 }
@@ -383,7 +394,7 @@ mod tests {
                     subscriptions: 5000,
                     requests_per_s: 20,
                     message_bytes: 262_144,
-                    replay_s: None,
+                    ..Limits::default()
                 },
             },
             r#"{"op":"hello","protocol":1,"session":"s-7f3a","now_ns":"5","heartbeat_ms":5000,"auth":"none","limits":{"subscriptions":5000,"requests_per_s":20,"message_bytes":262144}}"#,
@@ -442,7 +453,10 @@ mod tests {
     #[test]
     fn the_fast_greeting_is_the_same_message() {
         for replay_s in [None, Some(60)] {
-            let limits = Limits { subscriptions: 5, requests_per_s: 20, message_bytes: 1 << 18, replay_s };
+            let (subscriptions, requests_per_s, message_bytes) = (5, 20, 1 << 18);
+            let (pings_per_10_s, silence_ms) = (replay_s.map(|s| s + 1), replay_s.map(|s| s + 2));
+            let limits =
+                Limits { subscriptions, requests_per_s, message_bytes, replay_s, pings_per_10_s, silence_ms };
             let mut out = Vec::new();
             write_hello(&mut out, "s-0-1f", -9, 5_000, &limits);
             let slow = Control::Hello {

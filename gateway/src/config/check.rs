@@ -129,6 +129,12 @@ pub(super) fn relations(
             "`on_slow` would never act before the session ends",
         ),
         (
+            "session.ping_ms",
+            "session.silence_timeout_ms",
+            Relation::UnlessZero,
+            "no client would be asked before its session ends",
+        ),
+        (
             "outbox.notsent_lowat_bytes",
             "outbox.send_buffer_bytes",
             Relation::UnlessZero,

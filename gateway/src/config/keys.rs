@@ -565,6 +565,26 @@ pub(super) static KEYS: &[Key<Config>] = &[
         limits.message_bytes_max
     ),
     number!(
+        "limits.message_timeout_ms",
+        Unit::Milliseconds,
+        100,
+        600_000,
+        None,
+        "Time for a message that a client has begun; over it the connection closes with 1008. Ten seconds bring the \
+         largest over 30 kB/s, and free what somebody holds who never comes to the end.",
+        limits.message_timeout_ms
+    ),
+    number!(
+        "limits.pings_per_10_s",
+        Unit::Count("frames"),
+        4,
+        1_000_000,
+        Some("allows any number"),
+        "WebSocket pings and pongs of a client within ten seconds; over it the connection closes with 1008. Libraries \
+         ping every 20 s, the most anxious every second; two a second are never too many.",
+        limits.pings_per_10_s
+    ),
+    number!(
         "limits.reading_bytes_total_max",
         Unit::Bytes,
         64 * KIB,
@@ -737,6 +757,28 @@ pub(super) static KEYS: &[Key<Config>] = &[
          long, rounded up to 1, 2, 5, 10, 20, 50, 100, 250, 500 or 1000. Fewer writes are nearly all that saves \
          processor time; the price is a delay of at most the window.",
         session.flush_ms
+    ),
+    number!(
+        "session.ping_ms",
+        Unit::Milliseconds,
+        100,
+        3_600_000,
+        Some("sends none"),
+        "Silence of a client after which it is sent a WebSocket ping, and again after as long; every library answers by \
+         itself. It is looked at every second or so. What a client that only listens would lose the session for \
+         otherwise, and what keeps its way open through proxies and NAT.",
+        session.ping_ms
+    ),
+    number!(
+        "session.silence_timeout_ms",
+        Unit::Milliseconds,
+        100,
+        3_600_000,
+        Some("waits for ever"),
+        "Silence of a client after which its session ends, with 1008 if it still reads: three pings went unanswered, and \
+         whoever was there has gone without a word. `hello` announces it. Without `session.ping_ms` it ends everybody \
+         who only listens.",
+        session.silence_timeout_ms
     ),
     number!(
         "session.inbox_batches",

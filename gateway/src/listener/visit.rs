@@ -68,7 +68,7 @@ pub(super) async fn visit(
     let Ok(upgraded) = upgrade.await else { return };
     let Ok(parts) = upgraded.downcast::<TokioIo<Handshake>>() else { return };
     let Handshake { socket, answer } = parts.io.into_inner();
-    let opening = Opening { answer, early: parts.read_buf, guest: Guest { peer, is_deflated } };
+    let opening = Opening { answer, early: parts.read_buf, guest: Guest { is_deflated, ..Guest::new(peer) } };
     // From here on the session's end gives the place back.
     place.keep();
     // A fresh task: this one has room for all that hyper needed, for as long as it lives.

@@ -41,6 +41,9 @@ impl Outbox {
             frame::write_header(out.out(), Opcode::Pong, payload.len());
             out.out().extend_from_slice(&payload);
         }
+        if std::mem::take(&mut self.is_pinging) {
+            frame::write_header(out.out(), Opcode::Ping, 0);
+        }
         if let Some(close) = self.close.take_if(|close| !close.orderly) {
             self.fill_close(out.out(), &close);
         }
@@ -137,6 +140,7 @@ impl Outbox {
             self.is_special = self.is_blocked()
                 || self.pressure.is_some()
                 || self.pong.is_some()
+                || self.is_pinging
                 || self.close.is_some()
                 || self.close_written;
         }

@@ -12,6 +12,13 @@ pub struct Guest {
     pub is_deflated: bool,
 }
 
+impl Guest {
+    /// A client of which nothing but its address is known.
+    pub fn new(peer: SocketAddr) -> Self {
+        Self { peer, is_deflated: false }
+    }
+}
+
 /// What a session begins with.
 #[derive(Debug)]
 pub struct Opening {

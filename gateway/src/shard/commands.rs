@@ -36,19 +36,25 @@ impl<S: Socket> Shard<S> {
     /// Takes bytes that a client sent.
     pub(super) fn on_bytes(&mut self, key: SessionKey, bytes: &mut [u8]) {
         let bounds = self.reading;
+        let now_ms = clock::mono_ms();
         let Some(session) = self.session(key) else { return };
         if session.life != Life::Open {
             return;
         }
+        session.heard_ms = now_ms;
         let mut decoder = session.decoder.take().unwrap_or_default();
         let is_deflated = session.is_deflated;
         // Lent, as one serves all; after a panic the next makes another.
         let mut inflater = is_deflated.then(|| self.inflater.take().unwrap_or_default());
-        let result =
-            decoder.feed(bytes, &bounds, inflater.as_deref_mut(), |message| self.on_message(key, message));
+        let mut is_another = false;
+        let result = decoder.feed(bytes, &bounds, inflater.as_deref_mut(), |message| {
+            is_another |= matches!(message, Message::Text(_) | Message::Binary(_));
+            self.on_message(key, message);
+        });
         if inflater.is_some() {
             self.inflater = inflater;
         }
+        self.time_message(key, now_ms, decoder.is_idle(), is_another);
         if let Some(session) = self.open_session(key).filter(|_| !decoder.is_idle()) {
             session.decoder = Some(decoder);
         }
@@ -92,10 +98,14 @@ impl<S: Socket> Shard<S> {
                 self.tell(key, &error);
             }
             Message::Ping(payload) => {
-                session.outbox.pong(payload);
-                self.touch(key.slot);
+                if self.admit_ping(key)
+                    && let Some(session) = self.open_session(key)
+                {
+                    session.outbox.pong(payload);
+                    self.touch(key.slot);
+                }
             }
-            Message::Pong(_) => {}
+            Message::Pong(_) => _ = self.admit_ping(key),
             Message::Close(code) => {
                 // RFC 6455 5.5.1: the same code back.
                 self.close_session(key, code.unwrap_or(1000), "", None, CloseReason::Client);

@@ -8,7 +8,7 @@ use crate::feed::request::SessionKey;
 use crate::outbox::{Books, Outbox};
 use crate::session::guest::Guest;
 use crate::session::subs::Subs;
-use crate::session::throttle::Bucket;
+use crate::session::throttle::{Bucket, Pace};
 use crate::session::{Life, Session};
 use crate::stats::{CloseReason, SessionInfo};
 use std::collections::hash_map::RandomState;
@@ -65,6 +65,8 @@ impl<S: Socket> Shard<S> {
             accounted: Books::default(),
             accounted_gaps: None,
             opened_ms: now_ms,
+            heard_ms: now_ms,
+            pings: Pace::default(),
         };
         tracing::debug!(session = session.name(self.id), peer = %session.guest.peer, "opened");
         #[cfg(debug_assertions)]
@@ -98,6 +100,8 @@ impl<S: Socket> Shard<S> {
             requests_per_s: u64::from(config.limits.requests_per_s),
             message_bytes: config.limits.message_bytes_max as u64,
             replay_s: Some(config.replay.window_s),
+            pings_per_10_s: Some(u64::from(config.limits.pings_per_10_s)).filter(|pings| *pings > 0),
+            silence_ms: Some(config.session.silence_timeout_ms).filter(|ms| *ms > 0),
         };
         let mut filled = std::mem::take(&mut self.filled);
         #[cfg(debug_assertions)]
@@ -241,6 +245,7 @@ impl<S: Socket> Shard<S> {
                 Due::CloseDeadline => self.end_session(key, CloseReason::Io),
                 Due::Drain => self.drain_session(key, now_ms),
                 Due::Replay => self.on_replay_due(key),
+                Due::Message => self.message_overdue(key, now_ms),
             }
         }
         while let Some(key) = self.windows.pop(now_ms) {
@@ -249,6 +254,7 @@ impl<S: Socket> Shard<S> {
         if !self.blocked.is_empty() {
             self.check_blocked();
         }
+        let listens_on_ms = self.look_for_silence(now_ms);
         self.end_overflowed();
         self.flush_touched();
         if now_ms >= *publish_ms {
@@ -257,7 +263,7 @@ impl<S: Socket> Shard<S> {
             self.look_at_ebb();
         }
         let mut next_ms = *publish_ms;
-        for due_ms in self.timers.next_ms().into_iter().chain(self.windows.next_ms()) {
+        for due_ms in self.timers.next_ms().into_iter().chain(self.windows.next_ms()).chain(listens_on_ms) {
             next_ms = next_ms.min(due_ms);
         }
         if !self.blocked.is_empty() {

@@ -200,7 +200,7 @@ mod tests {
     }
 
     fn opening() -> Opening {
-        let guest = Guest { peer: ([127, 0, 0, 1], 1).into(), is_deflated: false };
+        let guest = Guest::new(([127, 0, 0, 1], 1).into());
         Opening { answer: b"welcome".to_vec(), early: Bytes::new(), guest }
     }
 

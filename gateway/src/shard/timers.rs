@@ -17,11 +17,15 @@ pub enum Due {
     Drain,
     /// A part of a replay that was refused is asked for again.
     Replay,
+    /// A message that was begun should have come to its end.
+    Message,
 }
 
 impl Due {
     /// How many kinds there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
+    const ALL: [Self; Self::COUNT] =
+        [Self::Heartbeat, Self::Throttle, Self::CloseDeadline, Self::Drain, Self::Replay, Self::Message];
 }
 
 /// The timers of one session: when each is due, in monotonic milliseconds.
@@ -55,7 +59,7 @@ impl Timers {
 
     /// Takes every timer of a session back, as it ends.
     pub fn clear_all(&mut self, armed: &mut Armed, key: SessionKey) {
-        for due in [Due::Heartbeat, Due::Throttle, Due::CloseDeadline, Due::Drain, Due::Replay] {
+        for due in Due::ALL {
             self.clear(armed, key, due);
         }
     }

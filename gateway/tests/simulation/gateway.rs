@@ -282,7 +282,7 @@ impl Gateway {
         self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         let place = rng.below(self.places.len());
         let place = &mut self.places[place];
-        let guest = Guest { peer: ([127, 0, 0, 1], 1).into() };
+        let guest = Guest::new(([127, 0, 0, 1], 1).into());
         let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest };
         let future = session(place.shard.clone(), Wire(pipe.clone()), opening);
         let woken = Arc::new(Woken(AtomicBool::new(true)));

@@ -127,7 +127,7 @@ impl Session {
                 subscriptions: 5000,
                 requests_per_s: 20,
                 message_bytes: 1 << 18,
-                replay_s: None,
+                ..Limits::default()
             },
         });
         let mut decoder = Decoder::default();

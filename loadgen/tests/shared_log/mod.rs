@@ -203,7 +203,7 @@ struct Session {
 impl Session {
     async fn run(mut self, stream: TcpStream, mut early: Vec<u8>, mut orders: watch::Receiver<Order>) {
         let limits =
-            Limits { subscriptions: 5000, requests_per_s: 20, message_bytes: 1 << 18, replay_s: None };
+            Limits { subscriptions: 5000, requests_per_s: 20, message_bytes: 1 << 18, ..Limits::default() };
         self.control(&Control::Hello {
             protocol: PROTOCOL,
             session: "s-fake".to_owned(),
