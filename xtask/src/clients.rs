@@ -84,7 +84,7 @@ fn connect(args: &Args) -> Result<()> {
         return Err(Failure::error(69, format!("no client can be run here: {}", left_out.join(", "))));
     }
     let mut failed = Vec::new();
-    for compression in ["off"] {
+    for compression in ["off", "deflate"] {
         let served = Served::start(compression)?;
         for (name, command) in &ready {
             step(format_args!("{name}, compression {compression}"));

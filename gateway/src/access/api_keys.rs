@@ -75,8 +75,9 @@ impl ApiKeys {
         }
         let hash = digest(&SHA256, key.as_bytes());
         // Each is looked at, however early one fits: how long it takes says nothing of which.
-        let fits = |known: &&ApiKey| verify_slices_are_equal(&known.hash, hash.as_ref()).is_ok();
-        let known = self.list.iter().filter(fits).last()?;
+        let fits = |known: &ApiKey| verify_slices_are_equal(&known.hash, hash.as_ref()).is_ok();
+        let known =
+            self.list.iter().fold(None, |found, known| if fits(known) { Some(known) } else { found })?;
         known.expires_s.is_none_or(|expires_s| now_s < expires_s).then(|| known.identity())
     }
 

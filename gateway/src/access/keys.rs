@@ -103,7 +103,8 @@ impl Algorithm {
 }
 
 enum Material {
-    Secret(hmac::Key),
+    // Boxed: it is 1.2 KB, and a public key a twentieth of that.
+    Secret(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
@@ -144,7 +145,7 @@ impl Key {
                 secret.len()
             ));
         }
-        let material = Material::Secret(hmac::Key::new(hmac, secret));
+        let material = Material::Secret(Box::new(hmac::Key::new(hmac, secret)));
         Ok(Self { kid: kid.map(str::to_owned), algorithm, material, hash: digest(&SHA256, secret) })
     }
 

@@ -20,7 +20,7 @@ use tickgate_protocol::command::{Command, Request as Asked};
 use tickgate_protocol::control::{AckResult, Control, Limits, PROTOCOL};
 use tickgate_protocol::cursor::{self, CursorKey};
 use tickgate_protocol::event::{Gap, GapCause, Meta, Tail, json, write_head};
-use tickgate_protocol::frame::{Decoder, Message, Opcode, write_close, write_header};
+use tickgate_protocol::frame::{Bounds, Decoder, Message, Opcode, write_close, write_header};
 use tickgate_protocol::record::{Body, Book, Quote, Status, Trade, TradingState};
 use tickgate_protocol::{Channel, Code, Decimal, Position};
 use tokio::net::{TcpListener, TcpStream};
@@ -164,8 +164,9 @@ impl Session {
     fn read(&mut self, decoder: &mut Decoder, bytes: &mut [u8]) {
         let mut requests = Vec::new();
         let mut closed = None;
+        let bounds = Bounds { message_bytes_max: 1 << 18, fragments_max: 64 };
         decoder
-            .feed(bytes, 1 << 18, |message| match message {
+            .feed(bytes, &bounds, None, |message| match message {
                 Message::Text(text) => requests.push(text.to_owned()),
                 Message::Close(code) => closed = Some(code.unwrap_or(1000)),
                 _ => {}

@@ -23,7 +23,7 @@ use tickgate_protocol::command::{Command, From, Id, Request as Asked};
 use tickgate_protocol::control::{AckResult, Control, Limits, PROTOCOL};
 use tickgate_protocol::cursor::{self, CursorKey};
 use tickgate_protocol::event::{Gap, GapCause, Tail, json};
-use tickgate_protocol::frame::{Decoder, Message, Opcode, write_close, write_header};
+use tickgate_protocol::frame::{Bounds, Decoder, Message, Opcode, write_close, write_header};
 use tickgate_protocol::{Channel, Code, Position};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -253,8 +253,9 @@ impl Session {
     fn read(&mut self, decoder: &mut Decoder, bytes: &mut [u8]) {
         let mut requests = Vec::new();
         let mut closed = None;
+        let bounds = Bounds { message_bytes_max: 1 << 18, fragments_max: 64 };
         decoder
-            .feed(bytes, 1 << 18, |message| match message {
+            .feed(bytes, &bounds, None, |message| match message {
                 Message::Text(text) => requests.push(text.to_owned()),
                 Message::Close(code) => closed = Some(code.unwrap_or(1000)),
                 _ => {}
