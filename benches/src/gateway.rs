@@ -13,6 +13,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use tickgate_gateway::admission::Admission;
 use tickgate_gateway::clock;
 use tickgate_gateway::config::Config;
 use tickgate_gateway::cursor_keys::{CursorKeys, Keys};
@@ -112,6 +113,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             mailbox,
             inbox,
             listener,
+            admission: Admission::new(&config),
             chunks,
             admin,
             stop: stopped,

@@ -51,6 +51,8 @@ pub struct Config {
     pub outbox: OutboxConfig,
     /// Sessions in general.
     pub session: SessionConfig,
+    /// Proxies in front of the gateway.
+    pub proxies: ProxiesConfig,
     /// How the gateway stops.
     pub drain: DrainConfig,
 }
@@ -121,6 +123,14 @@ pub struct LimitsConfig {
     pub pings_per_10_s: u32,
     /// Bytes of requests that are half read or wait for their answer, over all sessions.
     pub reading_bytes_total_max: usize,
+    /// Connections at once from one address, sessions included; 0 is any number.
+    pub connections_per_address_max: u32,
+    /// New connections per second from one address, with a burst of as many; 0 is any number.
+    pub connections_per_address_per_s: u32,
+    /// New connections per second in all, with a burst of as many; 0 is any number.
+    pub connections_per_s: u32,
+    /// Networks to which these three do not apply.
+    pub addresses_exempt: Vec<String>,
     /// Connections at once that have not finished their handshake.
     pub handshakes_max: usize,
     /// Bytes of the HTTP request head.
@@ -207,6 +217,15 @@ impl Compression {
     }
 }
 
+/// Proxies in front of the gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProxiesConfig {
+    /// How they say for whom they connect: `none`, `x-forwarded-for` or `v2`.
+    pub protocol: String,
+    /// Networks of those that are believed.
+    pub trusted: Vec<String>,
+}
+
 /// How the gateway stops.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DrainConfig {
@@ -232,6 +251,7 @@ impl Default for Config {
             limits: LimitsConfig::default(),
             outbox: OutboxConfig::default(),
             session: SessionConfig::default(),
+            proxies: ProxiesConfig::default(),
             drain: DrainConfig::default(),
         }
     }
@@ -297,8 +317,12 @@ impl Default for LimitsConfig {
             message_timeout_ms: 10_000,
             pings_per_10_s: 20,
             reading_bytes_total_max: 64 << 20,
+            connections_per_address_max: 1_000,
+            connections_per_address_per_s: 100,
+            connections_per_s: 2_000,
+            addresses_exempt: vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
             handshakes_max: 1_024,
-            head_bytes_max: 16 << 10,
+            head_bytes_max: 8 << 10,
             head_timeout_ms: 5_000,
             unseen_symbols_max: 10_000,
             patterns_max: 10_000,
@@ -335,6 +359,12 @@ impl Default for SessionConfig {
             compress_bytes_min: 256,
             allowed_origins: Vec::new(),
         }
+    }
+}
+
+impl Default for ProxiesConfig {
+    fn default() -> Self {
+        Self { protocol: "none".to_owned(), trusted: Vec::new() }
     }
 }
 

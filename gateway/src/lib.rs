@@ -14,11 +14,12 @@
 //!
 //! [`server`] composes it, [`listener`] turns connections into sessions, [`admin`] shows what [`stats`] and [`latency`]
 //! count. [`clock`] reads the clocks, [`config`] the environment, [`metrics`] names what is measured, [`descriptors`]
-//! raises the limit of open files, [`panics`] logs and counts panics: each alone.
+//! raises the limit of open files, [`admission`] says who may connect and [`network`] from where, [`panics`] logs and counts panics: each alone.
 #![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod access;
 pub mod admin;
+pub mod admission;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -31,6 +32,7 @@ pub mod listener;
 pub mod log_limit;
 pub mod logs;
 pub mod metrics;
+pub mod network;
 pub mod outbox;
 pub mod panics;
 pub mod reload;

@@ -7,10 +7,13 @@
 
 mod door;
 mod handshake;
+mod proxies;
+mod proxy_header;
 mod refusal;
 mod request;
 mod visit;
 
+use crate::admission::Admission;
 use crate::clock;
 use crate::config::OutboxConfig;
 use crate::log_limit::{LogLimit, Verdict};
@@ -19,6 +22,7 @@ use door::Door;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
@@ -70,24 +74,19 @@ fn socket(address: SocketAddr, shares_port: bool) -> std::io::Result<socket2::So
 }
 
 /// Accepts connections for a shard.
-pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>) {
-    let door = Rc::new(Door::new(shard));
+pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>, admission: Arc<Admission>) {
+    let door = Rc::new(Door::new(shard, admission));
     let mut logs = LogLimit::new(ACCEPT_LOGS_PER_10_S);
     loop {
-        // What is half shaken holds a request's head: whoever comes then waits in the kernel's queue.
-        let Ok(handshake) = door.handshakes.clone().acquire_owned().await else { return };
-        let (socket, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
+        match listener.accept().await {
+            Ok((socket, peer)) => visit::begin(&door, socket, peer),
             Err(error) => {
                 if let Verdict::Write { left_out } = logs.admit(clock::mono_ms()) {
                     tracing::warn!(%error, left_out, "no connection can be accepted: trying again");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        let place = door.place();
-        tokio::task::spawn_local(visit::visit(door.clone(), socket, peer, place, handshake));
+        }
     }
 }
 

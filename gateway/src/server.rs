@@ -1,6 +1,7 @@
 //! The composition root: binds everything, starts the threads, and stops them in order.
 
 use crate::admin::{Admin, AdminHandle, AdminState};
+use crate::admission::Admission;
 use crate::config::Config;
 use crate::cursor_keys::CursorKeys;
 use crate::descriptors;
@@ -106,6 +107,7 @@ impl Bound {
             wake_feed: prepared.waker(),
             cursor_keys: cursor_keys.clone(),
         };
+        let admission = Admission::new(&config);
         let serving = Arc::new(());
         let mut shards = Vec::new();
         let (mut mailboxes, mut inboxes, mut questions) = (Vec::new(), Vec::new(), Vec::new());
@@ -123,6 +125,7 @@ impl Bound {
                 mailbox,
                 inbox,
                 listener,
+                admission: admission.clone(),
                 chunks,
                 admin,
                 stop: stopped,

@@ -105,6 +105,16 @@ labelled! {
         SessionsMax = "sessions_max",
         /// The gateway drains.
         Draining = "draining",
+        /// `limits.connections_per_address_max` is reached.
+        AddressMax = "address_max",
+        /// `limits.connections_per_address_per_s` is reached.
+        AddressRate = "address_rate",
+        /// `limits.connections_per_s` is reached.
+        Rate = "rate",
+        /// Another connection took the place of its unfinished handshake, as `limits.handshakes_max` was reached.
+        Displaced = "displaced",
+        /// A trusted proxy did not say for whom it connects.
+        ProxyHeader = "proxy_header",
         /// The head did not come in time, or the connection broke.
         Head = "head",
     }

@@ -378,6 +378,32 @@ fn lists_and_other_shapes() {
 }
 
 #[test]
+fn proxies_are_believed_by_their_networks() {
+    let right = "[proxies]\nprotocol = 'v2'\ntrusted = ['10.0.0.0/8', '::1']\n";
+    assert_eq!(load(right, &[], &[]).expect("it is right").proxies.trusted, ["10.0.0.0/8", "::1"]);
+    for (wrong, expected) in [
+        (
+            "protocol = 'v2'",
+            "gate.toml:2: proxies.protocol: is believed of nobody: name their networks in proxies.trusted",
+        ),
+        (
+            "trusted = ['::1']",
+            "gate.toml:2: proxies.trusted: is not used: set proxies.protocol to what they speak",
+        ),
+        (
+            "protocol = 'v1'",
+            "gate.toml:2: proxies.protocol: must be \"none\", \"x-forwarded-for\" or \"v2\", not `v1`",
+        ),
+        (
+            "trusted = ['10.0.0.1/8']",
+            "gate.toml:2: proxies.trusted: `10.0.0.1/8` names one of its addresses: write 10.0.0.0/8 for all of them",
+        ),
+    ] {
+        check_errors(&format!("[proxies]\n{wrong}\n"), &[], &[], &[expected]);
+    }
+}
+
+#[test]
 fn a_file_that_is_no_toml_says_where_and_a_missing_one_which() {
     let found = errors("listen = '127.0.0.1:1'\nadmin = \n[outbox\n", &[], &[]);
     assert!(found[0].starts_with("gate.toml:2: ") && found[1].starts_with("gate.toml:3: "), "{found:?}");

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
+use tickgate_gateway::admission::Admission;
 use tickgate_gateway::clock;
 use tickgate_gateway::config::Config;
 use tickgate_gateway::cursor_keys::{CursorKeys, Keys};
@@ -124,6 +125,7 @@ impl Gateway {
             mailbox: mailbox.clone(),
             inbox,
             listener,
+            admission: Admission::new(&config),
             chunks,
             admin,
             stop: stopped,

@@ -8,6 +8,7 @@
 //! Kernel memory (socket buffers, some 5 KB a side and connection when idle) is not the process's and is not here.
 
 use super::{Compression, Config, SHARDS_MAX};
+use crate::admission::{ADDRESS_BYTES, REMEMBERED_MAX};
 use crate::event::{Event, Key, Symbol};
 use crate::feed::dispatch::FOLDED_BYTES;
 use crate::feed::symbols::{Kept, StreamState, SymbolState};
@@ -120,6 +121,12 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         "handshakes",
         &[limits.handshakes_max as u64, limits.head_bytes_max.max(8 << 10) as u64 + HANDSHAKE_BYTES],
         format!("limits.handshakes_max × (limits.head_bytes_max + {HANDSHAKE_BYTES})"),
+    );
+    let addresses = (limits.sessions_max + limits.handshakes_max + REMEMBERED_MAX) as u64;
+    term(
+        "addresses",
+        &[addresses, ADDRESS_BYTES as u64],
+        format!("(limits.sessions_max + limits.handshakes_max + {REMEMBERED_MAX}) × {ADDRESS_BYTES}"),
     );
     term(
         "subscriptions",

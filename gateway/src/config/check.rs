@@ -171,6 +171,17 @@ pub(super) fn relations(
         let key = if origins.contains_key("admin") { "admin" } else { "listen" };
         say(key, format!("clients and admin cannot share {}", config.listen));
     }
+    if usable("proxies.protocol") && usable("proxies.trusted") {
+        let is_asked = config.proxies.protocol != "none";
+        if is_asked && config.proxies.trusted.is_empty() {
+            say(
+                "proxies.protocol",
+                "is believed of nobody: name their networks in proxies.trusted".to_owned(),
+            );
+        } else if !is_asked && !config.proxies.trusted.is_empty() {
+            say("proxies.trusted", "is not used: set proxies.protocol to what they speak".to_owned());
+        }
+    }
     if usable("replay.cursor_key") && usable("replay.cursor_key_file") {
         config.replay.secret().err().into_iter().for_each(|what| say("replay.cursor_key_file", what));
     }
@@ -355,6 +366,17 @@ pub(super) fn compression(text: &str) -> Result<(), String> {
     }
     let names = Compression::ALL.map(|compression| format!("\"{}\"", compression.name()));
     Err(format!("must be {}, not `{}`", names.join(" or "), text.escape_debug()))
+}
+
+pub(super) fn network(text: &str) -> Result<(), String> {
+    crate::network::Network::parse(text).map(drop)
+}
+
+pub(super) fn proxy_protocol(text: &str) -> Result<(), String> {
+    if matches!(text, "none" | "x-forwarded-for" | "v2") {
+        return Ok(());
+    }
+    Err(format!("must be \"none\", \"x-forwarded-for\" or \"v2\", not `{}`", text.escape_debug()))
 }
 
 pub(super) fn origin(text: &str) -> Result<(), String> {

@@ -39,7 +39,7 @@ impl<T> Key<T> {
 }
 
 /// The sections in the order of the file, with what they are about.
-pub(super) const SECTIONS: [(&str, &str); 7] = [
+pub(super) const SECTIONS: [(&str, &str); 8] = [
     ("kafka", "The Kafka side: what is read, and the state that is kept from it."),
     (
         "replay",
@@ -54,6 +54,7 @@ pub(super) const SECTIONS: [(&str, &str); 7] = [
     ("limits", "What a client may do. `hello` announces these limits."),
     ("outbox", "The queue of each session, and how it is written."),
     ("session", "Sessions in general."),
+    ("proxies", "Proxies in front of the gateway, and how they say for whom they connect."),
     ("drain", "How the gateway stops."),
 ];
 
@@ -91,6 +92,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const COUNT_SESSIONS: Unit = Unit::Count("sessions");
+const COUNT_CONNECTIONS: Unit = Unit::Count("connections");
 
 /// Every key outside `[[feeds]]`, in the order of the file.
 pub(super) static KEYS: &[Key<Config>] = &[
@@ -598,13 +600,52 @@ pub(super) static KEYS: &[Key<Config>] = &[
         limits.reading_bytes_total_max
     ),
     number!(
+        "limits.connections_per_address_max",
+        COUNT_CONNECTIONS,
+        1,
+        1_000_000,
+        Some("allows any number"),
+        "Connections at once from one address, or one /64 of IPv6, sessions included; further ones get 429. An office \
+         behind one address has hundreds of screens; a tenth of `sessions_max` is not one client's. Behind a proxy everybody \
+         has the proxy's address, unless `[proxies]` says how to tell them apart.",
+        limits.connections_per_address_max
+    ),
+    number!(
+        "limits.connections_per_address_per_s",
+        COUNT_CONNECTIONS,
+        1,
+        1_000_000,
+        Some("allows any number"),
+        "New connections a second from one address, with a burst of as many; further ones get 429 and the time to wait, \
+         and a flood no answer at all. An office comes back within seconds after a restart.",
+        limits.connections_per_address_per_s
+    ),
+    number!(
+        "limits.connections_per_s",
+        COUNT_CONNECTIONS,
+        1,
+        1_000_000,
+        Some("allows any number"),
+        "New connections a second from everywhere, with a burst of as many; further ones likewise. Ten thousand clients of a \
+         gateway that failed are back in five seconds, and those who are here do not notice.",
+        limits.connections_per_s
+    ),
+    other!(
+        "limits.addresses_exempt",
+        Kind::List(super::check::network),
+        List,
+        "Networks to which the three limits before do not apply: this machine, and say the office. An IPv6 address needs \
+         its own entry.",
+        limits.addresses_exempt
+    ),
+    number!(
         "limits.handshakes_max",
-        Unit::Count("connections"),
+        COUNT_CONNECTIONS,
         1,
         1_000_000,
         None,
-        "Connections at once that have not finished their handshake; others wait in the kernel's queue. A handshake \
-         takes less than a millisecond unless the client dawdles.",
+        "Connections at once that have not finished their handshake; one more takes the place of the oldest, so that slow \
+         ones lock nobody out. A handshake takes a round trip or two, and less than a millisecond here.",
         limits.handshakes_max
     ),
     number!(
@@ -613,8 +654,8 @@ pub(super) static KEYS: &[Key<Config>] = &[
         8 * KIB,
         MIB,
         None,
-        "Bytes of the HTTP request head. Cookies and tokens that browsers send reach 8 KiB; the default is twice \
-         that.",
+        "Bytes of the HTTP request head; over it the answer is 431. Enough for a token of 4 KiB and as much again; a site \
+         whose cookies are larger needs more.",
         limits.head_bytes_max
     ),
     number!(
@@ -829,6 +870,23 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "Origins that browsers may connect from, as \"https://example.com\"; empty allows every origin. Programs send \
          no origin and are not asked.",
         session.allowed_origins
+    ),
+    other!(
+        "proxies.protocol",
+        Kind::Text(super::check::proxy_protocol),
+        Text,
+        "How they say for whom they connect: \"none\", \"x-forwarded-for\" (in the head of each request, as HTTP proxies do; the \
+         last address that is no trusted one counts), or \"v2\" (the PROXY protocol, version 2, which is then asked of every \
+         connection from a trusted network). Limits, logs and `/sessions` then go by the client's address.",
+        proxies.protocol
+    ),
+    other!(
+        "proxies.trusted",
+        Kind::List(super::check::network),
+        List,
+        "Networks of the proxies, as \"10.0.0.0/8\". What anybody else says of where it comes from is not looked at: it could \
+         be invented.",
+        proxies.trusted
     ),
     number!(
         "drain.accept_ms",

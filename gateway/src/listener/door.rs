@@ -1,37 +1,86 @@
 //! What all visits to one shard's listener share.
 
+use super::proxies::Proxies;
+use crate::admission::Admission;
 use crate::config::Config;
 use crate::shard::Shard;
+use crate::stats::RefuseReason;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 /// The door to one shard.
 pub(super) struct Door {
     pub(super) shard: Rc<RefCell<Shard>>,
     pub(super) config: Arc<Config>,
-    /// One permit for each connection that may be between its accept and its session.
-    pub(super) handshakes: Arc<Semaphore>,
-    /// Sessions of all shards, those that are still shaking hands included.
+    pub(super) admission: Arc<Admission>,
+    pub(super) proxies: Proxies,
+    /// Those who are between their accept and their session.
+    visits: RefCell<Visits>,
+    visits_max: usize,
+    /// Sessions of all shards.
     sessions: Arc<AtomicUsize>,
 }
 
+/// Unfinished handshakes, oldest first: whoever is too many takes the place of the first.
+#[derive(Debug, Default)]
+struct Visits {
+    begun: u64,
+    unfinished: BTreeMap<u64, AbortHandle>,
+}
+
 impl Door {
-    pub(super) fn new(shard: Rc<RefCell<Shard>>) -> Self {
+    pub(super) fn new(shard: Rc<RefCell<Shard>>, admission: Arc<Admission>) -> Self {
         let (config, sessions) = {
             let shard = shard.borrow();
             (shard.shared().config.clone(), shard.shared().sessions.clone())
         };
-        let handshakes = (config.limits.handshakes_max / config.shard_count()).max(1);
-        Self { shard, config, handshakes: Arc::new(Semaphore::new(handshakes)), sessions }
+        let visits_max = (config.limits.handshakes_max / config.shard_count()).max(1);
+        let proxies = Proxies::new(&config.proxies);
+        Self { shard, config, admission, proxies, visits: RefCell::default(), visits_max, sessions }
+    }
+
+    /// Begins a visit, which `task` makes of its place in the order. When there are too many, the oldest ends: who is slow
+    /// on purpose keeps nobody out who is not.
+    pub(super) fn begin(self: &Rc<Self>, task: impl FnOnce(Visit) -> AbortHandle) {
+        let oldest = {
+            let mut visits = self.visits.borrow_mut();
+            let is_full = visits.unfinished.len() >= self.visits_max;
+            is_full.then(|| visits.unfinished.pop_first()).flatten()
+        };
+        if let Some((_, oldest)) = oldest {
+            oldest.abort();
+            self.shard.borrow_mut().refused(RefuseReason::Displaced);
+        }
+        let number = {
+            let mut visits = self.visits.borrow_mut();
+            visits.begun += 1;
+            visits.begun
+        };
+        // It has its first turn after this one.
+        let handle = task(Visit { door: self.clone(), number });
+        self.visits.borrow_mut().unfinished.insert(number, handle);
     }
 
     /// Takes a place among all sessions, if only to be told that there is none.
     pub(super) fn place(&self) -> Place {
         let before = self.sessions.fetch_add(1, Ordering::Relaxed);
         Place { sessions: Some(self.sessions.clone()), is_beyond: before >= self.config.limits.sessions_max }
+    }
+}
+
+/// One of the unfinished handshakes, until it is dropped.
+pub(super) struct Visit {
+    pub(super) door: Rc<Door>,
+    number: u64,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.door.visits.borrow_mut().unfinished.remove(&self.number);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Answers that are no upgrade: a status, and why, in one line of JSON.
 
+use crate::stats::RefuseReason;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
@@ -24,6 +25,17 @@ impl Refusal {
 
     pub(super) fn unavailable(message: &'static str, retry_after_s: &'static str) -> Self {
         Self { retry_after_s: Some(retry_after_s), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    /// Too many connections, for this reason.
+    pub(super) fn too_many(why: RefuseReason) -> Self {
+        let (message, retry_after_s) = match why {
+            RefuseReason::AddressMax => ("too many connections from your address", "10"),
+            RefuseReason::AddressRate => ("too many new connections from your address", "1"),
+            _ => ("too many new connections", "1"),
+        };
+        let retry_after_s = Some(retry_after_s);
+        Self { retry_after_s, ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
     }
 
     pub(super) fn response(self) -> Response<Full<Bytes>> {

@@ -1,13 +1,15 @@
 //! One connection, from its accept to its session.
 
-use super::door::{Door, Place};
+use super::door::{Door, Place, Visit};
 use super::handshake::Handshake;
+use super::proxies::{Proxies, Says};
 use super::refusal::Refusal;
 use super::request;
+use crate::admission::Turned;
 use crate::session::guest::{Guest, Opening};
 use crate::shard::panics;
 use crate::stats::RefuseReason;
-use fastwebsockets::upgrade;
+use fastwebsockets::upgrade::upgrade as upgrade_answer;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -17,58 +19,128 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tickgate_protocol::control::SUBPROTOCOL_JSON;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
+/// What is logged of who takes too long.
+const LATE: &str = "no whole request in time";
 /// After how many seconds a client that was refused for lack of room may come again.
 const RETRY_AFTER_S: &str = "5";
 /// The same while the gateway drains: whoever comes again is meant to find another one.
 const RETRY_ELSEWHERE_AFTER_S: &str = "1";
 
-/// Answers one request, and makes a session of the connection if it was a handshake.
-pub(super) async fn visit(
-    door: Rc<Door>,
-    socket: TcpStream,
-    peer: SocketAddr,
+/// Begins with a connection that was accepted, unless its address has been too busy for even a refusal.
+pub(super) fn begin(door: &Rc<Door>, socket: TcpStream, peer: SocketAddr) {
+    let entry = match door.proxies.of(peer) {
+        Says::Nothing => match door.enter(peer) {
+            Entry::Off => return,
+            entry => Some(entry),
+        },
+        Says::ForwardedFor | Says::ProxyHeader => None,
+    };
+    door.begin(|visit| tokio::task::spawn_local(self::visit(visit, socket, peer, entry)).abort_handle());
+}
+
+/// Who comes, and whether that is too many.
+enum Entry {
+    In(Guest),
+    /// It is told why not.
+    Away(RefuseReason),
+    /// It is not even told.
+    Off,
+}
+
+impl Door {
+    /// Lets a connection for `peer` in, or not, and counts it then.
+    fn enter(&self, peer: SocketAddr) -> Entry {
+        match self.admission.enter(peer.ip()) {
+            Ok(admitted) => Entry::In(Guest { admitted, ..Guest::new(peer) }),
+            Err(Turned { why, is_told: true }) => Entry::Away(why),
+            Err(Turned { why, is_told: false }) => {
+                self.shard.borrow_mut().refused(why);
+                Entry::Off
+            }
+        }
+    }
+
+    fn give_up(&self, peer: SocketAddr, error: &str, reason: RefuseReason) {
+        tracing::debug!(%peer, error, "connection refused");
+        self.shard.borrow_mut().refused(reason);
+    }
+}
+
+/// A handshake that was answered with yes.
+struct Accepted {
+    upgrade: OnUpgrade,
     place: Place,
-    _handshake: OwnedSemaphorePermit,
-) {
+    is_deflated: bool,
+}
+
+/// Answers one request, and makes a session of the connection if it was a handshake.
+async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Option<Entry>) {
+    let door = &*visit.door;
     let limits = &door.config.limits;
-    let upgrade = RefCell::new(None);
+    let deadline = Instant::now() + Duration::from_millis(limits.head_timeout_ms);
+    let says = if entry.is_none() { door.proxies.of(peer) } else { Says::Nothing };
+    let mut entry = entry;
+    if says == Says::ProxyHeader {
+        let entered = match timeout_at(deadline, Proxies::take_header(&mut socket, peer)).await {
+            Ok(Ok(client)) => door.enter(client),
+            Ok(Err(error)) => return door.give_up(peer, &error.to_string(), RefuseReason::ProxyHeader),
+            Err(_) => return door.give_up(peer, LATE, RefuseReason::Head),
+        };
+        if matches!(entered, Entry::Off) {
+            return;
+        }
+        entry = Some(entered);
+    }
+    let entry = RefCell::new(entry);
+    let accepted = RefCell::new(None);
     let service = service_fn(|request: Request<Incoming>| {
-        let response = answer(request, &door, &upgrade, place.is_beyond);
-        async move { Ok::<_, Infallible>(response) }
+        if says == Says::ForwardedFor && entry.borrow().is_none() {
+            let client = door.proxies.forwarded_for(request.headers(), peer);
+            *entry.borrow_mut() = Some(door.enter(client));
+        }
+        let response = match &*entry.borrow() {
+            Some(Entry::In(_)) => Some(answer(request, door, &accepted)),
+            Some(Entry::Away(why)) => {
+                door.shard.borrow_mut().refused(*why);
+                Some(Refusal::too_many(*why).response())
+            }
+            // Nobody is told anything: hyper ends the connection.
+            Some(Entry::Off) | None => None,
+        };
+        async move { response.ok_or("refused without a word") }
     });
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_buf_size(limits.head_bytes_max.max(8192)).max_headers(64);
-    let head_timeout = Duration::from_millis(limits.head_timeout_ms);
     // Around all of it, so that no timer is set up for a request that has come with its connection; and in one place, as
     // a future is moved by copying hyper's whole state.
-    let connection = tokio::time::timeout(
-        head_timeout,
+    let connection = timeout_at(
+        deadline,
         builder.serve_connection(TokioIo::new(Handshake::new(socket)), service).with_upgrades(),
     );
     let refusal = match connection.await {
         Ok(Ok(())) => None,
+        // It was counted.
+        Ok(Err(_)) if matches!(&*entry.borrow(), Some(Entry::Off)) => return,
         Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some("no whole request in time".to_owned()),
+        Err(_) => Some(LATE.to_owned()),
     };
     if let Some(error) = refusal {
-        tracing::debug!(%peer, error, "connection refused");
-        door.shard.borrow_mut().refused(RefuseReason::Head);
-        return;
+        return door.give_up(peer, &error, RefuseReason::Head);
     }
-    let Some((upgrade, is_deflated)) = upgrade.take() else { return };
+    let Some(Accepted { upgrade, place, is_deflated }) = accepted.take() else { return };
     // hyper is done, so this is ready. Frames from strangers are read by our own decoder: only the bare socket is wanted.
     let Ok(upgraded) = upgrade.await else { return };
     let Ok(parts) = upgraded.downcast::<TokioIo<Handshake>>() else { return };
     let Handshake { socket, answer } = parts.io.into_inner();
-    let opening = Opening { answer, early: parts.read_buf, guest: Guest { is_deflated, ..Guest::new(peer) } };
+    let Some(Entry::In(guest)) = entry.take() else { return };
+    let opening = Opening { answer, early: parts.read_buf, guest: Guest { is_deflated, ..guest } };
     // From here on the session's end gives the place back.
     place.keep();
     // A fresh task: this one has room for all that hyper needed, for as long as it lives.
@@ -78,14 +150,15 @@ pub(super) async fn visit(
 fn answer(
     mut request: Request<Incoming>,
     door: &Door,
-    upgrade: &RefCell<Option<(OnUpgrade, bool)>>,
-    is_beyond: bool,
+    accepted: &RefCell<Option<Accepted>>,
 ) -> Response<Full<Bytes>> {
+    // Only now: a handshake that does not come to its end takes no place from anybody.
+    let place = door.place();
     let refusal = {
         let shard = door.shard.borrow();
         if shard.is_draining() {
             Some((RefuseReason::Draining, Refusal::unavailable("draining", RETRY_ELSEWHERE_AFTER_S)))
-        } else if is_beyond {
+        } else if place.is_beyond {
             Some((RefuseReason::SessionsMax, Refusal::unavailable("too many sessions", RETRY_AFTER_S)))
         } else {
             request::check(&request, &door.config.session.allowed_origins).err()
@@ -97,13 +170,13 @@ fn answer(
     }
     let offers = request::offers_json(request.headers());
     // Taken here, as what fastwebsockets makes of it has buffers for frames.
-    let upgraded = hyper::upgrade::on(&mut request);
-    let Ok((response, _)) = upgrade::upgrade(&mut request) else {
+    let upgrade = hyper::upgrade::on(&mut request);
+    let Ok((response, _)) = upgrade_answer(&mut request) else {
         door.shard.borrow_mut().refused(RefuseReason::BadRequest);
         return Refusal::new(StatusCode::BAD_REQUEST, "not a WebSocket handshake").response();
     };
     let deflate = request::deflate(request.headers(), door.config.session.compression);
-    *upgrade.borrow_mut() = Some((upgraded, deflate.is_some()));
+    *accepted.borrow_mut() = Some(Accepted { upgrade, place, is_deflated: deflate.is_some() });
     let mut response = response.map(|_| Full::default());
     if let Some(answer) = deflate {
         response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);

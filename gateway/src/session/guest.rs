@@ -1,13 +1,16 @@
 //! Who is at the other end of a session, as it was known when the session opened.
 
+use crate::admission::Admitted;
 use hyper::body::Bytes;
 use std::net::SocketAddr;
 
 /// A client that was let in. Its session keeps it, and what it holds is given back when that ends.
 #[derive(Debug)]
 pub struct Guest {
-    /// Its address.
+    /// Its address, as proxies of ours know it; the port is 0 where they do not say it.
     pub peer: SocketAddr,
+    /// Its place among the connections of its address.
+    pub admitted: Admitted,
     /// Whether permessage-deflate was agreed on.
     pub is_deflated: bool,
 }
@@ -15,7 +18,7 @@ pub struct Guest {
 impl Guest {
     /// A client of which nothing but its address is known.
     pub fn new(peer: SocketAddr) -> Self {
-        Self { peer, is_deflated: false }
+        Self { peer, admitted: Admitted::default(), is_deflated: false }
     }
 }
 

@@ -38,8 +38,8 @@ impl Bucket {
     }
 }
 
-/// So many within ten seconds, all at once if need be, and then one after the other as time passes. One number long, as
-/// every session has one.
+/// So many within a span of time, all at once if need be, and then one after the other as time passes. One number long,
+/// as every session has one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Pace {
     /// When all that was taken would be over, had each its share of the time.
@@ -47,21 +47,23 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The time that they are counted in.
-    const SPAN_US: u64 = 10_000_000;
-
-    /// Takes one, unless `most` of them leave no room for it. With 0 there is always room.
-    pub fn admit(&mut self, now_ms: u64, most: u32) -> bool {
+    /// Takes one, unless `most` of them within `span_ms` leave no room for it. With 0 there is always room.
+    pub fn admit(&mut self, now_ms: u64, most: u32, span_ms: u64) -> bool {
         if most == 0 {
             return true;
         }
-        let now_us = now_ms * 1000;
-        let over_us = self.over_us.max(now_us) + Self::SPAN_US / u64::from(most);
-        if over_us > now_us + Self::SPAN_US {
+        let (now_us, span_us) = (now_ms * 1000, span_ms * 1000);
+        let over_us = self.over_us.max(now_us) + span_us / u64::from(most);
+        if over_us > now_us + span_us {
             return false;
         }
         self.over_us = over_us;
         true
+    }
+
+    /// Whether it is as if nothing had been taken.
+    pub fn is_over(&self, now_ms: u64) -> bool {
+        self.over_us <= now_ms * 1000
     }
 }
 
@@ -72,16 +74,17 @@ mod tests {
     #[test]
     fn a_pace_allows_a_burst_and_then_its_share() {
         let mut pace = Pace::default();
-        let admitted = |pace: &mut Pace, now_ms| (0..100).filter(|_| pace.admit(now_ms, 20)).count();
+        let admitted = |pace: &mut Pace, now_ms| (0..100).filter(|_| pace.admit(now_ms, 20, 10_000)).count();
         assert_eq!(admitted(&mut pace, 7_000), 20);
         assert_eq!(admitted(&mut pace, 7_499), 0);
         assert_eq!(admitted(&mut pace, 7_500), 1);
         assert_eq!(admitted(&mut pace, 12_500), 10);
         assert_eq!(admitted(&mut pace, 60_000), 20);
+        assert!(!pace.is_over(69_999) && pace.is_over(70_000));
         // Two a second are never too many.
         let mut pace = Pace::default();
-        assert!((0..10_000).all(|n| pace.admit(500 * n, 20)));
-        assert!((0..10_000).all(|_| pace.admit(0, 0)), "no limit");
+        assert!((0..10_000).all(|n| pace.admit(500 * n, 20, 10_000)));
+        assert!((0..10_000).all(|_| pace.admit(0, 0, 10_000)), "no limit");
     }
 
     #[test]

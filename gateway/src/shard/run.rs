@@ -2,6 +2,7 @@
 
 use super::socket::Socket;
 use super::{Shard, Shared};
+use crate::admission::Admission;
 use crate::clock;
 use crate::event::Batch;
 use crate::feed::request::{Mailbox, SessionKey};
@@ -37,6 +38,8 @@ pub struct Parts {
     pub inbox: mpsc::Receiver<Batch>,
     /// Its listening socket.
     pub listener: std::net::TcpListener,
+    /// Who may connect to it.
+    pub admission: Arc<Admission>,
     /// What was read from Kafka again.
     pub chunks: mpsc::Receiver<Chunk>,
     /// What the admin thread asks.
@@ -58,7 +61,7 @@ pub fn run(parts: Parts) -> std::io::Result<usize> {
 }
 
 async fn serve(parts: Parts) -> std::io::Result<usize> {
-    let Parts { id, shared, mailbox, inbox, listener, chunks, admin, stop, serving } = parts;
+    let Parts { id, shared, mailbox, inbox, listener, admission, chunks, admin, stop, serving } = parts;
     let asked = Arc::new(Asked::default());
     let (note, wake_feed) = (asked.clone(), shared.wake_feed.clone());
     let shared = Shared { wake_feed: Arc::new(move || note.note()), ..shared };
@@ -72,7 +75,7 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     tasks.spawn_local(replays(shard.clone(), chunks));
     tasks.spawn_local(async move { asked.pass_on(wake_feed).await });
     tasks.spawn_local(introspection(shard.clone(), admin));
-    let accept = tasks.spawn_local(listener::accept(listener, shard.clone()));
+    let accept = tasks.spawn_local(listener::accept(listener, shard.clone(), admission));
     tokio::select! {
         _ = stop => {}
         () = panicked(&mut tasks) => return Err(Error::other("what serves every session panicked")),

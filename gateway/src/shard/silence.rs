@@ -19,6 +19,8 @@ const ROUND_MS_MAX: u64 = 1_250;
 const ROUND_MS_MIN: u64 = 50;
 /// How soon a round goes on that has not come to its end.
 const GOES_ON_MS: u64 = 5;
+/// The time in which pings and pongs are counted.
+const PINGS_SPAN_MS: u64 = 10_000;
 
 /// How far the shard is in its round.
 #[derive(Debug, Default)]
@@ -129,7 +131,7 @@ impl<S: Socket> Shard<S> {
     pub(super) fn admit_ping(&mut self, key: SessionKey) -> bool {
         let most = self.shared.config.limits.pings_per_10_s;
         let Some(session) = self.open_session(key) else { return false };
-        if session.pings.admit(clock::mono_ms(), most) {
+        if session.pings.admit(clock::mono_ms(), most, PINGS_SPAN_MS) {
             return true;
         }
         let text = format!("more than {most} pings and pongs within ten seconds");

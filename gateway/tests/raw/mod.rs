@@ -96,6 +96,21 @@ impl Raw {
         timeout(SOON, self.stream.write_all(bytes)).await.expect("it reads").expect("it is there");
     }
 
+    /// Sends as much as is taken: it may be closed already.
+    pub async fn try_send(&mut self, bytes: &[u8]) {
+        let _ = timeout(SOON, self.stream.write_all(bytes)).await.expect("it reads or ends");
+    }
+
+    /// The head of an HTTP answer, or nothing when the connection ends without one.
+    pub async fn head_or_end(&mut self) -> Option<String> {
+        while !self.read.windows(4).any(|w| w == b"\r\n\r\n") {
+            if !self.more().await {
+                return None;
+            }
+        }
+        Some(self.head().await)
+    }
+
     /// Sends a text message.
     pub async fn say(&mut self, message: &Value) {
         self.send(&text(&message.to_string())).await;
