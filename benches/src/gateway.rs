@@ -94,6 +94,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         read_again: None,
         wake_feed,
         cursor_keys: CursorKeys::new(Keys::new(b"", None)),
+        tier: Default::default(),
     };
     let (mut mailboxes, mut outlets, mut stops) = (Vec::new(), Vec::new(), Vec::new());
     for (id, listener) in
@@ -118,6 +119,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             admin,
             stop: stopped,
             serving: Arc::default(),
+            delayed: Vec::new(),
         };
         let cpu = args.shard_cpu.map(|first| first + id);
         std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || {

@@ -7,6 +7,7 @@
 mod auth;
 pub mod ceiling;
 mod check;
+pub mod delays;
 mod error;
 mod keys;
 pub mod load;
@@ -16,6 +17,7 @@ mod suggest;
 mod value;
 
 pub use auth::AuthConfig;
+pub use delays::DelaysConfig;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use render::example;
 pub use replay::ReplayConfig;
@@ -45,6 +47,8 @@ pub struct Config {
     pub replay: ReplayConfig,
     /// Who may connect.
     pub auth: AuthConfig,
+    /// Data that comes late.
+    pub delays: DelaysConfig,
     /// What a client may do.
     pub limits: LimitsConfig,
     /// The queue of each session.
@@ -248,6 +252,7 @@ impl Default for Config {
             feeds: vec![FeedConfig::for_topic("ticks")],
             replay: ReplayConfig::default(),
             auth: AuthConfig::default(),
+            delays: DelaysConfig::default(),
             limits: LimitsConfig::default(),
             outbox: OutboxConfig::default(),
             session: SessionConfig::default(),

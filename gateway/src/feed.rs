@@ -2,24 +2,29 @@
 //!
 //! One thread reads: take what librdkafka has ready, decode and encode it in the [`engine`], push one batch to
 //! every shard that has something coming. It never waits for a shard, and requests from shards are answered in between.
-//! A second thread, the tracker, asks the brokers what `assign()` does not tell.
+//! A second thread, the tracker, asks the brokers what `assign()` does not tell. For those who see everything late there is
+//! one such pair more for each delay, which reads the same [`late`].
 
 pub mod book;
 mod dead_letter;
 pub mod directory;
 pub mod dispatch;
 pub mod engine;
+mod intake;
+pub mod late;
 pub mod native;
 mod partitions;
 mod patterns;
 pub mod request;
 pub mod ring;
+pub mod seen;
 pub mod symbols;
 pub mod topics;
 mod tracker;
 
 use crate::clock;
 use crate::config::Config;
+use crate::config::delays::Tier;
 use crate::event::{Batch, Item};
 use crate::latency::{Recorder, Stage};
 use crate::log_limit::{LogLimit, Verdict};
@@ -27,7 +32,9 @@ use crate::stats::{Board, Indispensable};
 use dead_letter::DeadLetters;
 use directory::Directory;
 use dispatch::Outlet;
-use engine::{Arrival, Engine, EngineConfig};
+use engine::{Engine, EngineConfig};
+use intake::{Intake, Taken};
+use late::Late;
 use native::{RecordQueue, Waker};
 use partitions::Partitions;
 use rdkafka::ClientContext;
@@ -35,8 +42,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
-use rdkafka::types::RDKafkaRespErr;
 use request::{Mailbox, Request};
+use seen::Seen;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,11 +51,9 @@ use std::thread::JoinHandle;
 use tickgate_protocol::Position;
 use tickgate_protocol::record::RecordDecoder;
 use topics::Topics;
-use tracker::{Change, Look, Tracker};
+use tracker::{Change, Look, Tracker, Why};
 pub(crate) use tracker::{epoch_of, look_up, no_leader, offsets};
 
-/// Bytes of events after which a batch goes out before all records taken are read: records can be large.
-const BATCH_BYTES: u64 = 4 << 20;
 /// Records taken at once.
 const RECORDS_PER_TAKE: usize = 1_000;
 /// Parts of replays that each shard is given before records are read again: a few milliseconds at the most.
@@ -63,8 +68,6 @@ const CLIENT_EVENTS: usize = 16;
 const CHANGES: usize = 1_024;
 /// Errors of librdkafka that are logged within ten seconds; further ones are only counted.
 const CLIENT_LOGS_PER_10_S: u32 = 2;
-/// Unreadable records that are logged within ten seconds; further ones are only counted.
-const BAD_LOGS_PER_10_S: u32 = 10;
 
 /// What librdkafka tells beside records.
 struct Context {
@@ -100,6 +103,8 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// The scoreboard.
     pub board: Arc<Board>,
+    /// Since when records are there: the live feed says so, the others ask. Absent when there are no others.
+    pub seen: Option<Arc<Seen>>,
     /// What each shard asks.
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// Where each shard takes its batches from.
@@ -113,6 +118,7 @@ pub struct Parts {
 /// A feed whose client exists but which does not read yet.
 #[allow(missing_debug_implementations)]
 pub struct Prepared {
+    tier: Tier,
     consumer: Arc<BaseConsumer<Context>>,
     queue: RecordQueue<Context>,
     waker: Arc<Waker<Context>>,
@@ -123,16 +129,16 @@ pub struct Prepared {
 ///
 /// # Errors
 /// When librdkafka refuses the configuration.
-pub fn prepare(config: &Config) -> KafkaResult<Prepared> {
+pub fn prepare(config: &Config, tier: Tier) -> KafkaResult<Prepared> {
     let broker_errors = Arc::new(AtomicU64::new(0));
     let logs = Mutex::new(LogLimit::new(CLIENT_LOGS_PER_10_S));
     let context = Context { broker_errors: broker_errors.clone(), logs };
-    let consumer: BaseConsumer<Context> = client_config(config).create_with_context(context)?;
+    let consumer: BaseConsumer<Context> = tier_config(config, tier).create_with_context(context)?;
     let consumer = Arc::new(consumer);
     let queue = RecordQueue::new(consumer.clone(), RECORDS_PER_TAKE)
         .ok_or_else(|| KafkaError::ClientCreation("no memory for a queue".to_owned()))?;
     let waker = Arc::new(queue.waker());
-    Ok(Prepared { consumer, queue, waker, broker_errors })
+    Ok(Prepared { tier, consumer, queue, waker, broker_errors })
 }
 
 impl Prepared {
@@ -151,7 +157,8 @@ impl Prepared {
         let (changes_in, changes) = mpsc::sync_channel(CHANGES);
         let (looks, looks_out) = mpsc::sync_channel(CHANGES);
         let config = parts.config.clone();
-        let asking: BaseConsumer = client_config(&config).create()?;
+        let tier = self.tier;
+        let asking: BaseConsumer = tier_config(&config, tier).create()?;
         let wake = {
             let waker = self.waker.clone();
             Box::new(move || waker.wake())
@@ -161,22 +168,30 @@ impl Prepared {
             self.consumer.clone(),
             config.kafka.clone(),
             config.feeds.clone(),
+            tier,
             changes_in,
             wake,
         );
         let dead_letters = match config.kafka.dead_letter_topic.as_str() {
             "" => None,
+            // The live feed has written it there.
+            _ if !tier.is_live() => None,
             topic => Some(DeadLetters::new(producer_config(&config), topic)?),
         };
         let waker = self.waker.clone();
         let [for_tracker, for_reader] = [(); 2].map(|()| Indispensable(parts.board.clone()));
         let reader = Reader::new(self, parts, changes, looks, stop.clone(), dead_letters);
+        let (feed_name, tracker_name) = match tier.delayed_s() {
+            None => ("feed".to_owned(), "feed-tracker".to_owned()),
+            // Linux shows fifteen characters.
+            Some(delay_s) => (format!("feed-{delay_s}s"), format!("tracker-{delay_s}s")),
+        };
         let threads = vec![
-            std::thread::Builder::new().name("feed-tracker".to_owned()).spawn(move || {
+            std::thread::Builder::new().name(tracker_name).spawn(move || {
                 let _indispensable = for_tracker;
                 tracker.run(looks_out);
             })?,
-            std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
+            std::thread::Builder::new().name(feed_name).spawn(move || {
                 let _indispensable = for_reader;
                 reader.run();
             })?,
@@ -238,6 +253,12 @@ pub(crate) fn client_config(config: &Config) -> ClientConfig {
     client
 }
 
+/// The same for a tier.
+fn tier_config(config: &Config, tier: Tier) -> ClientConfig {
+    let client = client_config(config);
+    if tier.is_live() { client } else { late::config(client) }
+}
+
 fn producer_config(config: &Config) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &config.kafka.brokers).set("client.id", "tickgate-dead-letters");
@@ -252,28 +273,24 @@ fn producer_config(config: &Config) -> ClientConfig {
 
 /// The reading thread.
 struct Reader {
+    tier: Tier,
     consumer: Arc<BaseConsumer<Context>>,
+    /// Where the records of all partitions arrive, unless they are read late.
     queue: RecordQueue<Context>,
+    late: Option<Late>,
+    seen: Option<Arc<Seen>>,
     broker_errors: Arc<AtomicU64>,
     config: Arc<Config>,
     board: Arc<Board>,
     mailboxes: Vec<Arc<Mailbox>>,
-    outlets: Vec<Outlet>,
     changes: mpsc::Receiver<Change>,
-    looks: mpsc::SyncSender<Look>,
     stop: Arc<AtomicBool>,
-    engine: Engine,
-    decoder: RecordDecoder,
-    partitions: Partitions,
-    recorder: Recorder,
-    dead_letters: Option<DeadLetters>,
+    intake: Intake,
     topics: Arc<Topics>,
     feeds_json: Arc<str>,
     housekept_ms: u64,
     /// What shards are told of partitions that were not met yet.
     unknown: Position,
-    bad_logs: u32,
-    bad_logs_since_ms: u64,
 }
 
 impl Reader {
@@ -285,35 +302,49 @@ impl Reader {
         stop: Arc<AtomicBool>,
         dead_letters: Option<DeadLetters>,
     ) -> Self {
-        let Parts { config, board, mailboxes, inboxes, directory, topics } = parts;
+        let Parts { config, board, seen, mailboxes, inboxes, directory, topics } = parts;
+        let Prepared { tier, consumer, queue, waker: _, broker_errors } = prepared;
         let mut engine = Engine::with_directory(EngineConfig::of(&config), inboxes.len(), directory);
         engine.is_complete = false;
-        Self {
-            consumer: prepared.consumer,
-            queue: prepared.queue,
-            broker_errors: prepared.broker_errors,
+        engine.is_late = !tier.is_live();
+        let late = match &seen {
+            Some(seen) if !tier.is_live() => Some(Late::new(&config, tier, seen.clone(), consumer.clone())),
+            _ => None,
+        };
+        let intake = Intake {
             engine,
             decoder: RecordDecoder::new(config.kafka.record_bytes_max),
             partitions: Partitions::new(&config.feeds, clock::mono_ms()),
+            recorder: Recorder::new(),
+            dead_letters,
+            looks,
             outlets: inboxes
                 .into_iter()
                 .enumerate()
                 .map(|(shard, inbox)| Outlet::new(shard, inbox, config.session.inbox_bytes_max))
                 .collect(),
-            recorder: Recorder::new(),
+            is_live: tier.is_live(),
+            bad_logs: 0,
+            bad_logs_since_ms: 0,
+            sent_bytes: 0,
+        };
+        Self {
+            tier,
+            consumer,
+            queue,
+            late,
+            seen,
+            broker_errors,
+            intake,
             topics,
             feeds_json: Arc::from(""),
             housekept_ms: 0,
-            unknown: crate::shard::cursor::unknown(),
-            bad_logs: 0,
-            bad_logs_since_ms: 0,
+            unknown: crate::shard::cursor::unknown(tier),
             config,
             board,
             mailboxes,
             changes,
-            looks,
             stop,
-            dead_letters,
         }
     }
 
@@ -322,9 +353,10 @@ impl Reader {
             while let Ok(change) = self.changes.try_recv() {
                 self.change(change);
             }
-            let is_more = answer_requests(&self.mailboxes, &mut self.outlets, &mut self.engine);
+            let Intake { engine, outlets, .. } = &mut self.intake;
+            let is_more = answer_requests(&self.mailboxes, outlets, engine);
             let now_ms = clock::mono_ms();
-            let due_ms = self.engine.next_due_ms();
+            let due_ms = engine.next_due_ms();
             let wait_ms = match due_ms {
                 _ if is_more => 0,
                 None => WAIT_MS,
@@ -332,170 +364,141 @@ impl Reader {
             };
             self.read(wait_ms);
             let now_ms = clock::mono_ms();
-            self.engine.fire(now_ms);
+            self.intake.engine.fire(now_ms);
             if now_ms >= self.housekept_ms + HOUSEKEEPING_MS {
                 self.housekeeping(now_ms);
             }
-            let decoded_ns = clock::wall_ns();
-            for outlet in &mut self.outlets {
-                outlet.send(&mut self.engine, decoded_ns);
-            }
-            dispatch::give_way(&self.outlets);
+            self.intake.send();
+            dispatch::give_way(&self.intake.outlets);
         }
-        if let Some(letters) = &self.dead_letters {
+        if let Some(letters) = &self.intake.dead_letters {
             letters.flush();
         }
         self.publish();
     }
 
     fn read(&mut self, wait_ms: u64) {
-        let Self { queue, engine, decoder, partitions, recorder, dead_letters, looks, outlets, .. } = self;
+        let Self { queue, late, intake, .. } = self;
+        if let Some(late) = late {
+            let wait_ms = wait_ms.min(late.read(intake));
+            // Nothing arrives here: it is the wait that a shard may end.
+            queue.take(wait_ms as i32);
+            return;
+        }
         let records = queue.take(wait_ms as i32);
         if records.is_empty() {
             return;
         }
-        let ingest_ns = clock::wall_ns();
-        let now_ms = clock::mono_ms();
-        let mut bad_logs = self.bad_logs;
-        let mut sent_bytes = engine.totals.encoded_bytes;
+        let taken = Taken { ingest_ns: clock::wall_ns(), now_ms: clock::mono_ms() };
         for record in records.iter() {
-            let Some((feed, partition)) = partitions.find(record.topic, record.partition) else {
-                engine.totals.stray_records += u64::from(record.error.is_none());
-                continue;
-            };
-            if let Some(error) = record.error {
-                match error {
-                    RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
-                    | RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => {
-                        // librdkafka leaves the partition alone from here on.
-                        partition.is_out_of_range = true;
-                        let look = Look { feed, partition: record.partition as u32, next: partition.next };
-                        // Repeated by the housekeeping until it is answered.
-                        let _ = looks.try_send(look);
-                    }
-                    RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
-                        partition.ends_at(u64::try_from(record.offset).unwrap_or(0));
-                    }
-                    _ => tracing::debug!(
-                        ?error,
-                        topic = record.topic,
-                        partition = record.partition,
-                        "partition"
-                    ),
-                }
-                continue;
-            }
-            let offset = u64::try_from(record.offset).unwrap_or(0);
-            let position = Position { epoch: partition.epoch, partition: record.partition as u32, offset };
-            partition.next = offset + 1;
-            // Records without a timestamp (Kafka before 0.10) were appended when they were read, as far as we know.
-            let mut append_ns = ingest_ns;
-            if record.timestamp_ms > 0 {
-                append_ns = record.timestamp_ms.saturating_mul(1_000_000);
-                recorder.record(Stage::AppendToIngest, ingest_ns.saturating_sub(append_ns));
-            }
-            let arrival = Arrival { position, append_ns, ingest_ns, now_ms };
-            let ticks = engine.totals.ticks;
-            let mut reason = None;
-            engine.record(decoder, &arrival, record.value, |error| {
-                bad_logs += 1;
-                if bad_logs <= BAD_LOGS_PER_10_S {
-                    tracing::warn!(
-                        %error, topic = record.topic, partition = record.partition, offset = record.offset,
-                        "unreadable record"
-                    );
-                }
-                reason.get_or_insert(error.label());
-            });
-            if let (Some(letters), Some(reason)) = (&dead_letters, reason) {
-                letters.send(reason, &record);
-            }
-            let event_ns = engine.newest_event_ns().filter(|_| engine.totals.ticks != ticks);
-            partitions.heard(feed, now_ms, event_ns);
-            if engine.totals.encoded_bytes > sent_bytes + BATCH_BYTES {
-                sent_bytes = engine.totals.encoded_bytes;
-                let decoded_ns = clock::wall_ns();
-                outlets.iter_mut().for_each(|outlet| outlet.send(engine, decoded_ns));
-            }
+            intake.take(&record, taken);
         }
-        self.bad_logs = bad_logs;
-        recorder.record_n(Stage::IngestToDecoded, clock::wall_ns() - ingest_ns, records.len() as u64);
+        let passed_ns = clock::wall_ns() - taken.ingest_ns;
+        intake.recorder.record_n(Stage::IngestToDecoded, passed_ns, records.len() as u64);
     }
 
     fn change(&mut self, change: Change) {
-        if let Change::Recreated(feed) = change
-            && let Some(epoch) = self.partitions.epoch(feed)
-        {
-            self.engine.forget(epoch);
-            self.topics.remove(epoch);
+        let Self { intake, queue, late, .. } = self;
+        let Intake { engine, partitions, .. } = intake;
+        if let Change::Recreated(feed) = change {
+            late.iter_mut().for_each(|late| late.forget(feed));
+            if let Some(epoch) = partitions.epoch(feed) {
+                engine.forget(epoch);
+                self.topics.remove(epoch);
+                self.seen.iter().filter(|_| self.tier.is_live()).for_each(|seen| seen.forget(epoch));
+            }
         }
-        let lost = self.partitions.change(&change, &self.consumer, &self.queue, &mut self.engine.totals);
-        if let Change::Assign { feed, partition, .. } = change
-            && let Some(next) = self.partitions.next(feed, partition)
+        let queue = match (late, &change) {
+            (Some(late), &Change::Assign { feed, partition, .. }) => {
+                let topic = &self.config.feeds[feed].topic;
+                let Some(line) = late.line(feed, topic, partition) else {
+                    let most = self.config.delays.partitions_max;
+                    engine.totals.partitions_refused += 1;
+                    tracing::error!(
+                        topic,
+                        partition,
+                        most,
+                        "not read late: delays.partitions_max is reached"
+                    );
+                    return;
+                };
+                line
+            }
+            _ => queue,
+        };
+        let lost = partitions.change(&change, &self.consumer, queue, &mut engine.totals);
+        if let Change::Assign { feed, partition, high, why, .. } = change
+            && let Some(next) = partitions.next(feed, partition)
         {
-            self.engine.begin(next);
+            engine.begin(next);
             self.topics.add(next.epoch, &self.config.feeds[feed].topic, partition);
+            if let Some(seen) = self.seen.as_ref().filter(|_| self.tier.is_live()) {
+                // Of a topic that was found later, all came since.
+                let old_end = if why == Why::Start { high } else { 0 };
+                seen.begin(Position { offset: old_end, ..next }, clock::mono_ms());
+            }
         }
         if let Some(upto) = lost {
-            self.engine.lost(upto);
+            engine.lost(upto);
         }
-        self.engine.is_complete = self.partitions.are_all_looked_for();
-        self.topics.set_complete(self.engine.is_complete);
+        engine.is_complete = partitions.are_all_looked_for();
+        self.topics.set_complete(engine.is_complete);
     }
 
     fn housekeeping(&mut self, now_ms: u64) {
         self.housekept_ms = now_ms;
+        let Intake { engine, partitions, looks, .. } = &mut self.intake;
         for _ in 0..CLIENT_EVENTS {
             // Errors and statistics come out here. A record would be one that missed its queue: read the partition
             // again from where the queue ended.
             if let Some(Ok(record)) = self.consumer.poll(std::time::Duration::ZERO)
-                && let Some((_, partition)) = self.partitions.find(record.topic(), record.partition())
+                && let Some((_, partition)) = partitions.find(record.topic(), record.partition())
             {
                 let (topic, partition_id) = (record.topic(), record.partition());
                 tracing::error!(topic, partition = partition_id, "a record missed its queue");
                 partition.is_out_of_range = true;
             }
         }
-        if now_ms >= self.bad_logs_since_ms + 10_000 {
-            if self.bad_logs > BAD_LOGS_PER_10_S {
-                let unlogged = self.bad_logs - BAD_LOGS_PER_10_S;
-                tracing::warn!(unlogged, "more unreadable records in the last ten seconds");
-            }
-            self.bad_logs = 0;
-            self.bad_logs_since_ms = now_ms;
-        }
-        for look in self.partitions.looks() {
-            if self.looks.try_send(look).is_err() {
+        for look in partitions.looks() {
+            if looks.try_send(look).is_err() {
                 break;
             }
         }
-        let mut positions = self.partitions.positions();
-        if !self.partitions.are_all_met() {
+        let mut positions = partitions.positions();
+        if let Some(seen) = self.seen.as_ref().filter(|_| self.tier.is_live()) {
+            seen.look(&positions, now_ms);
+        }
+        self.topics.set_ends(&positions);
+        if !partitions.are_all_met() {
             positions.insert(0, self.unknown);
         }
-        self.engine.tell_positions(positions);
-        let feeds = self.partitions.feeds(now_ms);
+        engine.tell_positions(positions);
+        let feeds = partitions.feeds(now_ms);
         let json = serde_json::to_string(&feeds).unwrap_or_default();
         if *json != *self.feeds_json {
             self.feeds_json = json.into();
             let feeds_json = self.feeds_json.clone();
-            self.engine.broadcast(|| Item::Feeds(feeds_json.clone()));
+            engine.broadcast(|| Item::Feeds(feeds_json.clone()));
         }
-        self.engine.totals.feeds = feeds;
+        engine.totals.feeds = feeds;
+        self.intake.tell_bad(now_ms);
         self.publish();
     }
 
     fn publish(&mut self) {
-        let totals = &mut self.engine.totals;
-        if let Some(letters) = &self.dead_letters {
+        let Intake { engine, partitions, dead_letters, recorder, .. } = &mut self.intake;
+        let totals = &mut engine.totals;
+        if let Some(letters) = dead_letters {
             (totals.dead_lettered, totals.dead_letters_lost) = letters.totals();
         }
         totals.broker_errors = self.broker_errors.load(Ordering::Relaxed);
-        totals.partitions = self.partitions.totals();
-        totals.not_ready_because = self.partitions.not_ready(&self.config.feeds).unwrap_or_default();
+        totals.partitions = partitions.totals();
+        totals.not_ready_because = partitions.not_ready(&self.config.feeds).unwrap_or_default();
         totals.ready = totals.not_ready_because.is_empty();
-        self.board.feed().clone_from(totals);
-        self.recorder.publish(&self.board, self.board.shard_count());
+        self.board.feed_of(self.tier.number).clone_from(totals);
+        if self.tier.is_live() {
+            recorder.publish(&self.board, self.board.thread_count());
+        }
     }
 }
 

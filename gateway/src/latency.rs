@@ -306,7 +306,7 @@ impl LatencyWindow {
 /// The cumulative latencies of all threads of a board.
 pub fn total(board: &Board) -> StageHistograms {
     let mut total = StageHistograms::new();
-    for thread in 0..=board.shard_count() {
+    for thread in 0..=board.thread_count() {
         // A copy first: the lock is held for a memory copy, never for a merge, as a hot thread may be waiting for it.
         let copy = board.latency(thread).clone();
         total.merge(&copy);

@@ -73,9 +73,9 @@ fn socket(address: SocketAddr, shares_port: bool) -> std::io::Result<socket2::So
     Ok(socket)
 }
 
-/// Accepts connections for a shard.
-pub async fn accept(listener: TcpListener, shard: Rc<RefCell<Shard>>, admission: Arc<Admission>) {
-    let door = Rc::new(Door::new(shard, admission));
+/// Accepts connections for a thread's shards, the live one first.
+pub async fn accept(listener: TcpListener, shards: Rc<[Rc<RefCell<Shard>>]>, admission: Arc<Admission>) {
+    let door = Rc::new(Door::new(shards, admission));
     let mut logs = LogLimit::new(ACCEPT_LOGS_PER_10_S);
     loop {
         match listener.accept().await {

@@ -8,6 +8,7 @@
 //! exact quantiles of the last seconds, which do not.
 
 pub mod catalog;
+mod delayed;
 mod process;
 
 use crate::config::{Config, ceiling};
@@ -87,6 +88,7 @@ impl Metrics {
         let scrape = Scrape::new();
         shards(&scrape, board);
         feed(&scrape, board);
+        delayed::delayed(&scrape, board);
         let of_readers = readers(&scrape, board);
         for (name, value) in &self.limits {
             scrape.gauge(name, &[], *value);
@@ -184,7 +186,8 @@ fn shards(scrape: &Scrape, board: &Board) {
             replays,
             batches,
         } = board.shard(shard).clone();
-        let number = shard.to_string();
+        // Those of one thread together.
+        let number = board.place_of(shard).1.to_string();
         let of_shard = [("shard", number.as_str())];
 
         scrape.counter("tickgate_events_offered_total", &[], offered);
@@ -198,7 +201,7 @@ fn shards(scrape: &Scrape, board: &Board) {
         let gone = sent + conflated + dropped.iter().sum::<u64>() + held;
         imbalance = imbalance.saturating_add(offered.wrapping_sub(gone).cast_signed());
 
-        scrape.gauge("tickgate_sessions_open", &of_shard, sessions as f64);
+        scrape.add("tickgate_sessions_open", &of_shard, sessions as f64);
         scrape.counter("tickgate_sessions_opened_total", &[], sessions_opened);
         for reason in CloseReason::ALL {
             let labels = [("reason", reason.label())];
@@ -293,7 +296,7 @@ fn readers(scrape: &Scrape, board: &Board) -> [String; 2] {
 fn feed(scrape: &Scrape, board: &Board) {
     let feed = board.feed().clone();
     let draining = board.draining.load(Ordering::Relaxed);
-    scrape.gauge("tickgate_gateway_ready", &[], flag(feed.ready && !draining));
+    scrape.gauge("tickgate_gateway_ready", &[], flag(board.is_ready() && !draining));
     scrape.gauge("tickgate_gateway_draining", &[], flag(draining));
     scrape.counter("tickgate_panics_total", &[], crate::panics::count());
     for reload in Reload::ALL {

@@ -49,6 +49,8 @@ impl Missed {
 pub struct Ask {
     /// The shard that asks.
     pub shard: usize,
+    /// The number of its tier: nothing is read that is not due there.
+    pub tier: usize,
     /// Its session.
     pub key: SessionKey,
     /// Which of its replays it is.
@@ -97,6 +99,7 @@ impl Ask {
     pub fn new(shard: usize, key: SessionKey, replay: u32, wants: Arc<[Missed]>) -> Self {
         Self {
             shard,
+            tier: 0,
             key,
             replay,
             wants,

@@ -7,6 +7,7 @@ use crate::cursor_keys::CursorKeys;
 use crate::descriptors;
 use crate::feed::directory::Directory;
 use crate::feed::request::Mailbox;
+use crate::feed::seen::Seen;
 use crate::feed::topics::Topics;
 use crate::feed::{self, Feed};
 use crate::listener;
@@ -43,7 +44,7 @@ pub struct Running {
     board: Arc<Board>,
     listen: SocketAddr,
     shards: Vec<(oneshot::Sender<()>, JoinHandle<std::io::Result<usize>>)>,
-    feed: Feed,
+    feeds: Vec<Feed>,
     replays: Pool,
     admin: AdminHandle,
     loaded: Config,
@@ -85,43 +86,70 @@ impl Bound {
     /// When librdkafka refuses the configuration or a thread cannot be started.
     pub fn start(self) -> anyhow::Result<Running> {
         let Self { loaded, config, listeners, admin, listen } = self;
-        let board = Arc::new(Board::new(listeners.len()));
-        let prepared = feed::prepare(&config).context("kafka")?;
+        let (threads, tiers) = (listeners.len(), config.delays.tiers());
+        let board = Arc::new(Board::with_tiers(threads, tiers.clone()));
         let (answers, chunks): (Vec<_>, Vec<_>) =
-            listeners.iter().map(|_| mpsc::channel(REPLAYED_PARTS)).unzip();
+            (0..board.shard_count()).map(|_| mpsc::channel(REPLAYED_PARTS)).unzip();
         let waiting = Waiting::new(&config, board.clone(), answers);
         let read_again = (config.replay.consumers_max > 0).then(|| {
             let waiting = waiting.clone();
             Arc::new(move |ask| waiting.ask(ask)) as ReadAgain
         });
         let cursor_keys = CursorKeys::new(config.replay.keys().map_err(|error| anyhow::anyhow!("{error}"))?);
-        let (directory, topics) =
-            (Arc::new(Directory::new(config.kafka.symbols_max)), Arc::<Topics>::default());
-        let shared = Shared {
-            config: config.clone(),
-            board: board.clone(),
-            sessions: Arc::new(AtomicUsize::new(0)),
-            subscriptions: Arc::new(AtomicUsize::new(0)),
-            directory: directory.clone(),
-            read_again,
-            wake_feed: prepared.waker(),
-            cursor_keys: cursor_keys.clone(),
-        };
+        let directory = Arc::new(Directory::new(config.kafka.symbols_max));
+        let topics: Vec<Arc<Topics>> = tiers.iter().map(|tier| Arc::new(Topics::of(*tier))).collect();
+        let (sessions, subscriptions) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let is_any_delayed = tiers.len() > 1;
+        let seen = is_any_delayed
+            .then(|| Arc::new(Seen::new(config.delays.longest_ms(), config.delays.partitions_max)));
+        // What each thread has of each tier, the live one first.
+        let mut of_threads: Vec<Vec<run::Delayed>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut unstarted = Vec::new();
+        let mut chunks = chunks.into_iter();
+        for (tier, topics) in tiers.iter().zip(&topics) {
+            let prepared = feed::prepare(&config, *tier).context("kafka")?;
+            let shared = Shared {
+                config: config.clone(),
+                board: board.clone(),
+                sessions: sessions.clone(),
+                subscriptions: subscriptions.clone(),
+                directory: directory.clone(),
+                read_again: read_again.clone(),
+                wake_feed: prepared.waker(),
+                cursor_keys: cursor_keys.clone(),
+                tier: *tier,
+            };
+            let mut parts = feed::Parts {
+                config: config.clone(),
+                board: board.clone(),
+                seen: seen.clone(),
+                mailboxes: Vec::new(),
+                inboxes: Vec::new(),
+                directory: directory.clone(),
+                topics: topics.clone(),
+            };
+            for (thread, (of_thread, chunks)) in of_threads.iter_mut().zip(&mut chunks).enumerate() {
+                let mailbox = Arc::new(Mailbox::default());
+                let (inbox_in, inbox) = mpsc::channel(config.session.inbox_batches);
+                parts.mailboxes.push(mailbox.clone());
+                parts.inboxes.push(inbox_in);
+                let (id, shared) = (board.shard_of(thread, *tier), shared.clone());
+                of_thread.push(run::Delayed { id, shared, mailbox, inbox, chunks });
+            }
+            unstarted.push((prepared, parts));
+        }
         let admission = Admission::new(&config);
         let serving = Arc::new(());
-        let mut shards = Vec::new();
-        let (mut mailboxes, mut inboxes, mut questions) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, (listener, chunks)) in listeners.into_iter().zip(chunks).enumerate() {
-            let mailbox = Arc::new(Mailbox::default());
-            let (inbox_in, inbox) = mpsc::channel(config.session.inbox_batches);
+        let (mut shards, mut questions) = (Vec::new(), Vec::new());
+        for (listener, mut of_thread) in listeners.into_iter().zip(of_threads) {
             let (question, admin) = mpsc::channel(ADMIN_QUESTIONS);
             let (stop, stopped) = oneshot::channel();
-            mailboxes.push(mailbox.clone());
-            inboxes.push(inbox_in);
             questions.push(question);
+            let delayed = of_thread.split_off(1);
+            let Some(run::Delayed { id, shared, mailbox, inbox, chunks }) = of_thread.pop() else { continue };
             let parts = run::Parts {
                 id,
-                shared: shared.clone(),
+                shared,
                 mailbox,
                 inbox,
                 listener,
@@ -130,6 +158,7 @@ impl Bound {
                 admin,
                 stop: stopped,
                 serving: serving.clone(),
+                delayed,
             };
             let indispensable = Indispensable(board.clone());
             let work = move || {
@@ -144,19 +173,13 @@ impl Bound {
             shards.push((stop, thread));
         }
         drop(serving);
-        let feed = prepared.start(feed::Parts {
-            config: config.clone(),
-            board: board.clone(),
-            mailboxes,
-            inboxes,
-            directory: directory.clone(),
-            topics: topics.clone(),
-        })?;
+        let feeds = unstarted.into_iter().map(|(prepared, parts)| prepared.start(parts));
+        let feeds = feeds.collect::<anyhow::Result<Vec<_>>>()?;
         let replays = Pool::start(&config, waiting, &directory, &topics, &board).context("kafka")?;
         let in_effect = InEffect::new(config);
         let state = AdminState { config: in_effect.clone(), board: board.clone(), shards: questions };
         let admin = admin.spawn(state)?;
-        Ok(Running { board, listen, shards, feed, replays, admin, loaded, in_effect, cursor_keys })
+        Ok(Running { board, listen, shards, feeds, replays, admin, loaded, in_effect, cursor_keys })
     }
 }
 
@@ -213,7 +236,7 @@ impl Running {
             cut += thread.join().map_err(|_| anyhow::anyhow!("a shard panicked"))??;
         }
         self.replays.stop();
-        self.feed.stop();
+        self.feeds.into_iter().for_each(Feed::stop);
         self.admin.stop();
         Ok(cut)
     }

@@ -74,14 +74,15 @@ impl Named {
         self.fault = Some(Box::new((code, message.into())));
     }
 
-    /// As the client is told.
-    pub fn verdict(&self) -> Verdict<'_> {
+    /// As the client is told, who gets all of it so many seconds late.
+    pub fn verdict(&self, delayed_s: Option<u64>) -> Verdict<'_> {
         Verdict {
             channel: &self.channel,
             symbol: &self.symbol,
             instrument: self.instrument,
             seen: self.is_unseen.then_some(false),
             state: self.is_building.then_some("building"),
+            delayed_s: delayed_s.filter(|_| self.fault.is_none()),
             fault: self.fault.as_deref().map(|(code, message)| (*code, &**message)),
         }
     }

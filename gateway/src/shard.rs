@@ -25,6 +25,7 @@ pub mod timers;
 pub mod windows;
 
 use crate::clock;
+use crate::config::delays::Tier;
 use crate::config::{Compression, Config};
 use crate::cursor_keys::{CursorKeys, Keys};
 use crate::event::{Batch, Event, Item, Key, Stream};
@@ -90,6 +91,8 @@ pub struct Shared {
     pub wake_feed: Arc<dyn Fn() + Send + Sync>,
     /// What cursors are signed and read with.
     pub cursor_keys: CursorKeys,
+    /// How late its sessions get their data.
+    pub tier: Tier,
 }
 
 /// One shard's state. Only its own thread touches it, in short turns that never wait.
@@ -179,7 +182,7 @@ impl<S: Socket> Shard<S> {
                 shared.config.session.compress_bytes_min,
             ),
         };
-        let positions: Arc<[Position]> = Arc::from([cursor::unknown()]);
+        let positions: Arc<[Position]> = Arc::from([cursor::unknown(shared.tier)]);
         let cursor_keys = shared.cursor_keys.now();
         let cursor = Rc::from(cursor_keys.sign(&positions));
         Self {

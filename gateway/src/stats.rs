@@ -3,6 +3,7 @@
 //! Hot paths add to integers of their own; nothing there touches an atomic or a lock per event. The admin thread
 //! reads the copies. One writer per entry.
 
+use crate::config::delays::Tier;
 use crate::latency::StageHistograms;
 use crate::outbox::DeflateTotals;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -408,6 +409,8 @@ pub struct FeedTotals {
     pub lost_offsets: u64,
     /// Topics that were re-created.
     pub topics_recreated: u64,
+    /// Partitions that are not read, as there are too many.
+    pub partitions_refused: u64,
     /// Partitions that were added.
     pub partitions_added: u64,
     /// Broker errors that librdkafka reported.
@@ -473,8 +476,13 @@ pub struct SessionsRequest {
 /// The scoreboard of a gateway.
 #[derive(Debug)]
 pub struct Board {
+    /// Shards that work side by side.
+    threads: usize,
+    /// Of the live tier first, then those of each other.
     shards: Vec<Mutex<ShardTotals>>,
-    feed: Mutex<FeedTotals>,
+    tiers: Vec<Tier>,
+    /// Of each tier.
+    feeds: Vec<Mutex<FeedTotals>>,
     readers: Mutex<ReaderTotals>,
     latency: Vec<Mutex<StageHistograms>>,
     /// Set when the gateway began to stop.
@@ -502,12 +510,19 @@ impl Drop for Indispensable {
 impl Board {
     /// A board for `shards` shards.
     pub fn new(shards: usize) -> Self {
+        Self::with_tiers(shards, vec![Tier::LIVE])
+    }
+
+    /// A board for `threads` shards of each tier, the live one first.
+    pub fn with_tiers(threads: usize, tiers: Vec<Tier>) -> Self {
         Self {
-            shards: (0..shards).map(|_| Mutex::default()).collect(),
-            feed: Mutex::default(),
+            threads,
+            shards: (0..threads * tiers.len()).map(|_| Mutex::default()).collect(),
+            feeds: tiers.iter().map(|_| Mutex::default()).collect(),
+            tiers,
             readers: Mutex::default(),
             // One more for the feed.
-            latency: (0..=shards).map(|_| Mutex::new(StageHistograms::new())).collect(),
+            latency: (0..=threads).map(|_| Mutex::new(StageHistograms::new())).collect(),
             draining: AtomicBool::new(false),
             reloads: Default::default(),
             keys_waiting: AtomicU64::new(0),
@@ -515,9 +530,29 @@ impl Board {
         }
     }
 
-    /// How many shards there are.
+    /// How many shards there are, of all tiers.
     pub fn shard_count(&self) -> usize {
         self.shards.len()
+    }
+
+    /// How many threads have shards: one of each tier.
+    pub fn thread_count(&self) -> usize {
+        self.threads
+    }
+
+    /// The tiers, by their numbers.
+    pub fn tiers(&self) -> &[Tier] {
+        &self.tiers
+    }
+
+    /// The number of a thread's shard of a tier.
+    pub fn shard_of(&self, thread: usize, tier: Tier) -> usize {
+        tier.number * self.threads + thread
+    }
+
+    /// The tier of a shard, and its thread.
+    pub fn place_of(&self, shard: usize) -> (Tier, usize) {
+        (self.tiers[shard / self.threads], shard % self.threads)
     }
 
     /// The copy of one shard's totals.
@@ -525,9 +560,19 @@ impl Board {
         lock(&self.shards[shard])
     }
 
-    /// The copy of the feed's totals.
+    /// The copy of the live feed's totals.
     pub fn feed(&self) -> MutexGuard<'_, FeedTotals> {
-        lock(&self.feed)
+        self.feed_of(0)
+    }
+
+    /// The copy of the totals of a tier's feed.
+    pub fn feed_of(&self, tier: usize) -> MutexGuard<'_, FeedTotals> {
+        lock(&self.feeds[tier])
+    }
+
+    /// Whether every tier's feed is ready.
+    pub fn is_ready(&self) -> bool {
+        self.feeds.iter().all(|feed| lock(feed).ready)
     }
 
     /// The totals of those who read Kafka again, who bring them up to date with every part.
@@ -535,7 +580,7 @@ impl Board {
         lock(&self.readers)
     }
 
-    /// Latencies published by a shard, or by the feed under the number after the last shard.
+    /// Latencies published by a live shard, or by the live feed under the number after the last of them.
     pub fn latency(&self, thread: usize) -> MutexGuard<'_, StageHistograms> {
         lock(&self.latency[thread])
     }

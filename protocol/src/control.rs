@@ -137,6 +137,9 @@ pub struct AckResult {
     /// `building` for a book of which no snapshot record was read yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// How many seconds late all of it comes, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delayed_s: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,6 +156,7 @@ impl AckResult {
             instrument: None,
             seen: None,
             state: None,
+            delayed_s: None,
             code: None,
             message: None,
         }
@@ -173,6 +177,7 @@ pub struct Verdict<'a> {
     pub instrument: Option<u32>,
     pub seen: Option<bool>,
     pub state: Option<&'a str>,
+    pub delayed_s: Option<u64>,
     /// Why it was refused, if it was.
     pub fault: Option<(Code, &'a str)>,
 }
@@ -304,6 +309,10 @@ pub fn write_ack<'a>(
             out.extend_from_slice(b",\"state\":");
             write_string(out, state);
         }
+        if let Some(delayed_s) = verdict.delayed_s {
+            out.extend_from_slice(b",\"delayed_s\":");
+            out.extend_from_slice(number.format(delayed_s).as_bytes());
+        }
         if let Some((code, message)) = verdict.fault {
             out.extend_from_slice(b",\"code\":");
             write_string(out, code.name());
@@ -423,6 +432,7 @@ mod tests {
             AckResult {
                 seen: Some(false),
                 state: Some("building".to_owned()),
+                delayed_s: Some(900),
                 ..AckResult::ok("book", "B*")
             },
             AckResult::refused("b\n", "", Code::UnknownChannel, "no \"such\" channel"),
@@ -435,6 +445,7 @@ mod tests {
                     instrument: result.instrument,
                     seen: result.seen,
                     state: result.state.as_deref(),
+                    delayed_s: result.delayed_s,
                     fault: result.code.zip(result.message.as_deref()),
                 });
                 let mut out = Vec::new();

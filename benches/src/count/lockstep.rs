@@ -109,6 +109,7 @@ impl Gateway {
                 // One that is there already says as much.
                 let _ = ask.try_send(());
             }),
+            tier: Default::default(),
             cursor_keys: CursorKeys::new(Keys::new(b"", None)),
         };
         let listener =
@@ -130,6 +131,7 @@ impl Gateway {
             admin,
             stop: stopped,
             serving: Arc::default(),
+            delayed: Vec::new(),
         };
         std::thread::Builder::new().name("shard-0".to_owned()).spawn(move || run::run(parts))?;
         Ok(Self {

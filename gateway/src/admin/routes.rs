@@ -54,12 +54,15 @@ fn ready(service: &Service) -> Answer {
     if board.draining.load(Ordering::Relaxed) {
         reasons.push("the gateway drains".to_owned());
     }
-    let feed = board.feed();
-    if !feed.ready {
-        let reason = feed.not_ready_because.as_str();
-        reasons.push(if reason.is_empty() { "the feed has not started" } else { reason }.to_owned());
+    for tier in board.tiers() {
+        let feed = board.feed_of(tier.number);
+        if !feed.ready {
+            let reason = feed.not_ready_because.as_str();
+            let reason = if reason.is_empty() { "the feed has not started" } else { reason };
+            let which = tier.delayed_s().map_or_else(String::new, |delay_s| format!("{delay_s} s late: "));
+            reasons.push(which + reason);
+        }
     }
-    drop(feed);
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     text(status, JSON, line(&json!({"ready": reasons.is_empty(), "reasons": reasons})))
 }

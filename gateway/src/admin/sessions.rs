@@ -39,7 +39,7 @@ pub(super) async fn ask(
             None => None,
         };
         match answer {
-            Some(sessions) => list.sessions.extend(sessions.into_iter().take(top)),
+            Some(sessions) => list.sessions.extend(sessions),
             None => list.shards_without_answer.push(shard),
         }
     }

@@ -7,10 +7,12 @@
 //!
 //! Kernel memory (socket buffers, some 5 KB a side and connection when idle) is not the process's and is not here.
 
-use super::{Compression, Config, SHARDS_MAX};
+use super::{Compression, Config, DelaysConfig, SHARDS_MAX};
 use crate::admission::{ADDRESS_BYTES, REMEMBERED_MAX};
 use crate::event::{Event, Key, Symbol};
 use crate::feed::dispatch::FOLDED_BYTES;
+use crate::feed::late;
+use crate::feed::seen::Seen;
 use crate::feed::symbols::{Kept, StreamState, SymbolState};
 use crate::latency::{LatencyWindow, StageHistograms};
 use crate::logs;
@@ -276,7 +278,56 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
     if !kafka.dead_letter_topic.is_empty() {
         term("dead letters", &[DEAD_LETTER_BYTES], "what waits for the broker, by librdkafka".to_owned());
     }
+    delays(config, &mut terms);
     terms
+}
+
+/// What each delay has as the live tier has it; the rest is shared.
+const OF_EACH_TIER: [&str; 18] = [
+    "targets",
+    "requests",
+    "slow sessions",
+    "entries of a pass",
+    "spare queues",
+    "write buffers",
+    "inboxes",
+    "backlogs",
+    "symbols",
+    "unseen symbols",
+    "streams",
+    "books",
+    "views of books",
+    "snapshots",
+    "replay memory",
+    "replayed parts",
+    "decoding",
+    "latency histograms",
+];
+
+/// What is read late: for each delay all that a tier has, and what is not due.
+fn delays(config: &Config, terms: &mut Vec<Term>) {
+    let DelaysConfig { delayed_s, partitions_max, .. } = &config.delays;
+    let (count, partitions) = (delayed_s.len() as u64, *partitions_max as u64);
+    if count == 0 {
+        return;
+    }
+    let each = terms.iter().filter(|term| OF_EACH_TIER.contains(&term.name));
+    let each = each.fold(0u64, |sum, term| sum.saturating_add(term.bytes));
+    let tiers = count.saturating_mul(each);
+    let formula =
+        format!("delays × {each}: what the live feed and its sessions have, but for what is shared");
+    terms.push(Term { name: "delays", bytes: tiers, formula });
+    let held = late::PARTITION_BYTES.saturating_add(config.kafka.record_bytes_max as u64);
+    let bytes = count.saturating_mul(partitions).saturating_mul(held);
+    let formula = format!(
+        "delays × delays.partitions_max × ({} KiB + kafka.record_bytes_max): of each partition",
+        late::PARTITION_BYTES >> 10
+    );
+    terms.push(Term { name: "not due", bytes, formula });
+    let of_partition = Seen::partition_bytes(config.delays.longest_ms());
+    let bytes = partitions.saturating_mul(of_partition);
+    let formula = format!("delays.partitions_max × {of_partition}, for the longest delay");
+    terms.push(Term { name: "when records came", bytes, formula });
 }
 
 /// What the views of all books hold when clients follow every depth of each. A side of `n` levels has `min(depth, n)`
@@ -371,6 +422,20 @@ mod tests {
             change(&mut config);
             assert!(sum(&memory_ceiling(&config)) > before, "{name}");
         }
+        let mut delayed = base.clone();
+        for change in [
+            |c: &mut Config| c.delays.delayed_s = vec![60],
+            |c: &mut Config| c.delays.delayed_s = vec![900],
+            |c: &mut Config| c.delays.delayed_s.push(60),
+            |c: &mut Config| c.delays.partitions_max *= 2,
+            |c: &mut Config| c.kafka.symbols_max *= 2,
+        ] {
+            let before = sum(&memory_ceiling(&delayed));
+            change(&mut delayed);
+            assert!(sum(&memory_ceiling(&delayed)) > before, "{:?}", delayed.delays);
+        }
+        let names: Vec<_> = memory_ceiling(&base).into_iter().map(|term| term.name).collect();
+        assert!(OF_EACH_TIER.iter().all(|name| names.contains(name)));
         let mut huge = base;
         huge.limits.sessions_max = usize::MAX >> 1;
         assert_eq!(sum(&memory_ceiling(&huge)), u64::MAX);

@@ -62,6 +62,7 @@ fn check_value(kind: Kind, value: Value) -> Result<(), String> {
         (Kind::Text(check) | Kind::Secret(check), Value::Text(text)) => check(&text),
         (Kind::List(check), Value::List(texts)) => texts.iter().try_for_each(|text| check(text)),
         (kind @ Kind::Number { .. }, Value::Number(number)) => kind.bounded(number).map(drop),
+        (kind @ Kind::Numbers { .. }, Value::Numbers(numbers)) => kind.listed(numbers).map(drop),
         _ => Ok(()),
     }
 }
@@ -181,6 +182,12 @@ pub(super) fn relations(
         } else if !is_asked && !config.proxies.trusted.is_empty() {
             say("proxies.trusted", "is not used: set proxies.protocol to what they speak".to_owned());
         }
+    }
+    let longest_s = config.delays.delayed_s.iter().copied().max().unwrap_or(0);
+    if usable("delays.delayed_s") && usable("delays.default_s") && config.delays.default_s > longest_s {
+        let default_s = config.delays.default_s;
+        let what = format!("{default_s}s is longer than every delay of delays.delayed_s: name it there too");
+        say("delays.default_s", what);
     }
     if usable("replay.cursor_key") && usable("replay.cursor_key_file") {
         config.replay.secret().err().into_iter().for_each(|what| say("replay.cursor_key_file", what));

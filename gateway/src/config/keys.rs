@@ -39,7 +39,7 @@ impl<T> Key<T> {
 }
 
 /// The sections in the order of the file, with what they are about.
-pub(super) const SECTIONS: [(&str, &str); 8] = [
+pub(super) const SECTIONS: [(&str, &str); 9] = [
     ("kafka", "The Kafka side: what is read, and the state that is kept from it."),
     (
         "replay",
@@ -50,6 +50,10 @@ pub(super) const SECTIONS: [(&str, &str); 8] = [
         "auth",
         "Who may connect, and what they may see: shown by a token (JWT) or an API key. docs/authentication.md shows how to \
          set it up.",
+    ),
+    (
+        "delays",
+        "Data for those who may not see it fresh: the same symbols on the same protocol, so many seconds late.",
     ),
     ("limits", "What a client may do. `hello` announces these limits."),
     ("outbox", "The queue of each session, and how it is written."),
@@ -504,6 +508,40 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "File to which the audit log is written, a line of JSON each, made anew when it was moved away. Empty for the \
          log, where its lines have the target `audit`.",
         auth.audit_file
+    ),
+    other!(
+        "delays.delayed_s",
+        Kind::Numbers {
+            unit: Unit::Seconds,
+            min: 1,
+            max: super::delays::DELAY_S_MAX,
+            most: super::delays::DELAYS_MAX
+        },
+        Numbers,
+        "The delays that sessions may have. Each is a reading of Kafka of its own, so many seconds late, shared by all \
+         sessions of that delay, with symbols, snapshots and memory for replays of its own: the memory ceiling grows \
+         by nearly all of the live feed's share with each. Kafka must keep records for longer than that.",
+        delays.delayed_s
+    ),
+    number!(
+        "delays.default_s",
+        Unit::Seconds,
+        1,
+        super::delays::DELAY_S_MAX,
+        Some("is none: they are live"),
+        "Delay of sessions of which nothing else is known. A session gets the shortest of `delays.delayed_s` that is as \
+         long.",
+        delays.default_s
+    ),
+    number!(
+        "delays.partitions_max",
+        Unit::Count("partitions"),
+        1,
+        100_000,
+        None,
+        "Partitions of all topics that each delay reads; one more is not read late, and the gateway not ready. Each \
+         may hold some hundred KiB that are not due, so this bounds memory.",
+        delays.partitions_max
     ),
     number!(
         "limits.sessions_max",

@@ -333,8 +333,8 @@ impl Loader {
             return;
         }
         let key = keys::find(path);
-        let structured =
-            path == "feeds" || key.is_some_and(|key| matches!(key.kind, Kind::Properties | Kind::List(_)));
+        let is_list = |kind| matches!(kind, Kind::Properties | Kind::List(_) | Kind::Numbers { .. });
+        let structured = path == "feeds" || key.is_some_and(|key| is_list(key.kind));
         if structured && (path == "feeds" || value.trim_start().starts_with(['[', '{'])) {
             return self.inline(origin, path, value);
         }

@@ -13,6 +13,7 @@ pub(super) enum Value {
     Text(String),
     Address(SocketAddr),
     List(Vec<String>),
+    Numbers(Vec<u64>),
     Properties(BTreeMap<String, String>),
     Feeds(Vec<FeedConfig>),
 }
@@ -59,6 +60,13 @@ pub(super) enum Kind {
     Secret(TextCheck),
     Address,
     List(TextCheck),
+    /// Several numbers that differ, at most so many, each within bounds.
+    Numbers {
+        unit: Unit,
+        min: u64,
+        max: u64,
+        most: usize,
+    },
     Properties,
 }
 
@@ -152,6 +160,14 @@ impl Kind {
             Self::Text(_) | Self::Secret(_) => "text".to_owned(),
             Self::Address => "address:port, [address]:port for IPv6".to_owned(),
             Self::List(_) => "list of texts".to_owned(),
+            Self::Numbers { unit, min, max, most } => {
+                format!(
+                    "list of at most {most} numbers ({}), {} to {}",
+                    unit.name(),
+                    unit.show(min),
+                    unit.show(max)
+                )
+            }
             Self::Properties => "table of names and values".to_owned(),
         }
     }
@@ -190,6 +206,19 @@ impl Kind {
                 let texts = texts.map(|text| check(text).map(|()| text.to_owned()));
                 texts.collect::<Result<_, _>>().map(Value::List)
             }
+            (Self::Numbers { unit, .. }, Raw::List(items)) => {
+                let number = |item| match item {
+                    Raw::Integer(number) => u64::try_from(number)
+                        .map_err(|_| format!("must not be negative ({}), not {number}", unit.name())),
+                    Raw::Text(text) => unit.parse(&text),
+                    other => Err(format!("must be {}; one is {}", self.wanted(), other.type_name())),
+                };
+                self.listed(items.into_iter().map(number).collect::<Result<_, _>>()?)
+            }
+            (Self::Numbers { unit, .. }, Raw::Loose(text)) => {
+                let texts = text.split(',').filter(|text| !text.trim().is_empty());
+                self.listed(texts.map(|text| unit.parse(text)).collect::<Result<_, _>>()?)
+            }
             // What it is instead may be the secret, without its quotes.
             (kind @ Self::Secret(_), _) => Err(format!("must be {}", kind.wanted())),
             (kind, raw) => Err(format!("must be {}, not {}", kind.wanted(), raw.type_name())),
@@ -205,6 +234,23 @@ impl Kind {
         let zero = if zero.is_some() { " or 0" } else { "" };
         let given = unit.show(number);
         Err(format!("must be {} to {}{zero} ({}), not {given}", unit.show(min), unit.show(max), unit.name()))
+    }
+
+    /// Checks a list of numbers.
+    pub(super) fn listed(self, numbers: Vec<u64>) -> Result<Value, String> {
+        let Self::Numbers { unit, min, max, most } = self else {
+            unreachable!("only lists of numbers are listed")
+        };
+        if numbers.len() > most {
+            return Err(format!("must be at most {most} numbers, not {}", numbers.len()));
+        }
+        let each = Self::Number { unit, min, max, zero: None };
+        numbers.iter().try_for_each(|number| each.bounded(*number).map(drop))?;
+        let twice = numbers.iter().enumerate().find(|(at, number)| numbers[..*at].contains(number));
+        match twice {
+            Some((_, number)) => Err(format!("names {} twice", unit.show(*number))),
+            None => Ok(Value::Numbers(numbers)),
+        }
     }
 
     fn wanted(self) -> String {
@@ -252,6 +298,10 @@ impl Value {
             Self::Text(text) => toml::Value::String(text.clone()),
             Self::Address(address) => toml::Value::String(address.to_string()),
             Self::List(items) => items.iter().cloned().map(toml::Value::String).collect::<Vec<_>>().into(),
+            Self::Numbers(numbers) => {
+                let number = |number: &u64| Self::Number(*number).to_toml();
+                numbers.iter().map(number).collect::<Vec<_>>().into()
+            }
             Self::Properties(map) => {
                 let entry = |(name, value): (&String, &String)| (name.clone(), value.clone().into());
                 toml::Value::Table(map.iter().map(entry).collect())
@@ -310,6 +360,26 @@ mod tests {
         assert_eq!(error, "must be true or false, not the text \"true\"");
         assert_eq!(Kind::Flag.convert(Raw::Loose("true".to_owned())), Ok(Value::Flag(true)));
         assert!(BYTES.convert(Raw::Integer(-1)).expect_err("negative").contains("negative"));
+    }
+
+    #[test]
+    fn a_list_of_numbers_is_bounded() {
+        let kind = Kind::Numbers { unit: Unit::Seconds, min: 1, max: 100, most: 2 };
+        let of =
+            |numbers: &[i64]| kind.convert(Raw::List(numbers.iter().map(|n| Raw::Integer(*n)).collect()));
+        assert_eq!(of(&[5, 1]), Ok(Value::Numbers(vec![5, 1])));
+        assert_eq!(kind.convert(Raw::Loose("5s, 1".to_owned())), Ok(Value::Numbers(vec![5, 1])));
+        assert_eq!(kind.convert(Raw::Loose(String::new())), Ok(Value::Numbers(Vec::new())));
+        for (numbers, part) in [
+            (&[0][..], "1s to 100s"),
+            (&[101], "1s to 100s"),
+            (&[1, 2, 3], "at most 2"),
+            (&[7, 7], "7s twice"),
+        ] {
+            let error = of(numbers).expect_err(part);
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(of(&[-1]).is_err() && kind.convert(Raw::Integer(5)).is_err());
     }
 
     proptest! {

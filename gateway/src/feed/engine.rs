@@ -137,6 +137,8 @@ pub struct Engine {
     newest_event_ns: Option<i64>,
     /// Whether every topic was looked for: what is not known is none that is read.
     pub is_complete: bool,
+    /// Whether all of it is late, so that a client may be ahead for good that was given something live.
+    pub is_late: bool,
     /// How many symbols and channels it learned the place of from replays.
     learned: u64,
     /// What shards were told last of where partitions stand.
@@ -173,6 +175,7 @@ impl Engine {
             out: (0..shards).map(|_| Vec::new()).collect(),
             newest_event_ns: None,
             is_complete: true,
+            is_late: false,
             learned: 0,
             positions: Arc::default(),
             totals: FeedTotals::default(),

@@ -31,6 +31,8 @@ pub(super) struct Partition {
     is_assigned: bool,
     /// The broker refused `next`, and the tracker has not said yet where to go on.
     pub is_out_of_range: bool,
+    /// Whether its next record is not due yet: it has caught up, wherever the log ends.
+    is_waiting: bool,
 }
 
 #[derive(Debug)]
@@ -163,6 +165,7 @@ impl Partitions {
                     is_caught_up,
                     is_assigned,
                     is_out_of_range: false,
+                    is_waiting: false,
                 });
                 let before = before.filter(|_| why == Why::OutOfRange)?;
                 if start <= before.next {
@@ -218,8 +221,11 @@ impl Partitions {
             let mut lag_records = 0;
             for partition in topic.partitions.iter_mut().flatten() {
                 partition.high = partition.high.max(partition.next);
-                partition.is_caught_up |= partition.is_assigned && partition.next >= partition.target;
-                lag_records += partition.high - partition.next;
+                let is_there = partition.next >= partition.target || partition.is_waiting;
+                partition.is_caught_up |= partition.is_assigned && is_there;
+                if !partition.is_waiting {
+                    lag_records += partition.high - partition.next;
+                }
             }
             if topic.added.is_some_and(|(_, until_ms)| topic.is_read() || now_ms >= until_ms) {
                 topic.added = None;
@@ -298,6 +304,11 @@ impl Partitions {
 }
 
 impl Partition {
+    /// Takes note whether its next record is one that is not due yet.
+    pub fn waits(&mut self, is_waiting: bool) {
+        self.is_waiting = is_waiting;
+    }
+
     /// The log ends at `offset`. What stands before it may be no record: a transaction's end, or what compaction left out;
     /// and it may end before where it ended at the start, as a new leader may lack the rest.
     pub fn ends_at(&mut self, offset: u64) {
@@ -411,6 +422,7 @@ mod tests {
                 is_caught_up: false,
                 is_assigned: true,
                 is_out_of_range: false,
+                is_waiting: false,
             })
         };
         partitions.topics[0].count = 2;
@@ -444,6 +456,7 @@ mod tests {
             is_caught_up: false,
             is_assigned: true,
             is_out_of_range: false,
+            is_waiting: false,
         })];
         assert_eq!(partitions.feeds(0)[0].state, FeedState::Stale);
         let (_, partition) = partitions.find("ticks", 0).expect("it is read");
@@ -467,6 +480,7 @@ mod tests {
             is_caught_up: true,
             is_assigned: true,
             is_out_of_range: false,
+            is_waiting: false,
         };
         let mut partitions =
             Partitions::new(&[FeedConfig { silence_ms: u64::MAX, ..FeedConfig::for_topic("ticks") }], 0);

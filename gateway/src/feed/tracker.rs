@@ -8,6 +8,7 @@
 //! topic that stays away for a look is not read before it was looked at again.
 
 use super::Context;
+use crate::config::delays::Tier;
 use crate::config::{FeedConfig, KafkaConfig};
 use crate::feed::native;
 use crate::log_limit::{LogLimit, Verdict};
@@ -105,6 +106,8 @@ pub struct Tracker {
     reading: Arc<BaseConsumer<Context>>,
     kafka: KafkaConfig,
     feeds: Vec<FeedConfig>,
+    /// How late they are read.
+    tier: Tier,
     topics: Vec<Topic>,
     changes: SyncSender<Change>,
     wake: Box<dyn Fn() + Send>,
@@ -123,6 +126,7 @@ impl Tracker {
         reading: Arc<BaseConsumer<Context>>,
         kafka: KafkaConfig,
         feeds: Vec<FeedConfig>,
+        tier: Tier,
         changes: SyncSender<Change>,
         wake: Box<dyn Fn() + Send>,
     ) -> Self {
@@ -136,6 +140,7 @@ impl Tracker {
             reading,
             kafka,
             feeds,
+            tier,
             topics,
             changes,
             wake,
@@ -343,21 +348,26 @@ impl Tracker {
         is_first: bool,
         (low, high): (u64, u64),
     ) -> KafkaResult<u64> {
-        let mut start = high.saturating_sub(self.kafka.warm_up_records);
+        let name = &self.feeds[feed].topic;
+        let at_time = |ms| {
+            let found = look_up(&self.consumer, name, &[partition], Offset::Offset(ms))?;
+            // No answer is not "none".
+            found.get(&partition).copied().ok_or_else(no_leader)
+        };
+        let now = match self.tier.delayed_s() {
+            None => high,
+            // Where the live feed would have begun so long ago.
+            Some(_) => first_since(at_time, self.started_ms - self.tier.delay_ms() as i64, (low, high))?,
+        };
+        let mut start = now.saturating_sub(self.kafka.warm_up_records);
         let since_ms = match (why, self.kafka.warm_up_s) {
             (Why::Created, 0) => Some(self.started_ms - CLOCKS_MS),
-            (_, 0) if is_first => None,
+            (_, 0) if is_first || !self.tier.is_live() => None,
             // It did not answer when its topic was found.
             (_, 0) => Some(self.topics[feed].found_ms),
-            (_, warm_up_s) => Some(self.started_ms - 1000 * warm_up_s as i64),
+            (_, warm_up_s) => Some(self.started_ms - self.tier.delay_ms() as i64 - 1000 * warm_up_s as i64),
         };
         if let Some(since_ms) = since_ms {
-            let name = &self.feeds[feed].topic;
-            let at_time = |ms| {
-                let found = look_up(&self.consumer, name, &[partition], Offset::Offset(ms))?;
-                // No answer is not "none".
-                found.get(&partition).copied().ok_or_else(no_leader)
-            };
             start = start.min(first_since(at_time, since_ms, (low, high))?);
         }
         Ok(start.max(low))

@@ -12,9 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::AbortHandle;
 
-/// The door to one shard.
+/// The door to one thread's shards.
 pub(super) struct Door {
+    /// The live one.
     pub(super) shard: Rc<RefCell<Shard>>,
+    /// That of each tier, the live one included.
+    shards: Rc<[Rc<RefCell<Shard>>]>,
     pub(super) config: Arc<Config>,
     pub(super) admission: Arc<Admission>,
     pub(super) proxies: Proxies,
@@ -33,14 +36,15 @@ struct Visits {
 }
 
 impl Door {
-    pub(super) fn new(shard: Rc<RefCell<Shard>>, admission: Arc<Admission>) -> Self {
+    pub(super) fn new(shards: Rc<[Rc<RefCell<Shard>>]>, admission: Arc<Admission>) -> Self {
+        let shard = shards[0].clone();
         let (config, sessions) = {
             let shard = shard.borrow();
             (shard.shared().config.clone(), shard.shared().sessions.clone())
         };
         let visits_max = (config.limits.handshakes_max / config.shard_count()).max(1);
         let proxies = Proxies::new(&config.proxies);
-        Self { shard, config, admission, proxies, visits: RefCell::default(), visits_max, sessions }
+        Self { shard, shards, config, admission, proxies, visits: RefCell::default(), visits_max, sessions }
     }
 
     /// Begins a visit, which `task` makes of its place in the order. When there are too many, the oldest ends: who is slow
@@ -63,6 +67,13 @@ impl Door {
         // It has its first turn after this one.
         let handle = task(Visit { door: self.clone(), number });
         self.visits.borrow_mut().unfinished.insert(number, handle);
+    }
+
+    /// The shard of those who may see only what is so old, in seconds. `None` when no delay is as long: then they may see
+    /// nothing.
+    pub(super) fn shard_of(&self, delay_s: u64) -> Option<Rc<RefCell<Shard>>> {
+        let tier = self.config.delays.tier(delay_s)?;
+        self.shards.get(tier.number).cloned()
     }
 
     /// Takes a place among all sessions, if only to be told that there is none.

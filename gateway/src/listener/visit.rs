@@ -141,10 +141,12 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Opt
     let Handshake { socket, answer } = parts.io.into_inner();
     let Some(Entry::In(guest)) = entry.take() else { return };
     let opening = Opening { answer, early: parts.read_buf, guest: Guest { is_deflated, ..guest } };
+    // Nothing says otherwise of anybody, and there is a shard for that.
+    let Some(shard) = door.shard_of(door.config.delays.default_s) else { return };
     // From here on the session's end gives the place back.
     place.keep();
     // A fresh task: this one has room for all that hyper needed, for as long as it lives.
-    tokio::task::spawn_local(panics::session(door.shard.clone(), socket, opening));
+    tokio::task::spawn_local(panics::session(shard, socket, opening));
 }
 
 fn answer(

@@ -151,6 +151,20 @@ pub const CATALOG: &[Metric] = &[
     gauge("tickgate_partition_next_offset", "offset", &["feed", "partition"], "Offset of the next record to read."),
     gauge("tickgate_partition_caught_up", "flag", &["feed", "partition"], "1 once a partition was caught up with its watermark."),
 
+    // What comes late, by delay; absent without `delays.delayed_s`.
+    gauge("tickgate_delayed_sessions_open", "sessions", &["delay_s"], "Open sessions that get everything so many seconds late; tickgate_sessions_open has them too."),
+    gauge("tickgate_delayed_ready", "flag", &["delay_s"], "1 when every needed feed is caught up with what is due."),
+    counter("tickgate_delayed_records_total", "records", &["delay_s"], "Kafka records read late."),
+    counter("tickgate_delayed_symbols_refused_total", "ticks", &["delay_s"], "Ticks of new symbols over the limit of symbols."),
+    counter("tickgate_delayed_inbox_full_total", "batches", &["delay_s"], "Batches for which the inbox of a shard had no room."),
+    counter("tickgate_delayed_overload_events_total", "events", &["delay_s"], "Events conflated or announced as a gap because a shard was behind."),
+    counter("tickgate_delayed_lost_offsets_total", "offsets", &["delay_s"], "Offsets that were gone before they were due: retention is too short."),
+    counter("tickgate_delayed_partitions_refused_total", "partitions", &["delay_s"], "Partitions over delays.partitions_max, which are not read late."),
+    counter("tickgate_delayed_broker_errors_total", "errors", &["delay_s"], "Errors of brokers and of the way to them."),
+    gauge("tickgate_delayed_feed_state", "flag", &["delay_s", "feed", "state"], "1 for the state that a feed is in, 0 for the others."),
+    gauge("tickgate_delayed_feed_lag_records", "records", &["delay_s", "feed"], "Records that a feed is behind the end of its topic, of partitions that have something due."),
+    gauge("tickgate_delayed_feed_event_timestamp_seconds", "seconds", &["delay_s", "feed"], "Venue clock of the newest event of a feed, since the Unix epoch; absent before the first."),
+
     // Latency.
     Metric {
         name: "tickgate_latency_seconds",

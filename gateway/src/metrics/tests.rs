@@ -1,5 +1,6 @@
 use super::catalog::CATALOG;
 use super::*;
+use crate::config::delays::Tier;
 use crate::latency::Recorder;
 use crate::stats::PartitionTotals;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +47,11 @@ fn parse(text: &str) -> (BTreeMap<String, String>, Vec<Series>) {
 
 /// A board on which everything has happened once.
 fn busy_board() -> Board {
-    let board = Board::new(2);
+    let tiers = [0, 900].into_iter().enumerate();
+    let tiers = tiers.map(|(number, delay_s)| Tier { number, delay_s }).collect();
+    let board = Board::with_tiers(2, tiers);
+    board.feed_of(1).records = 3;
+    board.shard(3).sessions = 5;
     for shard in 0..2 {
         let mut totals = board.shard(shard);
         totals.offered = 100;
@@ -82,6 +87,7 @@ fn busy_board() -> Board {
         caught_up: true,
     }];
     feed.ready = true;
+    board.feed_of(1).feeds = feed.feeds.clone();
     drop(feed);
     board
 }
@@ -177,7 +183,11 @@ fn the_books_close_and_a_lost_event_shows() {
 fn gauges_speak_of_now_and_limits_stand_beside_them() {
     let board = busy_board();
     let text = scrape(&board);
-    assert_eq!(value(&text, "tickgate_sessions_open", &[("shard", "1")]), 4.0);
+    assert_eq!(value(&text, "tickgate_sessions_open", &[("shard", "1")]), 9.0, "those who are late, too");
+    assert_eq!(value(&text, "tickgate_delayed_sessions_open", &[("delay_s", "900")]), 5.0);
+    assert_eq!(value(&text, "tickgate_gateway_ready", &[]), 0.0, "what is late is not there yet");
+    board.feed_of(1).ready = true;
+    let text = scrape(&board);
     assert_eq!(value(&text, "tickgate_outbox_age_max_seconds", &[]), 1.5);
     assert_eq!(value(&text, "tickgate_limit_outbox_age_seconds", &[]), 5.0);
     assert_eq!(

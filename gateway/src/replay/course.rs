@@ -29,6 +29,8 @@ pub(super) struct Part {
     pub(super) next: u64,
     /// The end of the log, when it was looked up.
     pub(super) high: u64,
+    /// Whether nothing behind that may be read, as it is too late, or not due.
+    pub(super) is_bound: bool,
     pub(super) is_done: bool,
 }
 
@@ -60,7 +62,8 @@ impl Part {
     /// is written there from now on is still to be read. Of one that is done, what came before that end was not taken.
     pub(super) fn ends_at(&mut self, offset: u64) {
         if !self.is_done {
-            self.next = self.next.max(offset);
+            let end = if self.is_bound { offset.min(self.high) } else { offset };
+            self.next = self.next.max(end);
             self.is_done = true;
         }
     }
@@ -80,7 +83,7 @@ mod tests {
     /// took none of them, and then its end: what stood between the two ends was left out without a word.
     #[test]
     fn the_end_of_what_is_done_passes_nothing() {
-        let mut part = Part { next: 10, high: 10, is_done: true };
+        let mut part = Part { next: 10, high: 10, is_bound: false, is_done: true };
         part.ends_at(13);
         assert_eq!((part.next, part.is_done), (10, true));
     }
@@ -89,11 +92,11 @@ mod tests {
     /// that: what was written in between from then on was left out.
     #[test]
     fn a_log_that_ends_early_is_read_up_to_its_end() {
-        let mut part = Part { next: 5, high: 10, is_done: false };
+        let mut part = Part { next: 5, high: 10, is_bound: false, is_done: false };
         part.ends_at(7);
         assert_eq!((part.next, part.is_done), (7, true));
         // Behind what was looked up more has come since, which is no record.
-        let mut part = Part { next: 5, high: 10, is_done: false };
+        let mut part = Part { next: 5, high: 10, is_bound: false, is_done: false };
         part.ends_at(12);
         assert_eq!((part.next, part.is_done), (12, true));
     }

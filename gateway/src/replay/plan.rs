@@ -5,7 +5,7 @@ use super::reader::{Reader, SILENCE, WAIT, no_answer, since};
 use super::{Ask, Lost, Missed};
 use crate::clock;
 use crate::feed::native::Record;
-use crate::feed::topics::Topic;
+use crate::feed::topics::{End, Topic};
 use crate::feed::{epoch_of, look_up, native, no_leader, offsets};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
@@ -130,6 +130,12 @@ impl Reader {
             let at = |offset| Position { epoch: topic.epoch, partition, offset };
             let (Some(low), Some(high)) = (lows.get(&partition), highs.get(&partition)) else { continue };
             let (low, mut high) = (*low, *high);
+            let end = self.topics.end(topic.epoch, partition);
+            match end {
+                End::Open => {}
+                End::At(end) => high = high.min(end),
+                End::Unknown => continue,
+            }
             if ask.until_ns.is_some() {
                 let Some(end) = ends.get(&partition) else { continue };
                 high = end.map_or(high, |end| end.min(high));
@@ -162,7 +168,8 @@ impl Reader {
             };
             let is_wanted = low < next && next <= high && ask.wants.iter().any(is_last);
             let next = if is_wanted { next - 1 } else { next };
-            parts.insert(partition, Part { next, high, is_done: next >= high });
+            let is_bound = ask.until_ns.is_some() || end != End::Open;
+            parts.insert(partition, Part { next, high, is_bound, is_done: next >= high });
         }
         Ok(parts)
     }

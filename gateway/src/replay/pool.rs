@@ -169,7 +169,7 @@ impl Waiting {
 }
 
 impl Pool {
-    /// Starts as many consumers as are configured.
+    /// Starts as many consumers as are configured, for what is read by each tier.
     ///
     /// # Errors
     /// When librdkafka refuses the configuration, or a thread cannot be started.
@@ -177,13 +177,13 @@ impl Pool {
         config: &Arc<Config>,
         waiting: Arc<Waiting>,
         directory: &Arc<Directory>,
-        topics: &Arc<Topics>,
+        topics: &[Arc<Topics>],
         board: &Arc<Board>,
     ) -> anyhow::Result<Self> {
         let (running, ended) = sync_channel(1);
         let mut pool = Self { waiting, threads: Vec::new(), ended };
         for number in 0..config.replay.consumers_max {
-            let mut reader = Reader::new(config, board.clone(), directory.clone(), topics.clone())?;
+            let mut reader = Reader::new(config, board.clone(), directory.clone(), topics.into())?;
             let waiting = pool.waiting.clone();
             let running = running.clone();
             let indispensable = Indispensable(board.clone());

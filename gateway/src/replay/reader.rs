@@ -41,6 +41,9 @@ pub struct Reader {
     pub(super) queue: RecordQueue<DefaultConsumerContext>,
     decoder: RecordDecoder,
     directory: Arc<Directory>,
+    /// What each tier reads.
+    tiers: Arc<[Arc<Topics>]>,
+    /// That of who asks.
     pub(super) topics: Arc<Topics>,
     board: Arc<Board>,
     pace: Pace,
@@ -68,7 +71,7 @@ impl Reader {
         config: &Config,
         board: Arc<Board>,
         directory: Arc<Directory>,
-        topics: Arc<Topics>,
+        tiers: Arc<[Arc<Topics>]>,
     ) -> KafkaResult<Self> {
         let consumer: Arc<BaseConsumer> = Arc::new(replay_config(config).create()?);
         // One record at a time: those that a part leaves would be lost.
@@ -79,7 +82,8 @@ impl Reader {
             queue,
             decoder: RecordDecoder::new(config.kafka.record_bytes_max),
             directory,
-            topics,
+            topics: tiers.first().cloned().unwrap_or_default(),
+            tiers,
             board,
             pace: Pace::new(config.replay.records_per_s),
             course: None,
@@ -114,6 +118,8 @@ impl Reader {
         is_stopped: &dyn Fn() -> bool,
     ) -> KafkaResult<Reach> {
         ask.is_read_again = true;
+        let Some(topics) = self.tiers.get(ask.tier) else { return Err(no_answer()) };
+        self.topics = topics.clone();
         let lost = ask.lost.len();
         let is_same = self.goes_on(ask) && self.is_current();
         if !is_same {
@@ -356,7 +362,7 @@ fn take(
     let Some(part) = leg.part(record).filter(|part| !part.is_done && offset >= part.next) else {
         return Vec::new();
     };
-    if ask.until_ns.is_some() && offset >= part.high {
+    if part.is_bound && offset >= part.high {
         // What stood before the end is no record.
         part.ends_at(part.high);
         return Vec::new();
@@ -374,7 +380,9 @@ fn take(
 
 #[cfg(test)]
 mod tests {
+    use super::super::course::Part;
     use super::*;
+    use crate::config::delays::Tier;
     use crate::event::Stream;
     use crate::feed::request::{SessionKey, Target};
     use crate::replay::Missed;
@@ -428,7 +436,7 @@ mod tests {
         let epoch = crate::feed::epoch_of(broker.topic_id("ticks").expect("an id").as_u128());
         // What the feed knows stays as it is.
         topics.add(epoch, "ticks", 0);
-        let reader = Reader::new(&config, Arc::new(Board::new(1)), directory.clone(), topics)
+        let reader = Reader::new(&config, Arc::new(Board::new(1)), directory.clone(), [topics].into())
             .expect("a good configuration");
         let want =
             Missed { target: Target::parse(symbol), stream: Stream::whole(Channel::Trades), after: None };
@@ -485,5 +493,43 @@ mod tests {
         assert_eq!((ask.next[0].offset, ask.lost.len()), (passed, 0));
         assert_eq!(reader.read(&mut ask, &mut events, &|| false), Reach::End);
         assert_eq!((ask.next[0].offset, ask.lost.len(), events.len()), (passed, 0, 0));
+    }
+
+    /// Whoever gets everything late asks again for what is due, and gets no record more: not to the end of the log, not by time,
+    /// and not the one behind a hole.
+    #[test]
+    fn nothing_is_read_that_is_not_due() {
+        let (_broker, _, mut reader, ask) = a_read_of("A");
+        let late = Arc::new(Topics::of(Tier { number: 1, delay_s: 900 }));
+        let at = |offset| Position { offset, ..ask.next[0] };
+        late.add(at(0).epoch, "ticks", 0);
+        late.set_complete(true);
+        reader.tiers = [reader.topics.clone(), late.clone()].into();
+        let of_late = |next: Vec<Position>, since_ns, until_ns| {
+            let bytes_max = usize::MAX;
+            Ask { tier: 1, next, since_ns, until_ns, bytes_max, before: None, ..ask.clone() }
+        };
+        let mut all = |mut ask: Ask| {
+            let mut events = Vec::new();
+            loop {
+                match reader.read(&mut ask, &mut events, &|| false) {
+                    Reach::More => {}
+                    reach => break (reach, events.len(), ask.next),
+                }
+            }
+        };
+        // Where it stands is not known yet.
+        assert_eq!(all(of_late(vec![at(0)], None, None)), (Reach::Refused, 0, vec![at(0)]));
+        late.set_ends(&[at(700)]);
+        assert_eq!(all(of_late(vec![at(10)], None, None)), (Reach::End, 690, vec![at(700)]));
+        assert_eq!(all(of_late(Vec::new(), Some(0), None)), (Reach::End, 700, vec![at(700)]));
+        // All of it was written before that, by its timestamps.
+        assert_eq!(all(of_late(Vec::new(), Some(0), Some(i64::MAX))), (Reach::End, 700, vec![at(700)]));
+        // Whoever was live before is ahead.
+        assert_eq!(all(of_late(vec![at(900)], None, None)), (Reach::End, 0, vec![at(900)]));
+        assert_eq!(all(Ask { tier: 0, ..of_late(vec![at(900)], None, None) }).1, RECORDS as usize - 900);
+        let mut part = Part { next: 699, high: 700, is_bound: true, is_done: false };
+        part.ends_at(RECORDS);
+        assert_eq!((part.next, part.is_done), (700, true));
     }
 }

@@ -217,7 +217,8 @@ impl<S: Socket> Shard<S> {
         let window_ns = i64::try_from(self.shared.config.replay.window_s)
             .unwrap_or(i64::MAX)
             .saturating_mul(1_000_000_000);
-        let now_ns = clock::wall_ns();
+        // What is the present of its tier.
+        let now_ns = clock::wall_ns() - self.shared.tier.delay_ns();
         let oldest_ns = if window_ns == 0 { i64::MIN } else { now_ns.saturating_sub(window_ns) };
         let is_read_again = self.shared.read_again.is_some();
         let is_busy = self.memory.is_half_read();
@@ -496,7 +497,8 @@ impl<S: Socket> Shard<S> {
         // Written elsewhere first, so that what is kept is as long as it is.
         let mut buffer = std::mem::take(&mut self.scratch);
         buffer.clear();
-        write_ack(&mut buffer, id, named.iter().map(Named::verdict));
+        let delayed_s = self.shared.tier.delayed_s();
+        write_ack(&mut buffer, id, named.iter().map(|named| named.verdict(delayed_s)));
         let Self { sessions, spares, .. } = self;
         let session = sessions.get_mut(key.slot as usize);
         if let Some(session) = session.filter(|session| session.key == key && session.is_open()) {

@@ -4,6 +4,7 @@ use super::Shard;
 use super::replay::Rest;
 use super::socket::Socket;
 use crate::clock;
+use crate::config::delays::Tier;
 use crate::feed::request::Resume;
 use crate::replay::place;
 use crate::session::subs::Sub;
@@ -16,8 +17,8 @@ use tickgate_protocol::cursor;
 const CLOCKS_NS: i64 = 60_000_000_000;
 
 /// What is told of partitions of which nothing is known yet: whoever comes back then reads them from now on.
-pub(crate) fn unknown() -> Position {
-    cursor::others_since(clock::wall_ns() - CLOCKS_NS)
+pub(crate) fn unknown(tier: Tier) -> Position {
+    cursor::others_since(clock::wall_ns() - CLOCKS_NS - tier.delay_ns())
 }
 
 /// The next record of each partition of `next`, and of those that are not named but `read` the first: a topic has got them
@@ -224,7 +225,7 @@ mod tests {
             assert_eq!((told.all_ns, told.next[0].offset), (all_ns, if next.is_empty() { 50 } else { 10 }));
         }
         // And while topics are missing.
-        let read = [unknown(), at(7, 0, 50)];
+        let read = [unknown(Tier::LIVE), at(7, 0, 50)];
         let mut owed = Owed::new(&read);
         let rest = Rest {
             next: &[at(7, 0, 10)],

@@ -325,7 +325,9 @@ impl<S: Socket> Shard<S> {
         self.totals.replays = self.replay_counts.totals();
         self.totals.deflate = self.deflated.deflate_totals();
         self.totals.reading_bytes = self.memory.reading_bytes as u64;
-        self.recorder.publish(&self.shared.board, self.id);
+        if self.shared.tier.is_live() {
+            self.recorder.publish(&self.shared.board, self.id);
+        }
         let mut published = self.shared.board.shard(self.id);
         let has_changed = *published != self.totals;
         published.clone_from(&self.totals);

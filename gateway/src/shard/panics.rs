@@ -194,6 +194,7 @@ mod tests {
             directory: Arc::new(Directory::new(10)),
             read_again: None,
             wake_feed: Arc::new(|| {}),
+            tier: Default::default(),
             cursor_keys: CursorKeys::new(Keys::new(b"a key", None)),
         };
         Rc::new(RefCell::new(Shard::new(0, shared, Arc::default())))

@@ -250,7 +250,8 @@ impl<S: Socket> Shard<S> {
         subs: Vec<Option<Wanted>>,
         wants: Arc<[Missed]>,
     ) {
-        let (shard, is_memory_only) = (self.id, self.shared.read_again.is_none());
+        let (shard, tier, is_memory_only) =
+            (self.id, self.shared.tier.number, self.shared.read_again.is_none());
         let Start { next, since_ns, past, is_all, topics, .. } = start;
         let topics = topics.map(|mut topics| {
             topics.sort_unstable();
@@ -280,6 +281,7 @@ impl<S: Socket> Shard<S> {
             bytes_max: PART_BYTES_MIN,
             is_memory_only,
             is_wanted,
+            tier,
             ..Ask::new(shard, key, number, wants)
         };
         let ask_bytes = ask.bytes();

@@ -1,4 +1,5 @@
-//! The tasks of a shard: fan-out, time, and one per session. All on one thread, none holds the shard over a wait.
+//! The tasks of a shard: fan-out, time, and one per session. All on one thread, none holds the shard over a wait. What comes
+//! late has shards of its own beside it on the same thread, one for each delay.
 
 use super::socket::Socket;
 use super::{Shard, Shared};
@@ -48,6 +49,23 @@ pub struct Parts {
     pub stop: oneshot::Receiver<()>,
     /// Held by every shard that still has sessions.
     pub serving: Arc<()>,
+    /// The same thread's part in what comes late, by tier.
+    pub delayed: Vec<Delayed>,
+}
+
+/// One thread's part in a tier that is not live: a shard of its own, beside the live one.
+#[allow(missing_debug_implementations)]
+pub struct Delayed {
+    /// Number of that shard.
+    pub id: usize,
+    /// What it shares.
+    pub shared: Shared,
+    /// What it asks of its feed.
+    pub mailbox: Arc<Mailbox>,
+    /// What that hands to it.
+    pub inbox: mpsc::Receiver<Batch>,
+    /// What was read from Kafka again.
+    pub chunks: mpsc::Receiver<Chunk>,
 }
 
 /// Runs a shard on the calling thread until it is told to stop and is drained. Returns how many sessions were cut.
@@ -61,32 +79,33 @@ pub fn run(parts: Parts) -> std::io::Result<usize> {
 }
 
 async fn serve(parts: Parts) -> std::io::Result<usize> {
-    let Parts { id, shared, mailbox, inbox, listener, admission, chunks, admin, stop, serving } = parts;
-    let asked = Arc::new(Asked::default());
-    let (note, wake_feed) = (asked.clone(), shared.wake_feed.clone());
-    let shared = Shared { wake_feed: Arc::new(move || note.note()), ..shared };
+    let Parts { id, shared, mailbox, inbox, listener, admission, chunks, admin, stop, serving, delayed } =
+        parts;
     let drain = shared.config.drain.clone();
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let shard = Rc::new(RefCell::new(Shard::new(id, shared, mailbox)));
-    let broken = shard.borrow().broken.clone();
     let mut tasks = JoinSet::new();
-    tasks.spawn_local(fan_out(shard.clone(), inbox));
-    tasks.spawn_local(time(shard.clone()));
-    tasks.spawn_local(replays(shard.clone(), chunks));
-    tasks.spawn_local(async move { asked.pass_on(wake_feed).await });
-    tasks.spawn_local(introspection(shard.clone(), admin));
-    let accept = tasks.spawn_local(listener::accept(listener, shard.clone(), admission));
+    let live = start(&mut tasks, Delayed { id, shared, mailbox, inbox, chunks });
+    let broken = live.borrow().broken.clone();
+    let mut shards = vec![live];
+    for parts in delayed {
+        let shard = start(&mut tasks, parts);
+        shard.borrow_mut().broken = broken.clone();
+        shards.push(shard);
+    }
+    let shards: Rc<[Rc<RefCell<Shard>>]> = shards.into();
+    tasks.spawn_local(introspection(shards.clone(), admin));
+    let accept = tasks.spawn_local(listener::accept(listener, shards.clone(), admission));
     tokio::select! {
         _ = stop => {}
         () = panicked(&mut tasks) => return Err(Error::other("what serves every session panicked")),
         () = broken.notified() => return Err(Error::other("a panic left what cannot be put in order")),
     }
-    shard.borrow_mut().drain();
+    shards.iter().for_each(|shard| shard.borrow_mut().drain());
     let deadline = tokio::time::Instant::now() + Duration::from_millis(drain.spread_ms + drain.grace_ms);
     let any_serving = Arc::downgrade(&serving);
     let mut serving = Some(serving);
     while any_serving.strong_count() > 0 && tokio::time::Instant::now() < deadline {
-        if shard.borrow().is_empty() {
+        if shards.iter().all(|shard| shard.borrow().is_empty()) {
             // Without sessions of its own it still refuses newcomers while the others drain: what waits at its listener
             // would be cut off without an answer.
             serving = None;
@@ -95,10 +114,26 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     }
     drop(serving);
     accept.abort();
-    let cut = shard.borrow_mut().cut();
+    let cut = shards.iter().map(|shard| shard.borrow_mut().cut()).sum();
     tasks.abort_all();
-    shard.borrow_mut().publish();
+    for shard in shards.iter() {
+        shard.borrow_mut().publish();
+    }
     Ok(cut)
+}
+
+/// Makes a shard, and starts what serves all of its sessions.
+fn start(tasks: &mut JoinSet<()>, parts: Delayed) -> Rc<RefCell<Shard>> {
+    let Delayed { id, shared, mailbox, inbox, chunks } = parts;
+    let asked = Arc::new(Asked::default());
+    let (note, wake_feed) = (asked.clone(), shared.wake_feed.clone());
+    let shared = Shared { wake_feed: Arc::new(move || note.note()), ..shared };
+    let shard = Rc::new(RefCell::new(Shard::new(id, shared, mailbox)));
+    tasks.spawn_local(fan_out(shard.clone(), inbox));
+    tasks.spawn_local(time(shard.clone()));
+    tasks.spawn_local(replays(shard.clone(), chunks));
+    tasks.spawn_local(async move { asked.pass_on(wake_feed).await });
+    shard
 }
 
 /// Returns when one of them has panicked; those that have ended had nothing more to do.
@@ -166,9 +201,11 @@ async fn time(shard: Rc<RefCell<Shard>>) {
     }
 }
 
-async fn introspection(shard: Rc<RefCell<Shard>>, mut requests: mpsc::Receiver<SessionsRequest>) {
+async fn introspection(shards: Rc<[Rc<RefCell<Shard>>]>, mut requests: mpsc::Receiver<SessionsRequest>) {
     while let Some(request) = requests.recv().await {
-        let _ = request.reply.send(shard.borrow().top_sessions(request.top));
+        // Who asks sorts them, and takes as many as it wants.
+        let top = shards.iter().flat_map(|shard| shard.borrow().top_sessions(request.top));
+        let _ = request.reply.send(top.collect());
     }
 }
 

@@ -217,7 +217,7 @@ impl Gateway {
     }
 
     pub async fn ready(&self) {
-        until("the gateway is ready", || self.running().board().feed().ready).await;
+        until("the gateway is ready", || self.running().board().is_ready()).await;
     }
 
     pub fn running(&self) -> &Running {

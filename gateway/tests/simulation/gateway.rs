@@ -99,6 +99,7 @@ impl Gateway {
             read_again: (config.replay.consumers_max > 0).then_some(read_again),
             wake_feed: Arc::new(|| {}),
             cursor_keys: CursorKeys::new(Keys::new(b"one for all of the cluster", None)),
+            tier: Default::default(),
         };
         let (outlets, places) = (0..shards)
             .map(|number| {

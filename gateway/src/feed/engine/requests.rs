@@ -39,7 +39,11 @@ impl Engine {
         self.out[shard].push(Item::Reply(Box::new(Reply::Subscribed(session, answers))));
     }
 
-    fn answer(&mut self, bit: u64, want: Want, bytes_left: &mut usize) -> Answer {
+    fn answer(&mut self, bit: u64, mut want: Want, bytes_left: &mut usize) -> Answer {
+        if self.is_late && matches!(want.resume, Some(Resume::After(after)) if self.ring.is_before(after)) {
+            // What it has will come again when its time has come; it has missed nothing.
+            want.resume = None;
+        }
         let mut answer = Answer {
             want: want.clone(),
             symbol: None,
@@ -288,4 +292,34 @@ impl Engine {
 /// Whether every update of it is sent, and all of it.
 fn is_whole(want: &Want) -> bool {
     want.stream.conflate == ConflateMs::NONE && want.stream.depth == Depth::ALL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::feed::engine::EngineConfig;
+
+    /// Whoever comes from a live gateway is ahead of one that is late by minutes: it would have waited for what it is not owed, and
+    /// got nothing live meanwhile.
+    #[test]
+    fn nobody_waits_for_what_is_not_due() {
+        for (is_late, offset, replays) in [(true, 9, true), (true, 10, false), (false, 10, true)] {
+            let mut engine = Engine::new(EngineConfig::of(&Config::default()), 1);
+            engine.is_late = is_late;
+            let at = |offset| Position { epoch: 7, partition: 0, offset };
+            engine.begin(at(10));
+            let want = Want {
+                target: Target::parse("A"),
+                stream: Stream::whole(Channel::Trades),
+                trades: 0,
+                resume: Some(Resume::After(at(offset))),
+            };
+            engine.request(0, Request::Subscribe(SessionKey { slot: 0, generation: 0 }, vec![want]));
+            let Some(Item::Reply(reply)) = engine.take(0).pop() else { panic!("no answer") };
+            let Reply::Subscribed(_, answers) = *reply else { panic!("another answer") };
+            assert_eq!((answers[0].replays, answers[0].aged_out), (replays, false), "{is_late} {offset}");
+            assert_eq!(answers[0].want.resume.is_some(), replays);
+        }
+    }
 }
