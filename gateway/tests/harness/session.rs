@@ -100,6 +100,18 @@ impl Session {
         }
     }
 
+    /// The cursor of the next heartbeat that comes from now on; data on the way is kept for [`Session::event`].
+    pub async fn cursor(&mut self) -> String {
+        let asked_ns = tickgate_gateway::clock::wall_ns();
+        loop {
+            if let Some(Control::Heartbeat { now_ns, cursor, .. }) = self.receive().await
+                && now_ns > asked_ns
+            {
+                return cursor;
+            }
+        }
+    }
+
     /// Reads on until the only feed is in this state.
     pub async fn feed_is(&mut self, state: FeedState) {
         self.heartbeat(&format!("{state:?}"), |feeds| feeds[0].state == state).await;

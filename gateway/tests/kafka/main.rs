@@ -8,6 +8,7 @@ mod harness;
 
 mod bad_records;
 mod broker_loss;
+mod delayed;
 mod lag;
 mod partitions;
 mod positions;
