@@ -34,6 +34,8 @@ const STREAMS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Deflater {
     state: Compress,
+    level: Compression,
+    window_bits: u8,
     /// The last compressed message, and what larger ones have left.
     out: Vec<u8>,
 }
@@ -41,33 +43,40 @@ pub struct Deflater {
 impl Deflater {
     /// With an effort of 0 to 9 and a window of 9 to 15 bits.
     pub fn new(level: u32, window_bits: u8) -> Self {
-        let level = Compression::new(level.min(9));
-        Self {
-            state: Compress::new_with_window_bits(level, false, window_bits.clamp(9, 15)),
-            out: Vec::new(),
-        }
+        let (level, window_bits) = (Compression::new(level.min(9)), window_bits.clamp(9, 15));
+        Self { state: fresh(level, window_bits), level, window_bits, out: Vec::new() }
     }
 
     /// The payload of a compressed message; `None` when it would not be smaller.
     pub fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
-        let room = payload.len() + TAIL.len();
+        let room = room(payload.len());
         if self.out.len() < room {
             self.out.resize(room, 0);
         }
         self.state.reset();
-        let done = self.state.compress(payload, &mut self.out[..room], FlushCompress::Sync);
+        let done = self.state.compress(payload, &mut self.out, FlushCompress::Sync);
         let (taken, made) = (self.state.total_in() as usize, self.state.total_out() as usize);
-        // When there is no room left, there may be more to come.
-        if !matches!(done, Ok(Status::Ok)) || taken < payload.len() || made >= room {
+        if !matches!(done, Ok(Status::Ok)) || taken < payload.len() || made >= self.out.len() {
+            // zlib-rs 0.6 does not forget all of a message that was given up, whatever its reset says.
+            self.state = fresh(self.level, self.window_bits);
             return None;
         }
-        self.out[..made].strip_suffix(&TAIL)
+        self.out[..made].strip_suffix(&TAIL).filter(|deflated| deflated.len() < payload.len())
     }
 
     /// Bytes of memory that it holds for what it has compressed.
     pub fn held_bytes(&self) -> usize {
         self.out.capacity()
     }
+}
+
+fn fresh(level: Compression, window_bits: u8) -> Compress {
+    Compress::new_with_window_bits(level, false, window_bits)
+}
+
+/// Bytes that any payload of so many fits in when it is compressed: at worst with nine bits for each of its bytes.
+const fn room(payload_bytes: usize) -> usize {
+    payload_bytes + payload_bytes / 8 + 64
 }
 
 /// Expands messages, up to a bound that is kept while it expands them.

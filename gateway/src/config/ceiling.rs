@@ -174,12 +174,12 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
     );
     if session.compression == Compression::Deflate {
         let states = (DEFLATER_BYTES + INFLATER_BYTES) as u64;
-        let frames = (outbox.write_bytes_max as u64).saturating_mul(2).saturating_add(largest);
+        let frames = (outbox.write_bytes_max as u64).saturating_mul(3).saturating_add(largest);
         term(
             "compression",
             &[shards, states.saturating_add(frames).saturating_add(limits.message_bytes_max as u64)],
             format!(
-                "shards × ({} KiB + 2 × outbox.write_bytes_max + {EXPANSION} × kafka.record_bytes_max + \
+                "shards × ({} KiB + 3 × outbox.write_bytes_max + {EXPANSION} × kafka.record_bytes_max + \
                  limits.message_bytes_max)",
                 states >> 10
             ),

@@ -43,8 +43,11 @@ fn what_would_not_be_smaller_stays_as_it_is() {
     for bytes in [0, 1, 5, 64, 5_000] {
         let noise: Vec<u8> = (0..bytes).map(|_| chance()).collect();
         assert_eq!(deflater.deflate(&noise), None, "{bytes}");
+        // It goes on as if nothing had been.
+        let text = ticks(50);
+        let payload = deflater.deflate(&text).expect("it is smaller").to_vec();
+        assert_eq!(Inflater::default().inflate(&payload, text.len()).as_deref(), Ok(&*text), "after {bytes}");
     }
-    assert!(deflater.deflate(&ticks(5)).is_some(), "it goes on as if nothing had been");
 }
 
 /// What other implementations send: any window, stored blocks, streams that end within a message (RFC 7692 7.2.3).
@@ -182,18 +185,37 @@ fn violations_of_what_was_agreed_on() {
 }
 
 proptest! {
+    /// One after the other, as a thread compresses them: those that are small, and those that would become larger.
     #[test]
-    fn any_message_is_read_again(
-        parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 1..20),
-        times in 1usize..200,
+    fn any_messages_are_read_again(
+        messages in proptest::collection::vec(
+            (proptest::collection::vec(any::<u8>(), 0..600), prop_oneof![3 => Just(1usize), 1 => 1usize..100]),
+            1..20,
+        ),
+        level in prop_oneof![3 => Just(LEVEL), 1 => 0u32..=9],
         bits in 9u8..=15,
     ) {
-        let message = parts.concat().repeat(times);
-        if let Some(payload) = Deflater::new(LEVEL, bits).deflate(&message) {
-            let mut inflater = Inflater::default();
-            let read = inflater.inflate(payload, message.len());
-            prop_assert_eq!(read.as_deref(), Ok(&*message));
+        let (mut deflater, mut inflater) = (Deflater::new(level, bits), Inflater::default());
+        for (part, times) in messages {
+            let message = part.repeat(times);
+            if let Some(payload) = deflater.deflate(&message) {
+                prop_assert!(payload.len() < message.len());
+                let read = inflater.inflate(payload, message.len());
+                prop_assert_eq!(read.as_deref(), Ok(&*message));
+            }
         }
+    }
+
+    #[test]
+    fn there_is_room_for_any_message(
+        message in proptest::collection::vec(any::<u8>(), 0..20_000),
+        level in 0u32..=9,
+        bits in 9u8..=15,
+    ) {
+        let mut state = fresh(Compression::new(level), bits);
+        let mut out = vec![0; room(message.len())];
+        state.compress(&message, &mut out, FlushCompress::Sync).unwrap();
+        prop_assert!(state.total_in() as usize == message.len() && (state.total_out() as usize) < out.len());
     }
 
     #[test]
