@@ -285,6 +285,11 @@ impl Outbox {
         self.is_pinging = true;
     }
 
+    /// Whether the answer to a ping is waiting.
+    pub fn has_pong(&self) -> bool {
+        self.pong.is_some()
+    }
+
     /// Ends with a close frame, behind a last control message if there is one. Both overtake everything that is not
     /// yet begun. The first close wins, but for an orderly one.
     pub fn close(&mut self, code: u16, reason: &str, last_words: Option<Vec<u8>>) {

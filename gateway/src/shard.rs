@@ -8,6 +8,8 @@ pub mod answer;
 pub mod commands;
 pub(crate) mod cursor;
 mod ebb;
+#[cfg(debug_assertions)]
+mod echo;
 pub mod flush;
 #[cfg(debug_assertions)]
 mod hooks;
@@ -138,6 +140,8 @@ pub struct Shard<S = TcpStream> {
     /// One of each for all sessions.
     filled: Filled,
     deflated: Filled,
+    /// Window of what it compresses, as a power of two.
+    window_bits: u8,
     /// Expands what clients have compressed, once one has.
     inflater: Option<Box<Inflater>>,
     read_buffer: Vec<u8>,
@@ -160,6 +164,8 @@ pub struct Shard<S = TcpStream> {
     broken: Rc<Notify>,
     #[cfg(debug_assertions)]
     hooks: hooks::Hooks,
+    #[cfg(debug_assertions)]
+    is_echo: bool,
 }
 
 impl<S: Socket> Shard<S> {
@@ -212,6 +218,7 @@ impl<S: Socket> Shard<S> {
             unaccounted: Vec::new(),
             filled: Filled::default(),
             deflated,
+            window_bits: deflate::WINDOW_BITS,
             inflater: None,
             scratch: Vec::new(),
             read_buffer: vec![0; READ_BYTES],
@@ -228,6 +235,8 @@ impl<S: Socket> Shard<S> {
             broken: Rc::default(),
             #[cfg(debug_assertions)]
             hooks: hooks::Hooks::new(),
+            #[cfg(debug_assertions)]
+            is_echo: false,
         }
     }
 
@@ -393,6 +402,11 @@ impl<S: Socket> Shard<S> {
     fn open_session_and_table(&mut self, key: SessionKey) -> Option<(&mut Session<S>, &Table)> {
         let session = self.sessions.get_mut(key.slot as usize);
         Some((session.filter(|session| session.key == key && session.is_open())?, &self.table))
+    }
+
+    /// Window of what it compresses, as a power of two, which clients may be told.
+    pub(crate) fn window_bits(&self) -> u8 {
+        self.window_bits
     }
 
     /// Its sessions.

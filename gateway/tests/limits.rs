@@ -4,7 +4,7 @@ mod harness;
 mod raw;
 
 use harness::{Gateway, Kafka, take_events, trade};
-use raw::{Raw, frame, header, text};
+use raw::{PING, PONG, Raw, frame, header, text};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tickgate_gateway::config::Config;
@@ -53,6 +53,18 @@ async fn who_asks_too_fast_is_told_when_to_ask_again() {
     tokio::time::sleep(Duration::from_millis(retry_after_ms)).await;
     raw.say(&json!({"op": "ping", "id": 1})).await;
     assert_eq!(raw.json().await["op"], "pong", "as it was told");
+}
+
+/// There is room for one answer; of several pings that came in one read, only the last was answered.
+#[tokio::test]
+async fn pings_that_come_together_are_answered_one_by_one() {
+    let (_kafka, _, gateway) = gateway(|_| ()).await;
+    let mut raw = Raw::session(gateway.url()).await;
+    let pings: Vec<u8> = (0..15).flat_map(|n| frame(true, PING, &[n])).collect();
+    raw.send(&pings).await;
+    for n in 0..15 {
+        assert_eq!(raw.frame().await, Some((PONG, vec![n])));
+    }
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ pub fn report(steps: &[Step]) -> Result<()> {
     println!();
     for Step { name, took, failure } in steps {
         let verdict = if failure.is_some() { "FAILED" } else { "ok" };
-        println!("{name:<10} {verdict:<7} {:>12}", human(*took));
+        println!("{name:<11} {verdict:<7} {:>12}", human(*took));
     }
     let failed: Vec<_> = steps.iter().filter(|step| step.failure.is_some()).map(|step| step.name).collect();
     if failed.is_empty() {

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::check::{self, Step};
 use crate::clients;
+use crate::conformance;
 use crate::demo;
 use crate::faults;
 use crate::fuzz;
@@ -15,7 +16,7 @@ use crate::suite;
 
 /// What continuous integration runs: check, test, a short demo, clients that are
 /// not ours, the fault matrix in its short form, a minute of each fuzz target,
-/// instruction counts, with the time of each step.
+/// the quick cases of the Autobahn test suite, instruction counts, with the time of each step.
 ///
 /// Goes on after a failed step, so that one run tells everything, and exits with 1 if any failed. The last lines are the
 /// test runner's own results and their sum.
@@ -50,6 +51,7 @@ pub fn run(args: Args) -> Result<()> {
     steps.push(Step::take("clients", clients::short)?);
     steps.push(Step::take("faults", faults::short)?);
     steps.push(Step::take("fuzz", fuzz::short)?);
+    steps.push(Step::take("conformance", conformance::quick)?);
     steps.push(Step::take("counts", || demo::count_instructions(&[]))?);
 
     let verdict = check::report(&steps);

@@ -11,6 +11,7 @@ mod check;
 mod ci;
 mod clients;
 mod cluster;
+mod conformance;
 mod demo;
 mod deploy;
 mod faults;
@@ -60,6 +61,7 @@ enum Command {
     Bench(demo::BenchArgs),
     Faults(faults::Args),
     Fuzz(fuzz::Args),
+    Conformance(conformance::Args),
     Ci(ci::Args),
 }
 
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => demo::bench(args),
         Command::Faults(args) => faults::run(args),
         Command::Fuzz(args) => fuzz::run(args),
+        Command::Conformance(args) => conformance::run(args),
         Command::Ci(args) => ci::run(args),
     });
     match result {

@@ -143,6 +143,12 @@ pub(crate) fn may_panic() -> bool {
     std::env::var_os("TICKGATE_TEST_PANICS").is_some()
 }
 
+/// Whether clients are sent back what they send, and nothing else, as conformance tests want it: `TICKGATE_TEST_ECHO` is set.
+#[cfg(debug_assertions)]
+pub(crate) fn echoes() -> bool {
+    std::env::var_os("TICKGATE_TEST_ECHO").is_some()
+}
+
 /// A configuration, and what of its file it does not say.
 #[derive(Debug, Clone)]
 pub struct Loaded {

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 use tickgate_protocol::control::{STREAM_PATH, SUBPROTOCOL_JSON};
-use tickgate_protocol::deflate::{WINDOW_BITS, negotiate};
+use tickgate_protocol::deflate::negotiate;
 
 /// Everything that RFC 6455 4.2.1 asks of a client's opening handshake.
 pub(super) fn check(
@@ -72,12 +72,12 @@ pub(super) fn offers_json(headers: &HeaderMap) -> bool {
 }
 
 /// What is answered to an offer of compression, if there is one that is accepted.
-pub(super) fn deflate(headers: &HeaderMap, compression: Compression) -> Option<HeaderValue> {
+pub(super) fn deflate(headers: &HeaderMap, compression: Compression, window_bits: u8) -> Option<HeaderValue> {
     if compression == Compression::Off {
         return None;
     }
     let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
-    let params = negotiate(offers.iter().map(HeaderValue::as_bytes), WINDOW_BITS)?;
+    let params = negotiate(offers.iter().map(HeaderValue::as_bytes), window_bits)?;
     HeaderValue::try_from(params.answer()).ok()
 }
 

@@ -177,7 +177,11 @@ fn answer(
         door.shard.borrow_mut().refused(RefuseReason::BadRequest);
         return Refusal::new(StatusCode::BAD_REQUEST, "not a WebSocket handshake").response();
     };
-    let deflate = request::deflate(request.headers(), door.config.session.compression);
+    let deflate = request::deflate(
+        request.headers(),
+        door.config.session.compression,
+        door.shard.borrow().window_bits(),
+    );
     *accepted.borrow_mut() = Some(Accepted { upgrade, place, is_deflated: deflate.is_some() });
     let mut response = response.map(|_| Full::default());
     if let Some(answer) = deflate {

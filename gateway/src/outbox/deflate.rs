@@ -19,7 +19,7 @@ pub struct DeflateTotals {
 /// Compresses frames of shared events.
 #[derive(Debug)]
 pub(super) struct Deflate {
-    deflater: Deflater,
+    pub(super) deflater: Deflater,
     bytes_min: usize,
     pub(super) totals: DeflateTotals,
 }

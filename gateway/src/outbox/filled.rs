@@ -90,6 +90,12 @@ impl Filled {
         Self { deflate: Some(Box::new(Deflate::new(deflater, bytes_min))), ..Self::default() }
     }
 
+    /// What compresses, if something does.
+    #[cfg(debug_assertions)]
+    pub(crate) fn deflater(&mut self) -> Option<&mut Deflater> {
+        self.deflate.as_mut().map(|deflate| &mut deflate.deflater)
+    }
+
     /// What its compression was good for.
     pub fn deflate_totals(&self) -> DeflateTotals {
         self.deflate.as_ref().map_or_else(DeflateTotals::default, |deflate| deflate.totals)

@@ -74,6 +74,10 @@ impl<S: Socket> Shard<S> {
     }
 
     fn on_message(&mut self, key: SessionKey, message: Message<'_>) {
+        #[cfg(debug_assertions)]
+        if self.is_echo && self.echo(key, &message) {
+            return;
+        }
         let Some(session) = self.open_session(key) else { return };
         match message {
             Message::Text(text) if session.pending.is_some() => {
@@ -98,11 +102,8 @@ impl<S: Socket> Shard<S> {
                 self.tell(key, &error);
             }
             Message::Ping(payload) => {
-                if self.admit_ping(key)
-                    && let Some(session) = self.open_session(key)
-                {
-                    session.outbox.pong(payload);
-                    self.touch(key.slot);
+                if self.admit_ping(key) {
+                    self.on_ping(key, payload);
                 }
             }
             Message::Pong(_) => _ = self.admit_ping(key),
@@ -111,6 +112,17 @@ impl<S: Socket> Shard<S> {
                 self.close_session(key, code.unwrap_or(1000), "", None, CloseReason::Client);
             }
         }
+    }
+
+    /// Answers a ping. There is room for one answer: that to the ping before goes first if the socket takes it.
+    fn on_ping(&mut self, key: SessionKey, payload: &[u8]) {
+        let Some(session) = self.open_session(key) else { return };
+        if session.outbox.has_pong() && !session.outbox.is_blocked() {
+            self.flush_session(key.slot, false);
+        }
+        let Some(session) = self.open_session(key) else { return };
+        session.outbox.pong(payload);
+        self.touch(key.slot);
     }
 
     /// Whether a request is within the session's rate; answers it if not.

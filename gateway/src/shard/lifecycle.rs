@@ -106,6 +106,8 @@ impl<S: Socket> Shard<S> {
         let mut filled = std::mem::take(&mut self.filled);
         #[cfg(debug_assertions)]
         self.hooks.open(super::hooks::Step::Greet);
+        #[cfg(debug_assertions)]
+        let is_echo = self.is_echo;
         let Some(session) = self.session(key) else { return };
         let mut hello = Vec::with_capacity(256);
         write_hello(&mut hello, &session.name(id), clock::wall_ns(), config.session.heartbeat_ms, &limits);
@@ -113,6 +115,10 @@ impl<S: Socket> Shard<S> {
         filled.out().extend_from_slice(answer);
         frame::write_header(filled.out(), Opcode::Text, hello.len());
         filled.out().extend_from_slice(&hello);
+        #[cfg(debug_assertions)]
+        if is_echo {
+            filled.out().truncate(answer.len());
+        }
         let (taken, failed) = match session.socket.send(filled.bytes()) {
             Ok(taken) => (taken, None),
             Err(error) if error.kind() == ErrorKind::WouldBlock => (0, None),

@@ -128,7 +128,10 @@ fn start(tasks: &mut JoinSet<()>, parts: Delayed) -> Rc<RefCell<Shard>> {
     let asked = Arc::new(Asked::default());
     let (note, wake_feed) = (asked.clone(), shared.wake_feed.clone());
     let shared = Shared { wake_feed: Arc::new(move || note.note()), ..shared };
-    let shard = Rc::new(RefCell::new(Shard::new(id, shared, mailbox)));
+    let shard = Shard::new(id, shared, mailbox);
+    #[cfg(debug_assertions)]
+    let shard = shard.echo_on_request();
+    let shard = Rc::new(RefCell::new(shard));
     tasks.spawn_local(fan_out(shard.clone(), inbox));
     tasks.spawn_local(time(shard.clone()));
     tasks.spawn_local(replays(shard.clone(), chunks));
