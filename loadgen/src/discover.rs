@@ -31,10 +31,11 @@ pub enum DiscoverError {
 /// [`DiscoverError`] when the gateway cannot be reached or says nothing.
 pub async fn symbols(
     url: &str,
+    options: &ClientOptions,
     channels: impl Iterator<Item = Channel>,
     duration: Duration,
 ) -> Result<Vec<String>, DiscoverError> {
-    let mut client = Client::connect(url, &ClientOptions::default()).await?;
+    let mut client = Client::connect(url, options).await?;
     let all: Vec<_> = channels.map(|c| json!({"channel": c.name(), "symbols": ["*"]})).collect();
     client.subscribe(&all).await?;
     // A feed that only starts is waited for, and is listened to no shorter than one that runs.

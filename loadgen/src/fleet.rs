@@ -16,6 +16,7 @@ use crate::report::{AtGateway, Generator, Report, Run, SCHEMA};
 use crate::subscriber::{self, Shared};
 use crate::tally::Tally;
 use crate::target::{BadUrl, Target};
+use crate::trust::TrustError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -41,6 +42,8 @@ pub enum FleetError {
     BadUrl(#[from] BadUrl),
     #[error("cannot find the host of {url}")]
     Resolve { url: String, source: io::Error },
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     #[error("cannot find out the symbols")]
     Discover(#[from] DiscoverError),
     #[error(
@@ -100,12 +103,13 @@ impl Prepared {
             let address = Target::parse(url)?.resolve().await;
             addresses.push(address.map_err(|source| FleetError::Resolve { url: url.clone(), source })?);
         }
+        let client_options = plan.client_options()?;
         let started_ns = now_ns();
         let symbols = match plan.symbols.is_empty() {
             false => plan.symbols.clone(),
             true => {
                 let duration = Duration::from_millis(plan.discover_ms);
-                discover::symbols(&plan.urls[0], plan.channels.channels(), duration).await?
+                discover::symbols(&plan.urls[0], &client_options, plan.channels.channels(), duration).await?
             }
         };
         let gateway_pids = match &plan.gateway_pids[..] {
@@ -143,6 +147,7 @@ impl Prepared {
         live: Arc<LiveStats>,
     ) -> Result<Report, FleetError> {
         let plan = Arc::new(self.plan.clone());
+        let trust = plan.client_options()?.trust;
         let symbols = Arc::new(self.symbols.clone());
         let popularity = Arc::new(Popularity::new(symbols.len(), plan.zipf));
         let (phase, _) = watch::channel(Phase::Connect);
@@ -157,6 +162,7 @@ impl Prepared {
                     popularity: Arc::clone(&popularity),
                     target: Target::parse(url)?,
                     address: *address,
+                    trust: trust.clone(),
                     phase: phase.subscribe(),
                     cell: live.new_cell(gateway),
                     start,

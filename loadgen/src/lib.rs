@@ -13,7 +13,7 @@
 //! 4. [`client`] is the convenient client for tests and tools, [`book`] rebuilds an order book from its events,
 //!    [`watch`] prints events for a person.
 //!
-//! [`target`] is where a gateway is, [`discover`] finds out which symbols there are, [`waiting`] waits for one that
+//! [`target`] is where a gateway is, [`trust`] whom to believe that it is one, [`discover`] finds out which symbols there are, [`waiting`] waits for one that
 //! is only starting, [`gateway_process`] tells what the gateway costs, [`machine`] where it ran, [`report_file`] writes
 //! what came out.
 #![deny(missing_docs, rustdoc::broken_intra_doc_links)]
@@ -41,6 +41,7 @@ pub mod returning;
 pub mod subscriber;
 pub mod target;
 pub mod transport;
+pub mod trust;
 pub mod waiting;
 pub mod watch;
 

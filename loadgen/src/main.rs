@@ -17,8 +17,9 @@ use tickgate_load::fleet::{self, FleetError, Prepared};
 use tickgate_load::plan::Plan;
 use tickgate_load::processes::{self, ProcessError};
 use tickgate_load::report::Report;
+use tickgate_load::trust::client_options;
 use tickgate_load::watch::{WatchError, WatchOptions, error_chain, watch};
-use tickgate_load::{LiveStats, asserts, report_file, waiting};
+use tickgate_load::{ClientOptions, LiveStats, asserts, report_file, waiting};
 use tickgate_protocol::command::is_symbol_or_pattern;
 use tickgate_protocol::{Channel, Depth, OnSlow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -99,6 +100,9 @@ struct WatchArgs {
     /// The gateway's stream
     #[arg(long, value_name = "ws://HOST:PORT/v1/stream")]
     url: String,
+    /// PEM file with the roots that the certificate of a wss:// gateway must lead to [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// How long to wait for a gateway that is not there yet; 0s does not
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration, value_name = "TIME")]
     connect_timeout: Duration,
@@ -181,8 +185,9 @@ fn run_command(mut args: RunArgs) -> Result<ExitCode, Failure> {
     let plan = args.plan().map_err(failure(EXIT_USAGE))?;
     check_report(out.as_deref())?;
     let runtime = runtime()?;
+    let options = plan.client_options().context("cannot connect").map_err(failure(EXIT_USAGE))?;
     for url in &plan.urls {
-        runtime.block_on(wait_for_gateway(url, patience))?;
+        runtime.block_on(wait_for_gateway(url, &options, patience))?;
     }
     let report = runtime.block_on(run(plan)).map_err(|error| {
         let exit = match &error {
@@ -236,12 +241,12 @@ fn conclude(mut report: Report, asserts: &[Assert], out: Option<&Path>) -> Resul
 }
 
 /// Waits for a gateway that is only starting. Signals still end the program as usual: there is no report yet.
-async fn wait_for_gateway(url: &str, patience: Duration) -> Result<(), Failure> {
+async fn wait_for_gateway(url: &str, options: &ClientOptions, patience: Duration) -> Result<(), Failure> {
     if patience.is_zero() {
         return Ok(());
     }
     let shown = humantime::format_duration(patience);
-    let waited = waiting::for_gateway(url, patience, |error| {
+    let waited = waiting::for_gateway(url, options, patience, |error| {
         eprintln!("tickgate-load: {}; waiting up to {shown} for the gateway", error_chain(error));
     });
     waited.await.map_err(|error| {
@@ -294,8 +299,10 @@ async fn run_all(
 fn watch_command(args: WatchArgs) -> Result<ExitCode, Failure> {
     let depth = Depth::new(args.depth.into());
     let depth = depth.with_context(|| format!("--depth must be one of {:?}", Depth::ALLOWED));
+    let client = client_options(std::slice::from_ref(&args.url), args.ca_file.as_deref());
     let options = WatchOptions {
         url: args.url,
+        client: client.context("cannot watch").map_err(failure(EXIT_USAGE))?,
         symbols: args.symbols,
         channels: args.channels,
         depth: depth.map_err(failure(EXIT_USAGE))?,
@@ -310,7 +317,7 @@ fn watch_command(args: WatchArgs) -> Result<ExitCode, Failure> {
         return Err(failure(EXIT_USAGE)(anyhow::anyhow!("`{bad}` is neither a symbol nor a pattern")));
     }
     let runtime = runtime()?;
-    runtime.block_on(wait_for_gateway(&options.url, args.connect_timeout))?;
+    runtime.block_on(wait_for_gateway(&options.url, &options.client, args.connect_timeout))?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::new();
         let mut out = BufWriter::new(io::stdout().lock());

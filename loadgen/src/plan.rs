@@ -1,12 +1,15 @@
 //! The plan of a run: who connects when, and what each client asks for. Everything random comes from one seed.
 
+use crate::client::ClientOptions;
 use crate::persona::{Persona, PersonaMix};
 use crate::returning::Resume;
+use crate::trust::{TrustError, client_options};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use tickgate_protocol::command::is_symbol_or_pattern;
@@ -22,6 +25,9 @@ pub(crate) const SYMBOLS_PER_REQUEST: usize = 500;
 pub struct Plan {
     /// Where the gateways are; the clients are spread evenly over them.
     pub urls: Vec<String>,
+    /// File with the roots that certificates of `wss://` gateways must lead to; the system's when there is none.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// Clients, of all gateways and processes together.
     pub connections: usize,
     /// Symbols that each client subscribes to, each on one channel.
@@ -81,10 +87,19 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// How its clients connect.
+    ///
+    /// # Errors
+    /// When a gateway wants TLS, and there are no roots for it.
+    pub fn client_options(&self) -> Result<ClientOptions, TrustError> {
+        client_options(&self.urls, self.ca_file.as_deref())
+    }
+
     /// A small plan for the gateway at `url`: ten healthy clients for ten seconds.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             urls: vec![url.into()],
+            ca_file: None,
             connections: 10,
             symbols_per_client: 10,
             processes: 1,

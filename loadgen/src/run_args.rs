@@ -74,6 +74,9 @@ pub(crate) struct RunArgs {
     /// The gateway's stream; given several times, the clients are spread evenly over the gateways
     #[arg(long = "url", required = true, value_name = "ws://HOST:PORT/v1/stream")]
     urls: Vec<String>,
+    /// PEM file with the roots that certificates of wss:// gateways must lead to [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// How long to wait for a gateway that is not there yet; 0s does not
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub(crate) connect_timeout: Duration,
@@ -205,6 +208,7 @@ impl RunArgs {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let plan = Plan {
             urls: self.urls,
+            ca_file: self.ca_file,
             connections: self.connections,
             symbols_per_client: self.symbols_per_client,
             processes: self.processes,

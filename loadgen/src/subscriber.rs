@@ -12,6 +12,7 @@ use crate::recovery::Found;
 use crate::returning::{LEFT, Returning, retry_after};
 use crate::target::Target;
 use crate::transport::{Message, Reader, Text, TransportOptions, Writer, open};
+use crate::trust::Trust;
 use crate::verify::{Asked, SessionVerifier};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) symbols: Arc<Vec<String>>,
     pub(crate) popularity: Arc<Popularity>,
     pub(crate) target: Target,
+    /// Whom to believe there.
+    pub(crate) trust: Option<Trust>,
     pub(crate) address: SocketAddr,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) cell: Arc<Cell>,
@@ -232,6 +235,7 @@ impl<'a> Session<'a> {
             local: plan.source_address(self.client.index, self.shared.address),
             recv_buffer_bytes: persona.may_be_cut_off().then_some(plan.slow_recv_buffer_bytes),
             read_bytes_per_s: (persona == Persona::Slow).then_some(plan.personas.slow_bytes_per_s),
+            trust: self.shared.trust.clone(),
             ..TransportOptions::default()
         }
     }

@@ -4,7 +4,10 @@
 //! must not be dropped before it is done: it forgets the bytes it took. So the reader never writes (pings are handed
 //! out, not answered inside the read), and whoever waits for a frame and a timer keeps the read future alive.
 
+mod stream;
+
 use crate::target::Target;
+use crate::trust::Trust;
 use bytes::{Buf, Bytes};
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -19,9 +22,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use stream::{ReadHalf, Stream, WriteHalf};
 use tickgate_protocol::control::SUBPROTOCOL_JSON;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -39,6 +42,8 @@ pub struct TransportOptions {
     pub handshake_timeout: Duration,
     /// Read no faster than this many bytes per second.
     pub read_bytes_per_s: Option<u64>,
+    /// Whom to believe behind a `wss://` URL.
+    pub trust: Option<Trust>,
 }
 
 impl Default for TransportOptions {
@@ -48,6 +53,7 @@ impl Default for TransportOptions {
             recv_buffer_bytes: None,
             handshake_timeout: Duration::from_secs(10),
             read_bytes_per_s: None,
+            trust: None,
         }
     }
 }
@@ -59,6 +65,10 @@ impl Default for TransportOptions {
 pub enum ConnectError {
     #[error("cannot connect to {address}")]
     Io { address: SocketAddr, source: io::Error },
+    #[error("no TLS with {host}")]
+    Tls { host: String, source: io::Error },
+    #[error("TLS needs to be told whom to believe")]
+    NoTrust,
     #[error("no handshake within {0:?}")]
     Timeout(Duration),
     #[error("the handshake failed")]
@@ -74,6 +84,7 @@ impl ConnectError {
     pub fn label(&self) -> String {
         match self {
             Self::Io { source, .. } => source.kind().to_string().replace(' ', "_"),
+            Self::Tls { .. } | Self::NoTrust => "tls".to_owned(),
             Self::Timeout(_) => "timeout".to_owned(),
             Self::Http(_) => "handshake".to_owned(),
             Self::Refused { status, .. } => format!("http_{status}"),
@@ -95,12 +106,13 @@ pub async fn open(
     let opening = Box::pin(async {
         let stream =
             connect(address, options).await.map_err(|source| ConnectError::Io { address, source })?;
+        let stream = secured(target, stream, options).await?;
         handshake(target, stream).await
     });
     let (stream, early) = timeout(options.handshake_timeout, opening)
         .await
         .map_err(|_| ConnectError::Timeout(options.handshake_timeout))??;
-    let (read, write) = stream.into_split();
+    let (read, write) = stream.split();
     let pace = options.read_bytes_per_s.map(|bytes_per_s| Box::new(Pace::new(bytes_per_s)));
     let taken = Arc::new(AtomicU64::new(0));
     let side = ReadSide { io: read, early, pace, taken: Arc::clone(&taken) };
@@ -122,7 +134,21 @@ async fn connect(address: SocketAddr, options: &TransportOptions) -> io::Result<
     Ok(stream)
 }
 
-async fn handshake(target: &Target, stream: TcpStream) -> Result<(TcpStream, Bytes), ConnectError> {
+async fn secured(
+    target: &Target,
+    stream: TcpStream,
+    options: &TransportOptions,
+) -> Result<Stream, ConnectError> {
+    if !target.is_tls() {
+        return Ok(Stream::Plain(stream));
+    }
+    let trust = options.trust.as_ref().ok_or(ConnectError::NoTrust)?;
+    let stream = trust.connect(target.host(), stream).await;
+    let failed = |source| ConnectError::Tls { host: target.host().to_owned(), source };
+    stream.map(|stream| Stream::Tls(Box::new(stream))).map_err(failed)
+}
+
+async fn handshake(target: &Target, stream: Stream) -> Result<(Stream, Bytes), ConnectError> {
     let request = Request::get(target.path())
         .header(HOST, target.authority())
         .header(UPGRADE, "websocket")
@@ -144,7 +170,7 @@ async fn handshake(target: &Target, stream: TcpStream) -> Result<(TcpStream, Byt
     let upgraded = exchanged?;
     driven?;
     let parts = upgraded
-        .downcast::<TokioIo<TcpStream>>()
+        .downcast::<TokioIo<Stream>>()
         .map_err(|_| ConnectError::NotWebSocket("the connection is not the one that was opened"))?;
     // An empty `read_buf` still pins hyper's buffer, so only what is in it is kept.
     let early =
@@ -289,7 +315,7 @@ impl Reader {
 /// The writing half. What is pushed goes out with [`Writer::flush`].
 #[derive(Debug)]
 pub struct Writer {
-    io: OwnedWriteHalf,
+    io: WriteHalf,
     pending: Vec<u8>,
     sent: usize,
 }
@@ -329,6 +355,8 @@ impl Writer {
             }
             self.sent += n;
         }
+        // TLS may have taken more than it has sent.
+        self.io.flush().await?;
         // A session that sends nothing holds no buffer.
         self.pending = Vec::new();
         self.sent = 0;
@@ -338,7 +366,7 @@ impl Writer {
 
 /// The read half of the socket: first what came with the handshake, then the socket, no faster than the pace.
 struct ReadSide {
-    io: OwnedReadHalf,
+    io: ReadHalf,
     early: Bytes,
     pace: Option<Box<Pace>>,
     /// Bytes handed to the frame reader so far.
@@ -428,7 +456,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (client, server) =
             tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        let ((read, _write), mut server) = (client.unwrap().into_split(), server.unwrap().0);
+        let ((read, _write), mut server) = (Stream::Plain(client.unwrap()).split(), server.unwrap().0);
         let taken = Arc::new(AtomicU64::new(0));
         let side = ReadSide { io: read, early: Bytes::new(), pace: None, taken: Arc::clone(&taken) };
         let mut reader = Reader { frames: Some(collector(side)), taken, given_bytes: 0, largest_bytes: 0 };

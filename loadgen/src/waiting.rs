@@ -10,7 +10,7 @@ const RETRY_EVERY: Duration = Duration::from_millis(100);
 /// Shortest time that an attempt is given for its handshake.
 const HANDSHAKE_MIN: Duration = Duration::from_secs(1);
 
-/// Returns when a session can be opened at `url`; tries for `patience`, at least once. `waiting` is told why the first
+/// Returns when a session can be opened at `url` in the way of `options`; tries for `patience`, at least once. `waiting` is told why the first
 /// attempt failed, when more follow.
 ///
 /// # Errors
@@ -18,13 +18,14 @@ const HANDSHAKE_MIN: Duration = Duration::from_secs(1);
 /// answer that refuses for good.
 pub async fn for_gateway(
     url: &str,
+    options: &ClientOptions,
     patience: Duration,
     waiting: impl FnOnce(&ClientError),
 ) -> Result<(), ClientError> {
     let start = Instant::now();
     let mut waiting = Some(waiting);
     loop {
-        let mut options = ClientOptions::default();
+        let mut options = options.clone();
         let left = patience.saturating_sub(start.elapsed());
         options.handshake_timeout = options.handshake_timeout.min(left.max(HANDSHAKE_MIN));
         let error = match Client::connect(url, &options).await {
@@ -52,7 +53,9 @@ fn may_pass(error: &ClientError) -> bool {
         ClientError::Connect(error) => match error {
             ConnectError::Io { .. } | ConnectError::Timeout(_) | ConnectError::Http(_) => true,
             ConnectError::Refused { status, .. } => *status >= 500,
-            ConnectError::NotWebSocket(_) => false,
+            ConnectError::NotWebSocket(_) | ConnectError::NoTrust => false,
+            // A certificate that is not believed stays so; a gateway that is only starting says nothing of TLS.
+            ConnectError::Tls { source, .. } => source.get_ref().is_none(),
         },
         _ => false,
     }

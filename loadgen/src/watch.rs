@@ -33,6 +33,8 @@ const PLAIN: &str = "";
 pub struct WatchOptions {
     /// Where the gateway is.
     pub url: String,
+    /// How to connect to it.
+    pub client: ClientOptions,
     /// Symbols and patterns.
     pub symbols: Vec<String>,
     /// Channels.
@@ -109,7 +111,7 @@ async fn session(
     table: &mut Table<'_>,
     out: &mut impl Write,
 ) -> Result<(), WatchError> {
-    let mut client = Client::connect(&options.url, &ClientOptions::default()).await?;
+    let mut client = Client::connect(&options.url, &options.client).await?;
     table.begin_session();
     let request = json!({"op": "subscribe", "id": 1, "subscriptions": subscriptions(options)});
     client.send(&request).await?;
@@ -441,6 +443,7 @@ mod tests {
     fn colours_only_where_there_are_some() {
         let options = WatchOptions {
             url: String::new(),
+            client: ClientOptions::default(),
             symbols: Vec::new(),
             channels: Vec::new(),
             depth: Depth::new(5).unwrap(),

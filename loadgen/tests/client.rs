@@ -116,6 +116,7 @@ async fn a_verifier_beside_a_client() {
 
 fn options(url: String) -> WatchOptions {
     WatchOptions {
+        client: ClientOptions::default(),
         url,
         symbols: vec!["S0*".to_owned()],
         channels: vec![Channel::Trades, Channel::Quotes, Channel::Book],
