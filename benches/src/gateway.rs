@@ -95,6 +95,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         wake_feed,
         cursor_keys: CursorKeys::new(Keys::new(b"", None)),
         tier: Default::default(),
+        tls: None,
     };
     let (mut mailboxes, mut outlets, mut stops) = (Vec::new(), Vec::new(), Vec::new());
     for (id, listener) in

@@ -13,6 +13,8 @@ use crate::log_limit::{LogLimit, Verdict};
 use crate::metrics::Metrics;
 use crate::reload::InEffect;
 use crate::stats::{Board, SessionsRequest};
+use crate::tls::Tls;
+use crate::tls::watch::Watch;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -41,6 +43,8 @@ pub struct AdminState {
     pub board: Arc<Board>,
     /// Where each shard takes the question for its slowest sessions; a full channel counts as no answer.
     pub shards: Vec<mpsc::Sender<SessionsRequest>>,
+    /// What clients are spoken to in; its files are looked at from here.
+    pub tls: Option<Tls>,
 }
 
 /// Bounds of the admin listener.
@@ -124,7 +128,8 @@ impl Admin {
             runtime.block_on(async {
                 tokio::select! {
                     () = accept(listener, service.clone(), limits) => {}
-                    () = observe(service) => {}
+                    () = observe(service.clone()) => {}
+                    () = watch_certificate(service) => {}
                     _ = stopped => {}
                 }
             });
@@ -185,6 +190,22 @@ async fn observe(service: Arc<Service>) {
     loop {
         ticks.tick().await;
         service.metrics().observe(&service.state.board, clock::mono_ns());
+    }
+}
+
+/// Looks at the files of the certificate now and then, for whoever renews them tells nobody.
+async fn watch_certificate(service: Arc<Service>) {
+    let AdminState { config, board, tls, .. } = &service.state;
+    let (watch_ms, Some(tls)) = (config.now().tls.watch_ms, tls) else { return std::future::pending().await };
+    if watch_ms == 0 {
+        return std::future::pending().await;
+    }
+    let mut watch = Watch::new(tls.clone());
+    let mut ticks = tokio::time::interval(Duration::from_millis(watch_ms));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        watch.look(board);
     }
 }
 

@@ -14,6 +14,7 @@ pub mod load;
 mod render;
 mod replay;
 mod suggest;
+mod tls;
 mod value;
 
 pub use auth::AuthConfig;
@@ -21,6 +22,7 @@ pub use delays::DelaysConfig;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use render::example;
 pub use replay::ReplayConfig;
+pub use tls::{CLIENT_CERTIFICATES, TlsConfig};
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -39,6 +41,8 @@ pub struct Config {
     pub log: String,
     /// Threads that own sessions; 0 is one per processor.
     pub shards: usize,
+    /// The way to clients.
+    pub tls: TlsConfig,
     /// The Kafka side.
     pub kafka: KafkaConfig,
     /// The feeds, one per topic.
@@ -248,6 +252,7 @@ impl Default for Config {
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
             log: "info,librdkafka=off,rdkafka=off".to_owned(),
             shards: 0,
+            tls: TlsConfig::default(),
             kafka: KafkaConfig::default(),
             feeds: vec![FeedConfig::for_topic("ticks")],
             replay: ReplayConfig::default(),

@@ -8,6 +8,8 @@
 //!
 //! What is no longer in the memory of the feed, [`replay`] reads from Kafka again for whoever missed it.
 //!
+//! [`tls`] is what clients are spoken to in, where that is wanted.
+//!
 //! [`reload`] takes another configuration over while it runs; [`cursor_keys`] are the first that it can change.
 //!
 //! [`access`] says who may connect and see what.
@@ -41,3 +43,4 @@ pub mod server;
 pub mod session;
 pub mod shard;
 pub mod stats;
+pub mod tls;

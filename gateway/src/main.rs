@@ -65,10 +65,10 @@ fn serve(args: &RunArgs, config: Config, logs: &Logs) -> anyhow::Result<ExitCode
     tracing::info!(bytes = ceiling::sum(&terms), "memory ceiling:\n{}", ceiling::table(&terms));
     let accept_for = Duration::from_millis(config.drain.accept_ms);
     let bound = server::bind(config)?;
-    let (listen, admin) = (bound.listen_addr(), bound.admin_addr());
+    let (scheme, listen, admin) = (bound.scheme(), bound.listen_addr(), bound.admin_addr());
     let running = bound.start()?;
     let sessions = format!("{}-…", session::names());
-    tracing::info!(sessions, "clients: ws://{listen}/v1/stream   admin: http://{admin}/");
+    tracing::info!(sessions, "clients: {scheme}://{listen}/v1/stream   admin: http://{admin}/");
     let mut reloader = running.reloader().with(logs.part());
     let signal = runtime.block_on(async {
         loop {

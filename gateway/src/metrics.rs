@@ -10,6 +10,7 @@
 pub mod catalog;
 mod delayed;
 mod process;
+mod tls;
 
 use crate::config::{Config, ceiling};
 use crate::latency::{self, LatencyWindow, Stage, StageHistograms};
@@ -172,6 +173,8 @@ fn shards(scrape: &Scrape, board: &Board) {
             sessions_closed,
             pressure_closes,
             refused,
+            tls_handshakes,
+            tls_failures,
             subscriptions,
             writes,
             written_bytes,
@@ -214,6 +217,7 @@ fn shards(scrape: &Scrape, board: &Board) {
         for (violation, count) in Violation::ALL.iter().zip(violations) {
             scrape.counter("tickgate_violations_total", &[("cause", violation.label())], count);
         }
+        tls::of_shard(scrape, tls_handshakes, tls_failures);
         scrape.add("tickgate_subscriptions_held", &[], subscriptions as f64);
         scrape.counter("tickgate_requests_read_total", &[], requests);
         scrape.counter("tickgate_requests_failed_total", &[], request_errors);
@@ -303,6 +307,7 @@ fn feed(scrape: &Scrape, board: &Board) {
         let count = board.reloads[*reload as usize].load(Ordering::Relaxed);
         scrape.counter("tickgate_config_reloads_total", &[("result", reload.label())], count);
     }
+    tls::certificate(scrape, board);
     let waiting = board.keys_waiting.load(Ordering::Relaxed);
     scrape.gauge("tickgate_config_keys_waiting", &[], waiting as f64);
     scrape.counter("tickgate_log_lines_lost_total", &[], crate::logs::lines_lost());

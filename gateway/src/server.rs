@@ -16,6 +16,7 @@ use crate::replay::ReadAgain;
 use crate::replay::pool::{Pool, Waiting};
 use crate::shard::{Shared, run};
 use crate::stats::{Board, Indispensable};
+use crate::tls::Tls;
 use anyhow::Context;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub struct Bound {
     listeners: Vec<std::net::TcpListener>,
     admin: Admin,
     listen: SocketAddr,
+    tls: Option<Tls>,
 }
 
 /// A serving gateway.
@@ -50,6 +52,7 @@ pub struct Running {
     loaded: Config,
     in_effect: InEffect,
     cursor_keys: CursorKeys,
+    tls: Option<Tls>,
 }
 
 /// Binds the addresses of a gateway, and sees to it that its sessions fit under the limit of open files.
@@ -60,13 +63,14 @@ pub fn bind(mut config: Config) -> anyhow::Result<Bound> {
     // The listener does not ask yet: better no gateway than one that lets everybody in.
     anyhow::ensure!(!config.auth.is_required(), "auth.mode = \"required\" is not served by this version");
     let loaded = config.clone();
+    let tls = Tls::load(&config.tls).map_err(|error| anyhow::anyhow!("{error}"))?;
     descriptors::make_room(&mut config.limits);
     let shards = config.shard_count();
     let listeners = listener::bind(config.listen, shards, Some(&config.outbox))
         .with_context(|| format!("cannot listen on {}: choose another with --listen", config.listen))?;
     let listen = listeners[0].local_addr()?;
     let admin = Admin::bind(config.admin).context("choose another address with --admin")?;
-    Ok(Bound { loaded, config: Arc::new(config), listeners, admin, listen })
+    Ok(Bound { loaded, config: Arc::new(config), listeners, admin, listen, tls })
 }
 
 impl Bound {
@@ -80,14 +84,23 @@ impl Bound {
         self.admin.local_addr()
     }
 
+    /// How they begin to talk to it: `ws` or `wss`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "wss" } else { "ws" }
+    }
+
     /// Starts every thread.
     ///
     /// # Errors
     /// When librdkafka refuses the configuration or a thread cannot be started.
     pub fn start(self) -> anyhow::Result<Running> {
-        let Self { loaded, config, listeners, admin, listen } = self;
+        let Self { loaded, config, listeners, admin, listen, tls } = self;
         let (threads, tiers) = (listeners.len(), config.delays.tiers());
         let board = Arc::new(Board::with_tiers(threads, tiers.clone()));
+        if let Some(tls) = &tls {
+            tls.now().tell();
+            tls.show(&board);
+        }
         let (answers, chunks): (Vec<_>, Vec<_>) =
             (0..board.shard_count()).map(|_| mpsc::channel(REPLAYED_PARTS)).unzip();
         let waiting = Waiting::new(&config, board.clone(), answers);
@@ -118,6 +131,7 @@ impl Bound {
                 wake_feed: prepared.waker(),
                 cursor_keys: cursor_keys.clone(),
                 tier: *tier,
+                tls: tls.clone(),
             };
             let mut parts = feed::Parts {
                 config: config.clone(),
@@ -177,9 +191,14 @@ impl Bound {
         let feeds = feeds.collect::<anyhow::Result<Vec<_>>>()?;
         let replays = Pool::start(&config, waiting, &directory, &topics, &board).context("kafka")?;
         let in_effect = InEffect::new(config);
-        let state = AdminState { config: in_effect.clone(), board: board.clone(), shards: questions };
+        let state = AdminState {
+            config: in_effect.clone(),
+            board: board.clone(),
+            shards: questions,
+            tls: tls.clone(),
+        };
         let admin = admin.spawn(state)?;
-        Ok(Running { board, listen, shards, feeds, replays, admin, loaded, in_effect, cursor_keys })
+        Ok(Running { board, listen, shards, feeds, replays, admin, loaded, in_effect, cursor_keys, tls })
     }
 }
 
@@ -201,8 +220,12 @@ impl Running {
 
     /// What takes another configuration over, as far as the gateway itself can.
     pub fn reloader(&self) -> Reloader {
-        Reloader::new(self.loaded.clone(), self.in_effect.clone(), self.board.clone())
-            .with(Part::cursor_keys(self.cursor_keys.clone()))
+        let reloader = Reloader::new(self.loaded.clone(), self.in_effect.clone(), self.board.clone())
+            .with(Part::cursor_keys(self.cursor_keys.clone()));
+        match &self.tls {
+            Some(tls) => reloader.with(tls.part(self.board.clone())),
+            None => reloader,
+        }
     }
 
     /// Returns when something has panicked that the gateway cannot be without. It should end then: whoever it serves goes

@@ -10,7 +10,7 @@ use crate::feed::request::{Resume, SessionKey, Target, Want};
 use crate::outbox::{Books, Gaps, Outbox};
 use crate::shard::memory::Reservation;
 use crate::shard::replay::Replays;
-use crate::shard::socket::Socket;
+use crate::shard::socket::{ClientSocket, Socket};
 use crate::shard::timers::Armed;
 use crate::stats::{CloseReason, SessionInfo};
 use guest::Guest;
@@ -27,7 +27,6 @@ use tickgate_protocol::command::{Id, SubscribeOptions};
 use tickgate_protocol::control::Verdict;
 use tickgate_protocol::frame::Decoder;
 use tickgate_protocol::{Channel, Code};
-use tokio::net::TcpStream;
 
 /// What the names of this process's sessions begin with, by chance: where the logs of a cluster come together, and after a
 /// restart, the others' have another beginning. A name stays short, as it is in many lines.
@@ -140,7 +139,7 @@ pub enum Life {
 /// not.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub struct Session<S = TcpStream> {
+pub struct Session<S = ClientSocket> {
     /// Its key on this shard.
     pub key: SessionKey,
     /// Whether it is in the shard's list of sessions to flush.

@@ -38,7 +38,8 @@ use crate::log_limit::LogLimit;
 use crate::outbox::{Bounds, Filled, Offer, Spares};
 use crate::replay::ReadAgain;
 use crate::session::Session;
-use crate::stats::{Board, ShardTotals};
+use crate::stats::{Board, ShardTotals, TlsFailure};
+use crate::tls::Tls;
 use ebb::Ebb;
 pub use ebb::give_back_by;
 use memory::Memory;
@@ -47,7 +48,7 @@ use rustc_hash::FxHashMap;
 use silence::Silence;
 use slab::Slab;
 use smallvec::SmallVec;
-use socket::Socket;
+use socket::{ClientSocket, Socket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -59,7 +60,6 @@ use tickgate_protocol::deflate::{self, Deflater, Inflater};
 use tickgate_protocol::event::{Gap, Tail};
 use tickgate_protocol::frame;
 use timers::Timers;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use windows::Windows;
 
@@ -95,11 +95,13 @@ pub struct Shared {
     pub cursor_keys: CursorKeys,
     /// How late its sessions get their data.
     pub tier: Tier,
+    /// What clients are spoken to in, unless it is plain TCP.
+    pub tls: Option<Tls>,
 }
 
 /// One shard's state. Only its own thread touches it, in short turns that never wait.
 #[allow(missing_debug_implementations)]
-pub struct Shard<S = TcpStream> {
+pub struct Shard<S = ClientSocket> {
     id: usize,
     shared: Shared,
     mailbox: Arc<Mailbox>,
@@ -427,6 +429,14 @@ impl<S: Socket> Shard<S> {
     /// Counts a connection that did not become a session.
     pub fn refused(&mut self, reason: crate::stats::RefuseReason) {
         self.totals.refused[reason as usize] += 1;
+    }
+
+    /// Counts a TLS handshake: whether it resumed a session, or why it failed.
+    pub fn shook_hands(&mut self, result: Result<bool, TlsFailure>) {
+        match result {
+            Ok(is_resumed) => self.totals.tls_handshakes[usize::from(is_resumed)] += 1,
+            Err(reason) => self.totals.tls_failures[reason as usize] += 1,
+        }
     }
 
     /// Asks the feed for something.

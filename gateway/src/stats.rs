@@ -6,7 +6,7 @@
 use crate::config::delays::Tier;
 use crate::latency::StageHistograms;
 use crate::outbox::DeflateTotals;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tickgate_protocol::control::{FeedState, FeedStatus};
 use tickgate_protocol::cursor::CursorError;
@@ -40,6 +40,36 @@ labelled! {
         Refused = "refused",
         /// There is no file, and nothing else had changed.
         NoFile = "no_file",
+    }
+}
+
+labelled! {
+    /// What became of certificate files that have changed, or that a reload named.
+    TlsReload {
+        /// They are in use.
+        Ok = "ok",
+        /// Something was wrong with them: those before stay.
+        Refused = "refused",
+    }
+}
+
+labelled! {
+    /// Why a TLS handshake failed.
+    TlsFailure {
+        /// It took longer than `tls.handshake_timeout_ms`.
+        Timeout = "timeout",
+        /// The connection ended before.
+        Ended = "ended",
+        /// What came was no TLS.
+        NotTls = "not_tls",
+        /// No version, cipher or protocol is common to both.
+        Incompatible = "incompatible",
+        /// The client showed no certificate, or none that is accepted.
+        Certificate = "certificate",
+        /// The client refused, our certificate as a rule.
+        Refused = "refused",
+        /// The client broke the rules of TLS.
+        Protocol = "protocol",
     }
 }
 
@@ -116,6 +146,8 @@ labelled! {
         Displaced = "displaced",
         /// A trusted proxy did not say for whom it connects.
         ProxyHeader = "proxy_header",
+        /// The TLS handshake failed.
+        Tls = "tls",
         /// The head did not come in time, or the connection broke.
         Head = "head",
     }
@@ -329,6 +361,10 @@ pub struct ShardTotals {
     pub pressure_closes: u64,
     /// Connections refused, by [`RefuseReason`].
     pub refused: [u64; RefuseReason::COUNT],
+    /// TLS handshakes, whole ones and those that resumed a session.
+    pub tls_handshakes: [u64; 2],
+    /// TLS handshakes that failed, by [`TlsFailure`].
+    pub tls_failures: [u64; TlsFailure::COUNT],
     /// Gauge: subscriptions held.
     pub subscriptions: u64,
     /// Writes to sockets.
@@ -491,6 +527,10 @@ pub struct Board {
     pub reloads: [AtomicU64; Reload::COUNT],
     /// Keys of the last one that need a restart.
     pub keys_waiting: AtomicU64,
+    /// Certificate files taken over or refused while the gateway runs, by [`TlsReload`].
+    pub tls_reloads: [AtomicU64; TlsReload::COUNT],
+    /// The last second of the certificate in use, since the Unix epoch; 0 without TLS.
+    pub certificate_until_s: AtomicI64,
     /// Notified when a thread has ended that the gateway cannot be without.
     pub broken: Notify,
 }
@@ -526,6 +566,8 @@ impl Board {
             draining: AtomicBool::new(false),
             reloads: Default::default(),
             keys_waiting: AtomicU64::new(0),
+            tls_reloads: Default::default(),
+            certificate_until_s: AtomicI64::new(0),
             broken: Notify::new(),
         }
     }

@@ -30,7 +30,8 @@ impl Served {
     fn start(config: Config, shards: Vec<mpsc::Sender<SessionsRequest>>, limits: AdminLimits) -> Self {
         let board = Arc::new(Board::new(shards.len()));
         let admin = Admin::bind(loopback()).expect("a free port").limits(limits);
-        let state = AdminState { config: InEffect::new(Arc::new(config)), board: board.clone(), shards };
+        let state =
+            AdminState { config: InEffect::new(Arc::new(config)), board: board.clone(), shards, tls: None };
         Self { admin: admin.spawn(state).expect("a thread"), board }
     }
 

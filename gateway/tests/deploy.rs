@@ -129,7 +129,8 @@ fn pods_load_their_configuration_and_listen_where_they_are_asked() {
 fn what_is_probed_and_scraped_answers() {
     let admin = Admin::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let board = Arc::new(Board::new(0));
-    let state = AdminState { config: InEffect::new(Arc::new(pod_config())), board, shards: Vec::new() };
+    let state =
+        AdminState { config: InEffect::new(Arc::new(pod_config())), board, shards: Vec::new(), tls: None };
     let admin = admin.spawn(state).expect("a thread");
     let status = |path: &str| {
         let mut socket = TcpStream::connect(admin.local_addr()).expect("it listens");

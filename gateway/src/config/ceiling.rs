@@ -24,6 +24,8 @@ use crate::shard::memory::QUEUED_ENTRIES_MAX;
 use crate::shard::replay::PART_BYTES;
 use crate::shard::table::{self, LIST_BYTES, ROW_BYTES, Subscriber};
 use crate::shard::timers::Due;
+use crate::tls::records::{HELD_BYTES_MAX, OVERHEAD_BYTES};
+use crate::tls::socket::READ_BUFFER_BYTES;
 use tickgate_protocol::deflate::{DEFLATER_BYTES, INFLATER_BYTES};
 use tickgate_protocol::record::Level;
 use tickgate_protocol::{Depth, SYMBOL_BYTES_MAX};
@@ -46,6 +48,10 @@ const TEXT_BYTES: usize = 320;
 const EXPANSION: u64 = 4;
 /// What decoding a record needs beside it, per byte: the parser's tape, and ticks.
 const DECODING: u64 = 16;
+/// A TLS connection that is quiet.
+const TLS_SESSION_BYTES: u64 = 8 << 10;
+/// What the records of one write have beside its bytes, the first of them at least.
+const RECORD_OVERHEAD_BYTES: u64 = 4 * OVERHEAD_BYTES as u64;
 /// What hyper holds beside the head of a request.
 const HANDSHAKE_BYTES: u64 = 8 << 10;
 /// Bytes that leave the feed in one batch, over which an inbox may go.
@@ -130,6 +136,24 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         &[addresses, ADDRESS_BYTES as u64],
         format!("(limits.sessions_max + limits.handshakes_max + {REMEMBERED_MAX}) × {ADDRESS_BYTES}"),
     );
+    if config.tls.is_on() {
+        term(
+            "TLS",
+            &[sessions, TLS_SESSION_BYTES],
+            format!("limits.sessions_max × {TLS_SESSION_BYTES}: keys, and where records stand"),
+        );
+        let shaking = HELD_BYTES_MAX as u64 + TLS_SESSION_BYTES;
+        term(
+            "TLS handshakes",
+            &[limits.handshakes_max as u64, shaking],
+            format!("limits.handshakes_max × {shaking}"),
+        );
+        term(
+            "TLS records",
+            &[(outbox.total_bytes_max as u64).saturating_add(sessions.saturating_mul(RECORD_OVERHEAD_BYTES))],
+            format!("outbox.total_bytes_max + limits.sessions_max × {RECORD_OVERHEAD_BYTES}: half sent"),
+        );
+    }
     term(
         "subscriptions",
         &[limits.subscriptions_total_max as u64, SUBSCRIPTION_BYTES as u64],
@@ -155,6 +179,17 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         &[outbox.total_bytes_max as u64],
         "outbox.total_bytes_max: queued events and entries, and half-written bytes".to_owned(),
     );
+    if config.tls.is_on() {
+        let largest = EXPANSION.saturating_mul(kafka.record_bytes_max as u64);
+        let buffers = (outbox.write_bytes_max as u64 + READ_BUFFER_BYTES as u64).saturating_add(largest);
+        term(
+            "TLS buffers",
+            &[shards, buffers],
+            format!(
+                "shards × (outbox.write_bytes_max + {EXPANSION} × kafka.record_bytes_max + {READ_BUFFER_BYTES})"
+            ),
+        );
+    }
     let entry = 2 * size_of::<Entry>();
     term(
         "entries of a pass",
@@ -387,8 +422,9 @@ mod tests {
         let base = Config { shards: 1, ..Config::default() };
         let before = sum(&memory_ceiling(&base));
         type Change = fn(&mut Config);
-        let changes: [(&str, Change); 24] = [
+        let changes: [(&str, Change); 25] = [
             ("compression", |c| c.session.compression = Compression::Deflate),
+            ("TLS", |c| c.tls.certificate_file = "x".to_owned()),
             ("memory_bytes_max", |c| c.replay.memory_bytes_max *= 2),
             ("consumers_max", |c| c.replay.consumers_max *= 2),
             ("queue_max", |c| c.replay.queue_max *= 2),
@@ -438,6 +474,7 @@ mod tests {
         assert!(OF_EACH_TIER.iter().all(|name| names.contains(name)));
         let mut huge = base;
         huge.limits.sessions_max = usize::MAX >> 1;
+        huge.tls.certificate_file = "x".to_owned();
         assert_eq!(sum(&memory_ceiling(&huge)), u64::MAX);
         assert!(
             table(&memory_ceiling(&huge))

@@ -3,6 +3,7 @@
 use super::error::{ConfigError, ConfigErrors, Origin};
 use super::value::{Kind, Value};
 use super::{Compression, Config, keys, render};
+use crate::tls::Tls;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
@@ -218,6 +219,10 @@ pub(super) fn relations(
     }
     for (key, what) in config.auth.wrong(&usable) {
         say(key, what);
+    }
+    let tls = ["tls.certificate_file", "tls.key_file", "tls.client_ca_file", "tls.client_certificates"];
+    if tls.iter().all(|key| usable(key)) {
+        Tls::load(&config.tls).err().into_iter().for_each(|error| say(&error.key, error.what));
     }
     for (name, instead) in RESERVED_PROPERTIES {
         if config.kafka.properties.contains_key(name) {

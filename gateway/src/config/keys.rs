@@ -39,7 +39,8 @@ impl<T> Key<T> {
 }
 
 /// The sections in the order of the file, with what they are about.
-pub(super) const SECTIONS: [(&str, &str); 9] = [
+pub(super) const SECTIONS: [(&str, &str); 10] = [
+    ("tls", "TLS towards clients. Without it, put a proxy that has it in front."),
     ("kafka", "The Kafka side: what is read, and the state that is kept from it."),
     (
         "replay",
@@ -132,6 +133,57 @@ pub(super) static KEYS: &[Key<Config>] = &[
         Some("is one per processor, and no more than 64"),
         "Threads that own sessions and their sockets. More than processors only adds switches.",
         shards
+    ),
+    other!(
+        "tls.certificate_file",
+        Kind::Text(super::check::path_or_empty),
+        Text,
+        "File with the certificate and those that lead to its root, as PEM. With it and its key `listen` speaks TLS 1.2 \
+         and 1.3, and nothing else: clients connect to wss://. Empty for no TLS. The file is read again when it changes \
+         and on a reload, and nobody is disconnected; what is broken is refused, and the one before stays.",
+        tls.certificate_file
+    ),
+    other!(
+        "tls.key_file",
+        Kind::Text(super::check::path_or_empty),
+        Text,
+        "File with the private key of that certificate, as PEM without a passphrase.",
+        tls.key_file
+    ),
+    other!(
+        "tls.client_ca_file",
+        Kind::Text(super::check::path_or_empty),
+        Text,
+        "File with certificates, as PEM: clients then have to show one that leads to one of these. Empty asks for none. \
+         Lists of revoked certificates are not read: let certificates be short-lived.",
+        tls.client_ca_file
+    ),
+    other!(
+        "tls.client_certificates",
+        Kind::Text(super::tls::client_certificates),
+        Text,
+        "Whether a client without a certificate is refused: \"required\", or \"optional\". It says nothing without \
+         `client_ca_file`.",
+        tls.client_certificates
+    ),
+    number!(
+        "tls.handshake_timeout_ms",
+        Unit::Milliseconds,
+        100,
+        600_000,
+        None,
+        "Time for a TLS handshake. It frees what a connection holds that opens and says nothing.",
+        tls.handshake_timeout_ms
+    ),
+    number!(
+        "tls.watch_ms",
+        Unit::Milliseconds,
+        50,
+        600_000,
+        Some("looks only on a reload"),
+        "How often the files are looked at. A change counts once two looks in a row have found the same: a certificate \
+         and its key are seldom replaced at once.",
+        tls.watch_ms
     ),
     other!(
         "kafka.brokers",

@@ -5,11 +5,13 @@ use crate::admission::Admission;
 use crate::config::Config;
 use crate::shard::Shard;
 use crate::stats::RefuseReason;
+use crate::tls::accept::Acceptor;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::task::AbortHandle;
 
 /// The door to one thread's shards.
@@ -24,6 +26,8 @@ pub(super) struct Door {
     /// Those who are between their accept and their session.
     visits: RefCell<Visits>,
     visits_max: usize,
+    /// Shakes hands in TLS, where that is spoken.
+    pub(super) tls: Option<Acceptor>,
     /// Sessions of all shards.
     sessions: Arc<AtomicUsize>,
 }
@@ -38,13 +42,16 @@ struct Visits {
 impl Door {
     pub(super) fn new(shards: Rc<[Rc<RefCell<Shard>>]>, admission: Arc<Admission>) -> Self {
         let shard = shards[0].clone();
-        let (config, sessions) = {
+        let (config, sessions, tls) = {
             let shard = shard.borrow();
-            (shard.shared().config.clone(), shard.shared().sessions.clone())
+            (shard.shared().config.clone(), shard.shared().sessions.clone(), shard.shared().tls.clone())
         };
         let visits_max = (config.limits.handshakes_max / config.shard_count()).max(1);
         let proxies = Proxies::new(&config.proxies);
-        Self { shard, shards, config, admission, proxies, visits: RefCell::default(), visits_max, sessions }
+        let timeout = Duration::from_millis(config.tls.handshake_timeout_ms);
+        let tls = tls.map(|tls| Acceptor::new(tls, timeout));
+        let visits = RefCell::default();
+        Self { shard, shards, config, admission, proxies, visits, visits_max, tls, sessions }
     }
 
     /// Begins a visit, which `task` makes of its place in the order. When there are too many, the oldest ends: who is slow

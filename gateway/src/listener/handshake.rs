@@ -1,10 +1,10 @@
 //! A socket on which an opening handshake is answered.
 
-use std::io;
+use crate::shard::socket::{ClientSocket, Socket};
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// How the answer begins that makes a session of a connection.
 const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
@@ -32,24 +32,44 @@ fn with_reason(answer: &[u8]) -> Option<Vec<u8>> {
 /// with its greeting.
 #[derive(Debug)]
 pub(super) struct Handshake {
-    pub(super) socket: TcpStream,
+    pub(super) socket: ClientSocket,
     /// The answer, once there is one.
     pub(super) answer: Vec<u8>,
 }
 
 impl Handshake {
-    pub(super) fn new(socket: TcpStream) -> Self {
+    pub(super) fn new(socket: ClientSocket) -> Self {
         Self { socket, answer: Vec::new() }
+    }
+
+    /// Sends what the socket takes now, or waits until it takes something.
+    fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_writable(cx))?;
+            match self.socket.send(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
     }
 }
 
 impl AsyncRead for Handshake {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
+        loop {
+            ready!(self.socket.poll_readable(cx))?;
+            match self.socket.read(buffer.initialize_unfilled()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read => {
+                    buffer.advance(read?);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
     }
 }
 
@@ -62,17 +82,19 @@ impl AsyncWrite for Handshake {
         }
         if let Some(answer) = with_reason(bytes) {
             // It is the first that is sent: there is room for all of it.
-            let sent = std::task::ready!(Pin::new(&mut self.socket).poll_write(cx, &answer));
+            let sent = ready!(self.poll_send(cx, &answer));
             return Poll::Ready(sent.map(|_| bytes.len()));
         }
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        self.poll_send(cx, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What the socket took is on its way.
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.shut();
+        Poll::Ready(Ok(()))
     }
 }

@@ -8,6 +8,7 @@ use super::request;
 use crate::admission::Turned;
 use crate::session::guest::{Guest, Opening};
 use crate::shard::panics;
+use crate::shard::socket::ClientSocket;
 use crate::stats::RefuseReason;
 use fastwebsockets::upgrade::upgrade as upgrade_answer;
 use http_body_util::Full;
@@ -98,6 +99,8 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Opt
         }
         entry = Some(entered);
     }
+    let Some(socket) = secured(door, socket, peer).await else { return };
+    let deadline = Instant::now() + Duration::from_millis(limits.head_timeout_ms);
     let entry = RefCell::new(entry);
     let accepted = RefCell::new(None);
     let service = service_fn(|request: Request<Incoming>| {
@@ -147,6 +150,25 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Opt
     place.keep();
     // A fresh task: this one has room for all that hyper needed, for as long as it lives.
     tokio::task::spawn_local(panics::session(shard, socket, opening));
+}
+
+/// The socket with TLS on it, where that is spoken; none when hands could not be shaken.
+async fn secured(door: &Door, socket: TcpStream, peer: SocketAddr) -> Option<ClientSocket> {
+    let Some(tls) = &door.tls else { return Some(ClientSocket::Plain(socket)) };
+    let accepted = tls.accept(socket).await;
+    let mut shard = door.shard.borrow_mut();
+    match accepted {
+        Ok(socket) => {
+            shard.shook_hands(Ok(socket.is_resumed()));
+            Some(ClientSocket::Tls(Box::new(socket)))
+        }
+        Err(failed) => {
+            tracing::debug!(%peer, error = %failed, "connection refused");
+            shard.shook_hands(Err(failed.reason));
+            shard.refused(RefuseReason::Tls);
+            None
+        }
+    }
 }
 
 fn answer(

@@ -196,6 +196,7 @@ mod tests {
             wake_feed: Arc::new(|| {}),
             tier: Default::default(),
             cursor_keys: CursorKeys::new(Keys::new(b"a key", None)),
+            tls: None,
         };
         Rc::new(RefCell::new(Shard::new(0, shared, Arc::default())))
     }

@@ -1,5 +1,6 @@
-//! What a session needs of a socket.
+//! What a session needs of a socket, and the two kinds that there are.
 
+use crate::tls::socket::TlsSocket;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use std::io::{self, ErrorKind};
@@ -7,8 +8,8 @@ use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// A client's socket, as its session sees it: it takes and gives bytes or refuses to, and never waits. [`TcpStream`], or
-/// one of a simulation.
+/// A client's socket, as its session sees it: it takes and gives bytes or refuses to, and never waits. [`ClientSocket`],
+/// or one of a simulation.
 pub trait Socket {
     /// Whether it takes bytes; wakes the task when it does again.
     ///
@@ -22,7 +23,8 @@ pub trait Socket {
     /// When it is gone.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Hands over `bytes`, unless it is known to refuse them; returns how many it took.
+    /// Hands over `bytes`, unless it is known to refuse them; returns how many it took. What it did not take is presented
+    /// again, unchanged, before anything else.
     ///
     /// # Errors
     /// [`ErrorKind::WouldBlock`] when it takes none now; any other when it is gone.
@@ -79,5 +81,55 @@ impl Socket for TcpStream {
     fn shut(&self) {
         // One that is gone needs no word of it.
         let _ = socket2::SockRef::from(self).shutdown(std::net::Shutdown::Write);
+    }
+}
+
+/// A client's socket, with or without TLS.
+#[derive(Debug)]
+pub enum ClientSocket {
+    /// As it was accepted.
+    Plain(TcpStream),
+    /// With TLS on it.
+    Tls(Box<TlsSocket>),
+}
+
+impl Socket for ClientSocket {
+    #[inline]
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => socket.poll_writable(cx),
+            Self::Tls(socket) => socket.poll_writable(cx),
+        }
+    }
+
+    #[inline]
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => socket.poll_readable(cx),
+            Self::Tls(socket) => socket.poll_readable(cx),
+        }
+    }
+
+    #[inline]
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.send(bytes),
+            Self::Tls(socket) => socket.send(bytes),
+        }
+    }
+
+    #[inline]
+    fn read(&self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => Socket::read(socket, room),
+            Self::Tls(socket) => socket.read(room),
+        }
+    }
+
+    fn shut(&self) {
+        match self {
+            Self::Plain(socket) => socket.shut(),
+            Self::Tls(socket) => socket.shut(),
+        }
     }
 }

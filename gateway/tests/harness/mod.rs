@@ -5,6 +5,7 @@
 //! waited for is polled, with a bound.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod certs;
 pub mod process;
 pub mod session;
 pub mod topics;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use tickgate_broker::{Broker, BrokerConfig};
 use tickgate_gateway::config::{Config, FeedConfig};
 use tickgate_gateway::server::{self, Running};
+use tickgate_load::client::ClientError;
 use tickgate_load::{Client, ClientOptions, Incoming};
 use tickgate_protocol::control::Control;
 
@@ -211,7 +213,8 @@ impl Gateway {
     pub fn start_unready(config: Config) -> Self {
         config.check().expect("a good configuration");
         let bound = server::bind(config).expect("free ports");
-        let url = format!("ws://{}/v1/stream", bound.listen_addr());
+        let scheme = bound.scheme();
+        let url = format!("{scheme}://{}/v1/stream", bound.listen_addr());
         let admin = bound.admin_addr().to_string();
         Self { running: Some(bound.start().expect("it starts")), url, admin }
     }
@@ -235,9 +238,14 @@ impl Gateway {
 
     /// A client that has read its `hello`.
     pub async fn client(&self) -> Client {
-        let mut client = Client::connect(&self.url, &ClientOptions::default()).await.expect("a session");
+        self.client_as(&certs::options(certs::believing())).await.expect("a session")
+    }
+
+    /// The same in another way, if it is let in.
+    pub async fn client_as(&self, options: &ClientOptions) -> Result<Client, ClientError> {
+        let mut client = Client::connect(&self.url, options).await?;
         match client.next().await {
-            Incoming::Control { control: Some(Control::Hello { .. }), .. } => client,
+            Incoming::Control { control: Some(Control::Hello { .. }), .. } => Ok(client),
             other => panic!("not a hello: {other:?}"),
         }
     }

@@ -61,7 +61,7 @@ impl Process {
         });
         let mut process =
             Self { child, log, logging: Some(logging), url: String::new(), admin: String::new() };
-        process.url = format!("ws://{}/v1/stream", process.logged("ws://", "/v1/stream"));
+        process.url = format!("{}/v1/stream", process.logged("clients: ", "/v1/stream"));
         process.admin = process.logged("admin: http://", "/");
         process.until_ready("200");
         process

@@ -1,12 +1,14 @@
 //! A client made by hand, for what a well-behaved library never sends or reads.
 #![allow(dead_code, unreachable_pub)]
 
-use crate::harness::SOON;
+use crate::harness::{SOON, certs};
 use serde_json::Value;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
@@ -53,11 +55,22 @@ pub fn header(is_final: bool, opcode: u8, bytes: usize) -> Vec<u8> {
     out
 }
 
+async fn secured(stream: TcpStream) -> TlsStream<TcpStream> {
+    let name = "127.0.0.1".try_into().expect("a name");
+    let shaking = TlsConnector::from(certs::believing()).connect(name, stream);
+    timeout(SOON, shaking).await.expect("it answers").expect("TLS")
+}
+
 /// One connection.
 pub struct Raw {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     read: Vec<u8>,
 }
+
+/// TCP, or TLS on it.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Raw {
     /// Connects; nothing is sent yet. `url` is the gateway's.
@@ -67,13 +80,18 @@ impl Raw {
 
     /// Connects with a small receive buffer, so that little is taken unread.
     pub async fn connect_narrow(url: &str, recv_buffer_bytes: Option<u32>) -> Self {
-        let address = url.trim_start_matches("ws://").split('/').next().expect("a host");
+        let (scheme, rest) = url.split_once("://").expect("a URL");
+        let address = rest.split('/').next().expect("a host");
         let socket = TcpSocket::new_v4().expect("a socket");
         if let Some(bytes) = recv_buffer_bytes {
             socket.set_recv_buffer_size(bytes).expect("a size");
         }
         let stream = socket.connect(address.parse().expect("an address")).await.expect("it listens");
         stream.set_nodelay(true).expect("an option");
+        let stream: Box<dyn Stream> = match scheme {
+            "wss" => Box::new(secured(stream).await),
+            _ => Box::new(stream),
+        };
         Self { stream, read: Vec::new() }
     }
 
@@ -93,7 +111,11 @@ impl Raw {
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
-        timeout(SOON, self.stream.write_all(bytes)).await.expect("it reads").expect("it is there");
+        let sending = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        timeout(SOON, sending).await.expect("it reads").expect("it is there");
     }
 
     /// Sends as much as is taken: it may be closed already.

@@ -100,6 +100,7 @@ impl Gateway {
             wake_feed: Arc::new(|| {}),
             cursor_keys: CursorKeys::new(Keys::new(b"one for all of the cluster", None)),
             tier: Default::default(),
+            tls: None,
         };
         let (outlets, places) = (0..shards)
             .map(|number| {
