@@ -96,6 +96,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         cursor_keys: CursorKeys::new(Keys::new(b"", None)),
         tier: Default::default(),
         tls: None,
+        access: None,
+        audit: None,
     };
     let (mut mailboxes, mut outlets, mut stops) = (Vec::new(), Vec::new(), Vec::new());
     for (id, listener) in

@@ -6,21 +6,29 @@
 //! their URL, and by the one that reads the list again, which are the same.
 
 pub mod api_keys;
+pub mod audit;
+mod jwks;
 pub mod keys;
 pub mod revoked;
 pub mod rights;
+pub mod seats;
 mod strict;
 pub mod token;
+pub mod watch;
 
+use crate::clock;
 use crate::config::AuthConfig;
 use crate::stats::{AuthFailure, AuthWay};
 use api_keys::ApiKeys;
 use keys::{Algorithm, Keys};
 use revoked::{List, Revoked};
 use rights::Rights;
-use std::sync::atomic::{AtomicU64, Ordering};
+use seats::Seats;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use token::Demands;
+use tokio::sync::Notify;
 
 /// Who somebody is, as far as it was shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +117,22 @@ impl Files {
     }
 }
 
+/// How often keys are fetched at the most because somebody names one that is not known, in milliseconds.
+const UNKNOWN_KEY_PAUSE_MS: u64 = 30_000;
+/// How long somebody waits whose key is being fetched.
+const KEYS_WAIT: Duration = Duration::from_secs(2);
+
+/// Between those who want keys and the one who fetches them.
+#[derive(Debug, Default)]
+pub(crate) struct Fetching {
+    /// Notified when somebody names a key that is not known.
+    pub(crate) wanted: Notify,
+    /// Notified when they were fetched, or could not be.
+    pub(crate) ended: Notify,
+    pub(crate) is_under_way: AtomicBool,
+    not_before_ms: AtomicU64,
+}
+
 /// What is in effect of all this.
 #[derive(Debug)]
 pub struct Access {
@@ -116,17 +140,22 @@ pub struct Access {
     /// The keys that were fetched; none before, and when they are too old.
     fetched: RwLock<Arc<Keys>>,
     revoked: Revoked,
+    seats: Seats,
+    /// What keys are fetched by; `None` when they are not.
+    fetching: Option<Fetching>,
     /// Changes with whatever may end the welcome of somebody who is in.
     generation: AtomicU64,
 }
 
 impl Access {
-    /// With these files, and nothing fetched yet.
-    pub fn new(files: Files) -> Self {
+    /// With these files, and nothing fetched yet; `is_fetched` when somebody will do that.
+    pub fn new(files: Files, is_fetched: bool) -> Self {
         Self {
             files: RwLock::new(Arc::new(files)),
             fetched: RwLock::default(),
             revoked: Revoked::default(),
+            seats: Seats::default(),
+            fetching: is_fetched.then(Fetching::default),
             generation: AtomicU64::new(0),
         }
     }
@@ -176,11 +205,54 @@ impl Access {
         replace(&self.fetched, keys);
     }
 
-    /// Puts another list of those revoked in effect.
-    pub fn replace_revoked(&self, list: List) {
-        if self.revoked.replace(list) {
+    /// Puts another list of those revoked in effect; says whether it is another.
+    pub fn replace_revoked(&self, list: List) -> bool {
+        let is_other = self.revoked.replace(list);
+        if is_other {
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
+        is_other
+    }
+
+    /// Asks for keys to be fetched, as somebody names one that is not known; says whether they are being fetched. That is
+    /// not done more often than every [`UNKNOWN_KEY_PAUSE_MS`], whatever strangers name.
+    pub fn want_keys(&self) -> bool {
+        let Some(fetching) = &self.fetching else { return false };
+        let now_ms = clock::mono_ms();
+        let not_before_ms = fetching.not_before_ms.load(Ordering::Relaxed);
+        if now_ms < not_before_ms {
+            return fetching.is_under_way.load(Ordering::Acquire);
+        }
+        let next_ms = now_ms + UNKNOWN_KEY_PAUSE_MS;
+        let (order, relaxed) = (Ordering::AcqRel, Ordering::Relaxed);
+        if fetching.not_before_ms.compare_exchange(not_before_ms, next_ms, order, relaxed).is_ok() {
+            fetching.is_under_way.store(true, Ordering::Release);
+            fetching.wanted.notify_one();
+        }
+        true
+    }
+
+    /// The same, and waits for them, but not for long; says whether anything was waited for.
+    pub async fn await_keys(&self) -> bool {
+        let Some(fetching) = &self.fetching else { return false };
+        let mut ended = std::pin::pin!(fetching.ended.notified());
+        // Before it is asked for: it may be over in no time.
+        ended.as_mut().enable();
+        if !self.want_keys() {
+            return false;
+        }
+        // Those that have not come by then may be there for the next.
+        tokio::time::timeout(KEYS_WAIT, ended).await.is_ok()
+    }
+
+    /// What keys are fetched by; `None` when they are not.
+    pub(crate) fn fetching(&self) -> Option<&Fetching> {
+        self.fetching.as_ref()
+    }
+
+    /// Who has how many connections.
+    pub fn seats(&self) -> &Seats {
+        &self.seats
     }
 
     /// Those revoked.

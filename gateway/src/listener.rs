@@ -5,8 +5,10 @@
 //! the listening socket, from which Linux copies them to every accepted one, and the answer to a handshake waits for the
 //! session's greeting, which goes with it in one write.
 
+mod credential;
 mod door;
 mod handshake;
+mod lobby;
 mod proxies;
 mod proxy_header;
 mod refusal;

@@ -5,7 +5,10 @@
 //! no room for is left out, counted, and said once there is room again.
 
 use crate::clock;
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -59,6 +62,14 @@ impl LogWriter {
         Self::to(io::stderr())
     }
 
+    /// Starts a thread that writes to a file, and makes it anew when it was moved away.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or the thread not be started.
+    pub fn file(path: &Path) -> io::Result<Self> {
+        Self::to(LogFile { file: LogFile::open(path)?, path: path.to_owned() })
+    }
+
     fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
         let writer = Self::default();
         let shared = writer.0.clone();
@@ -80,6 +91,37 @@ impl LogWriter {
                 self.0.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner);
             waiting = guard;
         }
+    }
+}
+
+/// A file that is written to at its end.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<File> {
+        File::options().create(true).append(true).mode(0o640).open(path)
+    }
+
+    /// Whether what stands under its name is another file, or nothing.
+    fn is_moved(&self) -> bool {
+        let id = |meta: io::Result<std::fs::Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));
+        id(std::fs::metadata(&self.path)) != id(self.file.metadata())
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_moved() {
+            self.file = Self::open(&self.path)?;
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

@@ -15,15 +15,16 @@ mod tls;
 use crate::config::{Config, ceiling};
 use crate::latency::{self, LatencyWindow, Stage, StageHistograms};
 use crate::stats::{
-    Board, CloseReason, DiscardReason, DropReason, PartEnd, PartRefusal, ReaderTotals, RefuseReason, Reload,
-    ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals, ResumeRefusal, ShardTotals,
+    AuthFailure, AuthWay, Board, CloseReason, DiscardReason, DropReason, KeysFetch, PartEnd, PartRefusal,
+    ReaderTotals, RefuseReason, Reload, ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals, ResumeRefusal,
+    ShardTotals,
 };
 use catalog::Kind;
 use metrics::{Key, Label, Level, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use process::Process;
 use std::fmt::Write as _;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tickgate_protocol::Channel;
 use tickgate_protocol::control::FeedState;
 use tickgate_protocol::event::GapCause;
@@ -141,6 +142,7 @@ fn limits(config: &Config) -> Vec<(&'static str, f64)> {
         ("tickgate_limit_symbols", kafka.symbols_max as f64),
         ("tickgate_limit_unseen_symbols", limits.unseen_symbols_max as f64),
         ("tickgate_limit_patterns", limits.patterns_max as f64),
+        ("tickgate_limit_auth_pending", config.auth.pending_max as f64),
         ("tickgate_limit_outbox_bytes", outbox.bytes_max as f64),
         ("tickgate_limit_outbox_all_bytes", outbox.total_bytes_max as f64),
         ("tickgate_limit_outbox_entries", outbox.entries_max as f64),
@@ -175,6 +177,11 @@ fn shards(scrape: &Scrape, board: &Board) {
             refused,
             tls_handshakes,
             tls_failures,
+            auth_accepted,
+            auth_refused,
+            auth_pending,
+            forbidden,
+            withheld,
             subscriptions,
             writes,
             written_bytes,
@@ -218,6 +225,15 @@ fn shards(scrape: &Scrape, board: &Board) {
             scrape.counter("tickgate_violations_total", &[("cause", violation.label())], count);
         }
         tls::of_shard(scrape, tls_handshakes, tls_failures);
+        for (way, count) in AuthWay::ALL.iter().zip(auth_accepted) {
+            scrape.counter("tickgate_auth_accepted_total", &[("way", way.label())], count);
+        }
+        for (failure, count) in AuthFailure::ALL.iter().zip(auth_refused) {
+            scrape.counter("tickgate_auth_refused_total", &[("reason", failure.label())], count);
+        }
+        scrape.add("tickgate_auth_pending", &[], auth_pending as f64);
+        scrape.counter("tickgate_subscriptions_forbidden_total", &[], forbidden);
+        scrape.counter("tickgate_events_withheld_total", &[], withheld);
         scrape.add("tickgate_subscriptions_held", &[], subscriptions as f64);
         scrape.counter("tickgate_requests_read_total", &[], requests);
         scrape.counter("tickgate_requests_failed_total", &[], request_errors);
@@ -297,7 +313,21 @@ fn readers(scrape: &Scrape, board: &Board) -> [String; 2] {
     ]
 }
 
+/// What the thread that looks after access has found.
+fn access(scrape: &Scrape, board: &Board) {
+    let number = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let counts = &board.access;
+    for (end, count) in KeysFetch::ALL.iter().zip(&counts.keys_fetches) {
+        scrape.counter("tickgate_auth_keys_fetches_total", &[("result", end.label())], number(count));
+    }
+    scrape.gauge("tickgate_auth_keys_fetched", &[], number(&counts.keys_fetched) as f64);
+    scrape.gauge("tickgate_auth_keys_timestamp_seconds", &[], number(&counts.keys_fetched_s) as f64);
+    scrape.gauge("tickgate_auth_revoked_entries", &[], number(&counts.revoked_entries) as f64);
+    scrape.gauge("tickgate_auth_revoked_lines_unread", &[], number(&counts.revoked_unread) as f64);
+}
+
 fn feed(scrape: &Scrape, board: &Board) {
+    access(scrape, board);
     let feed = board.feed().clone();
     let draining = board.draining.load(Ordering::Relaxed);
     scrape.gauge("tickgate_gateway_ready", &[], flag(board.is_ready() && !draining));

@@ -5,8 +5,9 @@
 //! them come into force, so a configuration that is wrong anywhere changes nothing. Keys of no part that were changed
 //! are named: they need a restart.
 
+use crate::access::{Access, Files};
 use crate::config::load::Loaded;
-use crate::config::{Config, ConfigError, ConfigErrors};
+use crate::config::{Config, ConfigError, ConfigErrors, Origin};
 use crate::cursor_keys::CursorKeys;
 use crate::stats::{Board, Reload};
 use std::sync::atomic::Ordering;
@@ -31,6 +32,29 @@ impl Part {
         prepare: impl Fn(&Config) -> Result<Option<Commit>, ConfigError> + Send + 'static,
     ) -> Self {
         Self { keys, prepare: Box::new(prepare) }
+    }
+
+    /// What says who may connect, as far as it stands in files and in the configuration.
+    pub fn access(access: Arc<Access>) -> Self {
+        let names = &[
+            "auth.issuers",
+            "auth.audiences",
+            "auth.algorithms",
+            "auth.key_files",
+            "auth.jwks_file",
+            "auth.claim",
+            "auth.leeway_s",
+            "auth.api_keys_file",
+        ];
+        Self::new(names, move |config| {
+            let new = Files::read(&config.auth).map_err(|wrong| {
+                let mut wrong = wrong.into_iter();
+                let (key, what) = wrong.next().unwrap_or(("auth", "cannot be read".to_owned()));
+                ConfigError { origin: Origin::Default, key: key.to_owned(), what }
+            })?;
+            let access = access.clone();
+            Ok((*access.files() != new).then(|| Box::new(move || access.replace_files(new)) as Commit))
+        })
     }
 
     /// The keys of cursors.

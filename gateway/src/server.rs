@@ -1,5 +1,8 @@
 //! The composition root: binds everything, starts the threads, and stops them in order.
 
+use crate::access::audit::Audit;
+use crate::access::watch::Watch;
+use crate::access::{Access, Files};
 use crate::admin::{Admin, AdminHandle, AdminState};
 use crate::admission::Admission;
 use crate::config::Config;
@@ -11,6 +14,7 @@ use crate::feed::seen::Seen;
 use crate::feed::topics::Topics;
 use crate::feed::{self, Feed};
 use crate::listener;
+use crate::logs::LogWriter;
 use crate::reload::{InEffect, Part, Reloader};
 use crate::replay::ReadAgain;
 use crate::replay::pool::{Pool, Waiting};
@@ -19,6 +23,7 @@ use crate::stats::{Board, Indispensable};
 use crate::tls::Tls;
 use anyhow::Context;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -53,6 +58,8 @@ pub struct Running {
     in_effect: InEffect,
     cursor_keys: CursorKeys,
     tls: Option<Tls>,
+    access: Option<(Arc<Access>, Watch)>,
+    audit: Option<Arc<Audit>>,
 }
 
 /// Binds the addresses of a gateway, and sees to it that its sessions fit under the limit of open files.
@@ -60,8 +67,6 @@ pub struct Running {
 /// # Errors
 /// When an address is taken or may not be bound.
 pub fn bind(mut config: Config) -> anyhow::Result<Bound> {
-    // The listener does not ask yet: better no gateway than one that lets everybody in.
-    anyhow::ensure!(!config.auth.is_required(), "auth.mode = \"required\" is not served by this version");
     let loaded = config.clone();
     let tls = Tls::load(&config.tls).map_err(|error| anyhow::anyhow!("{error}"))?;
     descriptors::make_room(&mut config.limits);
@@ -109,6 +114,7 @@ impl Bound {
             Arc::new(move |ask| waiting.ask(ask)) as ReadAgain
         });
         let cursor_keys = CursorKeys::new(config.replay.keys().map_err(|error| anyhow::anyhow!("{error}"))?);
+        let (access, audit) = who_may_connect(&config)?.unzip();
         let directory = Arc::new(Directory::new(config.kafka.symbols_max));
         let topics: Vec<Arc<Topics>> = tiers.iter().map(|tier| Arc::new(Topics::of(*tier))).collect();
         let (sessions, subscriptions) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -132,6 +138,8 @@ impl Bound {
                 cursor_keys: cursor_keys.clone(),
                 tier: *tier,
                 tls: tls.clone(),
+                access: access.clone(),
+                audit: audit.clone(),
             };
             let mut parts = feed::Parts {
                 config: config.clone(),
@@ -190,6 +198,10 @@ impl Bound {
         let feeds = unstarted.into_iter().map(|(prepared, parts)| prepared.start(parts));
         let feeds = feeds.collect::<anyhow::Result<Vec<_>>>()?;
         let replays = Pool::start(&config, waiting, &directory, &topics, &board).context("kafka")?;
+        let access = access.map(|access| {
+            Watch::start(&config.auth, access.clone(), board.clone()).map(|watch| (access, watch))
+        });
+        let access = access.transpose()?;
         let in_effect = InEffect::new(config);
         let state = AdminState {
             config: in_effect.clone(),
@@ -198,8 +210,41 @@ impl Bound {
             tls: tls.clone(),
         };
         let admin = admin.spawn(state)?;
-        Ok(Running { board, listen, shards, feeds, replays, admin, loaded, in_effect, cursor_keys, tls })
+        Ok(Running {
+            board,
+            listen,
+            shards,
+            feeds,
+            replays,
+            admin,
+            loaded,
+            in_effect,
+            cursor_keys,
+            access,
+            audit,
+            tls,
+        })
     }
+}
+
+/// Who may connect, and where that is written down.
+type Asked = (Arc<Access>, Arc<Audit>);
+
+/// What is asked of whoever connects; nothing where nobody is asked.
+fn who_may_connect(config: &Config) -> anyhow::Result<Option<Asked>> {
+    let auth = &config.auth;
+    if !auth.is_required() {
+        return Ok(None);
+    }
+    let files = Files::read(auth).map_err(|wrong| {
+        let wrong: Vec<String> = wrong.into_iter().map(|(key, what)| format!("{key} {what}")).collect();
+        anyhow::anyhow!("{}", wrong.join("; "))
+    })?;
+    let file =
+        (!auth.audit_file.is_empty()).then(|| LogWriter::file(Path::new(&auth.audit_file))).transpose();
+    let file = file.with_context(|| format!("auth.audit_file: {}", auth.audit_file))?;
+    let access = Access::new(files, !auth.jwks_url.is_empty());
+    Ok(Some((Arc::new(access), Arc::new(Audit::new(file)))))
 }
 
 impl Running {
@@ -222,8 +267,12 @@ impl Running {
     pub fn reloader(&self) -> Reloader {
         let reloader = Reloader::new(self.loaded.clone(), self.in_effect.clone(), self.board.clone())
             .with(Part::cursor_keys(self.cursor_keys.clone()));
-        match &self.tls {
+        let reloader = match &self.tls {
             Some(tls) => reloader.with(tls.part(self.board.clone())),
+            None => reloader,
+        };
+        match &self.access {
+            Some((access, _)) => reloader.with(Part::access(access.clone())),
             None => reloader,
         }
     }
@@ -261,6 +310,12 @@ impl Running {
         self.replays.stop();
         self.feeds.into_iter().for_each(Feed::stop);
         self.admin.stop();
+        if let Some((_, watch)) = self.access {
+            watch.stop();
+        }
+        if let Some(audit) = &self.audit {
+            audit.drain();
+        }
         Ok(cut)
     }
 }

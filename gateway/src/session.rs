@@ -11,6 +11,7 @@ use crate::outbox::{Books, Gaps, Outbox};
 use crate::shard::memory::Reservation;
 use crate::shard::replay::Replays;
 use crate::shard::socket::{ClientSocket, Socket};
+use crate::shard::table::Table;
 use crate::shard::timers::Armed;
 use crate::stats::{CloseReason, SessionInfo};
 use guest::Guest;
@@ -20,8 +21,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::task::Waker;
-use subs::Subs;
-use throttle::{Bucket, Pace};
+use subs::{Sub, Subs};
+use throttle::{Bucket, Pace, Rates};
 use tickgate_protocol::FlushMs;
 use tickgate_protocol::command::{Id, SubscribeOptions};
 use tickgate_protocol::control::Verdict;
@@ -36,6 +37,11 @@ pub fn names() -> &'static str {
         format!("s-{:05x}", chance & 0xf_ffff)
     });
     &NAMES
+}
+
+/// The name of the session of this number on this shard.
+pub fn name(shard: usize, number: u32) -> String {
+    format!("{}-{shard:x}-{number:x}", names())
 }
 
 /// What a request named, and what becomes of it.
@@ -166,8 +172,8 @@ pub struct Session<S = ClientSocket> {
     pub socket: Rc<S>,
     /// Whose it is.
     pub guest: Box<Guest>,
-    /// Bytes per second that the client asked for at most.
-    pub bytes: Option<Box<Bucket>>,
+    /// What it gets a second at most, if that is bounded.
+    pub rates: Option<Box<Rates>>,
     /// What of its outbox the shard's sum already has, in bytes.
     pub slow_bytes: usize,
     /// Its task, to be woken when there is something to wait for or to do.
@@ -220,7 +226,13 @@ impl<S: Socket> Session<S> {
 
     /// Its name in `hello`.
     pub fn name(&self, shard: usize) -> String {
-        format!("{}-{shard:x}-{:x}", names(), self.key.generation)
+        let (shard, number) = self.guest.name.unwrap_or((shard, self.key.generation));
+        name(shard, number)
+    }
+
+    /// Whether it may see `symbol` by the subscription `sub`, which matches it.
+    pub fn may_see(&self, table: &Table, sub: &Sub, channel: Channel, symbol: &str) -> bool {
+        !table.is_restricted(sub.place) || self.guest.may(channel, symbol)
     }
 
     /// Wakes the session's task.

@@ -10,12 +10,14 @@ pub(crate) mod cursor;
 mod ebb;
 #[cfg(debug_assertions)]
 mod echo;
+mod entitle;
 pub mod flush;
 #[cfg(debug_assertions)]
 mod hooks;
 pub mod lifecycle;
 pub mod memory;
 pub mod panics;
+mod passes;
 mod play;
 pub mod replay;
 mod replay_count;
@@ -26,6 +28,8 @@ pub mod table;
 pub mod timers;
 pub mod windows;
 
+use crate::access::audit::Audit;
+use crate::access::{Access, Identity};
 use crate::clock;
 use crate::config::delays::Tier;
 use crate::config::{Compression, Config};
@@ -38,11 +42,12 @@ use crate::log_limit::LogLimit;
 use crate::outbox::{Bounds, Filled, Offer, Spares};
 use crate::replay::ReadAgain;
 use crate::session::Session;
-use crate::stats::{Board, ShardTotals, TlsFailure};
+use crate::stats::{AuthFailure, Board, ShardTotals, TlsFailure};
 use crate::tls::Tls;
 use ebb::Ebb;
 pub use ebb::give_back_by;
 use memory::Memory;
+use passes::Passes;
 use replay_count::ReplayCounts;
 use rustc_hash::FxHashMap;
 use silence::Silence;
@@ -97,6 +102,10 @@ pub struct Shared {
     pub tier: Tier,
     /// What clients are spoken to in, unless it is plain TCP.
     pub tls: Option<Tls>,
+    /// Who may connect and see what; `None` where nobody is asked.
+    pub access: Option<Arc<Access>>,
+    /// Where it is written down.
+    pub audit: Option<Arc<Audit>>,
 }
 
 /// One shard's state. Only its own thread touches it, in short turns that never wait.
@@ -131,6 +140,7 @@ pub struct Shard<S = ClientSocket> {
     /// Subscribes on their way to the feed, by what they ask for; counted in what their requests hold.
     in_flight: FxHashMap<(Target, Stream), u32>,
     timers: Timers,
+    passes: Passes,
     windows: Windows,
     silence: Silence,
     /// When its clock looks at timers and windows next, in monotonic milliseconds.
@@ -213,6 +223,7 @@ impl<S: Socket> Shard<S> {
             joiners: FxHashMap::default(),
             in_flight: FxHashMap::default(),
             timers: Timers::default(),
+            passes: Passes::default(),
             windows: Windows::default(),
             silence: Silence::default(),
             wakes_ms: 0,
@@ -291,15 +302,21 @@ impl<S: Socket> Shard<S> {
     fn deliver(&mut self, event: &Arc<Event>, now_us: u32) {
         self.table.meet(&event.symbol);
         let joiners = if self.joiners.is_empty() { None } else { self.joiners.remove(&event.key()) };
-        let Self { table, sessions, touched, overflowed, half_full, bounds, memory, spares, .. } = self;
+        let Self { table, sessions, touched, overflowed, half_full, bounds, memory, spares, totals, .. } =
+            self;
         let table: &Table = table;
         table.walk(event.symbol.id, event.stream, |target, subscriber| {
             let Some(session) = sessions.get_mut(subscriber.session as usize) else { return };
             let is_prefix = matches!(target, Target::Prefix(_));
-            if is_prefix
-                && !session.subs.wins(table, subscriber.sub(), event.stream.channel, target, event.symbol.id)
-            {
-                return;
+            if is_prefix {
+                let channel = event.stream.channel;
+                if !session.subs.wins(table, subscriber.sub(), channel, target, event.symbol.id) {
+                    return;
+                }
+                if subscriber.is_restricted() && !session.guest.may(channel, &event.symbol.name) {
+                    totals.withheld += 1;
+                    return;
+                }
             }
             let policy = subscriber.on_slow();
             let joined = joiners.as_ref().and_then(|j| j.iter().find(|(key, _)| *key == session.key));
@@ -358,6 +375,9 @@ impl<S: Socket> Shard<S> {
         table.walk(symbol.id, stream, |target, subscriber| {
             let Some(session) = sessions.get_mut(subscriber.session as usize) else { return };
             if !session.subs.wins(table, subscriber.sub(), stream.channel, target, symbol.id) {
+                return;
+            }
+            if subscriber.is_restricted() && !session.guest.may(stream.channel, &symbol.name) {
                 return;
             }
             memory.queued_entries += 1;
@@ -437,6 +457,19 @@ impl<S: Socket> Shard<S> {
             Ok(is_resumed) => self.totals.tls_handshakes[usize::from(is_resumed)] += 1,
             Err(reason) => self.totals.tls_failures[reason as usize] += 1,
         }
+    }
+
+    /// Counts what was made of what somebody showed.
+    pub fn believed(&mut self, believed: &Result<Identity, AuthFailure>) {
+        match believed {
+            Ok(identity) => self.totals.auth_accepted[identity.way.kind() as usize] += 1,
+            Err(failure) => self.totals.auth_refused[*failure as usize] += 1,
+        }
+    }
+
+    /// Takes note of how many connections have not shown yet who they are.
+    pub fn auth_pending(&mut self, pending: u64) {
+        self.totals.auth_pending = pending;
     }
 
     /// Asks the feed for something.

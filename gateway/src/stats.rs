@@ -118,6 +118,10 @@ labelled! {
         Silent = "silent",
         /// The gateway drains.
         Drain = "drain",
+        /// The time of its token, or of its API key, was over.
+        TokenExpired = "token_expired",
+        /// Its token, its subject or its API key is no longer welcome.
+        Revoked = "revoked",
         /// The socket failed.
         Io = "io",
         /// Its turn panicked.
@@ -150,6 +154,18 @@ labelled! {
         Tls = "tls",
         /// The head did not come in time, or the connection broke.
         Head = "head",
+        /// It showed something that is not to be believed, or did something else than showing who it is.
+        Unauthenticated = "unauthenticated",
+        /// It did not show in time who it is.
+        AuthTimeout = "auth_timeout",
+        /// It had not shown who it is when `auth.pending_max` was reached, and was the oldest.
+        AuthPending = "auth_pending",
+        /// It left before it had shown who it is.
+        AuthLeft = "auth_left",
+        /// Its subject has as many connections as it may.
+        SubjectConnections = "subject_connections",
+        /// It is entitled to data of a delay that is not served here.
+        NoDelay = "no_delay",
     }
 }
 
@@ -160,6 +176,16 @@ labelled! {
         Token = "token",
         /// With an API key.
         ApiKey = "api_key",
+    }
+}
+
+labelled! {
+    /// How a fetch of keys ended.
+    KeysFetch {
+        /// With keys.
+        Ok = "ok",
+        /// Without: those before count on.
+        Failed = "failed",
     }
 }
 
@@ -198,6 +224,8 @@ labelled! {
         ApiKey = "api_key",
         /// It is another's than the session's.
         OtherSubject = "other_subject",
+        /// Its data is of another delay than the session's.
+        OtherDelay = "other_delay",
     }
 }
 
@@ -365,6 +393,16 @@ pub struct ShardTotals {
     pub tls_handshakes: [u64; 2],
     /// TLS handshakes that failed, by [`TlsFailure`].
     pub tls_failures: [u64; TlsFailure::COUNT],
+    /// Of those who were asked, whoever was believed, by [`AuthWay`].
+    pub auth_accepted: [u64; AuthWay::COUNT],
+    /// Whoever was not, by [`AuthFailure`].
+    pub auth_refused: [u64; AuthFailure::COUNT],
+    /// Gauge: connections that have not shown yet who they are.
+    pub auth_pending: u64,
+    /// Subscriptions refused, or ended by a new token, as their session may not see them.
+    pub forbidden: u64,
+    /// Events of a pattern that its session may not see, and that were left out.
+    pub withheld: u64,
     /// Gauge: subscriptions held.
     pub subscriptions: u64,
     /// Writes to sockets.
@@ -509,9 +547,26 @@ pub struct SessionsRequest {
     pub reply: tokio::sync::oneshot::Sender<Vec<SessionInfo>>,
 }
 
+/// What the thread that looks after access has found.
+#[derive(Debug, Default)]
+pub struct AccessCounts {
+    /// Fetches of keys, by [`KeysFetch`].
+    pub keys_fetches: [AtomicU64; KeysFetch::COUNT],
+    /// Gauge: keys in effect that were fetched.
+    pub keys_fetched: AtomicU64,
+    /// When keys were fetched last, in seconds since the Unix epoch.
+    pub keys_fetched_s: AtomicU64,
+    /// Gauge: entries of the list of those revoked.
+    pub revoked_entries: AtomicU64,
+    /// Gauge: lines of that list that do not count.
+    pub revoked_unread: AtomicU64,
+}
+
 /// The scoreboard of a gateway.
 #[derive(Debug)]
 pub struct Board {
+    /// Who may connect.
+    pub access: AccessCounts,
     /// Shards that work side by side.
     threads: usize,
     /// Of the live tier first, then those of each other.
@@ -556,6 +611,7 @@ impl Board {
     /// A board for `threads` shards of each tier, the live one first.
     pub fn with_tiers(threads: usize, tiers: Vec<Tier>) -> Self {
         Self {
+            access: AccessCounts::default(),
             threads,
             shards: (0..threads * tiers.len()).map(|_| Mutex::default()).collect(),
             feeds: tiers.iter().map(|_| Mutex::default()).collect(),

@@ -51,6 +51,8 @@ codes! {
     ConnectionLimit = "connection_limit", 4430;
     /// The client read too slowly.
     SlowConsumer = "slow_consumer", 4490;
+    /// The token's time is nearly over; never fatal.
+    TokenExpiring = "token_expiring", 4498;
     /// The token's time is over.
     TokenExpired = "token_expired", 4498;
     /// The gateway's own fault.

@@ -12,6 +12,15 @@ pub const SUBPROTOCOL_JSON: &str = "tickgate.v1.json";
 /// Path of the stream.
 pub const STREAM_PATH: &str = "/v1/stream";
 
+/// `auth` in a greeting of a gateway that asks nobody who it is.
+pub const AUTH_NONE: &str = "none";
+/// The same of one that waits for `auth`, and for nothing else before.
+pub const AUTH_REQUIRED: &str = "required";
+/// The same of one that was shown a good token with the handshake.
+pub const AUTH_ACCEPTED: &str = "accepted";
+/// What a token begins with among the subprotocols that a client offers. It is never answered.
+pub const SUBPROTOCOL_BEARER: &str = "tickgate.bearer.";
+
 /// What the gateway says beside data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -330,7 +339,15 @@ fn write_bool(out: &mut Vec<u8>, value: bool) {
 }
 
 /// Appends a greeting without building a [`Control`]: a storm of reconnects is as many of them as there are clients.
-pub fn write_hello(out: &mut Vec<u8>, session: &str, now_ns: i64, heartbeat_ms: u64, limits: &Limits) {
+/// `auth` is one of [`AUTH_NONE`], [`AUTH_REQUIRED`] and [`AUTH_ACCEPTED`].
+pub fn write_hello(
+    out: &mut Vec<u8>,
+    session: &str,
+    now_ns: i64,
+    heartbeat_ms: u64,
+    auth: &str,
+    limits: &Limits,
+) {
     let mut number = itoa::Buffer::new();
     out.extend_from_slice(b"{\"op\":\"hello\",\"protocol\":");
     out.extend_from_slice(number.format(PROTOCOL).as_bytes());
@@ -340,7 +357,9 @@ pub fn write_hello(out: &mut Vec<u8>, session: &str, now_ns: i64, heartbeat_ms: 
     write_number(out, now_ns);
     out.extend_from_slice(b",\"heartbeat_ms\":");
     out.extend_from_slice(number.format(heartbeat_ms).as_bytes());
-    out.extend_from_slice(b",\"auth\":\"none\",\"limits\":{\"subscriptions\":");
+    out.extend_from_slice(b",\"auth\":");
+    write_string(out, auth);
+    out.extend_from_slice(b",\"limits\":{\"subscriptions\":");
     out.extend_from_slice(number.format(limits.subscriptions).as_bytes());
     out.extend_from_slice(b",\"requests_per_s\":");
     out.extend_from_slice(number.format(limits.requests_per_s).as_bytes());
@@ -469,7 +488,7 @@ mod tests {
             let limits =
                 Limits { subscriptions, requests_per_s, message_bytes, replay_s, pings_per_10_s, silence_ms };
             let mut out = Vec::new();
-            write_hello(&mut out, "s-0-1f", -9, 5_000, &limits);
+            write_hello(&mut out, "s-0-1f", -9, 5_000, AUTH_NONE, &limits);
             let slow = Control::Hello {
                 protocol: PROTOCOL,
                 session: "s-0-1f".to_owned(),

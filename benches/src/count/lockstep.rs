@@ -112,6 +112,8 @@ impl Gateway {
             tier: Default::default(),
             cursor_keys: CursorKeys::new(Keys::new(b"", None)),
             tls: None,
+            access: None,
+            audit: None,
         };
         let listener =
             listener::bind(config.listen, 1, Some(&config.outbox))?.pop().context("no listener")?;

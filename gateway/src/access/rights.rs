@@ -21,8 +21,8 @@ pub struct Rights {
     exact: Box<[Box<str>]>,
     /// What the names of others begin with, in order, none of them the beginning of another.
     prefixes: Box<[Box<str>]>,
-    /// How late the data must be, in seconds; 0 is live.
-    pub delay_s: u32,
+    /// How late the data must be, in seconds; 0 is live, `None` as late as for whoever is not asked.
+    pub delay_s: Option<u32>,
     /// Subscriptions of one session; the gateway's own bound holds as well.
     pub max_subscriptions: Option<usize>,
     /// Updates a second for one session.
@@ -51,8 +51,7 @@ impl std::fmt::Debug for Rights {
 pub struct Grant {
     symbols: Vec<String>,
     channels: Option<Vec<String>>,
-    #[serde(default)]
-    delay_s: u32,
+    delay_s: Option<u32>,
     max_subscriptions: Option<u32>,
     max_updates_per_s: Option<u32>,
     max_connections: Option<u32>,
@@ -81,7 +80,7 @@ impl Grant {
                 Ok::<u8, String>(all | bit(channel))
             })?,
         };
-        if self.delay_s > DELAY_S_MAX {
+        if self.delay_s.is_some_and(|delay_s| delay_s > DELAY_S_MAX) {
             return Err(format!("`delay_s` must be at most {DELAY_S_MAX}"));
         }
         for (name, bound) in [
@@ -205,7 +204,7 @@ mod tests {
         assert!(!rights.covers(Channel::Quotes, ""));
         assert!(rights.may_narrow(Channel::Quotes, "") && rights.may_narrow(Channel::Quotes, "AAP"));
         assert!(!rights.may_narrow(Channel::Quotes, "Z") && !rights.may_narrow(Channel::Book, ""));
-        assert_eq!((rights.delay_s, rights.max_subscriptions, rights.wildcard), (900, Some(3), true));
+        assert_eq!((rights.delay_s, rights.max_subscriptions, rights.wildcard), (Some(900), Some(3), true));
         assert_eq!((rights.max_updates_per_s, rights.max_connections), (Some(100), Some(2)));
     }
 
@@ -215,7 +214,7 @@ mod tests {
         for channel in Channel::ALL {
             assert!(rights.may(channel, "anything") && rights.covers(channel, ""));
         }
-        assert_eq!((rights.delay_s, rights.max_subscriptions, rights.wildcard), (0, None, false));
+        assert_eq!((rights.delay_s, rights.max_subscriptions, rights.wildcard), (None, None, false));
         assert!(!self::rights(r#"{"symbols":["A"]}"#).may_narrow(Channel::Trades, ""));
         let none = self::rights(r#"{"symbols":[],"wildcard":true}"#);
         assert!(!none.may(Channel::Trades, "A") && !none.may_narrow(Channel::Trades, ""));

@@ -1,9 +1,11 @@
 //! What all visits to one shard's listener share.
 
+use super::lobby::Lobby;
 use super::proxies::Proxies;
+use crate::access::Access;
 use crate::admission::Admission;
 use crate::config::Config;
-use crate::shard::Shard;
+use crate::shard::{Shard, Shared};
 use crate::stats::RefuseReason;
 use crate::tls::accept::Acceptor;
 use std::cell::RefCell;
@@ -28,6 +30,10 @@ pub(super) struct Door {
     visits_max: usize,
     /// Shakes hands in TLS, where that is spoken.
     pub(super) tls: Option<Acceptor>,
+    /// Who may connect; `None` where nobody is asked.
+    pub(super) access: Option<Arc<Access>>,
+    /// Who has not shown yet who it is.
+    pub(super) lobby: Lobby,
     /// Sessions of all shards.
     sessions: Arc<AtomicUsize>,
 }
@@ -42,16 +48,14 @@ struct Visits {
 impl Door {
     pub(super) fn new(shards: Rc<[Rc<RefCell<Shard>>]>, admission: Arc<Admission>) -> Self {
         let shard = shards[0].clone();
-        let (config, sessions, tls) = {
-            let shard = shard.borrow();
-            (shard.shared().config.clone(), shard.shared().sessions.clone(), shard.shared().tls.clone())
-        };
+        let Shared { config, sessions, access, tls, .. } = shard.borrow().shared().clone();
+        let lobby = Lobby::new(config.auth.pending_max / config.shard_count());
         let visits_max = (config.limits.handshakes_max / config.shard_count()).max(1);
         let proxies = Proxies::new(&config.proxies);
         let timeout = Duration::from_millis(config.tls.handshake_timeout_ms);
         let tls = tls.map(|tls| Acceptor::new(tls, timeout));
         let visits = RefCell::default();
-        Self { shard, shards, config, admission, proxies, visits, visits_max, tls, sessions }
+        Self { shard, shards, config, admission, proxies, visits, visits_max, tls, access, lobby, sessions }
     }
 
     /// Begins a visit, which `task` makes of its place in the order. When there are too many, the oldest ends: who is slow

@@ -31,6 +31,9 @@ impl Refusal {
     pub(super) fn too_many(why: RefuseReason) -> Self {
         let (message, retry_after_s) = match why {
             RefuseReason::AddressMax => ("too many connections from your address", "10"),
+            RefuseReason::SubjectConnections => {
+                ("as many connections as it may have: close another one first", "10")
+            }
             RefuseReason::AddressRate => ("too many new connections from your address", "1"),
             _ => ("too many new connections", "1"),
         };
@@ -50,6 +53,9 @@ impl Refusal {
         if self.status == StatusCode::UPGRADE_REQUIRED {
             headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));

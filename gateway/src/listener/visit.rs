@@ -1,12 +1,15 @@
 //! One connection, from its accept to its session.
 
+use super::credential;
 use super::door::{Door, Place, Visit};
 use super::handshake::Handshake;
+use super::lobby::{self, NO_DELAY};
 use super::proxies::{Proxies, Says};
 use super::refusal::Refusal;
 use super::request;
+use crate::access::audit::{Cause, Line};
 use crate::admission::Turned;
-use crate::session::guest::{Guest, Opening};
+use crate::session::guest::{Guest, Opening, Pass};
 use crate::shard::panics;
 use crate::shard::socket::ClientSocket;
 use crate::stats::RefuseReason;
@@ -79,13 +82,16 @@ struct Accepted {
     upgrade: OnUpgrade,
     place: Place,
     is_deflated: bool,
+    /// Who it is, if that was shown.
+    pass: Option<Box<Pass>>,
 }
 
 /// Answers one request, and makes a session of the connection if it was a handshake.
 async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Option<Entry>) {
     let door = &*visit.door;
     let limits = &door.config.limits;
-    let deadline = Instant::now() + Duration::from_millis(limits.head_timeout_ms);
+    let arrived = Instant::now();
+    let deadline = arrived + Duration::from_millis(limits.head_timeout_ms);
     let says = if entry.is_none() { door.proxies.of(peer) } else { Says::Nothing };
     let mut entry = entry;
     if says == Says::ProxyHeader {
@@ -108,16 +114,21 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Opt
             let client = door.proxies.forwarded_for(request.headers(), peer);
             *entry.borrow_mut() = Some(door.enter(client));
         }
-        let response = match &*entry.borrow() {
-            Some(Entry::In(_)) => Some(answer(request, door, &accepted)),
+        let answer = match &*entry.borrow() {
+            Some(Entry::In(guest)) => Ok(answer(request, door, &accepted, guest.peer)),
             Some(Entry::Away(why)) => {
                 door.shard.borrow_mut().refused(*why);
-                Some(Refusal::too_many(*why).response())
+                Err(Some(Refusal::too_many(*why).response()))
             }
             // Nobody is told anything: hyper ends the connection.
-            Some(Entry::Off) | None => None,
+            Some(Entry::Off) | None => Err(None),
         };
-        async move { response.ok_or("refused without a word") }
+        async move {
+            match answer {
+                Ok(answer) => Ok(answer.await),
+                Err(refusal) => refusal.ok_or("refused without a word"),
+            }
+        }
     });
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_buf_size(limits.head_bytes_max.max(8192)).max_headers(64);
@@ -137,18 +148,24 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Opt
     if let Some(error) = refusal {
         return door.give_up(peer, &error, RefuseReason::Head);
     }
-    let Some(Accepted { upgrade, place, is_deflated }) = accepted.take() else { return };
+    let Some(Accepted { upgrade, place, is_deflated, pass }) = accepted.take() else { return };
     // hyper is done, so this is ready. Frames from strangers are read by our own decoder: only the bare socket is wanted.
     let Ok(upgraded) = upgrade.await else { return };
     let Ok(parts) = upgraded.downcast::<TokioIo<Handshake>>() else { return };
     let Handshake { socket, answer } = parts.io.into_inner();
     let Some(Entry::In(guest)) = entry.take() else { return };
-    let opening = Opening { answer, early: parts.read_buf, guest: Guest { is_deflated, ..guest } };
-    // Nothing says otherwise of anybody, and there is a shard for that.
-    let Some(shard) = door.shard_of(door.config.delays.default_s) else { return };
+    let must_show = door.access.is_some() && pass.is_none();
+    let guest = Guest { is_deflated, pass, ..guest };
+    let opening = Opening { answer, early: parts.read_buf, guest, is_greeted: false };
+    // Fresh tasks: this one has room for all that hyper needed, for as long as it lives, and is among the unfinished.
+    if must_show {
+        let deadline = arrived + Duration::from_millis(door.config.auth.timeout_ms);
+        tokio::task::spawn_local(lobby::wait(visit.door.clone(), socket, opening, place, deadline));
+        return;
+    }
+    let Some(shard) = door.shard_for(&opening.guest) else { return };
     // From here on the session's end gives the place back.
     place.keep();
-    // A fresh task: this one has room for all that hyper needed, for as long as it lives.
     tokio::task::spawn_local(panics::session(shard, socket, opening));
 }
 
@@ -171,10 +188,42 @@ async fn secured(door: &Door, socket: TcpStream, peer: SocketAddr) -> Option<Cli
     }
 }
 
-fn answer(
+/// Who a handshake says it is; nobody, where nobody is asked or nothing is shown yet.
+async fn identify(
+    request: &Request<Incoming>,
+    door: &Door,
+    peer: SocketAddr,
+) -> Result<Option<Box<Pass>>, (RefuseReason, Refusal)> {
+    credential::check_url(request.uri())?;
+    if door.access.is_none() {
+        return Ok(None);
+    }
+    let Some(shown) = credential::shown(request.headers())? else { return Ok(None) };
+    let refuse = |reason, subject: Option<&str>| {
+        let cause = Cause::Refuse;
+        door.audit(&Line { cause, address: peer, session: None, subject, reason, names: None });
+    };
+    let identity = door.believe(shown).await.map_err(|failure| {
+        refuse(failure.label(), None);
+        credential::refused()
+    })?;
+    let subject = identity.subject.clone();
+    let pass = door.seat(identity).map_err(|reason| {
+        refuse(reason.label(), Some(&subject));
+        let refusal = match reason {
+            RefuseReason::NoDelay => Refusal::new(StatusCode::FORBIDDEN, NO_DELAY),
+            _ => Refusal::too_many(reason),
+        };
+        (reason, refusal)
+    })?;
+    Ok(Some(pass))
+}
+
+async fn answer(
     mut request: Request<Incoming>,
     door: &Door,
     accepted: &RefCell<Option<Accepted>>,
+    peer: SocketAddr,
 ) -> Response<Full<Bytes>> {
     // Only now: a handshake that does not come to its end takes no place from anybody.
     let place = door.place();
@@ -188,10 +237,17 @@ fn answer(
             request::check(&request, &door.config.session.allowed_origins).err()
         }
     };
-    if let Some((reason, refusal)) = refusal {
-        door.shard.borrow_mut().refused(reason);
-        return refusal.response();
-    }
+    let identified = match refusal {
+        Some(refusal) => Err(refusal),
+        None => identify(&request, door, peer).await,
+    };
+    let pass = match identified {
+        Ok(pass) => pass,
+        Err((reason, refusal)) => {
+            door.shard.borrow_mut().refused(reason);
+            return refusal.response();
+        }
+    };
     let offers = request::offers_json(request.headers());
     // Taken here, as what fastwebsockets makes of it has buffers for frames.
     let upgrade = hyper::upgrade::on(&mut request);
@@ -204,7 +260,8 @@ fn answer(
         door.config.session.compression,
         door.shard.borrow().window_bits(),
     );
-    *accepted.borrow_mut() = Some(Accepted { upgrade, place, is_deflated: deflate.is_some() });
+    let is_deflated = deflate.is_some();
+    *accepted.borrow_mut() = Some(Accepted { upgrade, place, is_deflated, pass });
     let mut response = response.map(|_| Full::default());
     if let Some(answer) = deflate {
         response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);

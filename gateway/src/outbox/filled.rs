@@ -101,6 +101,11 @@ impl Filled {
         self.deflate.as_ref().map_or_else(DeflateTotals::default, |deflate| deflate.totals)
     }
 
+    /// How many events are in it, what was begun earlier apart.
+    pub fn events(&self) -> u32 {
+        self.events
+    }
+
     /// What to write.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

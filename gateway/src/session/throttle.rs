@@ -67,6 +67,52 @@ impl Pace {
     }
 }
 
+/// What a session gets a second at most.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rates {
+    /// Bytes, as its client asked.
+    pub bytes: Option<Bucket>,
+    /// Updates, as its rights say.
+    pub updates: Option<Bucket>,
+}
+
+/// Bytes that an update has at the least: so many for each that may be sent are never more updates than that.
+const UPDATE_BYTES_MIN: usize = 96;
+
+impl Rates {
+    /// How many bytes may be written now.
+    ///
+    /// # Errors
+    /// In how many milliseconds some may be.
+    pub fn bytes_now(&mut self, now_ms: u64) -> Result<usize, u64> {
+        let mut bytes_max = usize::MAX;
+        for (bucket, each) in [(&mut self.bytes, 1), (&mut self.updates, UPDATE_BYTES_MIN)] {
+            let Some(bucket) = bucket else { continue };
+            let tokens = bucket.tokens(now_ms);
+            if tokens < 1.0 {
+                return Err(bucket.wait_ms().max(1));
+            }
+            bytes_max = bytes_max.min(tokens as usize * each);
+        }
+        Ok(bytes_max)
+    }
+
+    /// Takes what was written.
+    pub fn take(&mut self, bytes: usize, updates: u64) {
+        if let Some(bucket) = &mut self.bytes {
+            bucket.take(bytes as f64);
+        }
+        if let Some(bucket) = &mut self.updates {
+            bucket.take(updates as f64);
+        }
+    }
+
+    /// Whether nothing is bounded.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_none() && self.updates.is_none()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,8 @@
 //! The feed's answers: where a subscription begins.
 
-use super::Shard;
 use super::replay::owed_from;
 use super::socket::Socket;
+use super::{Shard, entitle};
 use crate::event::{Key, Stream};
 use crate::feed::request::{Answer, Reply, Request, Resume, SessionKey, State, Target};
 use crate::outbox::Offer;
@@ -36,6 +36,7 @@ impl<S: Socket> Shard<S> {
                 let best = session.subs.best(table, event.stream.channel, event.symbol.id);
                 let Some(policy) = best
                     .filter(|sub| table.stream(sub.place) == event.stream)
+                    .filter(|sub| session.may_see(table, sub, event.stream.channel, &event.symbol.name))
                     .map(|sub| table.on_slow(sub.place))
                 else {
                     return session.outbox.forget(stream);
@@ -137,7 +138,9 @@ impl<S: Socket> Shard<S> {
         let changed = session.subs.remove(table, stream.channel, target);
         let slot = session.subs.reserve();
         // Entered before the old one leaves, so that a list that both stand in is never empty in between.
-        let place = table.insert(target, stream, Subscriber::new(key.slot, slot, on_slow));
+        let is_restricted = entitle::is_restricted(session.guest.rights(), stream.channel, target);
+        let subscriber = Subscriber::new(key.slot, slot, on_slow).restricted(is_restricted);
+        let place = table.insert(target, stream, subscriber);
         session.subs.fill(slot, Sub::new(table, place));
         self.totals.subscriptions += 1;
         self.shared.subscriptions.fetch_add(1, Ordering::Relaxed);
@@ -165,7 +168,9 @@ impl<S: Socket> Shard<S> {
             self.table.meet(&state.symbol);
             let Some((session, table)) = self.open_session_and_table(key) else { return };
             let best = session.subs.best(table, channel, state.symbol.id);
-            let is_meant = best.is_some_and(|sub| table.target(sub.place) == target);
+            let is_meant = best.is_some_and(|sub| {
+                table.target(sub.place) == target && session.may_see(table, sub, channel, &state.symbol.name)
+            });
             if !is_meant {
                 continue;
             }

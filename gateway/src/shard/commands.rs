@@ -2,13 +2,13 @@
 
 use super::memory::Reservation;
 use super::socket::Socket;
-use super::{Shard, now_us, replay, timers::Due};
+use super::{Shard, entitle, now_us, replay, timers::Due};
 use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Request as Ask, Resume, SessionKey, Target};
 use crate::log_limit::Verdict;
 use crate::session::subs::{Ended, Sub};
-use crate::session::throttle::Bucket;
+use crate::session::throttle::{Bucket, Rates};
 use crate::session::{Life, Named, PendingSubscribe, Wanted, want};
 use crate::stats::{CloseReason, ReplayRefusal};
 use rustc_hash::FxHashMap;
@@ -182,7 +182,7 @@ impl<S: Socket> Shard<S> {
                 }
                 Command::List => self.list(key, id),
                 Command::Ping => self.tell(key, &Control::Pong { id, now_ns: clock::wall_ns() }),
-                Command::Auth { .. } => self.tell(key, &Control::Ack { id, ok: true, results: Vec::new() }),
+                Command::Auth { token } => self.authenticate_again(key, id, &token),
             },
         }
     }
@@ -234,12 +234,17 @@ impl<S: Socket> Shard<S> {
         let oldest_ns = if window_ns == 0 { i64::MIN } else { now_ns.saturating_sub(window_ns) };
         let is_read_again = self.shared.read_again.is_some();
         let is_busy = self.memory.is_half_read();
-        let subscriptions_max = self.shared.config.limits.subscriptions_max;
+        let mut subscriptions_max = self.shared.config.limits.subscriptions_max;
         let total_max = self.shared.config.limits.subscriptions_total_max;
         let replays_max = self.shared.config.replay.per_session_max;
         let reservation = Reservation::new(self.shared.subscriptions.clone());
         let replay_counts = self.replay_counts.clone();
         let Some((session, table)) = self.open_session_and_table(key) else { return };
+        let rights = session.guest.pass.as_ref().map(|pass| pass.identity.rights.clone());
+        if let Some(most) = rights.as_ref().and_then(|rights| rights.max_subscriptions) {
+            subscriptions_max = subscriptions_max.min(most);
+        }
+        let mut forbidden = 0;
         let names: usize = subscriptions.iter().map(|subscription| subscription.symbols.len()).sum();
         let mut pending = PendingSubscribe {
             id,
@@ -262,6 +267,10 @@ impl<S: Socket> Shard<S> {
                     Ok(_) if !is_symbol_or_pattern(&symbol) => {
                         let message = "1 to 64 bytes, no control characters, `*` only at the end";
                         named.refuse(Code::BadRequest, message);
+                    }
+                    Ok((channel, _)) if !entitle::may_hold(rights.as_deref(), *channel, &symbol) => {
+                        forbidden += 1;
+                        named.refuse(Code::Forbidden, entitle::refusal(&symbol));
                     }
                     Ok((_, SubscribeOptions { from: Some(From::Seq(_)), .. })) if symbol.ends_with('*') => {
                         let message =
@@ -327,6 +336,9 @@ impl<S: Socket> Shard<S> {
             }
         }
         drop(earlier);
+        self.totals.forbidden += forbidden;
+        self.audit_subscribe(key, &pending.named);
+        let Some(session) = self.open_session(key) else { return };
         pending.wants = wants.into_iter().flatten().collect();
         if pending.wants.is_empty() {
             let is_refused = pending.named.iter().any(|named| named.fault.is_some());
@@ -408,8 +420,11 @@ impl<S: Socket> Shard<S> {
         owed.iter().for_each(|symbol| self.table.meet(symbol));
         let Some((session, table)) = self.open_session_and_table(key) else { return };
         let mut keys = Vec::new();
-        table.matching(&ended.target, |_, id| {
-            let was_best = |best: &&Sub| table.target(best.place).specificity() < ended.target.specificity();
+        table.matching(&ended.target, |name, id| {
+            let was_best = |best: &&Sub| {
+                table.target(best.place).specificity() < ended.target.specificity()
+                    && session.may_see(table, best, channel, name)
+            };
             let best = session.subs.best(table, channel, id).filter(was_best);
             if let Some(stream) =
                 best.map(|best| table.stream(best.place)).filter(|s| !s.is_held_back && *s != ended.stream)
@@ -459,7 +474,9 @@ impl<S: Socket> Shard<S> {
         let now_ms = clock::mono_ms();
         let Some(session) = self.open_session(key) else { return };
         if let Some(bytes) = max_bytes_per_s {
-            session.bytes = (bytes > 0).then(|| Box::new(Bucket::new(bytes as f64, now_ms)));
+            let bytes = (bytes > 0).then(|| Bucket::new(bytes as f64, now_ms));
+            let rates = Rates { bytes, ..session.rates.take().map_or_else(Rates::default, |rates| *rates) };
+            session.rates = (!rates.is_empty()).then(|| Box::new(rates));
             session.is_throttled = false;
         }
         if let Some(flush) = flush_ms.and_then(FlushMs::round_up) {

@@ -75,23 +75,19 @@ impl<S: Socket> Shard<S> {
                     break;
                 }
                 let mut bounds = self.bounds;
-                if let Some(bucket) = &mut session.bytes {
+                if let Some(rates) = &mut session.rates {
                     let now_ms = clock::mono_ms();
-                    let tokens = bucket.tokens(now_ms);
-                    if tokens < 1.0 {
-                        let due_ms = now_ms + bucket.wait_ms().max(1);
-                        session.is_throttled = true;
-                        session.outbox.throttle(now_us());
-                        self.timers.set(
-                            &mut session.timers,
-                            due_ms,
-                            session.key,
-                            super::timers::Due::Throttle,
-                        );
-                        self.timers_changed.notify_one();
-                        break;
+                    match rates.bytes_now(now_ms) {
+                        Ok(bytes) => bounds.write_bytes_max = bounds.write_bytes_max.min(bytes),
+                        Err(wait_ms) => {
+                            let due = super::timers::Due::Throttle;
+                            session.is_throttled = true;
+                            session.outbox.throttle(now_us());
+                            self.timers.set(&mut session.timers, now_ms + wait_ms, session.key, due);
+                            self.timers_changed.notify_one();
+                            break;
+                        }
                     }
-                    bounds.write_bytes_max = bounds.write_bytes_max.min(tokens as usize);
                 }
                 let filled = if session.is_deflated { &mut self.deflated } else { &mut self.filled };
                 session.outbox.fill(filled, &bounds);
@@ -105,8 +101,8 @@ impl<S: Socket> Shard<S> {
                         break;
                     }
                 };
-                if let Some(bucket) = &mut session.bytes {
-                    bucket.take(taken as f64);
+                if let Some(rates) = &mut session.rates {
+                    rates.take(taken, self.filled.events().into());
                 }
                 match self.took(slot, taken) {
                     Took::Nothing => return,

@@ -3,10 +3,12 @@
 use super::socket::Socket;
 use super::timers::Due;
 use super::{Shard, now_us};
+use crate::access::audit::Cause;
+use crate::access::rights::Rights;
 use crate::clock;
 use crate::feed::request::SessionKey;
 use crate::outbox::{Books, Outbox};
-use crate::session::guest::Guest;
+use crate::session::guest::Opening;
 use crate::session::subs::Subs;
 use crate::session::throttle::{Bucket, Pace};
 use crate::session::{Life, Session};
@@ -18,7 +20,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use tickgate_protocol::FlushMs;
 use tickgate_protocol::code::CLOSE_RESTART;
-use tickgate_protocol::control::{Control, Limits, write_heartbeat, write_hello};
+use tickgate_protocol::control::{AUTH_ACCEPTED, AUTH_NONE, Control, Limits, write_heartbeat, write_hello};
 use tickgate_protocol::frame::{self, Opcode};
 
 /// Time for a peer to answer a close frame, in milliseconds: then the socket is dropped.
@@ -32,10 +34,11 @@ const PUBLISH_QUIET_MS: u64 = 1_000;
 
 impl<S: Socket> Shard<S> {
     /// Opens a session and greets it, in one write with the answer that its handshake is still owed.
-    pub(super) fn open(&mut self, socket: Rc<S>, answer: &[u8], guest: Guest) -> SessionKey {
+    pub(super) fn open(&mut self, socket: Rc<S>, opening: Opening) {
+        let Opening { answer, guest, is_greeted, .. } = opening;
+        let key = self.next_key();
         let config = self.shared.config.clone();
         let now_ms = clock::mono_ms();
-        let key = self.next_key();
         let session = Session {
             key,
             socket,
@@ -53,7 +56,7 @@ impl<S: Socket> Shard<S> {
             flush: FlushMs::round_up(config.session.flush_ms).unwrap_or_default(),
             is_gathering: false,
             timers: Default::default(),
-            bytes: None,
+            rates: None,
             is_throttled: false,
             requests: Bucket::new(f64::from(config.limits.requests_per_s), now_ms),
             pending: None,
@@ -83,8 +86,16 @@ impl<S: Socket> Shard<S> {
             // Its handshake was answered before the drain began.
             self.set_timer(now_ms, key, Due::Drain);
         }
-        self.greet(key, answer);
-        key
+        self.greet(key, &answer, is_greeted);
+        self.watch_pass(key);
+        self.bound_rate(key);
+        let way = self
+            .session(key)
+            .and_then(|session| session.guest.pass.as_ref())
+            .map(|pass| pass.identity.way.kind());
+        if let Some(way) = way {
+            self.audit(key, Cause::Connect, way.label(), None);
+        }
     }
 
     /// The key of the session that is opened next.
@@ -92,29 +103,54 @@ impl<S: Socket> Shard<S> {
         SessionKey { slot: self.sessions.vacant_key() as u32, generation: self.generation }
     }
 
-    fn greet(&mut self, key: SessionKey, answer: &[u8]) {
-        let id = self.id;
-        let config = self.shared.config.clone();
+    /// What a session can be named by that is opened later, if it ever is.
+    pub fn name_ahead(&mut self) -> (usize, u32) {
+        let number = self.generation;
+        self.generation = self.generation.wrapping_add(1);
+        (self.id, number)
+    }
+
+    /// The greeting of a session of this name.
+    pub fn hello(&self, name: &str, auth: &str, rights: Option<&Rights>) -> Vec<u8> {
+        let config = &self.shared.config;
+        let subscriptions = config.limits.subscriptions_max;
+        let own = rights.and_then(|rights| rights.max_subscriptions).unwrap_or(subscriptions);
         let limits = Limits {
-            subscriptions: config.limits.subscriptions_max as u64,
+            subscriptions: subscriptions.min(own) as u64,
             requests_per_s: u64::from(config.limits.requests_per_s),
             message_bytes: config.limits.message_bytes_max as u64,
             replay_s: Some(config.replay.window_s),
             pings_per_10_s: Some(u64::from(config.limits.pings_per_10_s)).filter(|pings| *pings > 0),
             silence_ms: Some(config.session.silence_timeout_ms).filter(|ms| *ms > 0),
         };
+        let mut hello = Vec::with_capacity(256);
+        write_hello(&mut hello, name, clock::wall_ns(), config.session.heartbeat_ms, auth, &limits);
+        hello
+    }
+
+    fn greet(&mut self, key: SessionKey, answer: &[u8], is_greeted: bool) {
+        let id = self.id;
+        let Some(session) = self.session(key) else { return };
+        let hello = (!is_greeted).then(|| {
+            let rights = session.guest.pass.as_ref().map(|pass| pass.identity.rights.clone());
+            (session.name(id), rights)
+        });
+        let hello = hello.map(|(name, rights)| {
+            let auth = if rights.is_some() { AUTH_ACCEPTED } else { AUTH_NONE };
+            self.hello(&name, auth, rights.as_deref())
+        });
         let mut filled = std::mem::take(&mut self.filled);
         #[cfg(debug_assertions)]
         self.hooks.open(super::hooks::Step::Greet);
         #[cfg(debug_assertions)]
         let is_echo = self.is_echo;
         let Some(session) = self.session(key) else { return };
-        let mut hello = Vec::with_capacity(256);
-        write_hello(&mut hello, &session.name(id), clock::wall_ns(), config.session.heartbeat_ms, &limits);
         filled.clear();
         filled.out().extend_from_slice(answer);
-        frame::write_header(filled.out(), Opcode::Text, hello.len());
-        filled.out().extend_from_slice(&hello);
+        if let Some(hello) = hello {
+            frame::write_header(filled.out(), Opcode::Text, hello.len());
+            filled.out().extend_from_slice(&hello);
+        }
         #[cfg(debug_assertions)]
         if is_echo {
             filled.out().truncate(answer.len());
@@ -220,6 +256,8 @@ impl<S: Socket> Shard<S> {
         session.pending = None;
         session.wake();
         tracing::debug!(session = session.name(id), reason = reason.label(), held, "closed");
+        self.unwatch_pass(key);
+        self.audit(key, Cause::Close, reason.label(), None);
         self.account(key.slot);
         self.account_reading(key);
         let mut session = self.sessions.remove(key.slot as usize);
@@ -257,6 +295,7 @@ impl<S: Socket> Shard<S> {
         while let Some(key) = self.windows.pop(now_ms) {
             self.end_window(key);
         }
+        self.look_at_passes(now_ms);
         if !self.blocked.is_empty() {
             self.check_blocked();
         }
@@ -269,7 +308,8 @@ impl<S: Socket> Shard<S> {
             self.look_at_ebb();
         }
         let mut next_ms = *publish_ms;
-        for due_ms in self.timers.next_ms().into_iter().chain(self.windows.next_ms()).chain(listens_on_ms) {
+        let own_ms = [self.timers.next_ms(), self.windows.next_ms(), self.passes.next_ms(), listens_on_ms];
+        for due_ms in own_ms.into_iter().flatten() {
             next_ms = next_ms.min(due_ms);
         }
         if !self.blocked.is_empty() {

@@ -39,10 +39,10 @@ pub fn session<S: Socket>(
 impl<S: Socket> Shard<S> {
     /// Opens a session, and takes what came behind its request. There is none of that key when opening it panics.
     fn open_guarded(&mut self, socket: Rc<S>, opening: Opening) -> SessionKey {
-        let Opening { answer, early, guest } = opening;
+        let early = opening.early.clone();
         let key = self.next_key();
         // As in a turn.
-        let opened = catch_unwind(AssertUnwindSafe(|| self.open(socket, &answer, guest)));
+        let opened = catch_unwind(AssertUnwindSafe(|| self.open(socket, opening)));
         if opened.is_err() {
             if self.generation == key.generation {
                 // It was none yet, so that its end cannot give its place back. Nobody else gets its key.
@@ -197,13 +197,15 @@ mod tests {
             tier: Default::default(),
             cursor_keys: CursorKeys::new(Keys::new(b"a key", None)),
             tls: None,
+            access: None,
+            audit: None,
         };
         Rc::new(RefCell::new(Shard::new(0, shared, Arc::default())))
     }
 
     fn opening() -> Opening {
         let guest = Guest::new(([127, 0, 0, 1], 1).into());
-        Opening { answer: b"welcome".to_vec(), early: Bytes::new(), guest }
+        Opening { answer: b"welcome".to_vec(), early: Bytes::new(), guest, is_greeted: false }
     }
 
     /// As the listener does it.

@@ -474,6 +474,9 @@ impl<S: Socket> Shard<S> {
             };
             let channel = event.stream.channel;
             let Some(sub) = session.subs.best(table, channel, event.symbol.id) else { continue };
+            if !session.may_see(table, sub, channel, &event.symbol.name) {
+                continue;
+            }
             let target = table.target(sub.place);
             let is_meant = |sub: &Wanted| sub.channel == channel && sub.target == *target;
             if !table.stream(sub.place).is_held_back || !replay.subs.iter().flatten().any(is_meant) {

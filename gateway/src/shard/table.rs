@@ -17,27 +17,43 @@ use tickgate_protocol::OnSlow;
 pub struct Subscriber {
     /// Slot of the session.
     pub session: u32,
-    sub_and_policy: u32,
+    /// The policy, whether it is restricted, and the place.
+    bits: u32,
 }
 
 impl Subscriber {
-    const SUB_BITS: u32 = 30;
+    const POLICY_SHIFT: u32 = 30;
+    const RESTRICTED: u32 = 1 << 29;
+    const SUB_MASK: u32 = Self::RESTRICTED - 1;
 
     /// The subscription `sub` of a session.
     pub fn new(session: u32, sub: u32, on_slow: OnSlow) -> Self {
-        debug_assert!(sub < 1 << Self::SUB_BITS, "limits.subscriptions_max is far below");
-        Self { session, sub_and_policy: (on_slow as u32) << Self::SUB_BITS | sub }
+        debug_assert!(sub <= Self::SUB_MASK, "limits.subscriptions_max is far below");
+        Self { session, bits: (on_slow as u32) << Self::POLICY_SHIFT | sub }
+    }
+
+    /// The same, of which its session may perhaps not see every symbol.
+    #[must_use]
+    pub fn restricted(self, is_restricted: bool) -> Self {
+        let bits = if is_restricted { self.bits | Self::RESTRICTED } else { self.bits & !Self::RESTRICTED };
+        Self { bits, ..self }
+    }
+
+    /// Whether its session may perhaps not see every symbol of it: only patterns are so.
+    #[inline]
+    pub fn is_restricted(self) -> bool {
+        self.bits & Self::RESTRICTED != 0
     }
 
     /// Place of the subscription in the session.
     pub fn sub(self) -> u32 {
-        self.sub_and_policy & ((1 << Self::SUB_BITS) - 1)
+        self.bits & Self::SUB_MASK
     }
 
     /// What happens when the client reads too slowly.
     #[inline]
     pub fn on_slow(self) -> OnSlow {
-        match self.sub_and_policy >> Self::SUB_BITS {
+        match self.bits >> Self::POLICY_SHIFT {
             0 => OnSlow::Conflate,
             1 => OnSlow::Skip,
             _ => OnSlow::Disconnect,
@@ -145,6 +161,17 @@ impl Table {
     /// What happens to the subscription at `place` when its client reads too slowly.
     pub fn on_slow(&self, place: Place) -> OnSlow {
         self.lists[place.list as usize].subscribers[place.index as usize].on_slow()
+    }
+
+    /// Whether the session of the subscription at `place` may perhaps not see every symbol of it.
+    pub fn is_restricted(&self, place: Place) -> bool {
+        self.lists[place.list as usize].subscribers[place.index as usize].is_restricted()
+    }
+
+    /// Says so, or that it may.
+    pub fn restrict(&mut self, place: Place, is_restricted: bool) {
+        let subscriber = &mut self.lists[place.list as usize].subscribers[place.index as usize];
+        *subscriber = subscriber.restricted(is_restricted);
     }
 
     /// The node that a place belongs to.
@@ -340,6 +367,10 @@ mod tests {
                         let subscriber = Subscriber::new(session, next, on_slow);
                         owners.push(session);
                         prop_assert_eq!((subscriber.sub(), subscriber.on_slow()), (next, on_slow));
+                        let narrow = subscriber.restricted(true);
+                        prop_assert!(narrow.is_restricted() && !subscriber.is_restricted());
+                        prop_assert_eq!((narrow.sub(), narrow.on_slow()), (next, on_slow));
+                        prop_assert_eq!(narrow.restricted(false), subscriber);
                         let place = table.insert(&Target::parse(TARGETS[target]), stream, subscriber);
                         model.insert(next, (target, stream, place));
                         next += 1;

@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use tickgate_checker::tally::Tally;
 use tickgate_checker::transcript::{ClientTranscript, SessionTranscript, Start};
 use tickgate_checker::verify::{Asked, SessionVerifier};
+use tickgate_gateway::access::rights::Rights;
 use tickgate_gateway::clock;
 use tickgate_protocol::control::Control;
 use tickgate_protocol::{Channel, Position, cursor};
@@ -57,11 +59,14 @@ pub struct Client {
     last: BTreeMap<(Channel, String), Position>,
     /// Subscriptions that a replay brought up to date.
     pub replays_done: u64,
+    /// What it may see; `None` is everything.
+    pub rights: Option<Arc<Rights>>,
 }
 
 impl Client {
-    pub fn new(name: usize, wishes: Vec<Wish>, takes: usize) -> Self {
+    pub fn new(name: usize, wishes: Vec<Wish>, takes: usize, rights: Option<Arc<Rights>>) -> Self {
         Self {
+            rights,
             name,
             wishes,
             takes,
@@ -136,6 +141,7 @@ impl Client {
                 1 => {
                     let text = std::str::from_utf8(payload).expect("UTF-8");
                     trace!("    client {} hears {}", self.name, &text[..text.len().min(400)]);
+                    self.rights.iter().for_each(|rights| sees_nothing_else(rights, text));
                     let now_ns = clock::wall_ns();
                     let control = session.verifier.message(payload, now_ns, &mut self.tally, |_, _| {});
                     session.transcript.text(now_ns, text);
@@ -194,6 +200,24 @@ impl Wish {
             json["conflate_ms"] = json!(conflate_ms);
         }
         json
+    }
+}
+
+/// Nothing is told of a symbol that the rights do not have: no event, and no gap either.
+fn sees_nothing_else(rights: &Rights, text: &str) {
+    if !text.starts_with('[') {
+        return;
+    }
+    let events: Vec<Value> = serde_json::from_str(text).expect("events");
+    for event in &events {
+        let (kind, symbol) =
+            (event["type"].as_str().expect("a type"), event["symbol"].as_str().expect("a symbol"));
+        let channel = match kind {
+            "gap" => Channel::parse(event["channel"].as_str().expect("a channel")),
+            kind => Channel::of_event_type(kind),
+        };
+        let channel = channel.expect("a channel that there is");
+        assert!(rights.may(channel, symbol), "{event} is not for {rights:?}");
     }
 }
 

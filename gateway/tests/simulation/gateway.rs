@@ -11,6 +11,9 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
+use tickgate_gateway::access::rights::Rights;
+use tickgate_gateway::access::seats::Seats;
+use tickgate_gateway::access::{Identity, Way};
 use tickgate_gateway::clock;
 use tickgate_gateway::config::Config;
 use tickgate_gateway::cursor_keys::{CursorKeys, Keys};
@@ -20,7 +23,7 @@ use tickgate_gateway::feed::dispatch::Outlet;
 use tickgate_gateway::feed::engine::{Arrival, Engine, EngineConfig};
 use tickgate_gateway::feed::request::Mailbox;
 use tickgate_gateway::replay::{Ask, Chunk, Reach, ReadAgain};
-use tickgate_gateway::session::guest::{Guest, Opening};
+use tickgate_gateway::session::guest::{Guest, Opening, Pass};
 use tickgate_gateway::shard::panics::session;
 use tickgate_gateway::shard::{Shard, Shared};
 use tickgate_gateway::stats::Board;
@@ -101,6 +104,8 @@ impl Gateway {
             cursor_keys: CursorKeys::new(Keys::new(b"one for all of the cluster", None)),
             tier: Default::default(),
             tls: None,
+            access: None,
+            audit: None,
         };
         let (outlets, places) = (0..shards)
             .map(|number| {
@@ -277,15 +282,20 @@ impl Gateway {
     }
 
     /// A client connects, unless it is refused.
-    pub fn connect(&mut self, rng: &mut Rng, pipe: &Rc<RefCell<Pipe>>) -> bool {
+    pub fn connect(&mut self, rng: &mut Rng, pipe: &Rc<RefCell<Pipe>>, rights: Option<Arc<Rights>>) -> bool {
         if self.is_draining {
             return false;
         }
         self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         let place = rng.below(self.places.len());
         let place = &mut self.places[place];
-        let guest = Guest::new(([127, 0, 0, 1], 1).into());
-        let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest };
+        let pass = rights.map(|rights| {
+            let (subject, way) = (Arc::from("ann"), Way::Token { id: None });
+            let seat = Seats::default().take(&subject, None).expect("there is no bound");
+            Pass::new(Identity { subject, expires_s: None, way, rights }, seat)
+        });
+        let guest = Guest { pass, ..Guest::new(([127, 0, 0, 1], 1).into()) };
+        let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest, is_greeted: false };
         let future = session(place.shard.clone(), Wire(pipe.clone()), opening);
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         place.tasks.push(Task { future: Box::pin(future), woken });

@@ -1,14 +1,16 @@
 //! A log like Kafka's: partitions of records, of which the first ones go away; and those who read it again.
 
 use crate::rng::Rng;
+use serde_json::Value;
 use tickgate_checker::log::Log;
+use tickgate_gateway::access::rights::Rights;
 use tickgate_gateway::clock;
 use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::replay::record::of_record;
 use tickgate_gateway::replay::wants::Wants;
 use tickgate_gateway::replay::{Ask, Chunk, Lost, Missed, Reach};
-use tickgate_protocol::Position;
 use tickgate_protocol::record::RecordDecoder;
+use tickgate_protocol::{Channel, Position};
 
 pub const EPOCH: u32 = 7;
 
@@ -42,6 +44,8 @@ pub struct Kafka {
     pub partitions: Vec<Partition>,
     /// Everything that ever stood in it.
     pub truth: Log,
+    /// All that was ever appended, in that order.
+    appended: Vec<(Position, i64, String)>,
     decoder: RecordDecoder,
 }
 
@@ -50,6 +54,7 @@ impl Kafka {
         Self {
             partitions: (0..partitions).map(|_| Partition::default()).collect(),
             truth: Log::new(),
+            appended: Vec::new(),
             decoder: RecordDecoder::new(1 << 20),
         }
     }
@@ -60,8 +65,30 @@ impl Kafka {
         // Offsets have holes.
         log.next += 1 + hole;
         self.truth.push(at, append_ns, text.as_bytes()).expect("offsets ascend");
+        self.appended.push((at, append_ns, text.clone()));
         log.records.push(Record { offset: at.offset, append_ns, text });
         at
+    }
+
+    /// What somebody with these rights is to see of it.
+    pub fn truth_for(&self, rights: &Rights) -> Log {
+        let mut truth = Log::new();
+        let may = |tick: &Value| {
+            let kind = tick["type"].as_str().and_then(Channel::of_event_type).expect("a tick");
+            rights.may(kind, tick["symbol"].as_str().expect("a symbol"))
+        };
+        // In the order in which they came: where a symbol moved to is behind where it was.
+        for (at, append_ns, text) in &self.appended {
+            let value: Value = serde_json::from_str(text).expect("a record");
+            let ticks = match value {
+                Value::Array(ticks) => ticks,
+                tick => vec![tick],
+            };
+            let ticks: Vec<Value> = ticks.into_iter().filter(may).collect();
+            let text = Value::from(ticks).to_string();
+            truth.push(*at, *append_ns, text.as_bytes()).expect("offsets ascend");
+        }
+        truth
     }
 
     /// The next part of a replay, as a reader of the gateway gives it that knows the first `known` partitions.

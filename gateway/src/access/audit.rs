@@ -1,0 +1,197 @@
+//! The audit log: who came, what they were granted and refused, and why they left. A line of JSON each; never a token.
+//!
+//! Whoever writes a line waits for nobody: lines go the way of the log, through a bounded buffer and a thread that writes
+//! it. Of what strangers can bring about at will only so much is written; the next line of its kind says how many were
+//! left out.
+
+use crate::clock;
+use crate::log_limit::{LogLimit, Verdict};
+use crate::logs::LogWriter;
+use serde::Serialize;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Lines of one kind within ten seconds, of what takes nothing but a connection.
+const STRANGERS_PER_10_S: u32 = 100;
+/// The same of what takes a token.
+const KNOWN_PER_10_S: u32 = 10_000;
+/// Symbols that a line about a request names at most.
+pub const NAMES_MAX: usize = 20;
+/// Bytes of a text of a client in a line, such as its subject.
+const TEXT_BYTES_MAX: usize = 256;
+
+/// What a line is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A session was opened, by somebody who showed who it is.
+    Connect,
+    /// Nobody was let in.
+    Refuse,
+    /// A session showed a new token, which was taken.
+    Auth,
+    /// A session showed a new token, which was not.
+    AuthRefuse,
+    /// Something was subscribed to.
+    Subscribe,
+    /// Something was asked for that is not granted, or ended because it is no longer.
+    Forbid,
+    /// A session ended.
+    Close,
+}
+
+const CAUSES: usize = 7;
+
+/// A line.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// What it is about.
+    pub cause: Cause,
+    /// The address of the client.
+    pub address: SocketAddr,
+    /// Its session, if there is one.
+    pub session: Option<&'a str>,
+    /// Who it is, if that was shown.
+    pub subject: Option<&'a str>,
+    /// How it was shown, why it was refused, or why the session ended.
+    pub reason: &'static str,
+    /// What of, of requests: channels and symbols, separated by blanks.
+    pub names: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    time: String,
+    event: Cause,
+    address: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<&'a str>,
+    left_out: u32,
+}
+
+/// Where lines go.
+#[derive(Debug)]
+pub struct Audit {
+    /// A file of its own, or else the log.
+    file: Option<LogWriter>,
+    limits: Mutex<[LogLimit; CAUSES]>,
+}
+
+impl Audit {
+    /// To a file, or to the log when there is none.
+    pub fn new(file: Option<LogWriter>) -> Self {
+        let limit = |cause: usize| {
+            let is_strange = cause == Cause::Refuse as usize || cause == Cause::AuthRefuse as usize;
+            LogLimit::new(if is_strange { STRANGERS_PER_10_S } else { KNOWN_PER_10_S })
+        };
+        Self { file, limits: Mutex::new(std::array::from_fn(limit)) }
+    }
+
+    /// Writes a line, unless there were too many of its kind.
+    pub fn write(&self, line: &Line<'_>) {
+        let verdict = {
+            let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+            limits[line.cause as usize].admit(clock::mono_ms())
+        };
+        let Verdict::Write { left_out } = verdict else { return };
+        let Line { cause, address, session, reason, names, .. } = *line;
+        let subject = line.subject.map(cut);
+        let Some(file) = &self.file else {
+            let event = cause.name();
+            tracing::info!(target: "audit", event, %address, session, subject, reason, names, left_out);
+            return;
+        };
+        let since = Duration::from_nanos(u64::try_from(clock::wall_ns()).unwrap_or(0));
+        let time = humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string();
+        let written = Written { time, event: cause, address, session, subject, reason, names, left_out };
+        if let Ok(mut json) = serde_json::to_vec(&written) {
+            json.push(b'\n');
+            // What there is no room for is counted there.
+            let _ = file.clone().write_all(&json);
+        }
+    }
+
+    /// Waits for what was written to be in the file, but not for long.
+    pub fn drain(&self) {
+        if let Some(file) = &self.file {
+            file.drain();
+        }
+    }
+}
+
+impl Cause {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Refuse => "refuse",
+            Self::Auth => "auth",
+            Self::AuthRefuse => "auth_refuse",
+            Self::Subscribe => "subscribe",
+            Self::Forbid => "forbid",
+            Self::Close => "close",
+        }
+    }
+}
+
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn line<'a>(cause: Cause, subject: &'a str) -> Line<'a> {
+        let address = ([127, 0, 0, 1], 9).into();
+        Line { cause, address, session: Some("s-1"), subject: Some(subject), reason: "token", names: None }
+    }
+
+    #[test]
+    fn every_line_is_json_whatever_is_in_it_and_floods_are_a_number() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let audit = Audit::new(Some(LogWriter::file(file.path()).unwrap()));
+        let odd = "a\"b\\ \u{2028} é\u{1b}[31m";
+        audit.write(&line(Cause::Connect, odd));
+        audit.write(&line(Cause::Close, &"x".repeat(1_000)));
+        for _ in 0..1_000 {
+            audit.write(&line(Cause::Refuse, "eve"));
+        }
+        audit.drain();
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2 + STRANGERS_PER_10_S as usize);
+        assert_eq!((&lines[0]["event"], &lines[0]["subject"]), (&"connect".into(), &odd.into()));
+        assert_eq!((&lines[0]["session"], &lines[0]["address"]), (&"s-1".into(), &"127.0.0.1:9".into()));
+        assert_eq!(lines[1]["subject"].as_str().unwrap().len(), TEXT_BYTES_MAX);
+        assert_eq!(lines[2]["event"], Cause::Refuse.name());
+    }
+
+    /// What rotates logs moves the file away and expects a new one.
+    #[test]
+    fn a_file_that_was_moved_away_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("audit.log"), folder.path().join("audit.log.1"));
+        let audit = Audit::new(Some(LogWriter::file(&path).unwrap()));
+        audit.write(&line(Cause::Connect, "ann"));
+        audit.drain();
+        std::fs::rename(&path, &old).unwrap();
+        audit.write(&line(Cause::Connect, "bob"));
+        audit.drain();
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        assert!(read(&old).contains("ann") && !read(&old).contains("bob"));
+        assert!(read(&path).contains("bob"));
+    }
+}

@@ -1,0 +1,162 @@
+//! The thread that keeps what comes from elsewhere up to date: the list of those revoked, and keys from their URL. Nobody
+//! waits for it: what it found last counts until it finds something else.
+
+use super::revoked::{FILE_BYTES_MAX, List};
+use super::{Access, jwks, keys};
+use crate::clock;
+use crate::config::AuthConfig;
+use crate::log_limit::{LogLimit, Verdict};
+use crate::stats::Board;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Lines about a list that cannot be read, within ten seconds.
+const LOGS_PER_10_S: u32 = 1;
+/// A file that was changed in so many seconds before it was read may be changed again within what its time can tell.
+const FRESH_S: i64 = 5;
+
+/// The running thread.
+#[allow(missing_debug_implementations)]
+pub struct Watch {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Reads the list of those revoked once, and starts the thread.
+    ///
+    /// # Errors
+    /// When the thread or its runtime cannot be started, or the certificates for the URL of keys not be read.
+    pub fn start(config: &AuthConfig, access: Arc<Access>, board: Arc<Board>) -> anyhow::Result<Self> {
+        let mut revocations = Revocations::new(config, access.clone(), board.clone());
+        revocations.look();
+        let fetcher = jwks::Fetcher::new(config, access, board)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let work = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = stopped => {}
+                    () = revocations.run() => {}
+                    () = run_fetcher(fetcher) => {}
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("access".to_owned()).spawn(work)?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends the thread.
+    pub fn stop(self) {
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that looks after access had panicked");
+        }
+    }
+}
+
+async fn run_fetcher(fetcher: Option<jwks::Fetcher>) {
+    match fetcher {
+        Some(fetcher) => fetcher.run().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    changed_s: i64,
+    changed_ns: i64,
+}
+
+/// Reads the list of those revoked again when it has changed.
+struct Revocations {
+    path: String,
+    refresh: Duration,
+    access: Arc<Access>,
+    board: Arc<Board>,
+    read: Option<Stamp>,
+    logs: LogLimit,
+}
+
+impl Revocations {
+    fn new(config: &AuthConfig, access: Arc<Access>, board: Arc<Board>) -> Self {
+        Self {
+            path: config.revoked_file.clone(),
+            refresh: Duration::from_millis(config.revoked_refresh_ms),
+            access,
+            board,
+            read: None,
+            logs: LogLimit::new(LOGS_PER_10_S),
+        }
+    }
+
+    async fn run(mut self) {
+        if self.path.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(self.refresh).await;
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        if self.path.is_empty() {
+            return;
+        }
+        let stamp = std::fs::metadata(&self.path).ok().map(|meta| Stamp {
+            device: meta.dev(),
+            inode: meta.ino(),
+            bytes: meta.len(),
+            changed_s: meta.mtime(),
+            changed_ns: meta.mtime_nsec(),
+        });
+        if stamp.is_some() && stamp == self.read {
+            return;
+        }
+        let now_s = clock::wall_ns().div_euclid(1_000_000_000);
+        let is_settled = |stamp: &Stamp| (now_s - stamp.changed_s).abs() > FRESH_S;
+        let text =
+            keys::read(&self.path, FILE_BYTES_MAX).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let list = match text {
+            Ok(text) => List::parse(&text),
+            Err(error) => {
+                self.read = None;
+                if let Verdict::Write { left_out } = self.logs.admit(clock::mono_ms()) {
+                    let path = &self.path;
+                    tracing::warn!(
+                        path,
+                        error,
+                        left_out,
+                        "the list of those revoked: what was read last counts"
+                    );
+                }
+                return;
+            }
+        };
+        self.read = stamp.filter(is_settled);
+        let (entries, unread, over) = (list.len() as u64, list.unread as u64, list.over as u64);
+        let counts = &self.board.access;
+        counts.revoked_entries.store(entries, Ordering::Relaxed);
+        counts.revoked_unread.store(unread + over, Ordering::Relaxed);
+        if !self.access.replace_revoked(list) {
+            return;
+        }
+        tracing::info!(entries, "read who is revoked");
+        if unread + over > 0 {
+            tracing::warn!(
+                unread,
+                over,
+                "lines of the list of those revoked do not count: not understood, or too many"
+            );
+        }
+    }
+}

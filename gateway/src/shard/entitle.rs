@@ -1,0 +1,228 @@
+//! What a session's rights make of its subscriptions.
+//!
+//! A symbol is granted or it is not. A pattern that the rights cover is like any other; one that is wider stands in the
+//! table as restricted, where the rights allow that at all, and each event of it is held against them: only those pay for
+//! it. What a new token changes is put in force at once: what is no longer granted ends, and what has come in view of a
+//! pattern begins with its state.
+
+use super::Shard;
+use super::passes::now_s;
+use super::socket::Socket;
+use crate::access::audit::{Cause, Line, NAMES_MAX};
+use crate::access::rights::Rights;
+use crate::clock;
+use crate::event::Stream;
+use crate::feed::request::{Request, SessionKey, Target};
+use crate::session::Named;
+use crate::session::throttle::{Bucket, Rates};
+use crate::stats::AuthFailure;
+use std::sync::Arc;
+use tickgate_protocol::command::Id;
+use tickgate_protocol::control::{AckResult, Control};
+use tickgate_protocol::event::{Gap, GapCause};
+use tickgate_protocol::{Channel, Code};
+
+/// Whether somebody with these rights may subscribe to a symbol or pattern, as it is written.
+pub(super) fn may_hold(rights: Option<&Rights>, channel: Channel, text: &str) -> bool {
+    let Some(rights) = rights else { return true };
+    match text.strip_suffix('*') {
+        None => rights.may(channel, text),
+        Some(prefix) => rights.covers(channel, prefix) || rights.may_narrow(channel, prefix),
+    }
+}
+
+/// Why they may not.
+pub(super) fn refusal(text: &str) -> &'static str {
+    match text.ends_with('*') {
+        true => "wider than what you are entitled to: name symbols, or a narrower pattern",
+        false => "you are not entitled to it",
+    }
+}
+
+/// Whether each event of a subscription has to be held against the rights.
+pub(super) fn is_restricted(rights: Option<&Rights>, channel: Channel, target: &Target) -> bool {
+    match (rights, target) {
+        (Some(rights), Target::Prefix(prefix)) => !rights.covers(channel, prefix),
+        _ => false,
+    }
+}
+
+impl<S: Socket> Shard<S> {
+    /// Puts in force what the rights of a session say of its rate.
+    pub(super) fn bound_rate(&mut self, key: SessionKey) {
+        let now_ms = clock::mono_ms();
+        let Some(session) = self.open_session(key) else { return };
+        let most = session.guest.rights().and_then(|rights| rights.max_updates_per_s);
+        if session.rates.is_none() && most.is_none() {
+            return;
+        }
+        let updates = most.map(|most| Bucket::new(f64::from(most), now_ms));
+        let rates = Rates { updates, ..session.rates.take().map_or_else(Rates::default, |rates| *rates) };
+        session.rates = (!rates.is_empty()).then(|| Box::new(rates));
+    }
+
+    /// A session shows a new token.
+    pub(super) fn authenticate_again(&mut self, key: SessionKey, id: Option<Id>, token: &str) {
+        let Some(access) = self.shared.access.clone() else {
+            // Nobody is asked.
+            return self.tell(key, &Control::Ack { id, ok: true, results: Vec::new() });
+        };
+        let Some(pass) = self.open_session(key).and_then(|session| session.guest.pass.as_deref_mut()) else {
+            return;
+        };
+        let identity = match access.check(token, now_s()) {
+            Ok(new) if new.subject != pass.identity.subject => Err(AuthFailure::OtherSubject),
+            // Its lane cannot change.
+            Ok(new) if new.rights.delay_s != pass.identity.rights.delay_s => Err(AuthFailure::OtherDelay),
+            checked => checked,
+        };
+        let identity = match identity {
+            Ok(identity) => identity,
+            Err(failure) => return self.refuse_again(key, id, failure),
+        };
+        let (way, rights) = (identity.way.kind(), identity.rights.clone());
+        let (reason, before) = (way.label(), std::mem::replace(&mut pass.identity, identity));
+        pass.is_warned = false;
+        self.totals.auth_accepted[way as usize] += 1;
+        self.watch_pass(key);
+        self.bound_rate(key);
+        self.audit(key, Cause::Auth, reason, None);
+        let ended =
+            if before.rights == rights { Vec::new() } else { self.regrant(key, &before.rights, &rights) };
+        if !ended.is_empty() {
+            self.totals.forbidden += ended.len() as u64;
+            let names: Vec<String> =
+                ended.iter().take(NAMES_MAX).map(|end| format!("{}:{}", end.channel, end.symbol)).collect();
+            self.audit(key, Cause::Forbid, "new_token", Some(&names.join(" ")));
+        }
+        self.tell(key, &Control::Ack { id, ok: true, results: ended });
+    }
+
+    fn refuse_again(&mut self, key: SessionKey, id: Option<Id>, failure: AuthFailure) {
+        self.totals.auth_refused[failure as usize] += 1;
+        self.totals.request_errors += 1;
+        if failure == AuthFailure::UnknownKey
+            && let Some(access) = &self.shared.access
+        {
+            access.want_keys();
+        }
+        self.audit(key, Cause::AuthRefuse, failure.label(), None);
+        let (code, message) = match failure {
+            AuthFailure::OtherSubject => (Code::Forbidden, "another subject's: connect anew with it"),
+            AuthFailure::OtherDelay => {
+                (Code::Forbidden, "its data is of another delay: connect anew with it")
+            }
+            _ => (Code::Unauthenticated, "not taken: what was shown before still counts, as long as it does"),
+        };
+        self.tell(key, &Control::error(id, code, message, false));
+    }
+
+    /// Holds every subscription of a session against its new rights; gives those that have ended.
+    fn regrant(&mut self, key: SessionKey, old: &Rights, new: &Arc<Rights>) -> Vec<AckResult> {
+        let Some((session, table)) = self.open_session_and_table(key) else { return Vec::new() };
+        let (mut lost, mut narrow) = (Vec::new(), Vec::new());
+        for sub in session.subs.iter() {
+            let (target, stream) = (table.target(sub.place), table.stream(sub.place));
+            let channel = stream.channel;
+            let is_narrow = is_restricted(Some(new), channel, target);
+            let was_narrow = table.is_restricted(sub.place);
+            // What is still brought up to date would have holes where more has come in view.
+            let is_torn = stream.is_held_back && (is_narrow || was_narrow);
+            if is_torn || !may_hold(Some(new), channel, &target.text()) {
+                lost.push((channel, target.clone()));
+            } else if is_narrow || was_narrow {
+                narrow.push((sub.place, target.clone(), stream, is_narrow));
+            }
+        }
+        for (place, _, _, is_narrow) in &narrow {
+            self.table.restrict(*place, *is_narrow);
+        }
+        for (_, target, stream, _) in &narrow {
+            self.come_in_view(key, target, *stream, old, new);
+        }
+        let mut ended = Vec::with_capacity(lost.len());
+        for (channel, target) in lost {
+            let Some(end) = self.drop_sub(key, channel, &target) else { continue };
+            let text = target.text();
+            ended.push(AckResult::refused(channel.name(), &text, Code::Forbidden, refusal(&text)));
+            self.fall_back(key, &end);
+        }
+        ended
+    }
+
+    /// Of a pattern that stays, symbols that were not to be seen and are now begin with their state.
+    fn come_in_view(&mut self, key: SessionKey, target: &Target, stream: Stream, old: &Rights, new: &Rights) {
+        let channel = stream.channel;
+        let known = self.shared.directory.matching(target);
+        let newly: Vec<_> = known
+            .into_iter()
+            .filter(|symbol| new.may(channel, &symbol.name) && !old.may(channel, &symbol.name))
+            .collect();
+        for symbol in newly {
+            self.table.meet(&symbol);
+            let Some((session, table)) = self.open_session_and_table(key) else { return };
+            let best = session.subs.best(table, channel, symbol.id);
+            if best.is_none_or(|best| table.target(best.place) != target) {
+                continue;
+            }
+            if channel.is_state() {
+                session.outbox.await_snapshot((symbol.id, stream));
+                self.ask(Request::Resync(key, (symbol.id, stream)));
+            } else {
+                // It may have had some before, under a token that came between.
+                let gap = Gap { after: None, upto: None, count: None, cause: GapCause::SlowConsumer };
+                session.outbox.announce(&symbol, stream, gap);
+                self.touch(key.slot);
+            }
+        }
+    }
+
+    /// Writes down what a session did, or what became of it.
+    pub(super) fn audit(&mut self, key: SessionKey, cause: Cause, reason: &'static str, names: Option<&str>) {
+        let (Some(audit), id) = (self.shared.audit.clone(), self.id) else { return };
+        let Some(session) = self.session(key) else { return };
+        let Some(pass) = &session.guest.pass else { return };
+        let name = session.name(id);
+        let subject = Some(&*pass.identity.subject);
+        let address = session.guest.peer;
+        audit.write(&Line { cause, address, session: Some(&name), subject, reason, names });
+    }
+
+    /// Writes down what a session asked for.
+    pub(super) fn audit_subscribe(&mut self, key: SessionKey, named: &[Named]) {
+        if self.shared.audit.is_none() {
+            return;
+        }
+        let is_forbidden =
+            |named: &&Named| named.fault.as_ref().is_some_and(|fault| fault.0 == Code::Forbidden);
+        let granted = named.iter().filter(|named| named.fault.is_none());
+        let forbidden = named.iter().filter(is_forbidden);
+        for (cause, named) in [(Cause::Subscribe, list(granted)), (Cause::Forbid, list(forbidden))] {
+            if let Some(names) = named {
+                self.audit(key, cause, "request", Some(&names));
+            }
+        }
+    }
+}
+
+/// The names of some of them, and how many more there are.
+fn list<'a>(named: impl Iterator<Item = &'a Named>) -> Option<String> {
+    let mut named = named.peekable();
+    named.peek()?;
+    let mut names = String::new();
+    let mut more = 0;
+    for (at, named) in named.enumerate() {
+        if at < NAMES_MAX {
+            names.push_str(if at == 0 { "" } else { " " });
+            names.push_str(&named.channel);
+            names.push(':');
+            names.push_str(&named.symbol);
+        } else {
+            more += 1;
+        }
+    }
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
+    Some(names)
+}
