@@ -6,6 +6,9 @@
 
 mod routes;
 mod sessions;
+mod token;
+
+pub use token::Token;
 
 use crate::clock;
 use crate::latency::LatencyWindow;
@@ -41,6 +44,8 @@ pub struct AdminState {
     pub config: InEffect,
     /// The scoreboard.
     pub board: Arc<Board>,
+    /// What requests must bring.
+    pub token: Token,
     /// Where each shard takes the question for its slowest sessions; a full channel counts as no answer.
     pub shards: Vec<mpsc::Sender<SessionsRequest>>,
     /// What clients are spoken to in; its files are looked at from here.

@@ -4,6 +4,7 @@
 //! there and nowhere else. Hot paths read plain fields of these structs. What the configured bounds add up to is in
 //! [`ceiling`].
 
+mod admin;
 mod auth;
 pub mod ceiling;
 mod check;
@@ -17,6 +18,7 @@ mod suggest;
 mod tls;
 mod value;
 
+pub use admin::AdminAccess;
 pub use auth::AuthConfig;
 pub use delays::DelaysConfig;
 pub use error::{ConfigError, ConfigErrors, Origin};
@@ -35,8 +37,10 @@ pub const SHARDS_MAX: usize = 64;
 pub struct Config {
     /// Address that WebSocket clients connect to.
     pub listen: SocketAddr,
-    /// Address of metrics, health and introspection: loopback unless a firewall guards it.
+    /// Address of metrics, health and introspection: loopback, unless `admin_access` has a token.
     pub admin: SocketAddr,
+    /// Who may ask there.
+    pub admin_access: AdminAccess,
     /// What is logged, as `tracing_subscriber` reads it.
     pub log: String,
     /// Threads that own sessions; 0 is one per processor.
@@ -250,6 +254,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            admin_access: AdminAccess::default(),
             log: "info,librdkafka=off,rdkafka=off".to_owned(),
             shards: 0,
             tls: TlsConfig::default(),

@@ -113,6 +113,7 @@ fn start_gateway(args: &DemoArgs, brokers: &str) -> anyhow::Result<Running> {
     config.limits.sessions_max = config.limits.sessions_max.max(args.clients as usize + 100);
     config.drain.spread_ms = 0;
     config.drain.grace_ms = 1_000;
+    config.check()?;
     let bound: Bound = server::bind(config.clone()).or_else(|error| {
         let default = Config::default();
         for (address, default) in [(&mut config.listen, default.listen), (&mut config.admin, default.admin)] {

@@ -9,6 +9,7 @@ mod credential;
 mod door;
 mod handshake;
 mod lobby;
+mod origin;
 mod proxies;
 mod proxy_header;
 mod refusal;

@@ -340,6 +340,8 @@ fn feed(scrape: &Scrape, board: &Board) {
     tls::certificate(scrape, board);
     let waiting = board.keys_waiting.load(Ordering::Relaxed);
     scrape.gauge("tickgate_config_keys_waiting", &[], waiting as f64);
+    let refused = board.admin_refused.load(Ordering::Relaxed);
+    scrape.counter("tickgate_admin_refused_total", &[], refused);
     scrape.counter("tickgate_log_lines_lost_total", &[], crate::logs::lines_lost());
     for (name, value) in [
         ("tickgate_feed_records_total", feed.records),

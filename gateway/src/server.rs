@@ -3,7 +3,7 @@
 use crate::access::audit::Audit;
 use crate::access::watch::Watch;
 use crate::access::{Access, Files};
-use crate::admin::{Admin, AdminHandle, AdminState};
+use crate::admin::{Admin, AdminHandle, AdminState, Token};
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::cursor_keys::CursorKeys;
@@ -203,9 +203,17 @@ impl Bound {
         });
         let access = access.transpose()?;
         let in_effect = InEffect::new(config);
+        let token = Token::new(
+            in_effect
+                .now()
+                .admin_access
+                .secret()
+                .map_err(|what| anyhow::anyhow!("admin_token_file {what}"))?,
+        );
         let state = AdminState {
             config: in_effect.clone(),
             board: board.clone(),
+            token,
             shards: questions,
             tls: tls.clone(),
         };

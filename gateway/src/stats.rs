@@ -586,6 +586,8 @@ pub struct Board {
     pub tls_reloads: [AtomicU64; TlsReload::COUNT],
     /// The last second of the certificate in use, since the Unix epoch; 0 without TLS.
     pub certificate_until_s: AtomicI64,
+    /// Requests to the admin listener without its token.
+    pub admin_refused: AtomicU64,
     /// Notified when a thread has ended that the gateway cannot be without.
     pub broken: Notify,
 }
@@ -624,6 +626,7 @@ impl Board {
             keys_waiting: AtomicU64::new(0),
             tls_reloads: Default::default(),
             certificate_until_s: AtomicI64::new(0),
+            admin_refused: AtomicU64::new(0),
             broken: Notify::new(),
         }
     }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tickgate_gateway::admin::{Admin, AdminHandle, AdminLimits, AdminState};
+use tickgate_gateway::admin::{Admin, AdminHandle, AdminLimits, AdminState, Token};
 use tickgate_gateway::config::Config;
 use tickgate_gateway::config::load::Sources;
 use tickgate_gateway::reload::InEffect;
@@ -30,8 +30,13 @@ impl Served {
     fn start(config: Config, shards: Vec<mpsc::Sender<SessionsRequest>>, limits: AdminLimits) -> Self {
         let board = Arc::new(Board::new(shards.len()));
         let admin = Admin::bind(loopback()).expect("a free port").limits(limits);
-        let state =
-            AdminState { config: InEffect::new(Arc::new(config)), board: board.clone(), shards, tls: None };
+        let state = AdminState {
+            config: InEffect::new(Arc::new(config)),
+            board: board.clone(),
+            token: Token::default(),
+            shards,
+            tls: None,
+        };
         Self { admin: admin.spawn(state).expect("a thread"), board }
     }
 

@@ -371,10 +371,34 @@ fn lists_and_other_shapes() {
         &[
             "gate.toml:1: outbox: must be a section, `[outbox]`",
             "gate.toml:2: kafka.brokers: must be text, not a list",
-            "--set: session.allowed_origins: an origin is scheme://host[:port] without a path, as \
-         \"https://example.com\", `https://a.example/` is not",
+            "--set: session.allowed_origins: an origin is scheme://host[:port] in lower case without a path, \
+             as \"https://example.com\", or \"*\" for all; `https://a.example/` is not",
         ],
     );
+}
+
+#[test]
+fn others_than_this_machine_need_a_token_to_ask_the_admin_listener() {
+    let open = "gate.toml:1: admin: 0.0.0.0:9090 is reached by others, and shows them clients and limits: set \
+                admin_token_file or admin_token, or stay on 127.0.0.1";
+    check_errors("admin = '0.0.0.0:9090'\n", &[], &[], &[open]);
+    for loopback in ["127.0.0.1:0", "127.0.0.9:1", "[::1]:9090"] {
+        assert!(load(&format!("admin = '{loopback}'\n"), &[], &[]).is_ok(), "{loopback}");
+    }
+    let secret = "sixteen bytes or more";
+    let config =
+        load("admin = '[::]:9090'\n", &[("TICKGATE_ADMIN_TOKEN", secret)], &[]).expect("it is right");
+    assert_eq!(config.admin_access.secret(), Ok(secret.as_bytes().to_vec()));
+    assert!(!format!("{config:?}{}", config.masked().to_toml()).contains(secret));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("{secret}\n")).expect("it is written");
+    let named = format!("admin_token_file={}", file.path().display());
+    let config = load("admin = '0.0.0.0:9090'\n", &[], &[&named]).expect("it is right");
+    assert_eq!(config.admin_access.secret(), Ok(secret.as_bytes().to_vec()));
+    assert_eq!(errors("admin_token = 'guess'\n", &[], &[]).len(), 1);
+    assert_eq!(errors(&format!("admin_token = '{secret}'\n"), &[], &[&named]).len(), 1, "one is enough");
+    let missing = errors("admin = '0.0.0.0:9090'\nadmin_token_file = '/no such file'\n", &[], &[]);
+    assert!(missing.len() == 1 && missing[0].contains("admin_token_file: cannot be read"), "{missing:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tickgate_gateway::admin::{Admin, AdminState};
+use tickgate_gateway::admin::{Admin, AdminState, Token};
 use tickgate_gateway::cli::{Cli, Command};
 use tickgate_gateway::config::load::Sources;
 use tickgate_gateway::config::{Config, ceiling};
@@ -20,6 +20,10 @@ use tickgate_gateway::stats::Board;
 
 /// What the kernel keeps for an idle socket, rounded up; it counts it as the container's.
 const SOCKET_BYTES: u64 = 5 << 10;
+/// Where compose.yaml has a token.
+const COMPOSED_TOKEN: &str = "/run/tickgate/token";
+/// Stands for the token of the admin listener.
+const TOKEN: &str = "a token of these tests";
 /// What a pod should have left after its drain before it is killed, for the process itself to end.
 const SPARE_MS: u64 = 5_000;
 
@@ -60,7 +64,14 @@ fn list_at<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
 fn pod_config() -> Config {
     let file = manifest("configmap");
     let sources = Sources::new().text("configmap.yaml", str_at(&file, "/data/tickgate.toml"));
-    Config::load(&sources).unwrap_or_else(|errors| panic!("{errors}"))
+    // What the Secret brings that pods do not start without.
+    let container = container();
+    let secret = at(&container, "/envFrom/0/secretRef");
+    assert_eq!((str_at(secret, "/name"), secret.get("optional")), ("tickgate", None));
+    let refused = Config::load(&sources).expect_err("the admin listener is open without it").to_string();
+    assert!(refused.contains("admin_token"), "{refused}");
+    let token = ("TICKGATE_ADMIN_TOKEN".into(), TOKEN.into());
+    Config::load(&sources.environment([token])).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 fn pod() -> Value {
@@ -129,16 +140,24 @@ fn pods_load_their_configuration_and_listen_where_they_are_asked() {
 fn what_is_probed_and_scraped_answers() {
     let admin = Admin::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let board = Arc::new(Board::new(0));
-    let state =
-        AdminState { config: InEffect::new(Arc::new(pod_config())), board, shards: Vec::new(), tls: None };
+    let token = Token::new(pod_config().admin_access.secret().expect("it was checked"));
+    let state = AdminState {
+        config: InEffect::new(Arc::new(pod_config())),
+        board,
+        token,
+        shards: Vec::new(),
+        tls: None,
+    };
     let admin = admin.spawn(state).expect("a thread");
-    let status = |path: &str| {
+    let status_with = |path: &str, headers: &str| {
         let mut socket = TcpStream::connect(admin.local_addr()).expect("it listens");
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("it takes a request");
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").expect("it takes a request");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("an answer, then the end");
         answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok()).expect("a status")
     };
+    // Probes and the balancer bring no token, and need none.
+    let status = |path: &str| status_with(path, "");
 
     let container = container();
     for (probe, expected) in [("startupProbe", 200), ("livenessProbe", 200), ("readinessProbe", 503)] {
@@ -147,7 +166,12 @@ fn what_is_probed_and_scraped_answers() {
         assert_eq!(status(str_at(&container, &format!("/{probe}/httpGet/path"))), expected, "{probe}");
     }
     let monitor = manifest("podmonitor");
-    assert_eq!(status(str_at(&monitor, "/spec/podMetricsEndpoints/0/path")), 200);
+    let metrics = str_at(&monitor, "/spec/podMetricsEndpoints/0/path");
+    let authorization = at(&monitor, "/spec/podMetricsEndpoints/0/authorization");
+    assert_eq!(str_at(authorization, "/credentials/name"), "tickgate");
+    assert_eq!(str_at(authorization, "/credentials/key"), "TICKGATE_ADMIN_TOKEN");
+    let header = format!("Authorization: {} {TOKEN}\r\n", str_at(authorization, "/type"));
+    assert_eq!((status(metrics), status_with(metrics, &header)), (401, 200));
     let haproxy = text("deploy/haproxy.cfg");
     let check = haproxy.lines().find_map(|line| line.trim().strip_prefix("http-check send meth GET uri "));
     assert_eq!(status(check.expect("a health check")), 503);
@@ -251,6 +275,24 @@ fn the_pod_monitor_is_one() {
         _path: String,
         interval: String,
         scrape_timeout: String,
+        #[serde(rename = "authorization")]
+        _authorization: Authorization,
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Authorization {
+        #[serde(rename = "type")]
+        _kind: String,
+        #[serde(rename = "credentials")]
+        _credentials: Credentials,
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Credentials {
+        #[serde(rename = "name")]
+        _name: String,
+        #[serde(rename = "key")]
+        _key: String,
     }
 
     let monitor: PodMonitor = yaml("deploy/kubernetes/podmonitor.yaml");
@@ -282,7 +324,14 @@ fn words(service: &Value) -> Vec<String> {
 
 /// The configuration of the gateway in compose.yaml.
 fn composed_config() -> Config {
-    let words = std::iter::once("tickgate".to_owned()).chain(words(&service("gateway")));
+    // In place of the one that compose makes.
+    let token = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(token.path(), TOKEN).expect("it is written");
+    let words = words(&service("gateway"));
+    let files = words.iter().filter(|word| word.ends_with(COMPOSED_TOKEN)).count();
+    assert_eq!(files, 1, "the admin listener needs a token");
+    let words = words.iter().map(|word| word.replace(COMPOSED_TOKEN, &token.path().display().to_string()));
+    let words = std::iter::once("tickgate".to_owned()).chain(words);
     let cli = Cli::read(words).unwrap_or_else(|(error, _)| panic!("{error}"));
     let Command::Run(args) = cli.command else { panic!("it runs") };
     args.load().unwrap_or_else(|errors| panic!("{errors}")).config
@@ -319,6 +368,15 @@ fn what_is_composed_finds_each_other() {
     let prometheus: Value = yaml("deploy/compose/prometheus.yml");
     let target = str_at(&prometheus, "/scrape_configs/0/static_configs/0/targets/0");
     assert_eq!(target, format!("gateway:{}", config.admin.port()));
+    // Whoever makes the token gives it to both.
+    assert_eq!(str_at(&prometheus, "/scrape_configs/0/authorization/credentials_file"), COMPOSED_TOKEN);
+    assert!(words(&service("token")).iter().any(|word| word.contains(COMPOSED_TOKEN)));
+    for name in ["token", "gateway", "prometheus"] {
+        let service = service(name);
+        let volumes = list_at(&service, "/volumes");
+        let holds = |volume: &Value| volume.as_str().is_some_and(|v| v.starts_with("token:/run/tickgate"));
+        assert!(volumes.iter().any(holds), "{name}");
+    }
     let source: Value = yaml("deploy/compose/grafana/provisioning/datasources/prometheus.yml");
     assert_eq!(str_at(&source, "/datasources/0/url"), "http://prometheus:9090");
     let interval = str_at(&prometheus, "/global/scrape_interval");

@@ -157,6 +157,11 @@ pub struct BadRequest {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// Bytes of an error that are passed on as they are.
+const BRIEF_BYTES_MAX: usize = 84;
+/// Bytes of a longer one: what it quotes comes after its first words.
+const QUOTED_BYTES_MAX: usize = 64;
+
 /// A text of its own from the beginning: one allocation for whoever shares it later.
 struct Shared(Arc<str>);
 
@@ -239,7 +244,7 @@ impl Request {
         }
         let raw: RawRequest<'_> = serde_json::from_str(text).map_err(|error| BadRequest {
             id: Self::id_of(text),
-            message: format!("not a request: {error}"),
+            message: format!("not a request: {}", brief(&error)),
         })?;
         let id = match raw.id.as_ref().map(read_id) {
             None => None,
@@ -263,6 +268,16 @@ impl Request {
         }
         serde_json::from_str::<OnlyId>(text).ok()?.id.as_ref().and_then(read_id)
     }
+}
+
+/// What is wrong with the JSON, without repeating more of it than helps: serde quotes a text of whatever length.
+fn brief(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if text.len() <= BRIEF_BYTES_MAX {
+        return text;
+    }
+    let cut = text.floor_char_boundary(QUOTED_BYTES_MAX);
+    format!("{}… at line {} column {}", &text[..cut], error.line(), error.column())
 }
 
 fn read_id(value: &serde_json::Value) -> Option<Id> {

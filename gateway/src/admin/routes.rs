@@ -4,7 +4,9 @@ use super::{Service, sessions};
 use crate::metrics;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use std::sync::atomic::Ordering;
@@ -30,6 +32,14 @@ type Answer = Response<Full<Bytes>>;
 /// Answers one request. Never fails and never waits longer than shards are given to answer.
 pub(super) async fn answer<B>(service: &Service, request: &Request<B>) -> Answer {
     let path = request.uri().path();
+    // What a load balancer asks has nothing in it that is not for everybody.
+    if !matches!(path, "/healthz" | "/readyz") && !service.state.token.admits(request.headers()) {
+        service.state.board.admin_refused.fetch_add(1, Ordering::Relaxed);
+        let mut answer =
+            error(StatusCode::UNAUTHORIZED, "send `Authorization: Bearer TOKEN`, with admin_token");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return answer;
+    }
     if !matches!(path, "/" | "/metrics" | "/healthz" | "/readyz" | "/config" | "/sessions") {
         return error(StatusCode::NOT_FOUND, "no such path: / lists those that exist");
     }

@@ -173,6 +173,20 @@ pub(super) fn relations(
         let key = if origins.contains_key("admin") { "admin" } else { "listen" };
         say(key, format!("clients and admin cannot share {}", config.listen));
     }
+    if usable("admin_token") && usable("admin_token_file") {
+        match config.admin_access.secret() {
+            Err(what) => say("admin_token_file", what),
+            Ok(token) if token.is_empty() && usable("admin") && !config.admin.ip().is_loopback() => say(
+                "admin",
+                format!(
+                    "{} is reached by others, and shows them clients and limits: set admin_token_file or admin_token, or \
+                     stay on 127.0.0.1",
+                    config.admin
+                ),
+            ),
+            Ok(_) => {}
+        }
+    }
     if usable("proxies.protocol") && usable("proxies.trusted") {
         let is_asked = config.proxies.protocol != "none";
         if is_asked && config.proxies.trusted.is_empty() {
@@ -399,11 +413,14 @@ pub(super) fn origin(text: &str) -> Result<(), String> {
             && !host.is_empty()
             && !host.contains(odd)
     });
-    if legal || text == "null" {
+    // Browsers write the host in lower case: otherwise no page would ever have this origin.
+    let legal = legal && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    if legal || text == "null" || text == "*" {
         return Ok(());
     }
     let text = text.escape_debug();
     Err(format!(
-        "an origin is scheme://host[:port] without a path, as \"https://example.com\", `{text}` is not"
+        "an origin is scheme://host[:port] in lower case without a path, as \"https://example.com\", or \"*\" for all; \
+         `{text}` is not"
     ))
 }

@@ -113,9 +113,24 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "admin",
         Kind::Address,
         Address,
-        "Address of metrics, health and introspection. It has no password and shows peers and limits: loopback, \
-         unless a firewall guards it.",
+        "Address of metrics, health and introspection. It shows clients and limits, so anything but loopback needs \
+         `admin_token` or its file.",
         admin
+    ),
+    other!(
+        "admin_token",
+        Kind::Secret(super::check::cursor_key),
+        Text,
+        "What a request there must bring, as `Authorization: Bearer TOKEN`, of 16 bytes or more; only `/healthz` and `/readyz`, \
+         which say nothing else, are for everybody. Prometheus takes it from a file (`credentials_file`). Empty for none.",
+        admin_access.token
+    ),
+    other!(
+        "admin_token_file",
+        Kind::Text(super::check::path_or_empty),
+        Text,
+        "File with that token, in place of `admin_token`; white space around it does not count. Empty for none.",
+        admin_access.token_file
     ),
     other!(
         "log",
@@ -957,8 +972,9 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "session.allowed_origins",
         Kind::List(super::check::origin),
         List,
-        "Origins that browsers may connect from, as \"https://example.com\"; empty allows every origin. Programs send \
-         no origin and are not asked.",
+        "Origins of pages that browsers may connect from, as \"https://example.com\"; others get 403, since any page can \
+         have a browser connect to anywhere. Empty allows those from the host that is connected to and from the browser's own \
+         machine; \"*\" allows every page there is. Programs send no origin and are not asked.",
         session.allowed_origins
     ),
     other!(

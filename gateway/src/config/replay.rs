@@ -109,7 +109,7 @@ impl ReplayConfig {
 }
 
 /// The secret that is given as a text under `key`, or in `file`.
-fn secret(key: &str, text: &str, file: &str) -> Result<Vec<u8>, String> {
+pub(super) fn secret(key: &str, text: &str, file: &str) -> Result<Vec<u8>, String> {
     if file.is_empty() {
         return Ok(text.as_bytes().to_vec());
     }

@@ -1,20 +1,27 @@
 //! What all visits to one shard's listener share.
 
 use super::lobby::Lobby;
+use super::origin::Origins;
 use super::proxies::Proxies;
 use crate::access::Access;
 use crate::admission::Admission;
+use crate::clock;
 use crate::config::Config;
+use crate::log_limit::{LogLimit, Verdict};
 use crate::shard::{Shard, Shared};
 use crate::stats::RefuseReason;
 use crate::tls::accept::Acceptor;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::task::AbortHandle;
+
+/// Refusals that are logged within ten seconds, for each reason.
+const REFUSAL_LOGS_PER_10_S: u32 = 5;
 
 /// The door to one thread's shards.
 pub(super) struct Door {
@@ -25,6 +32,9 @@ pub(super) struct Door {
     pub(super) config: Arc<Config>,
     pub(super) admission: Arc<Admission>,
     pub(super) proxies: Proxies,
+    pub(super) origins: Origins,
+    /// Lines of the log, by why somebody was refused: a flood is a few lines.
+    pub(super) logs: RefusalLogs,
     /// Those who are between their accept and their session.
     visits: RefCell<Visits>,
     visits_max: usize,
@@ -54,8 +64,22 @@ impl Door {
         let proxies = Proxies::new(&config.proxies);
         let timeout = Duration::from_millis(config.tls.handshake_timeout_ms);
         let tls = tls.map(|tls| Acceptor::new(tls, timeout));
-        let visits = RefCell::default();
-        Self { shard, shards, config, admission, proxies, visits, visits_max, tls, access, lobby, sessions }
+        let origins = Origins::new(&config.session.allowed_origins);
+        Self {
+            shard,
+            shards,
+            config,
+            admission,
+            proxies,
+            origins,
+            logs: RefusalLogs::default(),
+            visits: RefCell::default(),
+            visits_max,
+            tls,
+            access,
+            lobby,
+            sessions,
+        }
     }
 
     /// Begins a visit, which `task` makes of its place in the order. When there are too many, the oldest ends: who is slow
@@ -91,6 +115,26 @@ impl Door {
     pub(super) fn place(&self) -> Place {
         let before = self.sessions.fetch_add(1, Ordering::Relaxed);
         Place { sessions: Some(self.sessions.clone()), is_beyond: before >= self.config.limits.sessions_max }
+    }
+}
+
+/// What of refusals is logged.
+pub(super) struct RefusalLogs(RefCell<[LogLimit; RefuseReason::COUNT]>);
+
+impl Default for RefusalLogs {
+    fn default() -> Self {
+        Self(RefCell::new(std::array::from_fn(|_| LogLimit::new(REFUSAL_LOGS_PER_10_S))))
+    }
+}
+
+impl Door {
+    /// Counts a refusal, and logs it unless there are too many for the same reason. `error` has no word of the client's.
+    pub(super) fn refuse(&self, peer: SocketAddr, reason: RefuseReason, error: &str) {
+        self.shard.borrow_mut().refused(reason);
+        if let Verdict::Write { left_out } = self.logs.0.borrow_mut()[reason as usize].admit(clock::mono_ms())
+        {
+            tracing::debug!(%peer, reason = reason.label(), error, left_out, "connection refused");
+        }
     }
 }
 

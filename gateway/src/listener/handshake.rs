@@ -13,7 +13,10 @@ const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
 const UNREADABLE: [(&[u8], &str); 3] = [
     (b"HTTP/1.1 400 ", "no HTTP request that can be read"),
     (b"HTTP/1.1 414 ", "the path is too long"),
-    (b"HTTP/1.1 431 ", "the head of the request is too large, or has more than 64 headers"),
+    (
+        b"HTTP/1.1 431 ",
+        "the head of the request has more bytes than limits.head_bytes_max, or more than 64 headers",
+    ),
 ];
 
 /// An answer that hyper gives by itself, which has no body, with its reason as one line of JSON.

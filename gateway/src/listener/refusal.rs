@@ -14,7 +14,7 @@ pub(super) fn reason_json(message: &str) -> String {
 /// An answer that is no upgrade.
 pub(super) struct Refusal {
     status: StatusCode,
-    message: &'static str,
+    pub(super) message: &'static str,
     retry_after_s: Option<&'static str>,
 }
 

@@ -1,5 +1,6 @@
 //! The head of an opening handshake.
 
+use super::origin::{self, Origins};
 use super::refusal::Refusal;
 use crate::config::Compression;
 use crate::stats::RefuseReason;
@@ -9,13 +10,16 @@ use hyper::{Method, Request, StatusCode, Version};
 use tickgate_protocol::control::{STREAM_PATH, SUBPROTOCOL_JSON};
 use tickgate_protocol::deflate::negotiate;
 
+/// Bytes of a path with its query: the stream's has eleven.
+const PATH_BYTES_MAX: usize = 2_048;
+
 /// Everything that RFC 6455 4.2.1 asks of a client's opening handshake.
-pub(super) fn check(
-    request: &Request<Incoming>,
-    allowed_origins: &[String],
-) -> Result<(), (RefuseReason, Refusal)> {
+pub(super) fn check(request: &Request<Incoming>, origins: &Origins) -> Result<(), (RefuseReason, Refusal)> {
     let refuse = |status, message| Err((RefuseReason::BadRequest, Refusal::new(status, message)));
     let headers = request.headers();
+    if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > PATH_BYTES_MAX) {
+        return refuse(StatusCode::URI_TOO_LONG, "the path and its query have more than 2048 bytes");
+    }
     if request.uri().path() != STREAM_PATH {
         return refuse(StatusCode::NOT_FOUND, "the stream is at /v1/stream");
     }
@@ -25,17 +29,19 @@ pub(super) fn check(
     if request.version() != Version::HTTP_11 {
         return refuse(StatusCode::BAD_REQUEST, "HTTP/1.1 only");
     }
+    if only(headers, &header::HOST).is_none() {
+        return refuse(StatusCode::BAD_REQUEST, "there must be one `Host`");
+    }
     if !has_token(headers, &header::UPGRADE, "websocket") {
         return refuse(StatusCode::UPGRADE_REQUIRED, "a WebSocket endpoint: send `Upgrade: websocket`");
     }
     if !has_token(headers, &header::CONNECTION, "upgrade") {
         return refuse(StatusCode::BAD_REQUEST, "`Connection` must name `Upgrade`");
     }
-    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|v| v.as_bytes() != b"13") {
+    if only(headers, &header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version.as_bytes() != b"13") {
         return refuse(StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 only");
     }
-    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
-    if !matches!((keys.next(), keys.next()), (Some(key), None) if is_key(key.as_bytes())) {
+    if !only(headers, &header::SEC_WEBSOCKET_KEY).is_some_and(|key| is_key(key.as_bytes())) {
         return refuse(StatusCode::BAD_REQUEST, "`Sec-WebSocket-Key` must be 16 bytes in base64");
     }
     if headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING) {
@@ -45,14 +51,16 @@ pub(super) fn check(
     if asks_protocol && !offers_json(headers) {
         return refuse(StatusCode::BAD_REQUEST, "the only subprotocol is tickgate.v1.json");
     }
-    if let Some(origin) = headers.get(header::ORIGIN)
-        && !allowed_origins.is_empty()
-        && !allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
-    {
-        let refusal = Refusal::new(StatusCode::FORBIDDEN, "this origin may not connect");
-        return Err((RefuseReason::Origin, refusal));
+    if !origins.admit(headers) {
+        return Err((RefuseReason::Origin, Refusal::new(StatusCode::FORBIDDEN, origin::REFUSED)));
     }
     Ok(())
+}
+
+/// The value of a header that must be there once.
+fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a header::HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 fn tokens<'a>(headers: &'a HeaderMap, name: &'a header::HeaderName) -> impl Iterator<Item = &'a [u8]> {

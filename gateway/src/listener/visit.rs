@@ -65,15 +65,10 @@ impl Door {
             Ok(admitted) => Entry::In(Guest { admitted, ..Guest::new(peer) }),
             Err(Turned { why, is_told: true }) => Entry::Away(why),
             Err(Turned { why, is_told: false }) => {
-                self.shard.borrow_mut().refused(why);
+                self.refuse(peer, why, "and not answered");
                 Entry::Off
             }
         }
-    }
-
-    fn give_up(&self, peer: SocketAddr, error: &str, reason: RefuseReason) {
-        tracing::debug!(%peer, error, "connection refused");
-        self.shard.borrow_mut().refused(reason);
     }
 }
 
@@ -97,8 +92,8 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Opt
     if says == Says::ProxyHeader {
         let entered = match timeout_at(deadline, Proxies::take_header(&mut socket, peer)).await {
             Ok(Ok(client)) => door.enter(client),
-            Ok(Err(error)) => return door.give_up(peer, &error.to_string(), RefuseReason::ProxyHeader),
-            Err(_) => return door.give_up(peer, LATE, RefuseReason::Head),
+            Ok(Err(error)) => return door.refuse(peer, RefuseReason::ProxyHeader, &error.to_string()),
+            Err(_) => return door.refuse(peer, RefuseReason::Head, LATE),
         };
         if matches!(entered, Entry::Off) {
             return;
@@ -115,9 +110,9 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Opt
             *entry.borrow_mut() = Some(door.enter(client));
         }
         let answer = match &*entry.borrow() {
-            Some(Entry::In(guest)) => Ok(answer(request, door, &accepted, guest.peer)),
+            Some(Entry::In(guest)) => Ok(answer(request, door, guest.peer, &accepted)),
             Some(Entry::Away(why)) => {
-                door.shard.borrow_mut().refused(*why);
+                door.refuse(peer, *why, "too many");
                 Err(Some(Refusal::too_many(*why).response()))
             }
             // Nobody is told anything: hyper ends the connection.
@@ -146,7 +141,7 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Opt
         Err(_) => Some(LATE.to_owned()),
     };
     if let Some(error) = refusal {
-        return door.give_up(peer, &error, RefuseReason::Head);
+        return door.refuse(peer, RefuseReason::Head, &error);
     }
     let Some(Accepted { upgrade, place, is_deflated, pass }) = accepted.take() else { return };
     // hyper is done, so this is ready. Frames from strangers are read by our own decoder: only the bare socket is wanted.
@@ -222,8 +217,8 @@ async fn identify(
 async fn answer(
     mut request: Request<Incoming>,
     door: &Door,
-    accepted: &RefCell<Option<Accepted>>,
     peer: SocketAddr,
+    accepted: &RefCell<Option<Accepted>>,
 ) -> Response<Full<Bytes>> {
     // Only now: a handshake that does not come to its end takes no place from anybody.
     let place = door.place();
@@ -234,7 +229,7 @@ async fn answer(
         } else if place.is_beyond {
             Some((RefuseReason::SessionsMax, Refusal::unavailable("too many sessions", RETRY_AFTER_S)))
         } else {
-            request::check(&request, &door.config.session.allowed_origins).err()
+            request::check(&request, &door.origins).err()
         }
     };
     let identified = match refusal {
@@ -244,7 +239,7 @@ async fn answer(
     let pass = match identified {
         Ok(pass) => pass,
         Err((reason, refusal)) => {
-            door.shard.borrow_mut().refused(reason);
+            door.refuse(peer, reason, refusal.message);
             return refusal.response();
         }
     };
@@ -252,8 +247,9 @@ async fn answer(
     // Taken here, as what fastwebsockets makes of it has buffers for frames.
     let upgrade = hyper::upgrade::on(&mut request);
     let Ok((response, _)) = upgrade_answer(&mut request) else {
-        door.shard.borrow_mut().refused(RefuseReason::BadRequest);
-        return Refusal::new(StatusCode::BAD_REQUEST, "not a WebSocket handshake").response();
+        let refusal = Refusal::new(StatusCode::BAD_REQUEST, "not a WebSocket handshake");
+        door.refuse(peer, RefuseReason::BadRequest, refusal.message);
+        return refusal.response();
     };
     let deflate = request::deflate(
         request.headers(),

@@ -200,6 +200,7 @@ pub const CATALOG: &[Metric] = &[
     counter("tickgate_panics_total", "panics", &[], "Panics in any thread. One in the turn of a session ends that session, one in what everybody needs the gateway."),
     counter("tickgate_config_reloads_total", "reloads", &["result"], "Reloads that were asked for: taken over, refused, or without a file to read again."),
     gauge("tickgate_config_keys_waiting", "keys", &[], "Keys that were changed, as of the last reload, and need a restart to be in effect."),
+    counter("tickgate_admin_refused_total", "requests", &[], "Requests to the admin listener without its token."),
     gauge("tickgate_build_info", "flag", &["version"], "Always 1; the version is the label."),
 
     // Limits, to be drawn beside what they limit.

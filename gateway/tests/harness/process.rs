@@ -98,9 +98,14 @@ impl Process {
 
     /// What the admin listener answers, head and all; nothing when it is gone.
     pub fn get(&self, path: &str) -> String {
+        self.get_with(path, "")
+    }
+
+    /// The same, asked with these headers, each with its line end.
+    pub fn get_with(&self, path: &str, headers: &str) -> String {
         let mut answer = String::new();
         if let Ok(mut socket) = TcpStream::connect(&self.admin) {
-            let _ = write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            let _ = write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
             let _ = socket.read_to_string(&mut answer);
         }
         answer
