@@ -15,6 +15,7 @@ mod records;
 mod reload;
 mod resume;
 mod soak;
+mod strangers;
 mod topic;
 
 use crate::report::Outcome;

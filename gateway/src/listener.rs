@@ -82,7 +82,10 @@ pub async fn accept(listener: TcpListener, shards: Rc<[Rc<RefCell<Shard>>]>, adm
     let mut logs = LogLimit::new(ACCEPT_LOGS_PER_10_S);
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => visit::begin(&door, socket, peer),
+            Ok((socket, peer)) => {
+                door.room().await;
+                visit::begin(&door, socket, peer);
+            }
             Err(error) => {
                 if let Verdict::Write { left_out } = logs.admit(clock::mono_ms()) {
                     tracing::warn!(%error, left_out, "no connection can be accepted: trying again");

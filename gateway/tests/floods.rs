@@ -171,3 +171,60 @@ async fn the_time_of_a_message_begins_with_it() {
     raw.send(&message).await;
     assert_eq!(raw.json().await["op"], "pong");
 }
+
+/// Names of symbols cost a client nothing: what it invents must leave nothing behind, nor cost others an event.
+#[tokio::test]
+async fn a_churn_of_invented_symbols_leaves_nothing_behind() {
+    const ROUNDS: usize = 100;
+    const NAMES: usize = 300;
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let mut config = kafka.config(&topic);
+    config.session.heartbeat_ms = 0;
+    config.limits.requests_per_s = 10_000;
+    config.limits.unseen_symbols_max = 2 * NAMES;
+    let gateway = Gateway::start(config).await;
+    let mut other = gateway.client().await;
+    other.subscribe(&[json!({"channel": "trades", "symbols": ["KNOWN"]})]).await.expect("an ack");
+    let producer = kafka.producer(&topic);
+    producer.send(&harness::trade("KNOWN", "1"));
+    assert_eq!(harness::take_events(&mut other, 1).await.len(), 1);
+    let known = gateway.running().board().feed().symbols;
+
+    let mut raw = Raw::session(gateway.url()).await;
+    let (mut granted, mut refused) = (0, 0);
+    for round in 0..ROUNDS {
+        // Some are taken back, some given up with the session, and all are new.
+        let names: Vec<String> = (0..NAMES).map(|n| format!("X{round}-{n}")).collect();
+        let about = json!([{"channel": "trades", "symbols": names}]);
+        raw.say(&json!({"op": "subscribe", "id": round, "subscriptions": about})).await;
+        let answer = raw.json().await;
+        assert_eq!((&answer["op"], &answer["id"]), (&json!("ack"), &json!(round)));
+        for result in answer["results"].as_array().expect("verdicts") {
+            granted += usize::from(result["ok"] == true);
+            refused += usize::from(result["code"] == "subscription_limit");
+        }
+        if round % 10 == 9 {
+            raw = Raw::session(gateway.url()).await;
+        } else {
+            raw.say(&json!({"op": "unsubscribe", "id": round, "subscriptions": about})).await;
+            assert_eq!(raw.json().await["op"], "ack");
+        }
+        producer.send(&harness::trade("KNOWN", &format!("{}", round + 2)));
+    }
+    assert_eq!(granted + refused, ROUNDS * NAMES);
+    assert!(granted >= 2 * NAMES, "{granted} granted, {refused} refused");
+    let prices: Vec<String> = harness::take_events(&mut other, ROUNDS)
+        .await
+        .iter()
+        .map(|event| event["price"].as_str().expect("a price").to_owned())
+        .collect();
+    assert_eq!(prices, (0..ROUNDS).map(|round| (round + 2).to_string()).collect::<Vec<_>>());
+    drop(raw);
+    let subscriptions = || {
+        let board = gateway.running().board();
+        (0..board.shard_count()).map(|shard| board.shard(shard).subscriptions).sum::<u64>()
+    };
+    until("only the other's is left", || subscriptions() == 1).await;
+    assert_eq!(gateway.running().board().feed().symbols, known, "none of them is known");
+}

@@ -37,6 +37,7 @@ rows![
     "R1b" Cluster "one of three nodes killed and started again" => cluster::one_killed,
     "R1c" Cluster "all three nodes killed and started again" => cluster::all_killed,
     "R3b" Cluster "leaders move, node after node" => cluster::leaders_move,
+    "R26" Full "ten thousand handshakes at once that come a byte a second" => strangers::slow_handshakes,
     "R2b" Full "no packet passes between gateway and Kafka" => packets::none_to_kafka,
     "R12c" Full "30 % of packets lost between a tenth of the clients and the gateway" => packets::to_clients,
     "R12d" Full "30 % of packets lost between gateway and Kafka" => packets::to_kafka,

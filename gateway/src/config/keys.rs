@@ -749,8 +749,8 @@ pub(super) static KEYS: &[Key<Config>] = &[
         1,
         1_000_000,
         None,
-        "Connections at once that have not finished their handshake; one more takes the place of the oldest, so that slow \
-         ones lock nobody out. A handshake takes a round trip or two, and less than a millisecond here.",
+        "Connections at once that have not finished their handshake; one more takes the place of the oldest, once that has \
+         had a tenth of a second, so that slow ones lock nobody out. A handshake takes a round trip or two, and less than a millisecond here.",
         limits.handshakes_max
     ),
     number!(

@@ -18,8 +18,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
+/// What every unfinished handshake has, however many come, in milliseconds: the request of an honest client comes with its
+/// connection.
+const MOMENT_MS: u64 = 100;
 /// Refusals that are logged within ten seconds, for each reason.
 const REFUSAL_LOGS_PER_10_S: u32 = 5;
 
@@ -37,6 +42,8 @@ pub(super) struct Door {
     pub(super) logs: RefusalLogs,
     /// Those who are between their accept and their session.
     visits: RefCell<Visits>,
+    /// Notified when there is one less.
+    left: Notify,
     visits_max: usize,
     /// Shakes hands in TLS, where that is spoken.
     pub(super) tls: Option<Acceptor>,
@@ -48,11 +55,11 @@ pub(super) struct Door {
     sessions: Arc<AtomicUsize>,
 }
 
-/// Unfinished handshakes, oldest first: whoever is too many takes the place of the first.
+/// Unfinished handshakes, oldest first, each with the time of its accept in monotonic milliseconds.
 #[derive(Debug, Default)]
 struct Visits {
     begun: u64,
-    unfinished: BTreeMap<u64, AbortHandle>,
+    unfinished: BTreeMap<u64, (u64, AbortHandle)>,
 }
 
 impl Door {
@@ -74,6 +81,7 @@ impl Door {
             origins,
             logs: RefusalLogs::default(),
             visits: RefCell::default(),
+            left: Notify::new(),
             visits_max,
             tls,
             access,
@@ -82,18 +90,32 @@ impl Door {
         }
     }
 
-    /// Begins a visit, which `task` makes of its place in the order. When there are too many, the oldest ends: who is slow
-    /// on purpose keeps nobody out who is not.
-    pub(super) fn begin(self: &Rc<Self>, task: impl FnOnce(Visit) -> AbortHandle) {
-        let oldest = {
-            let mut visits = self.visits.borrow_mut();
-            let is_full = visits.unfinished.len() >= self.visits_max;
-            is_full.then(|| visits.unfinished.pop_first()).flatten()
-        };
-        if let Some((_, oldest)) = oldest {
-            oldest.abort();
-            self.shard.borrow_mut().refused(RefuseReason::Displaced);
+    /// Waits for room for another visit. When there are too many, the oldest ends: who is slow on purpose keeps nobody
+    /// out who is not. But each has a moment: of a crowd that comes at once, none is sent away for the next one.
+    pub(super) async fn room(&self) {
+        loop {
+            let left = self.left.notified();
+            let wait_ms = {
+                let mut visits = self.visits.borrow_mut();
+                if visits.unfinished.len() < self.visits_max {
+                    return;
+                }
+                let Some(oldest) = visits.unfinished.first_entry() else { return };
+                let age_ms = clock::mono_ms().saturating_sub(oldest.get().0);
+                if age_ms >= MOMENT_MS {
+                    oldest.remove().1.abort();
+                }
+                MOMENT_MS.checked_sub(age_ms).filter(|ms| *ms > 0)
+            };
+            let Some(wait_ms) = wait_ms else {
+                return self.shard.borrow_mut().refused(RefuseReason::Displaced);
+            };
+            let _ = timeout(Duration::from_millis(wait_ms), left).await;
         }
+    }
+
+    /// Begins a visit, which `task` makes of its place in the order.
+    pub(super) fn begin(self: &Rc<Self>, task: impl FnOnce(Visit) -> AbortHandle) {
         let number = {
             let mut visits = self.visits.borrow_mut();
             visits.begun += 1;
@@ -101,7 +123,7 @@ impl Door {
         };
         // It has its first turn after this one.
         let handle = task(Visit { door: self.clone(), number });
-        self.visits.borrow_mut().unfinished.insert(number, handle);
+        self.visits.borrow_mut().unfinished.insert(number, (clock::mono_ms(), handle));
     }
 
     /// The shard of those who may see only what is so old, in seconds. `None` when no delay is as long: then they may see
@@ -147,6 +169,7 @@ pub(super) struct Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         self.door.visits.borrow_mut().unfinished.remove(&self.number);
+        self.door.left.notify_one();
     }
 }
 
