@@ -318,13 +318,14 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
 }
 
 /// What each delay has as the live tier has it; the rest is shared.
-const OF_EACH_TIER: [&str; 18] = [
+const OF_EACH_TIER: [&str; 19] = [
     "targets",
     "requests",
     "slow sessions",
     "entries of a pass",
     "spare queues",
     "write buffers",
+    "compression",
     "inboxes",
     "backlogs",
     "symbols",
@@ -470,7 +471,9 @@ mod tests {
             change(&mut delayed);
             assert!(sum(&memory_ceiling(&delayed)) > before, "{:?}", delayed.delays);
         }
-        let names: Vec<_> = memory_ceiling(&base).into_iter().map(|term| term.name).collect();
+        let mut all = base.clone();
+        all.session.compression = Compression::Deflate;
+        let names: Vec<_> = memory_ceiling(&all).into_iter().map(|term| term.name).collect();
         assert!(OF_EACH_TIER.iter().all(|name| names.contains(name)));
         let mut huge = base;
         huge.limits.sessions_max = usize::MAX >> 1;
