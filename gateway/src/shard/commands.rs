@@ -2,7 +2,7 @@
 
 use super::memory::Reservation;
 use super::socket::Socket;
-use super::{Shard, entitle, now_us, replay, timers::Due};
+use super::{Shard, entitle, now_us, replay_count, timers::Due};
 use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Request as Ask, Resume, SessionKey, Target};
@@ -360,7 +360,7 @@ impl<S: Socket> Shard<S> {
             want(wanted, resume)
         };
         let wants: Vec<_> = pending.wants.iter().map(asked).collect();
-        let more = replay::needed(wants.iter().filter_map(|want| want.resume.as_ref()));
+        let more = replay_count::needed(wants.iter().filter_map(|want| want.resume.as_ref()));
         let replays = session.replays.as_ref().map_or(0, |replays| replays.len());
         if more > 0 && replays + more > replays_max {
             let resumed = wants.iter().filter(|want| want.resume.is_some()).count();

@@ -167,23 +167,6 @@ impl Replays {
     }
 }
 
-/// How many replays subscriptions with these beginnings need: those from one cursor, those from positions, those from each
-/// time, and those of each part of the past go together.
-pub fn needed<'a>(resumes: impl Iterator<Item = &'a Resume>) -> usize {
-    let (mut times, mut pasts) = (Vec::new(), Vec::new());
-    let (mut is_cursor, mut is_after) = (false, false);
-    for resume in resumes {
-        match resume {
-            Resume::Cursor(_) => is_cursor = true,
-            Resume::After(_) => is_after = true,
-            Resume::Since(ns) if !times.contains(ns) => times.push(*ns),
-            Resume::Past(past) if !pasts.contains(past) => pasts.push(*past),
-            Resume::Since(_) | Resume::Past(_) | Resume::TooOld => {}
-        }
-    }
-    times.len() + pasts.len() + usize::from(is_cursor) + usize::from(is_after)
-}
-
 impl<S: Socket> Shard<S> {
     /// Begins what brings subscriptions up to date that the feed has answered.
     pub(super) fn begin_replays(

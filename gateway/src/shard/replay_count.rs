@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::socket::Socket;
-use crate::feed::request::SessionKey;
+use crate::feed::request::{Resume, SessionKey};
 use crate::stats::{PartRefusal, ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals, ResumeRefusal};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,6 +13,23 @@ use tickgate_protocol::control::Control;
 
 const NOT_READ_AGAIN: &str = "this gateway reads nothing from Kafka again (replay.consumers_max = 0), and its memory no longer \
     has all of it: a gap says what is missing, and the stream goes on";
+
+/// How many replays subscriptions with these beginnings need: those from one cursor, those from positions, those from each
+/// time, and those of each part of the past go together.
+pub(super) fn needed<'a>(resumes: impl Iterator<Item = &'a Resume>) -> usize {
+    let (mut times, mut pasts) = (Vec::new(), Vec::new());
+    let (mut is_cursor, mut is_after) = (false, false);
+    for resume in resumes {
+        match resume {
+            Resume::Cursor(_) => is_cursor = true,
+            Resume::After(_) => is_after = true,
+            Resume::Since(ns) if !times.contains(ns) => times.push(*ns),
+            Resume::Past(past) if !pasts.contains(past) => pasts.push(*past),
+            Resume::Since(_) | Resume::Past(_) | Resume::TooOld => {}
+        }
+    }
+    times.len() + pasts.len() + usize::from(is_cursor) + usize::from(is_after)
+}
 
 /// The counts of one shard, which its replays bring up to date themselves.
 #[derive(Debug, Clone, Default)]
