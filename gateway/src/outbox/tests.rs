@@ -65,6 +65,8 @@ impl Feed {
 #[derive(Default)]
 struct Client {
     bytes: Vec<u8>,
+    /// What its socket did not take.
+    left: Vec<u8>,
     chains: std::collections::HashMap<(String, Channel), ChainChecker>,
     events: u64,
     merged: u64,
@@ -125,8 +127,12 @@ fn flush(outbox: &mut Outbox, client: &mut Client, mut takes: usize, now_us: u32
     while outbox.has_work() {
         let mut filled = Filled::default();
         outbox.fill(&mut filled, &BOUNDS);
+        // What TLS relies on: it has made records of them.
+        let is_alone = client.left.is_empty() || filled.bytes() == client.left;
+        assert!(is_alone, "what was not taken is presented again, alone and unchanged");
         let bytes = filled.bytes().len();
         let n = bytes.min(takes);
+        client.left = filled.bytes()[n..].to_vec();
         client.read(&filled.bytes()[..n]);
         outbox.wrote(&mut filled, n, now_us);
         takes -= n;
