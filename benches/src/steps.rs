@@ -11,6 +11,7 @@ use tickgate_gateway::shard::table::{Subscriber, Table};
 use tickgate_protocol::event::{Meta, Tail};
 use tickgate_protocol::record::{self, Body, Level, RecordDecoder};
 use tickgate_protocol::{Channel, Decimal, OnSlow, Position};
+use tickgate_sim::model::{Model, ModelConfig, Preset};
 
 /// A trade of 134 bytes.
 pub const TRADE: &str = r#"{"type":"trade","symbol":"AAPL","price":"487.55","size":"100","event_ns":1381150800000000000,"side":"buy","trade_id":"77","venue":"Q"}"#;
@@ -168,6 +169,34 @@ fn event(record: &str, symbol: u32, channel: Channel, offset: u64) -> Arc<Event>
     let tail = Tail { prev: Some(meta(offset - 1).position), ..Tail::default() };
     let (symbol, stream) = (Symbol::new(symbol, "AAPL"), Stream::whole(channel));
     Arc::new(encode(&symbol, stream, std::iter::once((body, meta(offset))), tail).expect("one update"))
+}
+
+/// The payload of a data frame of the first `count` trades and quotes of a simulated market of 500 stocks.
+pub fn market_frame(count: usize) -> Vec<u8> {
+    let config = ModelConfig { symbols: 500, rate_per_s: 5_000.0, seed: 1 };
+    let model = Model::new(Preset::UsEquities, config).expect("a good configuration");
+    let ticks = model.filter_map(|timed| match timed.tick.body {
+        Body::Trade(_) => Some((timed, Channel::Trades)),
+        Body::Quote(_) => Some((timed, Channel::Quotes)),
+        _ => None,
+    });
+    let mut payload = vec![b'['];
+    for (offset, (timed, channel)) in (1..).zip(ticks.take(count)) {
+        let tick = timed.tick;
+        // Each has times of its own, or they would compress as they never do.
+        let mut at = meta(offset);
+        at.event_ns += timed.offset_ns as i64;
+        at.ingest_ns = at.event_ns + 250_000 + (offset as i64 * 7_919) % 50_000;
+        let tail = Tail { prev: Some(meta(offset - 1).position), ..Tail::default() };
+        let (symbol, stream) = (Symbol::new(0, &tick.symbol), Stream::whole(channel));
+        let event = encode(&symbol, stream, std::iter::once((&tick.body, at)), tail).expect("one update");
+        if payload.len() > 1 {
+            payload.push(b',');
+        }
+        payload.extend_from_slice(&event.text);
+    }
+    payload.push(b']');
+    payload
 }
 
 /// A book with as many levels a side, prices a cent apart.

@@ -56,7 +56,7 @@ pub fn bench(args: BenchArgs) -> Result<()> {
         _ => {}
     }
     let mut command = shell::cargo();
-    command.args(["bench", "--package", "tickgate-benches", "--bench", "hot_path"]);
+    command.args(["bench", "--package", "tickgate-benches", "--bench", "hot_path", "--bench", "compression"]);
     if !args.names.is_empty() {
         command.arg("--").args(args.names);
     }

