@@ -266,3 +266,44 @@ async fn updates_come_as_fast_as_they_are_granted() {
     assert!((updates as f64) <= most, "{updates} updates, {most} at the most");
     world.gateway.stop().await;
 }
+
+/// Who may see everything at once, and who only what is some seconds old, are sent the same by the same gateway.
+#[tokio::test]
+async fn a_delay_is_kept_with_those_it_was_granted_to() {
+    let issuer = Issuer::new("k1");
+    let world = world(&issuer, |config| config.delays.delayed_s = vec![1, 3]).await;
+    let token = |subject: &str, delay_s: u64| {
+        let rights = json!({ "symbols": ["AAPL"], "delay_s": delay_s });
+        issuer.token_for(subject, &rights, 3_600)
+    };
+    // None is as late as that.
+    let mut raw = Raw::connect(world.gateway.url()).await;
+    raw.send(handshake(&format!("Authorization: Bearer {}\r\n", token("dan", 4))).as_bytes()).await;
+    let head = raw.head().await;
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    let mut sessions = Vec::new();
+    // The shortest that is as long.
+    for (subject, delay_s, delayed_s) in [("ann", 0, None), ("bob", 1, Some(1)), ("cyd", 2, Some(3))] {
+        let (mut raw, _) = session(&world.gateway, &token(subject, delay_s)).await;
+        let names = json!([{ "channel": "trades", "symbols": ["AAPL", "ETH"] }]);
+        raw.say(&json!({ "op": "subscribe", "subscriptions": names })).await;
+        let ack = raw.json().await;
+        assert_eq!(ack["results"][0]["delayed_s"].as_u64(), delayed_s, "{ack}");
+        assert_eq!(ack["results"][1]["code"], "forbidden", "{ack}");
+        sessions.push((raw, delayed_s.unwrap_or(0)));
+    }
+    let sent_ns = tickgate_gateway::clock::wall_ns();
+    world.records.send(&trade("AAPL", "1"));
+    for (raw, delayed_s) in &mut sessions {
+        let Value::Array(events) = raw.json().await else { panic!("no event") };
+        let ingest_ns: i64 = events[0]["ingest_ns"].as_str().and_then(|ns| ns.parse().ok()).expect("a time");
+        let passed_ns = ingest_ns - sent_ns;
+        assert!(passed_ns >= *delayed_s as i64 * 1_000_000_000, "{passed_ns} ns for {delayed_s} s");
+    }
+    // What ends a session finds those who are late, too.
+    std::fs::write(issuer.file("revoked"), "sub:bob\n").expect("it is written");
+    let (bob, _) = &mut sessions[1];
+    assert_eq!(bob.json().await["code"], "unauthenticated");
+    assert_eq!(bob.closed().await.0, 4401);
+    world.gateway.stop().await;
+}
