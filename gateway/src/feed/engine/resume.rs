@@ -234,10 +234,10 @@ impl Engine {
         Some(numbers)
     }
 
-    /// Takes records by number until there is enough; says whether that was all.
+    /// Takes records by number, each whole, until there is enough; says whether that was all.
     fn take_numbers(&mut self, found: &mut Found<'_>, numbers: &[(u64, usize, u32)]) -> bool {
-        for (number, want, id) in numbers {
-            if found.bytes >= found.ask.bytes_max {
+        for (at, (number, want, id)) in numbers.iter().enumerate() {
+            if found.bytes >= found.ask.bytes_max && (at == 0 || numbers[at - 1].0 != *number) {
                 return false;
             }
             let Some(position) = self.ring.get(*number).map(|record| record.arrival.position) else {
