@@ -100,6 +100,8 @@ fn every_schedule_ends_with_everybody_told_everything() {
 
 struct World {
     rng: Rng,
+    /// Of who may see what, apart: everything else is as it would be without.
+    rights_rng: Rng,
     kafka: Kafka,
     config: Arc<Config>,
     gateways: Vec<Gateway>,
@@ -130,6 +132,7 @@ impl World {
             // Shortly before the microseconds wrap around.
             now_ns: (u64::from(u32::MAX) - 500_000) * 1_000,
             rng,
+            rights_rng: Rng::new(!seed),
         };
         world.passes(0);
         let partitions = world.kafka.partitions.len();
@@ -335,25 +338,31 @@ impl World {
 
     /// What a client may see, if not everything; it wishes for nothing that it may not have at all.
     fn rights(&mut self, wishes: &mut Vec<Wish>) -> Option<Arc<Rights>> {
-        if self.rng.chance(50) {
+        if self.rights_rng.chance(50) {
             return None;
         }
-        let symbols: Vec<&str> = (0..self.rng.between(1, 3)).map(|_| *self.rng.pick(&TARGETS)).collect();
-        let channels: Vec<&str> = CHANNELS.iter().filter(|_| self.rng.chance(80)).map(|c| c.name()).collect();
-        let grant = json!({"symbols": symbols, "channels": channels, "wildcard": self.rng.chance(80)});
+        let symbols: Vec<&str> =
+            (0..self.rights_rng.between(1, 3)).map(|_| *self.rights_rng.pick(&TARGETS)).collect();
+        let channels: Vec<&str> =
+            CHANNELS.iter().filter(|_| self.rights_rng.chance(80)).map(|c| c.name()).collect();
+        let grant = json!({"symbols": symbols, "channels": channels, "wildcard": self.rights_rng.chance(80)});
         let rights = Rights::from_json(&grant.to_string()).expect("they are right");
         let may_wish = |wish: &Wish| match wish.symbol.strip_suffix('*') {
             Some(prefix) => rights.covers(wish.channel, prefix) || rights.may_narrow(wish.channel, prefix),
             None => rights.may(wish.channel, wish.symbol),
         };
-        if !wishes.iter().any(may_wish) {
+        // Whoever has no pattern that is wider is like anybody else.
+        let is_wider = |wish: &Wish| {
+            wish.symbol
+                .strip_suffix('*')
+                .is_some_and(|prefix| may_wish(wish) && !rights.covers(wish.channel, prefix))
+        };
+        let wider = wishes.iter().filter(|wish| is_wider(wish)).count() as u64;
+        if wider == 0 {
             return None;
         }
         wishes.retain(may_wish);
-        let is_wider = |wish: &Wish| {
-            wish.symbol.strip_suffix('*').is_some_and(|prefix| !rights.covers(wish.channel, prefix))
-        };
-        NARROWED.fetch_add(wishes.iter().filter(|wish| is_wider(wish)).count() as u64, Ordering::Relaxed);
+        NARROWED.fetch_add(wider, Ordering::Relaxed);
         Some(Arc::new(rights))
     }
 
