@@ -102,7 +102,7 @@ impl<S: Socket> Shard<S> {
                     }
                 };
                 if let Some(rates) = &mut session.rates {
-                    rates.take(taken, self.filled.events().into());
+                    rates.take(taken, filled.events().into());
                 }
                 match self.took(slot, taken) {
                     Took::Nothing => return,
