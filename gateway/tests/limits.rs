@@ -55,6 +55,20 @@ async fn who_asks_too_fast_is_told_when_to_ask_again() {
     assert_eq!(raw.json().await["op"], "pong", "as it was told");
 }
 
+/// They cost work and no bytes, so that no bound on bytes ends them.
+#[tokio::test]
+async fn a_message_of_empty_fragments_comes_to_an_end() {
+    let (_kafka, _, gateway) = gateway(|_| ()).await;
+    let mut raw = Raw::session(gateway.url()).await;
+    let begun = [frame(false, 1, b""), frame(false, 0, b"").repeat(62)].concat();
+    let request = frame(true, 0, br#"{"op":"ping","id":1}"#);
+    raw.send(&[begun.clone(), request].concat()).await;
+    assert_eq!(raw.json().await["op"], "pong", "64 are allowed");
+    raw.send(&[begun, frame(false, 0, b"").repeat(1_000)].concat()).await;
+    assert_eq!(raw.closed().await, (1008, "message in more than 64 fragments".to_owned()));
+    gateway.metric_is(r#"tickgate_violations_total{cause="fragments"}"#, 1.0).await;
+}
+
 /// There is room for one answer; of several pings that came in one read, only the last was answered.
 #[tokio::test]
 async fn pings_that_come_together_are_answered_one_by_one() {

@@ -98,7 +98,7 @@ fn conform(args: &Args, python: &Path) -> Result<()> {
     let count = args.profile.count();
     step(format_args!("{count} cases of the Autobahn test suite"));
     let cases = args.profile.cases();
-    let reports = suite.run(&cases, usize::from(args.shards), echo.listen, &out, || echo.program.check())?;
+    let reports = suite.run(&cases, usize::from(args.shards), &echo.url, &out, || echo.program.check())?;
     echo.check()?;
 
     let verdict = Verdict::read(&reports, args.require_deflate)?;
@@ -137,7 +137,7 @@ impl Profile {
 /// A gateway that sends messages back.
 struct Echo {
     program: Program,
-    listen: SocketAddr,
+    url: String,
     admin: SocketAddr,
 }
 
@@ -151,7 +151,7 @@ impl Echo {
         command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
         command.args(SETTINGS.iter().flat_map(|setting| ["--set", setting]));
         let program = Program::start("the gateway", command, &out.join("gateway.log"))?;
-        let mut echo = Self { program, listen, admin };
+        let mut echo = Self { program, url: format!("ws://{listen}/v1/stream"), admin };
         let deadline = Instant::now() + START_MAX;
         while TcpStream::connect(listen).is_err() {
             echo.program.check()?;

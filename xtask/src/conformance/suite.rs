@@ -1,7 +1,6 @@
 //! The suite itself: CPython 2.7, its packages, and its runs.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -83,13 +82,13 @@ impl Suite {
         Ok(Self { python: python.to_owned(), packages })
     }
 
-    /// Runs `cases` against `server`, dealt to so many runs at once; `look` is asked meanwhile whether to go on. Gives the
+    /// Runs `cases` against the server at `url`, dealt to so many runs at once; `look` is asked meanwhile whether to go on. Gives the
     /// reports.
     pub fn run(
         &self,
         cases: &[String],
         shards: usize,
-        server: SocketAddr,
+        url: &str,
         out: &Path,
         mut look: impl FnMut() -> Result<()>,
     ) -> Result<Vec<PathBuf>> {
@@ -101,7 +100,7 @@ impl Suite {
             let spec = out.join(format!("part{shard}.json"));
             let what = json!({
                 "outdir": folder,
-                "servers": [{"agent": "tickgate", "url": format!("ws://{server}/v1/stream"), "options": {"version": 18}}],
+                "servers": [{"agent": "tickgate", "url": url, "options": {"version": 18}}],
                 "cases": cases,
                 "exclude-cases": [],
                 "exclude-agent-cases": {},
