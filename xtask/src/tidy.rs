@@ -149,4 +149,33 @@ mod tests {
         check(concat!("tree/", "root/x, ../", "work/x, ~/", "work/"), &[]);
         check(concat!("https://static.", "crates.io/x"), &["host"]);
     }
+
+    /// What docs/security.md says that a test attacks is attacked by a test.
+    #[test]
+    fn every_test_that_a_threat_is_held_by_is_there() {
+        let tests = shell::root().join("gateway/tests");
+        let text = fs::read_to_string(shell::root().join("docs/security.md")).unwrap();
+        let is_name =
+            |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte));
+        let mut found = 0;
+        for named in text.split('`').skip(1).step_by(2) {
+            let Some((file, test)) =
+                named.split_once("::").filter(|(file, test)| is_name(file) && is_name(test))
+            else {
+                continue;
+            };
+            if (file, test) == ("file", "test") {
+                continue;
+            }
+            let folder =
+                fs::read_dir(tests.join(file)).into_iter().flatten().flatten().map(|entry| entry.path());
+            let code: String = folder
+                .chain([tests.join(format!("{file}.rs"))])
+                .filter_map(|path| fs::read_to_string(path).ok())
+                .collect();
+            assert!(code.contains(&format!("fn {test}(")), "there is no test {named}");
+            found += 1;
+        }
+        assert!(found > 30, "{found}");
+    }
 }

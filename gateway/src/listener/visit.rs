@@ -28,7 +28,8 @@ use std::rc::Rc;
 use std::time::Duration;
 use tickgate_protocol::control::SUBPROTOCOL_JSON;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
+use tokio::time::timeout_at;
 
 /// What is logged of who takes too long.
 const LATE: &str = "no whole request in time";
