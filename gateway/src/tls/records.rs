@@ -3,11 +3,11 @@
 //! rustls' interface without buffers of its own is used, so that a connection which is quiet holds keys and nothing
 //! else: what it reads and writes in is lent by its thread.
 
+use rustls::HandshakeKind;
 use rustls::server::{ServerConfig, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
-use rustls::{HandshakeKind, ProtocolVersion};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -154,11 +154,6 @@ impl Records {
     /// Whether hands are not shaken yet.
     pub fn is_shaking(&self) -> bool {
         self.connection.is_handshaking()
-    }
-
-    /// Whether hands are shaken, and it was the peer who had the last word: as in TLS 1.3.
-    pub fn is_shaken_by_peer(&self) -> bool {
-        !self.is_shaking() && self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
     /// Whether the peer has said that nothing more comes.

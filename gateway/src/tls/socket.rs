@@ -54,8 +54,6 @@ struct State {
     /// The bytes of these, which have to be presented again.
     #[cfg(debug_assertions)]
     promised: Vec<u8>,
-    /// Whether what waits may do so until there is something to send with it.
-    may_wait: bool,
     /// Whether the goodbye is said.
     is_shut: bool,
     /// Whether it is beyond use: no goodbye then.
@@ -80,7 +78,6 @@ impl TlsSocket {
             marks: VecDeque::new(),
             #[cfg(debug_assertions)]
             promised: Vec::new(),
-            may_wait: false,
             is_shut: false,
             is_broken: false,
         };
@@ -95,16 +92,6 @@ impl TlsSocket {
     /// Whether hands were shaken as an earlier session's.
     pub fn is_resumed(&self) -> bool {
         self.state.borrow().records.is_resumed()
-    }
-
-    /// Whether hands are shaken in such a way that the peer waits for nothing more of it.
-    pub(super) fn has_only_tickets(&self) -> bool {
-        self.state.borrow().records.is_shaken_by_peer()
-    }
-
-    /// Lets what waits leave with what is sent next: tickets, which nobody is in a hurry for.
-    pub(super) fn let_wait(&self) {
-        self.state.borrow_mut().may_wait = true;
     }
 
     /// The socket below.
@@ -257,7 +244,7 @@ impl Socket for TlsSocket {
         if !state.plain.is_empty() || state.records.is_ended() {
             return Poll::Ready(Ok(()));
         }
-        if !state.waiting.is_empty() && !state.may_wait {
+        if !state.waiting.is_empty() {
             self.push_own(&mut state, cx)?;
         }
         drop(state);
@@ -266,7 +253,6 @@ impl Socket for TlsSocket {
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let state = &mut *self.state.borrow_mut();
-        state.may_wait = false;
         let mut taken = 0;
         if !state.marks.is_empty() {
             #[cfg(debug_assertions)]

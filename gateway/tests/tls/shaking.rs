@@ -22,7 +22,7 @@ async fn ticks_come_by_either_version() {
     until("both are counted", || world.shaken() == [2, 0]).await;
 }
 
-/// A ticket comes with the first bytes that are sent anyway.
+/// Without anything being kept for it: what there is to know is in its ticket.
 #[tokio::test]
 async fn who_comes_back_resumes_its_session() {
     for version in [&TLS12, &TLS13] {
