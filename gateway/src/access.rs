@@ -215,7 +215,7 @@ impl Access {
     }
 
     /// Asks for keys to be fetched, as somebody names one that is not known; says whether they are being fetched. That is
-    /// not done more often than every [`UNKNOWN_KEY_PAUSE_MS`], whatever strangers name.
+    /// not done more often than every half a minute, whatever strangers name.
     pub fn want_keys(&self) -> bool {
         let Some(fetching) = &self.fetching else { return false };
         let now_ms = clock::mono_ms();

@@ -1,4 +1,4 @@
-//! Accepting connections. A connection is a [`visit`]: hyper reads its request, fastwebsockets answers the handshake, and then
+//! Accepting connections. A connection is a visit: hyper reads its request, fastwebsockets answers the handshake, and then
 //! the bare socket goes to a task of its own.
 //!
 //! A connection costs the kernel more than it costs us, so each system call that is spared shows: options are set on
@@ -22,6 +22,7 @@ use crate::config::OutboxConfig;
 use crate::log_limit::{LogLimit, Verdict};
 use crate::shard::Shard;
 use door::Door;
+pub(crate) use lobby::PENDING_BYTES;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -83,8 +84,10 @@ pub async fn accept(listener: TcpListener, shards: Rc<[Rc<RefCell<Shard>>]>, adm
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
+                // Whoever is turned away without a word takes nobody's place.
+                let Some(entry) = visit::knock(&door, peer) else { continue };
                 door.room().await;
-                visit::begin(&door, socket, peer);
+                visit::begin(&door, socket, peer, entry);
             }
             Err(error) => {
                 if let Verdict::Write { left_out } = logs.admit(clock::mono_ms()) {

@@ -1,7 +1,7 @@
 //! The composition root: binds everything, starts the threads, and stops them in order.
 
 use crate::access::audit::Audit;
-use crate::access::watch::Watch;
+use crate::access::watch::{self, Watch};
 use crate::access::{Access, Files};
 use crate::admin::{Admin, AdminHandle, AdminState, Token};
 use crate::admission::Admission;
@@ -115,6 +115,9 @@ impl Bound {
         });
         let cursor_keys = CursorKeys::new(config.replay.keys().map_err(|error| anyhow::anyhow!("{error}"))?);
         let (access, audit) = who_may_connect(&config)?.unzip();
+        if let Some(access) = &access {
+            watch::first_look(&config.auth, access, &board)?;
+        }
         let directory = Arc::new(Directory::new(config.kafka.symbols_max));
         let topics: Vec<Arc<Topics>> = tiers.iter().map(|tier| Arc::new(Topics::of(*tier))).collect();
         let (sessions, subscriptions) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

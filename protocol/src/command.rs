@@ -6,6 +6,7 @@
 use crate::{Channel, ConflateMs, Decimal, Depth, OnSlow, Position};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 /// Longest text that a request may carry as its `id`, in bytes.
@@ -34,13 +35,23 @@ pub struct Request {
     pub command: Command,
 }
 
+/// What a client shows to say who it is. It is not for logs, and cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Authenticate this session.
     Auth {
-        /// The client's credentials. Never logged.
-        token: String,
+        /// The client's credentials.
+        token: Token,
     },
     /// Start or change subscriptions.
     Subscribe {
@@ -297,7 +308,7 @@ impl RawRequest<'_> {
             raw.into_iter().map(RawSubscription::check).collect()
         };
         Ok(match op {
-            "auth" => Command::Auth { token: self.token.ok_or("`token` is missing")? },
+            "auth" => Command::Auth { token: Token(self.token.ok_or("`token` is missing")?) },
             "subscribe" => {
                 Command::Subscribe { subscriptions: subscriptions(self.subscriptions)?, cursor: self.cursor }
             }

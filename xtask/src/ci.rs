@@ -15,7 +15,7 @@ use crate::shell;
 use crate::suite;
 
 /// What continuous integration runs: check, test, a short demo, clients that are
-/// not ours, the fault matrix in its short form, a minute of each fuzz target,
+/// not ours, the fault matrix in its short form, a minute of each fuzz target of the codecs,
 /// the quick cases of the Autobahn test suite, instruction counts, with the time of each step.
 ///
 /// Goes on after a failed step, so that one run tells everything, and exits with 1 if any failed. The last lines are the

@@ -6,6 +6,7 @@ mod verdict;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -41,7 +42,8 @@ const START_MAX: Duration = Duration::from_secs(20);
 /// compression, queues and the tasks of connections are those that serve clients. The suite needs CPython 2.7, of which
 /// `PYTHON27`, `PATH` and pyenv are asked; its packages are installed once into the build folder, over the network.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  cargo xtask conformance\n  cargo xtask conformance --profile full")]
+#[command(after_help = "Examples:\n  cargo xtask conformance\n  cargo xtask conformance --profile full\n  \
+                        cargo xtask conformance --profile core --tls")]
 pub struct Args {
     /// Which cases: core is framing, text, closing and sizes (301 cases); quick has compression with messages up to 4 KiB
     /// too (361); full is all (517, some 20 minutes)
@@ -55,6 +57,10 @@ pub struct Args {
     /// How many suites share the cases, side by side
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     shards: u8,
+
+    /// Over TLS, with a certificate made for the run
+    #[arg(long)]
+    tls: bool,
 
     /// Where the reports go
     #[arg(long, value_name = "FOLDER")]
@@ -77,14 +83,17 @@ pub fn run(args: Args) -> Result<()> {
     conform(&args, &python)
 }
 
-/// The quick cases, with the program that the tests were built with, for continuous integration. Without CPython 2.7 they
-/// are left out, and this says so.
+/// The quick cases, and the core over TLS, with the program that the tests were built with, for continuous integration.
+/// Without CPython 2.7 they are left out, and this says so.
 pub fn quick() -> Result<()> {
     let Some(python) = suite::python() else {
         step(format_args!("LEFT OUT: {}", suite::NO_PYTHON));
         return Ok(());
     };
-    conform(&Args { profile: Profile::Quick, require_deflate: true, shards: 2, out: None }, &python)
+    for (profile, tls) in [(Profile::Quick, false), (Profile::Core, true)] {
+        conform(&Args { profile, require_deflate: true, shards: 2, tls, out: None }, &python)?;
+    }
+    Ok(())
 }
 
 fn conform(args: &Args, python: &Path) -> Result<()> {
@@ -94,9 +103,9 @@ fn conform(args: &Args, python: &Path) -> Result<()> {
     fs::create_dir_all(&out).with_context(|| format!("making {}", out.display()))?;
 
     let started = Instant::now();
-    let mut echo = Echo::start(&out)?;
+    let mut echo = Echo::start(&out, args.tls)?;
     let count = args.profile.count();
-    step(format_args!("{count} cases of the Autobahn test suite"));
+    step(format_args!("{count} cases of the Autobahn test suite, at {}", echo.url));
     let cases = args.profile.cases();
     let reports = suite.run(&cases, usize::from(args.shards), &echo.url, &out, || echo.program.check())?;
     echo.check()?;
@@ -142,7 +151,7 @@ struct Echo {
 }
 
 impl Echo {
-    fn start(out: &Path) -> Result<Self> {
+    fn start(out: &Path, tls: bool) -> Result<Self> {
         let ports = free_ports(2)?;
         let [listen, admin] = [ports[0], ports[1]].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let mut command = background::bound(&shell::target_dir().join("debug/tickgate"));
@@ -150,8 +159,14 @@ impl Echo {
         command.args(["run", "--brokers", "127.0.0.1:1", "--topic", "none"]).env("TICKGATE_TEST_ECHO", "1");
         command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
         command.args(SETTINGS.iter().flat_map(|setting| ["--set", setting]));
+        if tls {
+            let (certificate, key) = certificate(out)?;
+            command.args(["--set", &format!("tls.certificate_file={}", certificate.display())]);
+            command.args(["--set", &format!("tls.key_file={}", key.display())]);
+        }
         let program = Program::start("the gateway", command, &out.join("gateway.log"))?;
-        let mut echo = Self { program, url: format!("ws://{listen}/v1/stream"), admin };
+        let scheme = if tls { "wss" } else { "ws" };
+        let mut echo = Self { program, url: format!("{scheme}://{listen}/v1/stream"), admin };
         let deadline = Instant::now() + START_MAX;
         while TcpStream::connect(listen).is_err() {
             echo.program.check()?;
@@ -172,6 +187,18 @@ impl Echo {
         }
         Err(Failure::error(1, format!("something in the gateway panicked:\n{}", self.program.log_tail(20))))
     }
+}
+
+/// A certificate for this machine, which nobody vouches for and the suite does not ask about, and its key.
+fn certificate(out: &Path) -> Result<(PathBuf, PathBuf)> {
+    setup::ensure(&[Need::Openssl])?;
+    let (certificate, key) = (out.join("certificate.pem"), out.join("key.pem"));
+    let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost";
+    let mut command = Command::new("openssl");
+    command.args(words.split(' ')).args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
+    command.arg("-keyout").arg(&key).arg("-out").arg(&certificate).stderr(Stdio::null());
+    shell::run(&mut command)?;
+    Ok((certificate, key))
 }
 
 #[cfg(test)]

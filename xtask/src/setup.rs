@@ -51,6 +51,8 @@ pub enum Need {
     Deploy,
     /// Lose packets, in a network namespace.
     Packets,
+    /// Make certificates.
+    Openssl,
 }
 
 /// A tool that is missing and the packages that would bring it, best first.
@@ -149,6 +151,7 @@ fn missing(needs: &[Need]) -> BTreeSet<Missing> {
             Need::Git => &[("git", &["git"])],
             Need::Maven => &[("mvn", &["maven"])],
             Need::Valgrind => &[("valgrind", &["valgrind"])],
+            Need::Openssl => &[("openssl", &["openssl"])],
             Need::Haproxy => {
                 if haproxy().is_none() {
                     found.insert(Missing { tool: "haproxy", packages: &["haproxy"] });

@@ -30,11 +30,12 @@ impl Seats {
     /// Counts another connection of a subject, unless it has `most` already.
     pub fn take(&self, subject: &Arc<str>, most: Option<u32>) -> Option<Seat> {
         let mut taken = lock(&self.0);
-        let count = taken.entry(subject.clone()).or_default();
-        if most.is_some_and(|most| *count >= most) {
+        let count = taken.get(subject).copied().unwrap_or_default();
+        // Nothing is kept of a subject that has none.
+        if most.is_some_and(|most| count >= most) {
             return None;
         }
-        *count += 1;
+        taken.insert(subject.clone(), count + 1);
         Some(Seat { taken: self.0.clone(), subject: subject.clone() })
     }
 
@@ -72,6 +73,7 @@ mod tests {
         let second = seats.take(&ann, Some(2)).expect("the second");
         assert!(seats.take(&ann, Some(2)).is_none());
         assert!(seats.take(&bob, Some(1)).is_some(), "another subject, whose seat is free again");
+        assert!(seats.take(&bob, Some(0)).is_none() && seats.len() == 1, "of whom nothing is kept");
         drop(first);
         assert!(seats.take(&ann, Some(2)).is_some());
         drop(second);

@@ -7,6 +7,7 @@ use crate::clock;
 use crate::config::AuthConfig;
 use crate::log_limit::{LogLimit, Verdict};
 use crate::stats::Board;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,6 +58,20 @@ impl Watch {
             tracing::error!("the thread that looks after access had panicked");
         }
     }
+}
+
+/// Reads the list of those revoked before anybody is let in. One that is not there yet may come later.
+///
+/// # Errors
+/// When it is there and cannot be read: better no gateway than one that lets in who is revoked.
+pub fn first_look(config: &AuthConfig, access: &Arc<Access>, board: &Arc<Board>) -> anyhow::Result<()> {
+    let path = &config.revoked_file;
+    if path.is_empty() || std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return Ok(());
+    }
+    keys::read(path, FILE_BYTES_MAX).map_err(|what| anyhow::anyhow!("auth.revoked_file {path}: {what}"))?;
+    Revocations::new(config, access.clone(), board.clone()).look();
+    Ok(())
 }
 
 async fn run_fetcher(fetcher: Option<jwks::Fetcher>) {
@@ -158,5 +173,33 @@ impl Revocations {
                 "lines of the list of those revoked do not count: not understood, or too many"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Files;
+    use crate::config::Config;
+
+    /// Who was revoked was welcome after every restart until the first look, and for good when the list could not be read.
+    #[test]
+    fn the_list_counts_before_anybody_comes_and_after_it_has_gone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("revoked");
+        let revoked_file = path.to_str().expect("a path").to_owned();
+        let config = AuthConfig { revoked_file, ..Config::default().auth };
+        let access = Arc::new(Access::new(Files::read(&config).expect("no files"), false));
+        let board = Arc::new(Board::new(1));
+        first_look(&config, &access, &board).expect("it may come later");
+        assert_eq!(access.revoked().entries(), 0);
+        std::fs::write(&path, "sub:ann\n").expect("it is written");
+        first_look(&config, &access, &board).expect("it is read");
+        assert_eq!(access.revoked().entries(), 1);
+        std::fs::remove_file(&path).expect("it is there");
+        Revocations::new(&config, access.clone(), board.clone()).look();
+        assert_eq!(access.revoked().entries(), 1, "a list that has gone is no pardon");
+        std::fs::create_dir(&path).expect("a folder");
+        assert!(first_look(&config, &access, &board).is_err(), "it cannot be read");
     }
 }

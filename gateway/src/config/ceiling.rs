@@ -15,6 +15,7 @@ use crate::feed::late;
 use crate::feed::seen::Seen;
 use crate::feed::symbols::{Kept, StreamState, SymbolState};
 use crate::latency::{LatencyWindow, StageHistograms};
+use crate::listener::PENDING_BYTES;
 use crate::logs;
 use crate::outbox::{Entry, Outbox, Spares};
 use crate::server::REPLAYED_PARTS;
@@ -136,6 +137,13 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         &[addresses, ADDRESS_BYTES as u64],
         format!("(limits.sessions_max + limits.handshakes_max + {REMEMBERED_MAX}) × {ADDRESS_BYTES}"),
     );
+    if config.auth.is_required() {
+        term(
+            "unauthenticated",
+            &[config.auth.pending_max as u64, PENDING_BYTES as u64],
+            format!("auth.pending_max × {PENDING_BYTES}: messages that are not whole"),
+        );
+    }
     if config.tls.is_on() {
         term(
             "TLS",

@@ -23,8 +23,9 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 /// What every unfinished handshake has, however many come, in milliseconds: the request of an honest client comes with its
-/// connection.
+/// connection, and behind a round trip or two with TLS.
 const MOMENT_MS: u64 = 100;
+const TLS_MOMENT_MS: u64 = 1_000;
 /// Refusals that are logged within ten seconds, for each reason.
 const REFUSAL_LOGS_PER_10_S: u32 = 5;
 
@@ -93,6 +94,7 @@ impl Door {
     /// Waits for room for another visit. When there are too many, the oldest ends: who is slow on purpose keeps nobody
     /// out who is not. But each has a moment: of a crowd that comes at once, none is sent away for the next one.
     pub(super) async fn room(&self) {
+        let moment_ms = if self.tls.is_some() { TLS_MOMENT_MS } else { MOMENT_MS };
         loop {
             let left = self.left.notified();
             let wait_ms = {
@@ -102,10 +104,10 @@ impl Door {
                 }
                 let Some(oldest) = visits.unfinished.first_entry() else { return };
                 let age_ms = clock::mono_ms().saturating_sub(oldest.get().0);
-                if age_ms >= MOMENT_MS {
+                if age_ms >= moment_ms {
                     oldest.remove().1.abort();
                 }
-                MOMENT_MS.checked_sub(age_ms).filter(|ms| *ms > 0)
+                moment_ms.checked_sub(age_ms).filter(|ms| *ms > 0)
             };
             let Some(wait_ms) = wait_ms else {
                 return self.shard.borrow_mut().refused(RefuseReason::Displaced);

@@ -30,6 +30,9 @@ use tickgate_protocol::frame::{self, Decoder, Message, Opcode};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+/// What a connection holds that has not shown who it is: a message and a frame that are not whole, each with as much room
+/// again, and its task.
+pub(crate) const PENDING_BYTES: usize = 4 * MESSAGE_BYTES_MAX + 4 * READ_BYTES;
 /// Bytes of a message before anybody is known: a token and what is around it.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a frame's head at most.
@@ -138,6 +141,7 @@ pub(super) async fn wait(
         decoder: Decoder::default(),
         is_deflated: opening.guest.is_deflated,
         frames: 0,
+        is_torn: false,
     };
     let (ticket, mut is_put_out) = door.lobby.enter();
     let waiting = Waiting { door: door.clone(), number: ticket };
@@ -156,12 +160,14 @@ pub(super) async fn wait(
         _ = &mut is_put_out => Err(Refused::bare(CLOSE_TRY_LATER, "too many wait", RefuseReason::AuthPending)),
     };
     drop(waiting);
+    let mut subject = None;
     let entered = shown.and_then(|(id, believed)| {
         let identity = believed.map_err(|failure| {
             let message = "not a token or key that is taken here";
             let reason = RefuseReason::Unauthenticated;
             Refused::with(id.clone(), Code::Unauthenticated, message, reason, failure.label())
         })?;
+        subject = Some(identity.subject.clone());
         let pass = door.seat(identity).map_err(|reason| {
             let (code, message) = match reason {
                 RefuseReason::NoDelay => (Code::Forbidden, NO_DELAY),
@@ -189,7 +195,7 @@ pub(super) async fn wait(
                 cause: Cause::Refuse,
                 address,
                 session: Some(&name),
-                subject: None,
+                subject: subject.as_deref(),
                 reason: refused.label,
                 names: None,
             });
@@ -222,6 +228,8 @@ struct Caller<S> {
     /// Whether what it sends may be compressed.
     is_deflated: bool,
     frames: usize,
+    /// Whether something was taken in part: nothing can follow it.
+    is_torn: bool,
 }
 
 /// What a frame brought.
@@ -317,8 +325,10 @@ impl<S: Socket> Caller<S> {
     }
 
     /// Whether all of it was taken: it is little, and whoever takes nothing is not waited for.
-    fn send(&self, bytes: &[u8]) -> bool {
-        matches!(self.socket.send(bytes), Ok(taken) if taken == bytes.len())
+    fn send(&mut self, bytes: &[u8]) -> bool {
+        let is_sent = matches!(self.socket.send(bytes), Ok(taken) if taken == bytes.len());
+        self.is_torn |= !is_sent;
+        is_sent
     }
 
     /// Says why, and waits a moment for the peer to have read it: to close with something unread would take it back.
@@ -328,7 +338,7 @@ impl<S: Socket> Caller<S> {
             append(&mut words, error.to_json().as_bytes());
         }
         frame::write_close(&mut words, refused.code, refused.text);
-        if !self.send(&words) {
+        if self.is_torn || !self.send(&words) {
             return;
         }
         self.socket.shut();
@@ -349,7 +359,7 @@ fn unauthenticated(id: Option<Id>) -> Refused {
 
 fn first_request(text: &str) -> Came {
     match Request::parse(text) {
-        Ok(Request { id, command: Command::Auth { token } }) => Came::Auth(id, token),
+        Ok(Request { id, command: Command::Auth { token } }) => Came::Auth(id, token.0),
         Ok(Request { id, .. }) => Came::Refused(unauthenticated(id)),
         Err(bad) => Came::Refused(unauthenticated(bad.id)),
     }

@@ -38,20 +38,24 @@ const RETRY_AFTER_S: &str = "5";
 /// The same while the gateway drains: whoever comes again is meant to find another one.
 const RETRY_ELSEWHERE_AFTER_S: &str = "1";
 
-/// Begins with a connection that was accepted, unless its address has been too busy for even a refusal.
-pub(super) fn begin(door: &Rc<Door>, socket: TcpStream, peer: SocketAddr) {
-    let entry = match door.proxies.of(peer) {
-        Says::Nothing => match door.enter(peer) {
-            Entry::Off => return,
-            entry => Some(entry),
-        },
-        Says::ForwardedFor | Says::ProxyHeader => None,
-    };
+/// Whether a connection that was accepted may come in, as far as its address tells that; `None` when that has been too busy
+/// for even a refusal.
+pub(super) fn knock(door: &Door, peer: SocketAddr) -> Option<Entry> {
+    match door.proxies.of(peer) {
+        Says::Nothing => Some(door.enter(peer)).filter(|entry| !matches!(entry, Entry::Off)),
+        Says::ForwardedFor | Says::ProxyHeader => Some(Entry::Unknown),
+    }
+}
+
+/// Begins with a connection.
+pub(super) fn begin(door: &Rc<Door>, socket: TcpStream, peer: SocketAddr, entry: Entry) {
     door.begin(|visit| tokio::task::spawn_local(self::visit(visit, socket, peer, entry)).abort_handle());
 }
 
 /// Who comes, and whether that is too many.
-enum Entry {
+pub(super) enum Entry {
+    /// Its proxy has not said yet for whom it comes.
+    Unknown,
     In(Guest),
     /// It is told why not.
     Away(RefuseReason),
@@ -83,13 +87,12 @@ struct Accepted {
 }
 
 /// Answers one request, and makes a session of the connection if it was a handshake.
-async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Option<Entry>) {
+async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, mut entry: Entry) {
     let door = &*visit.door;
     let limits = &door.config.limits;
     let arrived = Instant::now();
     let deadline = arrived + Duration::from_millis(limits.head_timeout_ms);
-    let says = if entry.is_none() { door.proxies.of(peer) } else { Says::Nothing };
-    let mut entry = entry;
+    let says = if matches!(entry, Entry::Unknown) { door.proxies.of(peer) } else { Says::Nothing };
     if says == Says::ProxyHeader {
         let entered = match timeout_at(deadline, Proxies::take_header(&mut socket, peer)).await {
             Ok(Ok(client)) => door.enter(client),
@@ -99,25 +102,25 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Opt
         if matches!(entered, Entry::Off) {
             return;
         }
-        entry = Some(entered);
+        entry = entered;
     }
     let Some(socket) = secured(door, socket, peer).await else { return };
     let deadline = Instant::now() + Duration::from_millis(limits.head_timeout_ms);
     let entry = RefCell::new(entry);
     let accepted = RefCell::new(None);
     let service = service_fn(|request: Request<Incoming>| {
-        if says == Says::ForwardedFor && entry.borrow().is_none() {
+        if says == Says::ForwardedFor && matches!(&*entry.borrow(), Entry::Unknown) {
             let client = door.proxies.forwarded_for(request.headers(), peer);
-            *entry.borrow_mut() = Some(door.enter(client));
+            *entry.borrow_mut() = door.enter(client);
         }
         let answer = match &*entry.borrow() {
-            Some(Entry::In(guest)) => Ok(answer(request, door, guest.peer, &accepted)),
-            Some(Entry::Away(why)) => {
+            Entry::In(guest) => Ok(answer(request, door, guest.peer, &accepted)),
+            Entry::Away(why) => {
                 door.refuse(peer, *why, "too many");
                 Err(Some(Refusal::too_many(*why).response()))
             }
             // Nobody is told anything: hyper ends the connection.
-            Some(Entry::Off) | None => Err(None),
+            Entry::Off | Entry::Unknown => Err(None),
         };
         async move {
             match answer {
@@ -137,7 +140,7 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Opt
     let refusal = match connection.await {
         Ok(Ok(())) => None,
         // It was counted.
-        Ok(Err(_)) if matches!(&*entry.borrow(), Some(Entry::Off)) => return,
+        Ok(Err(_)) if matches!(&*entry.borrow(), Entry::Off) => return,
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some(LATE.to_owned()),
     };
@@ -149,7 +152,7 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, entry: Opt
     let Ok(upgraded) = upgrade.await else { return };
     let Ok(parts) = upgraded.downcast::<TokioIo<Handshake>>() else { return };
     let Handshake { socket, answer } = parts.io.into_inner();
-    let Some(Entry::In(guest)) = entry.take() else { return };
+    let Entry::In(guest) = entry.into_inner() else { return };
     let must_show = door.access.is_some() && pass.is_none();
     let guest = Guest { is_deflated, pass, ..guest };
     let opening = Opening { answer, early: parts.read_buf, guest, is_greeted: false };

@@ -182,7 +182,7 @@ impl<S: Socket> Shard<S> {
                 }
                 Command::List => self.list(key, id),
                 Command::Ping => self.tell(key, &Control::Pong { id, now_ns: clock::wall_ns() }),
-                Command::Auth { token } => self.authenticate_again(key, id, &token),
+                Command::Auth { token } => self.authenticate_again(key, id, &token.0),
             },
         }
     }

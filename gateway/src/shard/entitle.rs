@@ -56,8 +56,14 @@ impl<S: Socket> Shard<S> {
         if session.rates.is_none() && most.is_none() {
             return;
         }
-        let updates = most.map(|most| Bucket::new(f64::from(most), now_ms));
-        let rates = Rates { updates, ..session.rates.take().map_or_else(Rates::default, |rates| *rates) };
+        let mut rates = session.rates.take().map_or_else(Rates::default, |rates| *rates);
+        // What was used up stays so: a token that is shown again brings nothing anew.
+        let missing = rates.updates.as_mut().map_or(0.0, |old| old.per_s() - old.tokens(now_ms));
+        rates.updates = most.map(|most| {
+            let mut updates = Bucket::new(f64::from(most), now_ms);
+            updates.take(missing);
+            updates
+        });
         session.rates = (!rates.is_empty()).then(|| Box::new(rates));
     }
 

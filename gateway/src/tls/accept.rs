@@ -112,6 +112,8 @@ impl Acceptor {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error.into()),
             }
+            // Whoever waits for its turn has it after everything else that is ready.
+            tokio::task::yield_now().await;
             drop(turn);
             // Tickets, too, leave at once: a client that holds its request back until it is told that its last word has come
             // would otherwise wait until the kernel tells it, 40 ms later.
