@@ -89,7 +89,7 @@ fn usage_errors_exit_64() {
     for (arguments, message) in [
         (vec!["run"], "--url"),
         (vec!["fly"], "unrecognized subcommand"),
-        (vec!["run", "--url", "wss://x"], "TLS is not supported yet"),
+        (vec!["run", "--url", "http://x"], "the scheme must be ws or wss"),
         (vec!["run", "--url", "x", "--assert", "p99<5"], "a time needs a unit"),
         (vec!["run", "--url", "x", "--personas", "lazy=1%"], "no such persona"),
         (
