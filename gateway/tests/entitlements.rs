@@ -265,7 +265,7 @@ async fn updates_come_as_fast_as_they_are_granted() {
 #[tokio::test]
 async fn showing_a_token_again_brings_no_more_updates() {
     let issuer = Issuer::new("k1");
-    let world = world(&issuer, |_| {}).await;
+    let world = world(&issuer, |config| config.limits.requests_per_s = 1_000).await;
     let rights = json!({ "symbols": ["*"], "max_updates_per_s": 5 });
     let token = issuer.token_for("ann", &rights, 3_600);
     let (mut raw, _) = session(&world.gateway, &token).await;
@@ -284,6 +284,34 @@ async fn showing_a_token_again_brings_no_more_updates() {
     }
     let most = 6.0 + 5.0 * began.elapsed().as_secs_f64();
     assert!((updates as f64) <= most, "{updates} updates, {most} at the most");
+    world.gateway.stop().await;
+}
+
+/// An `auth` counted as any request, and each had a signature checked and all subscriptions held against its rights.
+#[tokio::test]
+async fn showing_tokens_is_slower_than_asking() {
+    let issuer = Issuer::new("k1");
+    // A burst of a thousand, and of four of these: what comes back meanwhile is no more than a few.
+    let world = world(&issuer, |config| config.limits.requests_per_s = 1_000).await;
+    let token = issuer.token();
+    let (mut raw, _) = session(&world.gateway, &token).await;
+    let began = Instant::now();
+    for id in 0..100 {
+        raw.say(&json!({ "op": "auth", "id": id, "token": token })).await;
+    }
+    let (mut taken, mut refused) = (0, 0);
+    while refused == 0 {
+        let answer = raw.json().await;
+        match answer["op"].as_str() {
+            Some("ack") => taken += 1,
+            _ => {
+                assert_eq!((&answer["code"], &answer["fatal"]), (&json!("rate_limited"), &json!(false)));
+                refused += 1;
+            }
+        }
+    }
+    let most = 5.0 + 4.0 * began.elapsed().as_secs_f64();
+    assert!(taken >= 4 && f64::from(taken) <= most, "{taken} taken, {most} at the most");
     world.gateway.stop().await;
 }
 

@@ -2,7 +2,8 @@
 
 use super::request::Target;
 use crate::event::Symbol;
-use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Every symbol that a record has named, by its number. The feed asks once for each symbol, so nobody waits for the
@@ -15,7 +16,8 @@ pub struct Directory {
 
 #[derive(Debug, Default)]
 struct Symbols {
-    by_name: FxHashMap<Box<str>, u32>,
+    /// In order, so that those with a prefix stand together.
+    by_name: BTreeMap<Box<str>, u32>,
     all: Vec<Arc<Symbol>>,
 }
 
@@ -58,11 +60,18 @@ impl Directory {
     pub fn matching(&self, target: &Target) -> Vec<Arc<Symbol>> {
         match target {
             Target::Symbol(name) => self.find(name).into_iter().collect(),
-            Target::Prefix(_) => {
+            Target::Prefix(prefix) => {
                 let symbols = self.lock();
-                symbols.all.iter().filter(|symbol| target.matches(&symbol.name)).cloned().collect()
+                let from = symbols.by_name.range::<str, _>((Bound::Included(&**prefix), Bound::Unbounded));
+                let beginning = from.take_while(|(name, _)| target.matches(name));
+                beginning.map(|(_, id)| symbols.all[*id as usize].clone()).collect()
             }
         }
+    }
+
+    /// All symbols.
+    pub fn all(&self) -> Vec<Arc<Symbol>> {
+        self.lock().all.clone()
     }
 
     /// The symbol of a number that was given out.
@@ -78,6 +87,21 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replay::STEPS;
+
+    #[test]
+    fn those_that_begin_so_are_found_without_a_look_at_the_others() {
+        let directory = Directory::new(2_000);
+        (0..1_000).rev().for_each(|n| _ = directory.meet(&format!("S{n:03}")));
+        STEPS.set(0);
+        let found = directory.matching(&Target::parse("S99*"));
+        let names: Vec<&str> = found.iter().map(|symbol| &*symbol.name).collect();
+        assert_eq!(names[..2], ["S990", "S991"]);
+        assert_eq!((found.len(), directory.all().len()), (10, 1_000));
+        // And the one at which it ends.
+        assert!(STEPS.get() <= 11, "{} looked at", STEPS.get());
+        assert!(directory.matching(&Target::parse("T*")).is_empty());
+    }
 
     /// Clients asked for thousands of names that nobody trades, from times long gone. Each got a number, and when all were given
     /// out the feed refused new symbols.

@@ -31,6 +31,8 @@ const BYTES_PER_S_MIN: u64 = 1_024;
 const NAMES_AT_LEAST: usize = 1_000;
 /// Seconds' worth of requests over its rate before a session ends.
 const REQUEST_DEBT_S: f64 = 5.0;
+/// How many seconds' worth of requests an `auth` is.
+const AUTH_COST_S: f64 = 0.25;
 
 impl<S: Socket> Shard<S> {
     /// Takes bytes that a client sent.
@@ -182,8 +184,20 @@ impl<S: Socket> Shard<S> {
                 }
                 Command::List => self.list(key, id),
                 Command::Ping => self.tell(key, &Control::Pong { id, now_ns: clock::wall_ns() }),
-                Command::Auth { token } => self.authenticate_again(key, id, &token.0),
+                Command::Auth { token } => {
+                    self.take_more_for_auth(key);
+                    self.authenticate_again(key, id, &token.0);
+                }
             },
+        }
+    }
+
+    /// An `auth` takes more of a session's rate than the one request that it is: a signature is checked for it, and all that
+    /// the session holds is held against the new rights.
+    fn take_more_for_auth(&mut self, key: SessionKey) {
+        if let Some(session) = self.open_session(key) {
+            let more = session.requests.per_s() * AUTH_COST_S - 1.0;
+            session.requests.take(more.max(0.0));
         }
     }
 
@@ -401,19 +415,26 @@ impl<S: Socket> Shard<S> {
             }
         }
         self.acknowledge(key, id.as_ref(), &all);
-        for sub in ended {
-            self.fall_back(key, &sub);
+        self.fall_back_all(key, &ended);
+    }
+
+    /// What becomes of symbols whose subscriptions ended, all that end together being gone.
+    pub(super) fn fall_back_all(&mut self, key: SessionKey, ended: &[Ended]) {
+        let Some((session, table)) = self.open_session_and_table(key) else { return };
+        // Once for thousands of them.
+        let mut is_left = [false; Channel::ALL.len()];
+        session.subs.iter().for_each(|sub| is_left[table.stream(sub.place).channel as usize] = true);
+        for ended in ended.iter().filter(|ended| is_left[ended.stream.channel as usize]) {
+            self.fall_back(key, ended);
         }
     }
 
     /// A symbol whose most specific subscription ended may still match a pattern, with other options: its state comes
     /// anew. With the same options it just goes on. What a subscription that was being brought up to date still owed does not
     /// come any more: of trades a gap says so.
-    pub(super) fn fall_back(&mut self, key: SessionKey, ended: &Ended) {
+    fn fall_back(&mut self, key: SessionKey, ended: &Ended) {
         let Stream { channel, is_held_back, .. } = ended.stream;
-        let Some((session, table)) = self.open_session_and_table(key) else { return };
-        let is_other = |sub: &Sub| table.stream(sub.place).channel == channel;
-        if !(channel.is_state() || is_held_back) || !session.subs.iter().any(is_other) {
+        if !(channel.is_state() || is_held_back) {
             return;
         }
         let owed = if is_held_back { self.shared.directory.matching(&ended.target) } else { Vec::new() };

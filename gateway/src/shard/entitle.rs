@@ -8,14 +8,15 @@
 use super::Shard;
 use super::passes::now_s;
 use super::socket::Socket;
+use super::table::Place;
 use crate::access::audit::{Cause, Line, NAMES_MAX};
 use crate::access::rights::Rights;
 use crate::clock;
-use crate::event::Stream;
 use crate::feed::request::{Request, SessionKey, Target};
 use crate::session::Named;
 use crate::session::throttle::{Bucket, Rates};
 use crate::stats::AuthFailure;
+use rustc_hash::FxHashSet;
 use std::sync::Arc;
 use tickgate_protocol::command::Id;
 use tickgate_protocol::control::{AckResult, Control};
@@ -137,47 +138,48 @@ impl<S: Socket> Shard<S> {
             if is_torn || !may_hold(Some(new), channel, &target.text()) {
                 lost.push((channel, target.clone()));
             } else if is_narrow || was_narrow {
-                narrow.push((sub.place, target.clone(), stream, is_narrow));
+                narrow.push((sub.place, is_narrow, was_narrow));
             }
         }
-        for (place, _, _, is_narrow) in &narrow {
+        for (place, is_narrow, _) in &narrow {
             self.table.restrict(*place, *is_narrow);
         }
-        for (_, target, stream, _) in &narrow {
-            self.come_in_view(key, target, *stream, old, new);
-        }
+        // Of what was covered before nothing was not to be seen.
+        let were_narrow = narrow.iter().filter(|(.., was_narrow)| *was_narrow);
+        self.come_in_view(key, &were_narrow.map(|(place, ..)| *place).collect(), old, new);
+        let mut results = Vec::with_capacity(lost.len());
         let mut ended = Vec::with_capacity(lost.len());
         for (channel, target) in lost {
             let Some(end) = self.drop_sub(key, channel, &target) else { continue };
             let text = target.text();
-            ended.push(AckResult::refused(channel.name(), &text, Code::Forbidden, refusal(&text)));
-            self.fall_back(key, &end);
+            results.push(AckResult::refused(channel.name(), &text, Code::Forbidden, refusal(&text)));
+            ended.push(end);
         }
-        ended
+        self.fall_back_all(key, &ended);
+        results
     }
 
-    /// Of a pattern that stays, symbols that were not to be seen and are now begin with their state.
-    fn come_in_view(&mut self, key: SessionKey, target: &Target, stream: Stream, old: &Rights, new: &Rights) {
-        let channel = stream.channel;
-        let known = self.shared.directory.matching(target);
-        let newly: Vec<_> = known
-            .into_iter()
-            .filter(|symbol| new.may(channel, &symbol.name) && !old.may(channel, &symbol.name))
-            .collect();
-        for symbol in newly {
-            self.table.meet(&symbol);
+    /// Of patterns that stay, symbols that were not to be seen and are now begin with their state. Goes through the symbols
+    /// once, however many patterns there are.
+    fn come_in_view(&mut self, key: SessionKey, stay: &FxHashSet<Place>, old: &Rights, new: &Rights) {
+        let mut channels = Channel::ALL.to_vec();
+        channels.retain(|channel| stay.iter().any(|place| self.table.stream(*place).channel == *channel));
+        let known = if stay.is_empty() { Vec::new() } else { self.shared.directory.all() };
+        let each = known.iter().flat_map(|symbol| channels.iter().map(move |channel| (symbol, *channel)));
+        let newly = each
+            .filter(|(symbol, channel)| new.may(*channel, &symbol.name) && !old.may(*channel, &symbol.name));
+        for (symbol, channel) in newly {
+            self.table.meet(symbol);
             let Some((session, table)) = self.open_session_and_table(key) else { return };
-            let best = session.subs.best(table, channel, symbol.id);
-            if best.is_none_or(|best| table.target(best.place) != target) {
-                continue;
-            }
+            let best = session.subs.best(table, channel, symbol.id).filter(|best| stay.contains(&best.place));
+            let Some(stream) = best.map(|best| table.stream(best.place)) else { continue };
             if channel.is_state() {
                 session.outbox.await_snapshot((symbol.id, stream));
                 self.ask(Request::Resync(key, (symbol.id, stream)));
             } else {
                 // It may have had some before, under a token that came between.
                 let gap = Gap { after: None, upto: None, count: None, cause: GapCause::SlowConsumer };
-                session.outbox.announce(&symbol, stream, gap);
+                session.outbox.announce(symbol, stream, gap);
                 self.touch(key.slot);
             }
         }
@@ -231,4 +233,120 @@ fn list<'a>(named: impl Iterator<Item = &'a Named>) -> Option<String> {
         names.push_str(&format!(" and {more} more"));
     }
     Some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::seats::Seats;
+    use crate::access::{Identity, Way};
+    use crate::config::Config;
+    use crate::cursor_keys::{CursorKeys, Keys};
+    use crate::event::Stream;
+    use crate::feed::directory::Directory;
+    use crate::replay::STEPS;
+    use crate::session::guest::{Guest, Opening, Pass};
+    use crate::session::subs::Sub;
+    use crate::shard::Shared;
+    use crate::shard::table::Subscriber;
+    use crate::stats::Board;
+    use hyper::body::Bytes;
+    use std::collections::BTreeSet;
+    use std::io;
+    use std::rc::Rc;
+    use std::task::{Context, Poll};
+    use tickgate_protocol::OnSlow;
+
+    /// A socket that takes everything and brings nothing.
+    struct Sink;
+
+    impl Socket for Sink {
+        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn read(&self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn shut(&self) {}
+    }
+
+    fn rights(symbols: &[String]) -> Arc<Rights> {
+        let json = serde_json::json!({ "symbols": symbols, "wildcard": true }).to_string();
+        Arc::new(Rights::from_json(&json).expect("they are right"))
+    }
+
+    /// A session with `rights`, and a pattern of quotes for each of `patterns`.
+    fn session(shard: &mut Shard<Sink>, rights: &Arc<Rights>, patterns: &[String]) -> SessionKey {
+        let (subject, way) = ("ann".into(), Way::Token { id: None });
+        let seat = Seats::default().take(&subject, None).expect("a seat");
+        let identity = Identity { subject, expires_s: None, way, rights: rights.clone() };
+        let guest = Guest { pass: Some(Pass::new(identity, seat)), ..Guest::new(([127, 0, 0, 1], 1).into()) };
+        let key = shard.next_key();
+        let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest, is_greeted: false };
+        shard.open(Rc::new(Sink), opening);
+        for pattern in patterns {
+            let target = Target::parse(pattern);
+            let is_narrow = is_restricted(Some(rights), Channel::Quotes, &target);
+            let slot = shard.session(key).expect("it is open").subs.reserve();
+            let subscriber = Subscriber::new(key.slot, slot, OnSlow::Conflate).restricted(is_narrow);
+            let place = shard.table.insert(&target, Stream::whole(Channel::Quotes), subscriber);
+            let sub = Sub::new(&shard.table, place);
+            shard.session(key).expect("it is open").subs.fill(slot, sub);
+            shard.totals.subscriptions += 1;
+            shard.shared.subscriptions.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        key
+    }
+
+    /// Each of thousands of patterns was held against each of thousands of symbols, and each that ended looked at all that
+    /// were left: a message of some hundred bytes kept a thread from everybody else for seconds.
+    #[test]
+    fn a_new_token_goes_through_the_symbols_once() {
+        const COUNT: usize = 400;
+        let shared = Shared {
+            config: Arc::new(Config { shards: 1, ..Config::default() }),
+            board: Arc::new(Board::new(1)),
+            sessions: Arc::default(),
+            subscriptions: Arc::default(),
+            directory: Arc::new(Directory::new(10_000)),
+            read_again: None,
+            wake_feed: Arc::new(|| {}),
+            tier: Default::default(),
+            cursor_keys: CursorKeys::new(Keys::new(b"a key", None)),
+            tls: None,
+            access: None,
+            audit: None,
+        };
+        let mut shard: Shard<Sink> = Shard::new(0, shared, Arc::default());
+        let names = |of: &str| (0..COUNT).map(|n| format!("{n:03}{of}")).collect::<Vec<_>>();
+        for name in names("A").iter().chain(&names("B")) {
+            let symbol = shard.shared.directory.meet(name).expect("there is room");
+            shard.table.meet(&symbol);
+        }
+        let (old, new) = (rights(&names("A")), rights(&[names("A"), names("B")].concat()));
+        let key = session(&mut shard, &old, &[names("*"), vec!["*".to_owned()]].concat());
+        STEPS.set(0);
+        assert!(shard.regrant(key, &old, &new).is_empty());
+        // Each of the newcomers begins once, with the narrowest pattern that it is of.
+        let mut begun = BTreeSet::new();
+        while let Some(request) = shard.mailbox.pop() {
+            let Request::Resync(of, (symbol, _)) = request else { continue };
+            assert!(of == key && begun.insert(symbol), "{symbol} twice");
+        }
+        assert_eq!(begun, (COUNT as u32..2 * COUNT as u32).collect());
+        // And all but one end; what they have been seeing goes on with the one that is left.
+        let ended = shard.regrant(key, &new, &rights(&["999".to_owned()]));
+        assert_eq!(ended.len(), COUNT);
+        assert!(STEPS.get() <= 20 * COUNT, "{} steps for {COUNT} patterns", STEPS.get());
+    }
 }

@@ -312,9 +312,7 @@ impl<S: Socket> Shard<S> {
             let ended = self.drop_sub(key, wanted.channel, &wanted.target);
             let (id, channel, symbol) = (replay.id.clone(), wanted.channel, wanted.target.text());
             self.tell(key, &Control::ReplayDone { id, channel, symbol, seq });
-            if let Some(ended) = ended {
-                self.fall_back(key, &ended);
-            }
+            self.fall_back_all(key, ended.as_slice());
         }
         self.touch(key.slot);
     }

@@ -3,12 +3,18 @@
 //! Plain data: it knows places, not sessions. A *node* is a symbol or a prefix that somebody named; a node has one
 //! list of subscribers per stream. Each symbol's row names the nodes that match it, worked out once when the symbol is
 //! first seen or a node is made, so that the way of an event is: row, node, list, subscribers.
+//!
+//! A client may name thousands of prefixes in one message, and all of them end with its session: what is done for one goes
+//! through the symbols that begin so, and never through all symbols or all prefixes.
 
 use crate::event::{Stream, Symbol};
 use crate::feed::request::Target;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
 use tickgate_protocol::OnSlow;
 
 /// A subscriber: the slot of its session, the place of the subscription among that session's own, and its policy. Eight
@@ -62,7 +68,7 @@ impl Subscriber {
 }
 
 /// Where a subscriber stands, for its removal in constant time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Place {
     list: u32,
     index: u32,
@@ -111,21 +117,18 @@ pub const ROW_BYTES: usize =
 pub struct Table {
     lists: Slab<List>,
     nodes: Slab<Node>,
-    by_target: FxHashMap<Target, u32>,
-    /// Nodes of prefixes, which a new symbol must be held against.
-    prefixes: Vec<u32>,
+    by_symbol: FxHashMap<Arc<str>, u32>,
+    by_prefix: FxHashMap<Arc<str>, u32>,
     rows: Vec<Row>,
-    names: FxHashMap<Box<str>, u32>,
+    /// In order, so that those with a prefix stand together.
+    names: BTreeMap<Box<str>, u32>,
     subscribers: usize,
 }
 
 impl Table {
     /// Adds a subscriber of `target`'s `stream`.
     pub fn insert(&mut self, target: &Target, stream: Stream, subscriber: Subscriber) -> Place {
-        let node = match self.by_target.get(target) {
-            Some(node) => *node,
-            None => self.add_node(target.clone()),
-        };
+        let node = self.node(target).unwrap_or_else(|| self.add_node(target.clone()));
         let found = self.nodes[node as usize].lists.iter().find(|(s, _)| *s == stream).map(|(_, list)| *list);
         let list = found.unwrap_or_else(|| {
             let list = self.lists.insert(List { node, stream, subscribers: Vec::new() }) as u32;
@@ -181,7 +184,10 @@ impl Table {
 
     /// The node of a target that somebody named.
     pub fn node(&self, target: &Target) -> Option<u32> {
-        self.by_target.get(target).copied()
+        match target {
+            Target::Symbol(name) => self.by_symbol.get(name).copied(),
+            Target::Prefix(prefix) => self.by_prefix.get(prefix).copied(),
+        }
     }
 
     /// The nodes that match a symbol; none of a symbol that was not met.
@@ -226,18 +232,16 @@ impl Table {
     pub fn matching(&self, target: &Target, mut visit: impl FnMut(&str, u32)) {
         match target {
             Target::Symbol(name) => self.symbol_id(name).into_iter().for_each(|id| visit(name, id)),
-            Target::Prefix(_) => {
-                for (name, id) in self.names.iter().filter(|(name, _)| target.matches(name)) {
-                    visit(name, *id);
-                }
+            Target::Prefix(prefix) => {
+                beginning(&self.names, prefix).for_each(|(name, id)| visit(name, id));
             }
         }
     }
 
     /// Whether anybody subscribed to `target`'s `stream`.
     pub fn holds(&self, target: &Target, stream: Stream) -> bool {
-        let node = self.by_target.get(target);
-        node.is_some_and(|node| self.nodes[*node as usize].lists.iter().any(|(s, _)| *s == stream))
+        let node = self.node(target);
+        node.is_some_and(|node| self.nodes[node as usize].lists.iter().any(|(s, _)| *s == stream))
     }
 
     /// Whether the session in this slot subscribed to anything. Looks at every subscriber.
@@ -261,30 +265,30 @@ impl Table {
             self.rows.resize(id + 1, Row::default());
         }
         self.names.insert(symbol.name.clone(), symbol.id);
-        let exact = self.by_target.get(&Target::Symbol(symbol.name.as_ref().into())).copied();
-        let matching =
-            self.prefixes.iter().copied().filter(|n| self.nodes[*n as usize].target.matches(&symbol.name));
+        let name = &*symbol.name;
+        let exact = self.by_symbol.get(name).copied();
+        // A name has no more prefixes than bytes, and the empty one.
+        let ends = (0..=name.len()).filter(|end| name.is_char_boundary(*end));
+        let matching = ends.filter_map(|end| self.by_prefix.get(&name[..end]).copied());
         self.rows[id] = Row { is_known: true, nodes: exact.into_iter().chain(matching).collect() };
     }
 
     fn add_node(&mut self, target: Target) -> u32 {
         let node = self.nodes.insert(Node { target: target.clone(), lists: SmallVec::new() }) as u32;
-        match &target {
+        match target {
             Target::Symbol(name) => {
-                if let Some(id) = self.names.get(&**name) {
+                if let Some(id) = self.names.get(&*name) {
                     self.rows[*id as usize].nodes.push(node);
                 }
+                self.by_symbol.insert(name, node);
             }
             Target::Prefix(prefix) => {
-                self.prefixes.push(node);
-                for (name, id) in &self.names {
-                    if name.starts_with(&**prefix) {
-                        self.rows[*id as usize].nodes.push(node);
-                    }
+                for (_, id) in beginning(&self.names, &prefix) {
+                    self.rows[id as usize].nodes.push(node);
                 }
+                self.by_prefix.insert(prefix, node);
             }
         }
-        self.by_target.insert(target, node);
         node
     }
 
@@ -301,24 +305,38 @@ impl Table {
 
     fn remove_node(&mut self, node: u32) {
         let Node { target, .. } = self.nodes.remove(node as usize);
-        self.by_target.remove(&target);
         match &target {
             Target::Symbol(name) => {
                 if let Some(id) = self.names.get(&**name) {
                     self.rows[*id as usize].nodes.retain(|n| *n != node);
                 }
+                self.by_symbol.remove(name);
             }
-            Target::Prefix(_) => {
-                self.prefixes.retain(|n| *n != node);
-                self.rows.iter_mut().for_each(|row| row.nodes.retain(|n| *n != node));
+            Target::Prefix(prefix) => {
+                for (_, id) in beginning(&self.names, prefix) {
+                    self.rows[id as usize].nodes.retain(|n| *n != node);
+                }
+                self.by_prefix.remove(prefix);
             }
         }
     }
 }
 
+/// The names that begin with `prefix`, which stand together, and their numbers.
+fn beginning<'a>(
+    names: &'a BTreeMap<Box<str>, u32>,
+    prefix: &'a str,
+) -> impl Iterator<Item = (&'a str, u32)> {
+    let from = names.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+    #[cfg(test)]
+    let from = from.inspect(|_| crate::replay::STEPS.with(|steps| steps.set(steps.get() + 1)));
+    from.take_while(move |(name, _)| name.starts_with(prefix)).map(|(name, id)| (&**name, *id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replay::STEPS;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use tickgate_protocol::{Channel, ConflateMs};
@@ -333,6 +351,30 @@ mod tests {
             quotes,
             Stream { conflate: ConflateMs::round_up(100).unwrap(), ..quotes },
         ]
+    }
+
+    /// A client that named thousands of prefixes had each of them held against every symbol, when it came and when it went,
+    /// and every other session of the thread waited for that.
+    #[test]
+    fn a_prefix_costs_the_symbols_that_begin_so() {
+        const SYMBOLS: u32 = 1_000;
+        let mut table = Table::default();
+        (0..SYMBOLS).for_each(|id| table.meet(&Symbol::new(id, &format!("{id:04}"))));
+        let prefixes: Vec<Target> = (0..SYMBOLS).map(|id| Target::parse(&format!("{id:04}*"))).collect();
+        STEPS.set(0);
+        let places: Vec<Place> = (0..SYMBOLS)
+            .map(|n| {
+                let subscriber = Subscriber::new(n, 0, OnSlow::Skip);
+                table.insert(&prefixes[n as usize], streams()[0], subscriber)
+            })
+            .collect();
+        table.meet(&Symbol::new(SYMBOLS, "0007x"));
+        assert_eq!(table.nodes(SYMBOLS).len(), 1);
+        prefixes.iter().for_each(|prefix| table.matching(prefix, |_, _| {}));
+        places.into_iter().for_each(|place| assert!(table.remove(place).emptied.is_some()));
+        // Each meets its own symbol, and the one behind that.
+        assert!(STEPS.get() <= 3 * (2 * SYMBOLS as usize + 1), "{} steps", STEPS.get());
+        assert!((0..=SYMBOLS).all(|id| table.nodes(id).is_empty()));
     }
 
     #[derive(Debug, Clone)]
