@@ -152,6 +152,8 @@ pub struct Session<S = ClientSocket> {
     pub is_touched: bool,
     /// Whether its queue passed half of its bound since the last flush, whatever conflation made of it then.
     pub was_half_full: bool,
+    /// Whether its socket was handed bytes and its outbox was not told yet how many it took.
+    pub is_writing: bool,
     /// Whether a flush window is open: what it gets is gathered.
     pub is_gathering: bool,
     /// Whether its own rate holds its writes back.

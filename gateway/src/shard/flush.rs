@@ -93,6 +93,7 @@ impl<S: Socket> Shard<S> {
                 session.outbox.fill(filled, &bounds);
                 #[cfg(debug_assertions)]
                 self.hooks.write(slot);
+                session.is_writing = true;
                 let taken = match session.socket.send(filled.bytes()) {
                     Ok(taken) => taken,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -101,6 +102,8 @@ impl<S: Socket> Shard<S> {
                         break;
                     }
                 };
+                #[cfg(debug_assertions)]
+                self.hooks.sent(slot);
                 if let Some(rates) = &mut session.rates {
                     rates.take(taken, filled.events().into());
                 }
@@ -138,6 +141,7 @@ impl<S: Socket> Shard<S> {
         // The time counts only when something is left.
         let left_us = if is_all { 0 } else { now_us() };
         session.outbox.wrote(filled, taken, left_us);
+        session.is_writing = false;
         if !is_all {
             self.totals.write_stalls += 1;
             return Took::Part;

@@ -20,6 +20,8 @@ pub(super) struct Hooks {
     may_panic: bool,
     /// When this session is written to.
     pub(super) write_to: Option<u32>,
+    /// When this session was written to, before that is noted.
+    pub(super) sent_to: Option<u32>,
     /// When a session is opened next, in this step of it.
     pub(super) open_at: Option<Step>,
     /// When the feed's next batch is fanned out.
@@ -28,12 +30,17 @@ pub(super) struct Hooks {
 
 impl Hooks {
     pub(super) fn new() -> Self {
-        Self { may_panic: may_panic(), write_to: None, open_at: None, is_in_pass: false }
+        Self { may_panic: may_panic(), write_to: None, sent_to: None, open_at: None, is_in_pass: false }
     }
 
     /// In the midst of a write.
     pub(super) fn write(&mut self, slot: u32) {
         assert!(self.write_to.take_if(|other| *other == slot).is_none(), "as was asked for, in a write");
+    }
+
+    /// Behind a write, of which nothing is noted.
+    pub(super) fn sent(&mut self, slot: u32) {
+        assert!(self.sent_to.take_if(|other| *other == slot).is_none(), "as was asked for, behind a write");
     }
 
     /// In the midst of opening a session.
@@ -56,6 +63,7 @@ impl<S: Socket> Shard<S> {
         match text {
             r#"{"op":"panic","at":"request"}"# => panic!("as was asked for, in a request"),
             r#"{"op":"panic","at":"write"}"# => self.hooks.write_to = Some(key.slot),
+            r#"{"op":"panic","at":"sent"}"# => self.hooks.sent_to = Some(key.slot),
             r#"{"op":"panic","at":"fan_out"}"# => self.hooks.is_in_pass = true,
             _ => {}
         }

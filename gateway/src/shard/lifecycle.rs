@@ -49,6 +49,7 @@ impl<S: Socket> Shard<S> {
             subs: Subs::default(),
             task: None,
             is_touched: false,
+            is_writing: false,
             was_half_full: false,
             is_listed_blocked: false,
             life: Life::Open,

@@ -2,7 +2,8 @@
 //!
 //! A turn touches little but its own session: it reads, answers, and writes. What it may leave half done elsewhere is
 //! put right before anything else is done: the buffers and the lists that it had taken for itself. When memory is short it
-//! flushes other sessions too: one that it was at ends as well, as what was taken from its queue is gone. What cannot be
+//! flushes other sessions too: one that it was at ends as well, as what was taken from its queue is gone. One whose socket
+//! was handed bytes just then ends without a goodbye, as nobody knows where in a frame that would stand. What cannot be
 //! put right, and a panic in anything that serves everybody (fan-out, timers, replays), ends the shard, and with it the
 //! gateway: clients go on elsewhere with their cursors, while a gateway that limps would keep them waiting.
 
@@ -114,7 +115,9 @@ impl<S: Socket> Shard<S> {
 
     fn close_after_panic(&mut self, key: SessionKey) {
         let Some(session) = self.session(key) else { return };
-        if session.life != Life::Open {
+        // Nobody knows how much its socket took: a goodbye might stand in the midst of a frame, or be taken for the rest of
+        // one. It is cut.
+        if session.life != Life::Open || session.is_writing {
             return self.end_after_panic(key);
         }
         if !session.outbox.has_unsent() {
@@ -155,6 +158,8 @@ mod tests {
         sent: Rc<RefCell<Vec<u8>>>,
         given: Rc<RefCell<Vec<u8>>>,
         is_full: Rc<Cell<bool>>,
+        /// Bytes that it takes of each write.
+        takes: Rc<Cell<Option<usize>>>,
     }
 
     impl Socket for Wire {
@@ -170,8 +175,9 @@ mod tests {
             if self.is_full.get() {
                 return Err(ErrorKind::WouldBlock.into());
             }
-            self.sent.borrow_mut().extend_from_slice(bytes);
-            Ok(bytes.len())
+            let taken = self.takes.get().map_or(bytes.len(), |takes| takes.min(bytes.len()));
+            self.sent.borrow_mut().extend_from_slice(&bytes[..taken]);
+            Ok(taken)
         }
 
         fn read(&self, room: &mut [u8]) -> io::Result<usize> {
@@ -255,6 +261,25 @@ mod tests {
         assert!(session.is_open() && !session.is_gathering);
         assert!(behind.sent.borrow().ends_with(b"second"));
         assert_eq!(shard.shared.sessions.load(Ordering::Relaxed), 2);
+    }
+
+    /// A goodbye was written behind bytes of which nobody knew any more that they were written: in the midst of a frame, of
+    /// which a client makes another message, or, with TLS, in the place of what was to be presented again.
+    #[test]
+    fn who_was_being_written_to_is_cut_without_another_byte() {
+        let shard = shard(Config { shards: 1, ..Config::default() });
+        let (wire, key, mut task) = connect(&shard);
+        let greeting = wire.sent.borrow().len();
+        shard.borrow_mut().session(key).expect("it is open").outbox.control(vec![b'x'; 1_000]);
+        wire.takes.set(Some(100));
+        shard.borrow_mut().hooks.sent_to = Some(key.slot);
+        assert_eq!(poll(&mut task), Poll::Pending);
+        assert_eq!(shard.borrow().hooks.sent_to, None, "it has panicked");
+        assert_eq!(poll(&mut task), Poll::Ready(()), "it is over");
+        assert_eq!(wire.sent.borrow().len(), greeting + 100);
+        let shard = shard.borrow();
+        assert!(shard.is_empty());
+        assert_eq!(shard.totals.sessions_closed[CloseReason::Panic as usize], 1);
     }
 
     /// Its place among all sessions was taken for ever, and so was its socket.

@@ -56,7 +56,8 @@ struct State {
     promised: Vec<u8>,
     /// Whether the goodbye is said.
     is_shut: bool,
-    /// Whether it is beyond use: no goodbye then.
+    /// Whether it is beyond use: no goodbye then. It is so while records are made or sent, too: a panic in between leaves
+    /// one of which nobody knows how much is gone.
     is_broken: bool,
 }
 
@@ -127,14 +128,15 @@ impl TlsSocket {
                 return Ok(0);
             }
             let mut out = Out::new(&mut out);
+            state.is_broken = true;
             let taken = state.records.take(&mut came[..held + read], &mut out, &mut plain);
             state.waiting.extend_from_slice(out.bytes());
             if let Err(broken) = taken {
-                state.is_broken = true;
                 // So that the peer learns why, if it still listens.
                 let _ = self.push(state);
                 return Err(Error::new(ErrorKind::InvalidData, broken));
             }
+            state.is_broken = false;
             Ok(read)
         })
     }
@@ -179,8 +181,8 @@ impl TlsSocket {
             let mut out = Out::new(&mut out);
             out.extend(&state.waiting[state.sent..]);
             let start = out.len();
+            state.is_broken = true;
             if let Err(broken) = state.records.seal(bytes, &mut out) {
-                state.is_broken = true;
                 return Err(Error::new(ErrorKind::InvalidData, broken));
             }
             let sent = match Socket::send(&self.socket, out.bytes()) {
@@ -192,9 +194,12 @@ impl TlsSocket {
                 if !state.waiting.is_empty() {
                     (state.waiting, state.sent) = (Vec::new(), 0);
                 }
+                state.is_broken = false;
                 return Ok(bytes.len());
             }
-            state.wait_for(out.bytes(), start, sent, bytes)
+            let taken = state.wait_for(out.bytes(), start, sent, bytes)?;
+            state.is_broken = false;
+            Ok(taken)
         })
     }
 }
@@ -215,7 +220,6 @@ impl State {
         let count = bytes.div_ceil(RECORD_BYTES_MAX);
         let own = ends.len().checked_sub(count);
         let Some(own) = own.filter(|_| end == out.len()) else {
-            self.is_broken = true;
             return Err(Error::other("TLS: records that are not the ones made"));
         };
         let mut taken = 0;
