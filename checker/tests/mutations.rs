@@ -76,7 +76,7 @@ impl Sender {
         let channels = [Channel::Trades, Channel::Quotes];
         let named = SYMBOLS.iter().flat_map(|symbol| channels.map(|channel| (channel, *symbol)));
         let results = named.map(|(channel, symbol)| AckResult::ok(channel.name(), symbol)).collect();
-        let ack = Control::Ack { id: None, ok: true, results };
+        let ack = Control::ack(None, true, results);
         Self { sent: vec![serde_json::to_value(ack).expect("as the test made it")], last }
     }
 
@@ -442,7 +442,7 @@ fn what_has_aged_out_is_announced_to_its_own_request_alone() {
     client.end(transcript, false);
     let ack = |id, symbol| {
         let results = ["trades", "quotes"].map(|channel| AckResult::ok(channel, symbol)).into();
-        Control::Ack { id: Some(Id::Number(id)), ok: true, results }.to_json()
+        Control::ack(Some(Id::Number(id)), true, results).to_json()
     };
     let aged_out = |id| Control::error(Some(Id::Number(id)), Code::ReplayAgedOut, "", false).to_json();
     let lost = |told: &[i64]| {

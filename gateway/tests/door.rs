@@ -91,7 +91,8 @@ async fn a_good_token_is_taken_by_each_way() {
     let subscribe =
         json!({ "op": "subscribe", "id": 2, "subscriptions": [{ "channel": "trades", "symbols": ["A"] }] });
     raw.send(&[text(&auth(&token).to_string()), text(&subscribe.to_string())].concat()).await;
-    assert_eq!(raw.json().await, json!({ "op": "ack", "id": 1, "ok": true }));
+    let ack = raw.json().await;
+    assert_eq!((&ack["op"], &ack["id"], &ack["ok"]), (&json!("ack"), &json!(1), &json!(true)));
     assert_eq!(raw.json().await["id"], 2);
     world.records.send(&trade("A", "1"));
     let (_, events) = raw.frame().await.expect("a trade");
@@ -250,6 +251,35 @@ async fn who_shows_nothing_in_time_is_closed() {
     assert_eq!(put_out(&mut raw, "auth_timeout").await, 4408);
     assert!(began.elapsed() >= Duration::from_millis(300));
     refused(&world.gateway, RefuseReason::AuthTimeout, 1).await;
+    world.gateway.stop().await;
+}
+
+/// What a greeting in the lobby said of limits was the gateway's, and nothing ever said what the token had made of them.
+#[tokio::test]
+async fn who_is_let_in_learns_its_own_limits() {
+    let issuer = Issuer::new("k1");
+    let world = world(&issuer, |_| {}).await;
+    let own = |limits: &Value| {
+        ["subscriptions", "updates_per_s", "connections", "requests_per_s"].map(|name| limits[name].as_u64())
+    };
+    let token = |subscriptions: u32, updates: u32| {
+        let rights = json!({
+            "symbols": ["*"], "max_subscriptions": subscriptions, "max_updates_per_s": updates, "max_connections": 2,
+        });
+        issuer.token_for("bob", &rights, 3_600)
+    };
+    let mut raw = Raw::connect(world.gateway.url()).await;
+    raw.send(handshake("").as_bytes()).await;
+    raw.head().await;
+    assert_eq!(own(&raw.json().await["limits"]), [Some(5_000), None, None, Some(20)]);
+    raw.say(&auth(&token(3, 100))).await;
+    assert_eq!(own(&raw.json().await["limits"]), [Some(3), Some(100), Some(2), Some(20)]);
+    raw.say(&auth(&token(7, 50))).await;
+    assert_eq!(own(&raw.json().await["limits"]), [Some(7), Some(50), Some(2), Some(20)]);
+    let mut raw = Raw::connect(world.gateway.url()).await;
+    raw.send(bearer(&token(3, 100)).as_bytes()).await;
+    raw.head().await;
+    assert_eq!(own(&raw.json().await["limits"]), [Some(3), Some(100), Some(2), Some(20)]);
     world.gateway.stop().await;
 }
 

@@ -43,6 +43,9 @@ pub enum Control {
         ok: bool,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         results: Vec<AckResult>,
+        /// What the session may do from now on; in the answer to an `auth` that was taken.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limits: Option<Limits>,
     },
     /// A request, or with `fatal` the session, failed.
     Error {
@@ -94,6 +97,11 @@ pub enum Control {
 }
 
 impl Control {
+    /// A request was done.
+    pub fn ack(id: Option<Id>, ok: bool, results: Vec<AckResult>) -> Self {
+        Self::Ack { id, ok, results, limits: None }
+    }
+
     /// The message as JSON text.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("control messages hold nothing that JSON cannot")
@@ -113,7 +121,7 @@ impl Control {
     }
 }
 
-/// What a session may do, told in `hello`.
+/// What a session may do, told in `hello`, and in the `ack` of `auth` where what was shown says more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Limits {
@@ -129,6 +137,12 @@ pub struct Limits {
     /// After how long without a byte from the client the session ends; absent when it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence_ms: Option<u64>,
+    /// Updates that it gets a second; absent when there is no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates_per_s: Option<u64>,
+    /// Connections at once of all with the same subject; absent when there is no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
 }
 
 /// What became of one (channel, symbol or pattern) of a request.
@@ -365,8 +379,14 @@ pub fn write_hello(
     out.extend_from_slice(number.format(limits.requests_per_s).as_bytes());
     out.extend_from_slice(b",\"message_bytes\":");
     out.extend_from_slice(number.format(limits.message_bytes).as_bytes());
-    let Limits { replay_s, pings_per_10_s, silence_ms, .. } = *limits;
-    let optional = [("replay_s", replay_s), ("pings_per_10_s", pings_per_10_s), ("silence_ms", silence_ms)];
+    let Limits { replay_s, pings_per_10_s, silence_ms, updates_per_s, connections, .. } = *limits;
+    let optional = [
+        ("replay_s", replay_s),
+        ("pings_per_10_s", pings_per_10_s),
+        ("silence_ms", silence_ms),
+        ("updates_per_s", updates_per_s),
+        ("connections", connections),
+    ];
     for (name, value) in optional {
         let Some(value) = value else { continue };
         out.extend_from_slice(b",\"");
@@ -428,15 +448,31 @@ mod tests {
             r#"{"op":"hello","protocol":1,"session":"s-7f3a","now_ns":"5","heartbeat_ms":5000,"auth":"none","limits":{"subscriptions":5000,"requests_per_s":20,"message_bytes":262144}}"#,
         );
         reads_back(
-            &Control::Ack {
-                id: Some(Id::Number(2)),
-                ok: false,
-                results: vec![
+            &Control::ack(
+                Some(Id::Number(2)),
+                false,
+                vec![
                     AckResult { instrument: Some(42), ..AckResult::ok("trades", "AAPL") },
                     AckResult::refused("trades", "APPL", Code::UnknownSymbol, "not listed"),
                 ],
-            },
+            ),
             r#"{"op":"ack","id":2,"ok":false,"results":[{"channel":"trades","symbol":"AAPL","ok":true,"instrument":42},{"channel":"trades","symbol":"APPL","ok":false,"code":"unknown_symbol","message":"not listed"}]}"#,
+        );
+        reads_back(
+            &Control::Ack {
+                id: Some(Id::Number(6)),
+                ok: true,
+                results: Vec::new(),
+                limits: Some(Limits {
+                    subscriptions: 3,
+                    requests_per_s: 20,
+                    message_bytes: 262_144,
+                    updates_per_s: Some(100),
+                    connections: Some(2),
+                    ..Limits::default()
+                }),
+            },
+            r#"{"op":"ack","id":6,"ok":true,"limits":{"subscriptions":3,"requests_per_s":20,"message_bytes":262144,"updates_per_s":100,"connections":2}}"#,
         );
         reads_back(
             &Control::error(Some(Id::Text("a".into())), Code::RateLimited, "slow down", false),
@@ -470,7 +506,7 @@ mod tests {
                 let mut out = Vec::new();
                 write_ack(&mut out, id.as_ref(), verdicts);
                 let ok = results.iter().all(|result| result.ok);
-                let slow = Control::Ack { id: id.clone(), ok, results: results.to_vec() };
+                let slow = Control::ack(id.clone(), ok, results.to_vec());
                 let read: Control = serde_json::from_slice(&out).unwrap();
                 assert_eq!(read, slow);
                 // A line's end is escaped in one of two ways.
@@ -485,8 +521,17 @@ mod tests {
         for replay_s in [None, Some(60)] {
             let (subscriptions, requests_per_s, message_bytes) = (5, 20, 1 << 18);
             let (pings_per_10_s, silence_ms) = (replay_s.map(|s| s + 1), replay_s.map(|s| s + 2));
-            let limits =
-                Limits { subscriptions, requests_per_s, message_bytes, replay_s, pings_per_10_s, silence_ms };
+            let (updates_per_s, connections) = (replay_s.map(|s| s + 3), replay_s.map(|s| s + 4));
+            let limits = Limits {
+                subscriptions,
+                requests_per_s,
+                message_bytes,
+                replay_s,
+                pings_per_10_s,
+                silence_ms,
+                updates_per_s,
+                connections,
+            };
             let mut out = Vec::new();
             write_hello(&mut out, "s-0-1f", -9, 5_000, AUTH_NONE, &limits);
             let slow = Control::Hello {

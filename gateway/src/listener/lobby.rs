@@ -182,7 +182,11 @@ pub(super) async fn wait(
     match entered {
         Ok((id, guest, shard)) => {
             let mut answer = Vec::new();
-            append(&mut answer, Control::Ack { id, ok: true, results: Vec::new() }.to_json().as_bytes());
+            let limits = Some(shard.borrow().limits(guest.rights()));
+            append(
+                &mut answer,
+                Control::Ack { id, ok: true, results: Vec::new(), limits }.to_json().as_bytes(),
+            );
             let opening = Opening { answer, early: Bytes::from(caller.received), guest, is_greeted: true };
             // From here on the session's end gives the place back.
             place.keep();

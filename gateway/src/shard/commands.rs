@@ -511,7 +511,7 @@ impl<S: Socket> Shard<S> {
                 self.set_timer(now_ms + ms, key, Due::Heartbeat);
             }
         }
-        self.tell(key, &Control::Ack { id, ok: true, results: Vec::new() });
+        self.tell(key, &Control::ack(id, true, Vec::new()));
     }
 
     fn list(&mut self, key: SessionKey, id: Option<Id>) {

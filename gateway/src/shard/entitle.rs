@@ -72,7 +72,7 @@ impl<S: Socket> Shard<S> {
     pub(super) fn authenticate_again(&mut self, key: SessionKey, id: Option<Id>, token: &str) {
         let Some(access) = self.shared.access.clone() else {
             // Nobody is asked.
-            return self.tell(key, &Control::Ack { id, ok: true, results: Vec::new() });
+            return self.tell(key, &Control::ack(id, true, Vec::new()));
         };
         let Some(pass) = self.open_session(key).and_then(|session| session.guest.pass.as_deref_mut()) else {
             return;
@@ -102,7 +102,8 @@ impl<S: Socket> Shard<S> {
                 ended.iter().take(NAMES_MAX).map(|end| format!("{}:{}", end.channel, end.symbol)).collect();
             self.audit(key, Cause::Forbid, "new_token", Some(&names.join(" ")));
         }
-        self.tell(key, &Control::Ack { id, ok: true, results: ended });
+        let limits = Some(self.limits(Some(&rights)));
+        self.tell(key, &Control::Ack { id, ok: true, results: ended, limits });
     }
 
     fn refuse_again(&mut self, key: SessionKey, id: Option<Id>, failure: AuthFailure) {

@@ -111,21 +111,29 @@ impl<S: Socket> Shard<S> {
         (self.id, number)
     }
 
-    /// The greeting of a session of this name.
-    pub fn hello(&self, name: &str, auth: &str, rights: Option<&Rights>) -> Vec<u8> {
+    /// What a session may do that has these rights.
+    pub fn limits(&self, rights: Option<&Rights>) -> Limits {
         let config = &self.shared.config;
         let subscriptions = config.limits.subscriptions_max;
         let own = rights.and_then(|rights| rights.max_subscriptions).unwrap_or(subscriptions);
-        let limits = Limits {
+        Limits {
             subscriptions: subscriptions.min(own) as u64,
             requests_per_s: u64::from(config.limits.requests_per_s),
             message_bytes: config.limits.message_bytes_max as u64,
             replay_s: Some(config.replay.window_s),
             pings_per_10_s: Some(u64::from(config.limits.pings_per_10_s)).filter(|pings| *pings > 0),
             silence_ms: Some(config.session.silence_timeout_ms).filter(|ms| *ms > 0),
-        };
+            updates_per_s: rights.and_then(|rights| rights.max_updates_per_s).map(u64::from),
+            connections: rights.and_then(|rights| rights.max_connections).map(u64::from),
+        }
+    }
+
+    /// The greeting of a session of this name.
+    pub fn hello(&self, name: &str, auth: &str, rights: Option<&Rights>) -> Vec<u8> {
+        let heartbeat_ms = self.shared.config.session.heartbeat_ms;
+        let limits = self.limits(rights);
         let mut hello = Vec::with_capacity(256);
-        write_hello(&mut hello, name, clock::wall_ns(), config.session.heartbeat_ms, auth, &limits);
+        write_hello(&mut hello, name, clock::wall_ns(), heartbeat_ms, auth, &limits);
         hello
     }
 

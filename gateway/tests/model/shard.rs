@@ -191,7 +191,7 @@ impl Shard {
         }
         let ok = results.iter().all(|r| r.ok);
         let Some(session) = self.open_session(key) else { return };
-        session.outbox.acknowledge(Control::Ack { id, ok, results }.to_json().into_bytes());
+        session.outbox.acknowledge(Control::ack(id, ok, results).to_json().into_bytes());
         for (channel, target, options, answer) in begun {
             self.offer_states(key, channel, &target, &options, answer, bounds);
         }
@@ -364,7 +364,7 @@ impl Shard {
             }
         }
         if pending.wants.is_empty() {
-            let ack = Control::Ack { id: pending.id, ok: true, results: pending.results };
+            let ack = Control::ack(pending.id, true, pending.results);
             return session.outbox.acknowledge(ack.to_json().into_bytes());
         }
         let channel_of = |at: usize| Channel::parse(&pending.results[at].channel).expect("it was checked");
@@ -409,7 +409,7 @@ impl Shard {
         }
         let ok = results.iter().all(|r| r.ok);
         let session = self.session(key).expect("it asked");
-        session.outbox.acknowledge(Control::Ack { id, ok, results }.to_json().into_bytes());
+        session.outbox.acknowledge(Control::ack(id, ok, results).to_json().into_bytes());
         for sub in ended {
             self.fall_back(key, &sub);
         }

@@ -209,7 +209,7 @@ impl Session {
                 }
             }
         }
-        self.control(&Control::Ack { id: request.id, ok: true, results });
+        self.control(&Control::ack(request.id, true, results));
         if !snapshots.is_empty() {
             self.offset += 1;
             let mut frame = Vec::new();

@@ -294,7 +294,7 @@ impl Session {
                         pairs.extend(expand(&symbol).into_iter().map(|symbol| (channel, symbol, next)));
                     }
                 }
-                self.control(&Control::Ack { id: request.id.clone(), ok: true, results });
+                self.control(&Control::ack(request.id.clone(), true, results));
                 for (channel, symbol, next) in pairs {
                     let is_live = next.is_none_or(|next| self.replay(&request.id, channel, &symbol, next));
                     self.pairs.insert((channel, symbol), is_live);
