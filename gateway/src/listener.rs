@@ -21,7 +21,7 @@ use crate::clock;
 use crate::config::OutboxConfig;
 use crate::log_limit::{LogLimit, Verdict};
 use crate::shard::Shard;
-use door::Door;
+pub(crate) use door::Door;
 pub(crate) use lobby::PENDING_BYTES;
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -77,9 +77,13 @@ fn socket(address: SocketAddr, shares_port: bool) -> std::io::Result<socket2::So
     Ok(socket)
 }
 
-/// Accepts connections for a thread's shards, the live one first.
-pub async fn accept(listener: TcpListener, shards: Rc<[Rc<RefCell<Shard>>]>, admission: Arc<Admission>) {
-    let door = Rc::new(Door::new(shards, admission));
+/// The door to a thread's shards, the live one first.
+pub(crate) fn door(shards: Rc<[Rc<RefCell<Shard>>]>, admission: Arc<Admission>) -> Rc<Door> {
+    Rc::new(Door::new(shards, admission))
+}
+
+/// Accepts connections for a thread's shards.
+pub(crate) async fn accept(listener: TcpListener, door: Rc<Door>) {
     let mut logs = LogLimit::new(ACCEPT_LOGS_PER_10_S);
     loop {
         match listener.accept().await {

@@ -283,6 +283,33 @@ async fn who_is_let_in_learns_its_own_limits() {
     world.gateway.stop().await;
 }
 
+/// Whoever was between its accept and its session when the last session was over was cut off without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_leaves_nobody_at_the_door_without_a_word() {
+    let issuer = Issuer::new("k1");
+    let world = world(&issuer, |config| {
+        config.shards = 1;
+        config.drain.spread_ms = 0;
+        config.drain.grace_ms = 60_000;
+    })
+    .await;
+    let (mut waiting, _) = in_lobby(world.gateway.url()).await;
+    let mut asking = Raw::connect(world.gateway.url()).await;
+    let ask = handshake("");
+    let (first, second) = ask.split_at(ask.len() / 2);
+    asking.send(first.as_bytes()).await;
+    // Its visit has begun when one that came later is in the lobby.
+    let (mut also, _) = in_lobby(world.gateway.url()).await;
+    let stopping = tokio::spawn(world.gateway.stop());
+    assert_eq!(waiting.closed().await, (1012, "drain".to_owned()));
+    asking.send(second.as_bytes()).await;
+    let (status, _, body) = asking.refusal().await;
+    assert_eq!((status, body.as_str()), (503, "{\"error\":\"draining\"}\n"));
+    assert_eq!(also.closed().await, (1012, "drain".to_owned()));
+    drop((waiting, also));
+    assert_eq!(stopping.await.expect("it stops"), 0, "nobody was cut");
+}
+
 /// T9: the oldest of those who only wait leaves, and who comes next is served.
 #[tokio::test]
 async fn a_full_lobby_puts_out_the_oldest() {

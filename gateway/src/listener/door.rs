@@ -30,7 +30,7 @@ const TLS_MOMENT_MS: u64 = 1_000;
 const REFUSAL_LOGS_PER_10_S: u32 = 5;
 
 /// The door to one thread's shards.
-pub(super) struct Door {
+pub(crate) struct Door {
     /// The live one.
     pub(super) shard: Rc<RefCell<Shard>>,
     /// That of each tier, the live one included.
@@ -114,6 +114,17 @@ impl Door {
             };
             let _ = timeout(Duration::from_millis(wait_ms), left).await;
         }
+    }
+
+    /// The gateway drains: whoever has not shown yet who it is is sent away. Those who come, and those whose request is under
+    /// way, are answered that it does.
+    pub(crate) fn drain(&self) {
+        self.lobby.close();
+    }
+
+    /// Whether nobody is between its accept and its session, or is being sent away there.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.visits.borrow().unfinished.is_empty() && self.lobby.is_left()
     }
 
     /// Begins a visit, which `task` makes of its place in the order.

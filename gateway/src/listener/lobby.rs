@@ -22,7 +22,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 use tickgate_protocol::Code;
-use tickgate_protocol::code::CLOSE_TRY_LATER;
+use tickgate_protocol::code::{CLOSE_RESTART, CLOSE_TRY_LATER};
 use tickgate_protocol::command::{Command, Id, Request};
 use tickgate_protocol::control::{AUTH_REQUIRED, Control};
 use tickgate_protocol::deflate::Inflater;
@@ -50,29 +50,64 @@ const CLOSE_POLICY: u16 = 1008;
 
 /// Who waits at one shard's door, the oldest first.
 pub(super) struct Lobby {
-    waiting: RefCell<BTreeMap<u64, oneshot::Sender<()>>>,
+    waiting: RefCell<BTreeMap<u64, oneshot::Sender<Out>>>,
     next: Cell<u64>,
     most: usize,
+    /// Connections that are here, those being sent away included.
+    here: Cell<usize>,
+    is_closed: Cell<bool>,
+}
+
+/// Why somebody who waits is put out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Out {
+    /// Its place is another's.
+    Displaced,
+    /// The gateway drains.
+    Drain,
 }
 
 impl Lobby {
     pub(super) fn new(most: usize) -> Self {
-        Self { waiting: RefCell::default(), next: Cell::new(0), most: most.max(1) }
+        Self {
+            waiting: RefCell::default(),
+            next: Cell::new(0),
+            most: most.max(1),
+            here: Cell::new(0),
+            is_closed: Cell::new(false),
+        }
     }
 
     /// Takes a place, of the oldest if there is no other; what is given fires when it is taken from this one.
-    fn enter(&self) -> (u64, oneshot::Receiver<()>) {
+    fn enter(&self) -> (u64, oneshot::Receiver<Out>) {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= self.most
             && let Some((_, oldest)) = waiting.pop_first()
         {
             // One that has just left needs not be told.
-            let _ = oldest.send(());
+            let _ = oldest.send(Out::Displaced);
         }
         let number = self.next.replace(self.next.get() + 1);
         let (sender, receiver) = oneshot::channel();
-        waiting.insert(number, sender);
+        if self.is_closed.get() {
+            let _ = sender.send(Out::Drain);
+        } else {
+            waiting.insert(number, sender);
+        }
         (number, receiver)
+    }
+
+    /// Puts everybody out, and whoever comes.
+    pub(super) fn close(&self) {
+        self.is_closed.set(true);
+        for (_, waiting) in self.waiting.take() {
+            let _ = waiting.send(Out::Drain);
+        }
+    }
+
+    /// Whether nobody is here.
+    pub(super) fn is_left(&self) -> bool {
+        self.here.get() == 0
     }
 
     fn len(&self) -> usize {
@@ -100,6 +135,24 @@ impl Drop for Waiting {
     }
 }
 
+/// A connection that is here until this is dropped.
+struct Here(Rc<Door>);
+
+impl Here {
+    fn new(door: &Rc<Door>) -> Self {
+        let here = &door.lobby.here;
+        here.set(here.get() + 1);
+        Self(door.clone())
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        let here = &self.0.lobby.here;
+        here.set(here.get() - 1);
+    }
+}
+
 /// Why a connection does not become a session: a close code and its text, an error before that if there is one, and as what
 /// it is counted.
 struct Refused {
@@ -122,8 +175,21 @@ impl Refused {
 }
 
 /// Lets a connection wait for its token, and makes a session of it then.
-pub(super) async fn wait(
+pub(super) fn wait(
     door: Rc<Door>,
+    socket: ClientSocket,
+    opening: Opening,
+    place: Place,
+    deadline: Instant,
+) -> impl Future<Output = ()> {
+    // From the moment on at which its visit is over.
+    let here = Here::new(&door);
+    wait_here(door, here, socket, opening, place, deadline)
+}
+
+async fn wait_here(
+    door: Rc<Door>,
+    here: Here,
     socket: ClientSocket,
     mut opening: Opening,
     place: Place,
@@ -157,7 +223,10 @@ pub(super) async fn wait(
     let shown = tokio::select! {
         biased;
         shown = tokio::time::timeout_at(deadline, shown) => shown.unwrap_or_else(|_| Err(late())),
-        _ = &mut is_put_out => Err(Refused::bare(CLOSE_TRY_LATER, "too many wait", RefuseReason::AuthPending)),
+        out = &mut is_put_out => Err(match out {
+            Ok(Out::Drain) => Refused::bare(CLOSE_RESTART, "drain", RefuseReason::Draining),
+            _ => Refused::bare(CLOSE_TRY_LATER, "too many wait", RefuseReason::AuthPending),
+        }),
     };
     drop(waiting);
     let mut subject = None;
@@ -190,7 +259,9 @@ pub(super) async fn wait(
             let opening = Opening { answer, early: Bytes::from(caller.received), guest, is_greeted: true };
             // From here on the session's end gives the place back.
             place.keep();
-            panics::session(shard, caller.socket, opening).await;
+            let session = panics::session(shard, caller.socket, opening);
+            drop(here);
+            session.await;
         }
         Err(refused) => {
             tracing::debug!(session = name, peer = %address, reason = refused.label, "not let in");
@@ -442,7 +513,14 @@ mod tests {
     fn the_oldest_leaves_for_the_next() {
         let lobby = Lobby::new(2);
         let mut tickets: Vec<_> = (0..4).map(|_| lobby.enter().1).collect();
-        let is_out: Vec<bool> = tickets.iter_mut().map(|ticket| ticket.try_recv().is_ok()).collect();
-        assert_eq!((is_out, lobby.len()), (vec![true, true, false, false], 2));
+        let mut out = |lobby: &Lobby| {
+            let out: Vec<Option<Out>> = tickets.iter_mut().map(|ticket| ticket.try_recv().ok()).collect();
+            (out, lobby.len())
+        };
+        let displaced = Some(Out::Displaced);
+        assert_eq!(out(&lobby), (vec![displaced, displaced, None, None], 2));
+        lobby.close();
+        assert_eq!(out(&lobby), (vec![None, None, Some(Out::Drain), Some(Out::Drain)], 0));
+        assert_eq!(lobby.enter().1.try_recv(), Ok(Out::Drain));
     }
 }

@@ -26,6 +26,9 @@ use tokio::task::JoinSet;
 /// Batches taken in one pass: all that a full inbox holds.
 const BATCHES_PER_PASS: usize = 1_024;
 
+/// Time for those who are between their accept and their session when all sessions are over.
+const VISITS_END: Duration = Duration::from_secs(2);
+
 /// What a shard is started with.
 #[allow(missing_debug_implementations)]
 pub struct Parts {
@@ -94,13 +97,15 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
     }
     let shards: Rc<[Rc<RefCell<Shard>>]> = shards.into();
     tasks.spawn_local(introspection(shards.clone(), admin));
-    let accept = tasks.spawn_local(listener::accept(listener, shards.clone(), admission));
+    let door = listener::door(shards.clone(), admission);
+    let accept = tasks.spawn_local(listener::accept(listener, door.clone()));
     tokio::select! {
         _ = stop => {}
         () = panicked(&mut tasks) => return Err(Error::other("what serves every session panicked")),
         () = broken.notified() => return Err(Error::other("a panic left what cannot be put in order")),
     }
     shards.iter().for_each(|shard| shard.borrow_mut().drain());
+    door.drain();
     let deadline = tokio::time::Instant::now() + Duration::from_millis(drain.spread_ms + drain.grace_ms);
     let any_serving = Arc::downgrade(&serving);
     let mut serving = Some(serving);
@@ -113,6 +118,11 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     drop(serving);
+    // Who has no session yet is answered, too, unless it dawdles.
+    let deadline = deadline.min(tokio::time::Instant::now() + VISITS_END);
+    while !door.is_quiet() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     accept.abort();
     let cut = shards.iter().map(|shard| shard.borrow_mut().cut()).sum();
     tasks.abort_all();
