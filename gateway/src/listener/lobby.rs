@@ -25,7 +25,6 @@ use tickgate_protocol::Code;
 use tickgate_protocol::code::{CLOSE_RESTART, CLOSE_TRY_LATER};
 use tickgate_protocol::command::{Command, Id, Request};
 use tickgate_protocol::control::{AUTH_REQUIRED, Control};
-use tickgate_protocol::deflate::Inflater;
 use tickgate_protocol::frame::{self, Decoder, Message, Opcode};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -206,6 +205,7 @@ async fn wait_here(
         received: opening.early.to_vec(),
         decoder: Decoder::default(),
         is_deflated: opening.guest.is_deflated,
+        door: door.clone(),
         frames: 0,
         is_torn: false,
     };
@@ -302,6 +302,8 @@ struct Caller<S> {
     decoder: Decoder,
     /// Whether what it sends may be compressed.
     is_deflated: bool,
+    /// What has what it is expanded with.
+    door: Rc<Door>,
     frames: usize,
     /// Whether something was taken in part: nothing can follow it.
     is_torn: bool,
@@ -358,8 +360,9 @@ impl<S: Socket> Caller<S> {
         let mut came = Came::Nothing;
         let bounds =
             frame::Bounds { message_bytes_max: MESSAGE_BYTES_MAX, fragments_max: frame::FRAGMENTS_MAX };
-        let mut inflater = self.is_deflated.then(Inflater::default);
-        let read = self.decoder.feed(frame, &bounds, inflater.as_mut(), |message| {
+        // That of the shard's sessions: some tens of KiB are not made anew for each frame of a stranger.
+        let mut inflater = self.is_deflated.then(|| self.door.shard.borrow_mut().lend_inflater());
+        let read = self.decoder.feed(frame, &bounds, inflater.as_deref_mut(), |message| {
             came = match message {
                 Message::Text(text) => first_request(text),
                 Message::Ping(payload) => {
@@ -375,6 +378,9 @@ impl<S: Socket> Caller<S> {
                 }
             };
         });
+        if let Some(inflater) = inflater {
+            self.door.shard.borrow_mut().return_inflater(inflater);
+        }
         match read {
             Ok(()) => came,
             Err(violation) => Came::Refused(Refused::bare(

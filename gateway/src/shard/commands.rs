@@ -17,6 +17,7 @@ use tickgate_protocol::command::{
     Command, From, Id, Past, Request, SubscribeOptions, Subscription, is_symbol_or_pattern,
 };
 use tickgate_protocol::control::{Control, ListEntry, write_ack};
+use tickgate_protocol::deflate::Inflater;
 use tickgate_protocol::event::{Gap, GapCause};
 use tickgate_protocol::frame::{Message, Violation};
 use tickgate_protocol::{Channel, Code, ConflateMs, Depth, FlushMs};
@@ -46,15 +47,14 @@ impl<S: Socket> Shard<S> {
         session.heard_ms = now_ms;
         let mut decoder = session.decoder.take().unwrap_or_default();
         let is_deflated = session.is_deflated;
-        // Lent, as one serves all; after a panic the next makes another.
-        let mut inflater = is_deflated.then(|| self.inflater.take().unwrap_or_default());
+        let mut inflater = is_deflated.then(|| self.lend_inflater());
         let mut is_another = false;
         let result = decoder.feed(bytes, &bounds, inflater.as_deref_mut(), |message| {
             is_another |= matches!(message, Message::Text(_) | Message::Binary(_));
             self.on_message(key, message);
         });
-        if inflater.is_some() {
-            self.inflater = inflater;
+        if let Some(inflater) = inflater {
+            self.return_inflater(inflater);
         }
         self.time_message(key, now_ms, decoder.is_idle(), is_another);
         if let Some(session) = self.open_session(key).filter(|_| !decoder.is_idle()) {
@@ -64,6 +64,16 @@ impl<S: Socket> Shard<S> {
             self.on_violation(key, violation);
         }
         self.account_reading(key);
+    }
+
+    /// What expands messages: lent, as one serves all; after a panic the next makes another.
+    pub fn lend_inflater(&mut self) -> Box<Inflater> {
+        self.inflater.take().unwrap_or_default()
+    }
+
+    /// Takes it back.
+    pub fn return_inflater(&mut self, inflater: Box<Inflater>) {
+        self.inflater = Some(inflater);
     }
 
     fn on_violation(&mut self, key: SessionKey, violation: Violation) {
