@@ -23,7 +23,7 @@ pub use auth::AuthConfig;
 pub use delays::DelaysConfig;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use render::example;
-pub use replay::ReplayConfig;
+pub use replay::{ReplayConfig, SecretError};
 pub use tls::{CLIENT_CERTIFICATES, TlsConfig};
 
 use std::collections::BTreeMap;

@@ -324,8 +324,16 @@ fn the_key_of_cursors_is_a_secret_from_a_key_or_a_file() {
         &["gate.toml:2: replay.cursor_key: must be text"],
     );
     let both = format!("[replay]\ncursor_key = '{secret}'\ncursor_key_file = 'x'\n");
-    let what = "gate.toml:3: replay.cursor_key_file: is set beside replay.cursor_key: one of them is enough";
-    check_errors(&both, &[], &[], &[what]);
+    let twice = |line: u8, at: &str| {
+        format!(
+            "gate.toml:{line}: replay.cursor_key_file: is set beside replay.cursor_key ({at}): one of them is enough"
+        )
+    };
+    check_errors(&both, &[], &[], &[&twice(3, "gate.toml:2")]);
+    // The file alone was blamed, which named no secret that anybody could find in it.
+    let file = "[replay]\ncursor_key_file = 'x'\n";
+    let variable = "environment TICKGATE_REPLAY_CURSOR_KEY";
+    check_errors(file, &[("TICKGATE_REPLAY_CURSOR_KEY", secret)], &[], &[&twice(2, variable)]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Who may ask the admin listener: the secret behind `admin_token`.
 
-use super::replay::secret;
+use super::replay::{SecretError, secret};
 use std::fmt;
 
 /// Who may ask the admin listener.
@@ -26,7 +26,7 @@ impl AdminAccess {
     ///
     /// # Errors
     /// What is wrong with `admin_token_file`, as the end of a sentence that starts with its name.
-    pub fn secret(&self) -> Result<Vec<u8>, String> {
+    pub fn secret(&self) -> Result<Vec<u8>, SecretError> {
         secret("admin_token", &self.token, &self.token_file)
     }
 }

@@ -1,6 +1,7 @@
 //! What must hold between values, and what a text must look like.
 
 use super::error::{ConfigError, ConfigErrors, Origin};
+use super::replay::SecretError;
 use super::value::{Kind, Value};
 use super::{Compression, Config, keys, render};
 use crate::tls::Tls;
@@ -169,12 +170,21 @@ pub(super) fn relations(
             );
         }
     }
+    // The text of a secret beside its file may be where nobody looks, such as in the environment.
+    let read_at = |key: &str, secret: Result<Vec<u8>, SecretError>| {
+        secret.map_err(|wrong| match (wrong, origins.get(key)) {
+            (SecretError::Twice(_), Some(origin)) => {
+                format!("is set beside {key} ({origin}): one of them is enough")
+            }
+            (wrong, _) => wrong.to_string(),
+        })
+    };
     if config.listen == config.admin && config.listen.port() != 0 && usable("listen") && usable("admin") {
         let key = if origins.contains_key("admin") { "admin" } else { "listen" };
         say(key, format!("clients and admin cannot share {}", config.listen));
     }
     if usable("admin_token") && usable("admin_token_file") {
-        match config.admin_access.secret() {
+        match read_at("admin_token", config.admin_access.secret()) {
             Err(what) => say("admin_token_file", what),
             Ok(token) if token.is_empty() && usable("admin") && !config.admin.ip().is_loopback() => say(
                 "admin",
@@ -205,15 +215,12 @@ pub(super) fn relations(
         say("delays.default_s", what);
     }
     if usable("replay.cursor_key") && usable("replay.cursor_key_file") {
-        config.replay.secret().err().into_iter().for_each(|what| say("replay.cursor_key_file", what));
+        let wrong = read_at("replay.cursor_key", config.replay.secret()).err();
+        wrong.into_iter().for_each(|what| say("replay.cursor_key_file", what));
     }
     if usable("replay.cursor_key_also") && usable("replay.cursor_key_also_file") {
-        config
-            .replay
-            .secret_also()
-            .err()
-            .into_iter()
-            .for_each(|what| say("replay.cursor_key_also_file", what));
+        let wrong = read_at("replay.cursor_key_also", config.replay.secret_also()).err();
+        wrong.into_iter().for_each(|what| say("replay.cursor_key_also_file", what));
     }
     let secrets = ["replay.cursor_key", "replay.cursor_key_file"];
     let others = ["replay.cursor_key_also", "replay.cursor_key_also_file"];

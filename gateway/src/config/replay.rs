@@ -79,7 +79,7 @@ impl ReplayConfig {
     ///
     /// # Errors
     /// What is wrong with `cursor_key_file`, as the end of a sentence that starts with its name.
-    pub fn secret(&self) -> Result<Vec<u8>, String> {
+    pub fn secret(&self) -> Result<Vec<u8>, SecretError> {
         secret("replay.cursor_key", &self.cursor_key, &self.cursor_key_file)
     }
 
@@ -92,7 +92,7 @@ impl ReplayConfig {
     ///
     /// # Errors
     /// What is wrong with `cursor_key_also_file`, likewise.
-    pub fn secret_also(&self) -> Result<Vec<u8>, String> {
+    pub fn secret_also(&self) -> Result<Vec<u8>, SecretError> {
         secret("replay.cursor_key_also", &self.cursor_key_also, &self.cursor_key_also_file)
     }
 
@@ -101,33 +101,55 @@ impl ReplayConfig {
     /// # Errors
     /// What is wrong with either file.
     pub fn keys(&self) -> Result<Keys, ConfigError> {
-        let wrong = |key: &str, what| ConfigError { origin: Origin::Default, key: key.to_owned(), what };
+        let wrong = |key: &str, what: SecretError| ConfigError {
+            origin: Origin::Default,
+            key: key.to_owned(),
+            what: what.to_string(),
+        };
         let secret = self.secret().map_err(|what| wrong("replay.cursor_key_file", what))?;
         let also = self.secret_also().map_err(|what| wrong("replay.cursor_key_also_file", what))?;
         Ok(Keys::new(&secret, Some(also.as_slice()).filter(|also| !also.is_empty())))
     }
 }
 
+/// What is wrong with a secret's file, as the end of a sentence that starts with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretError {
+    /// The secret is there as a text, too, under this key.
+    Twice(&'static str),
+    /// It is not what a secret is, or cannot be read.
+    File(String),
+}
+
+impl fmt::Display for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Twice(key) => write!(f, "is set beside {key}: one of them is enough"),
+            Self::File(what) => f.write_str(what),
+        }
+    }
+}
+
 /// The secret that is given as a text under `key`, or in `file`.
-pub(super) fn secret(key: &str, text: &str, file: &str) -> Result<Vec<u8>, String> {
+pub(super) fn secret(key: &'static str, text: &str, file: &str) -> Result<Vec<u8>, SecretError> {
     if file.is_empty() {
         return Ok(text.as_bytes().to_vec());
     }
     if !text.is_empty() {
-        return Err(format!("is set beside {key}: one of them is enough"));
+        return Err(SecretError::Twice(key));
     }
     let mut bytes = Vec::new();
     // A file that is not meant, such as a device without an end, is not read whole to find out.
     let longest = 2 * SECRET_BYTES_MAX as u64;
     File::open(file)
         .and_then(|file| file.take(longest).read_to_end(&mut bytes))
-        .map_err(|error| format!("cannot be read: {error}"))?;
+        .map_err(|error| SecretError::File(format!("cannot be read: {error}")))?;
     let secret = bytes.trim_ascii();
     if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&secret.len()) {
-        return Err(format!(
+        return Err(SecretError::File(format!(
             "must hold a secret of {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes, not of {}",
             secret.len()
-        ));
+        )));
     }
     Ok(secret.to_vec())
 }
