@@ -16,6 +16,7 @@ use tickgate_protocol::control::Control;
 struct Seen {
     events: Vec<Value>,
     errors: Vec<String>,
+    messages: Vec<String>,
     done: Vec<String>,
 }
 
@@ -36,7 +37,10 @@ async fn play(client: &mut Client, subscriptions: Value, dones: usize) -> Seen {
                 }
                 Some(Incoming::Control { control: Some(control), .. }) => match control {
                     Control::ReplayDone { symbol, .. } => seen.done.push(symbol),
-                    Control::Error { code, .. } => seen.errors.push(code.name().to_owned()),
+                    Control::Error { code, message, .. } => {
+                        seen.errors.push(code.name().to_owned());
+                        seen.messages.push(message);
+                    }
                     _ => {}
                 },
                 Some(Incoming::Closed { code, .. }) => panic!("closed: {code:?}"),
@@ -244,13 +248,19 @@ async fn what_kafka_no_longer_has_of_the_past_is_told() {
     let from = json!({"time_ns": ns(first_ms), "until_ns": ns(first_ms + 6)});
     let seen = play(&mut client, json!([{"channel": "trades", "symbols": ["A"], "from": from}]), 1).await;
     assert_eq!(seen.errors, ["replay_aged_out"]);
+    assert_eq!(seen.messages, ["Kafka no longer has all of it: a gap says what is missing"]);
     assert_eq!((&seen.events[0]["type"], &seen.events[0]["cause"]), (&json!("gap"), &json!("retention")));
     assert_eq!(seen.prices(), ["4", "5", "6"]);
     assert_eq!(seen.events[1]["prev"], seen.events[0]["upto"]);
-    // Nothing is left behind which that could be told.
+    // Nothing is left behind which that could be told: a gap was promised that did not come.
     let from = json!({"time_ns": ns(first_ms), "until_ns": ns(first_ms + 2)});
     let seen = play(&mut client, json!([{"channel": "trades", "symbols": ["A"], "from": from}]), 1).await;
     assert_eq!((seen.events.len(), seen.errors), (0, vec!["replay_aged_out".to_owned()]));
+    assert!(
+        seen.messages[0].ends_with("and nothing that came behind what is missing"),
+        "{:?}",
+        seen.messages
+    );
 }
 
 #[tokio::test]

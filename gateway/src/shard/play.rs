@@ -290,7 +290,7 @@ impl<S: Socket> Shard<S> {
     fn played_out(&mut self, key: SessionKey, number: u32) {
         let ask = self.replay(key, number).and_then(|replay| replay.next.take());
         if ask.as_ref().is_some_and(|(ask, _)| !ask.lost.is_empty()) {
-            self.tell_aged_out(key, number);
+            self.tell_end_gone(key, number);
         }
         let Some(replays) = self.open_session(key).and_then(|session| session.replays.as_mut()) else {
             return;

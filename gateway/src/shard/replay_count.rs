@@ -63,6 +63,26 @@ impl ReplayCounts {
 impl<S: Socket> Shard<S> {
     /// Tells a client, once for each replay, that something of it is gone.
     pub(super) fn tell_aged_out(&mut self, key: SessionKey, number: u32) {
+        let is_play = self.replay(key, number).is_some_and(|replay| replay.play.is_some());
+        let message = match self.shared.read_again {
+            Some(_) if is_play => "Kafka no longer has all of it: a gap says what is missing",
+            Some(_) => "Kafka no longer has all of it: a gap says what is missing, and the stream goes on",
+            None => NOT_READ_AGAIN,
+        };
+        self.tell_gone(key, number, message);
+    }
+
+    /// Tells a client, unless it knows, that something at the end of what it has played is gone, and all of it perhaps: there
+    /// is nothing behind that a gap could stand before.
+    pub(super) fn tell_end_gone(&mut self, key: SessionKey, number: u32) {
+        self.tell_gone(
+            key,
+            number,
+            "Kafka no longer has all of it, and nothing that came behind what is missing",
+        );
+    }
+
+    fn tell_gone(&mut self, key: SessionKey, number: u32, message: &str) {
         let Some(replay) = self.replay(key, number) else { return };
         if std::mem::replace(&mut replay.is_aged_out, true) {
             return;
@@ -71,10 +91,6 @@ impl<S: Socket> Shard<S> {
         if is_resumed {
             self.refuse_resume(key, ResumeRefusal::AgedOut);
         }
-        let message = match self.shared.read_again {
-            Some(_) => "Kafka no longer has all of it: a gap says what is missing, and the stream goes on",
-            None => NOT_READ_AGAIN,
-        };
         self.tell(key, &Control::error(id, Code::ReplayAgedOut, message, false));
     }
 
