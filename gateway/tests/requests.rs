@@ -320,3 +320,23 @@ async fn set_keeps_to_its_bounds() {
         assert_eq!((&answer["op"], &answer["id"]), (&json!(expected), &json!("s")), "{fields}: {answer}");
     }
 }
+
+/// A position was taken for every symbol of a subscription: of those that it was not of, a move to another partition was told
+/// that never was.
+#[tokio::test]
+async fn a_position_is_of_one_symbol() {
+    let world = world().await;
+    let mut client = world.gateway.client().await;
+    let from = json!({"seq": "1:0:1"});
+    let several = json!({"channel": "trades", "symbols": ["A", "B"], "from": from});
+    let verdicts = client.subscribe(&[several]).await.expect("an ack");
+    assert_eq!(verdicts.len(), 2);
+    for verdict in verdicts {
+        assert_eq!(verdict.code.map(|code| code.name()), Some("bad_request"), "{verdict:?}");
+        let message = verdict.message.as_deref().unwrap_or_default();
+        assert!(message.contains("each in a subscription of its own"), "{message}");
+    }
+    let each = ["A", "B"].map(|symbol| json!({"channel": "trades", "symbols": [symbol], "from": from}));
+    let verdicts = client.subscribe(&each).await.expect("an ack");
+    assert!(verdicts.iter().all(|verdict| verdict.ok), "{verdicts:?}");
+}

@@ -284,6 +284,7 @@ impl<S: Socket> Shard<S> {
         earlier.reserve(names);
         let mut wants = Vec::with_capacity(names);
         for Subscription { channel_name, symbols, options } in subscriptions {
+            let is_several = symbols.len() > 1;
             for symbol in symbols {
                 let mut named = Named::ok(channel_name.clone(), &symbol);
                 match &options {
@@ -299,6 +300,11 @@ impl<S: Socket> Shard<S> {
                     Ok((_, SubscribeOptions { from: Some(From::Seq(_)), .. })) if symbol.ends_with('*') => {
                         let message =
                             "`from.seq` is the position of one symbol: resume patterns with `cursor`";
+                        named.refuse(Code::BadRequest, message);
+                    }
+                    Ok((_, SubscribeOptions { from: Some(From::Seq(_)), .. })) if is_several => {
+                        let message = "`from.seq` is the position of one symbol: name each in a subscription of its own, \
+                                       or resume with `cursor`";
                         named.refuse(Code::BadRequest, message);
                     }
                     Ok((_, SubscribeOptions { from: Some(From::Seq(after)), .. }))
