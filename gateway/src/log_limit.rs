@@ -39,6 +39,13 @@ impl LogLimit {
         self.lines = self.lines.saturating_add(1);
         if self.lines <= self.lines_max { Verdict::Write { left_out } } else { Verdict::LeaveOut }
     }
+
+    /// How many were left out that no line has told yet; told now.
+    pub fn take_left_out(&mut self) -> u32 {
+        let left_out = self.lines.saturating_sub(self.lines_max);
+        self.lines -= left_out;
+        left_out
+    }
 }
 
 #[cfg(test)]
@@ -51,5 +58,9 @@ mod tests {
         let write = |left_out| Verdict::Write { left_out };
         let verdicts: Vec<_> = [50_000, 50_001, 50_002, 59_999, 60_000].map(|ms| limit.admit(ms)).into();
         assert_eq!(verdicts, [write(0), write(0), Verdict::LeaveOut, Verdict::LeaveOut, write(2)]);
+        assert_eq!(limit.take_left_out(), 0);
+        (0..5).for_each(|_| _ = limit.admit(60_001));
+        assert_eq!((limit.take_left_out(), limit.take_left_out()), (4, 0));
+        assert_eq!(limit.admit(70_000), write(0));
     }
 }

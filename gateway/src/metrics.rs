@@ -15,9 +15,9 @@ mod tls;
 use crate::config::{Config, ceiling};
 use crate::latency::{self, LatencyWindow, Stage, StageHistograms};
 use crate::stats::{
-    AuthFailure, AuthWay, Board, CloseReason, DiscardReason, DropReason, KeysFetch, PartEnd, PartRefusal,
-    ReaderTotals, RefuseReason, Reload, ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals, ResumeRefusal,
-    ShardTotals,
+    AuditOf, AuthFailure, AuthWay, Board, CloseReason, DiscardReason, DropReason, KeysFetch, PartEnd,
+    PartRefusal, ReaderTotals, RefuseReason, Reload, ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals,
+    ResumeRefusal, ShardTotals,
 };
 use catalog::Kind;
 use metrics::{Key, Label, Level, Recorder as _};
@@ -324,6 +324,9 @@ fn access(scrape: &Scrape, board: &Board) {
     scrape.gauge("tickgate_auth_keys_timestamp_seconds", &[], number(&counts.keys_fetched_s) as f64);
     scrape.gauge("tickgate_auth_revoked_entries", &[], number(&counts.revoked_entries) as f64);
     scrape.gauge("tickgate_auth_revoked_lines_unread", &[], number(&counts.revoked_unread) as f64);
+    for (of, count) in AuditOf::ALL.iter().zip(&counts.audit_left_out) {
+        scrape.counter("tickgate_audit_lines_left_out_total", &[("of", of.label())], number(count));
+    }
 }
 
 fn feed(scrape: &Scrape, board: &Board) {

@@ -114,7 +114,7 @@ impl Bound {
             Arc::new(move |ask| waiting.ask(ask)) as ReadAgain
         });
         let cursor_keys = CursorKeys::new(config.replay.keys().map_err(|error| anyhow::anyhow!("{error}"))?);
-        let (access, audit) = who_may_connect(&config)?.unzip();
+        let (access, audit) = who_may_connect(&config, &board)?.unzip();
         if let Some(access) = &access {
             watch::first_look(&config.auth, access, &board)?;
         }
@@ -242,7 +242,7 @@ impl Bound {
 type Asked = (Arc<Access>, Arc<Audit>);
 
 /// What is asked of whoever connects; nothing where nobody is asked.
-fn who_may_connect(config: &Config) -> anyhow::Result<Option<Asked>> {
+fn who_may_connect(config: &Config, board: &Arc<Board>) -> anyhow::Result<Option<Asked>> {
     let auth = &config.auth;
     if !auth.is_required() {
         return Ok(None);
@@ -255,7 +255,7 @@ fn who_may_connect(config: &Config) -> anyhow::Result<Option<Asked>> {
         (!auth.audit_file.is_empty()).then(|| LogWriter::file(Path::new(&auth.audit_file))).transpose();
     let file = file.with_context(|| format!("auth.audit_file: {}", auth.audit_file))?;
     let access = Access::new(files, !auth.jwks_url.is_empty());
-    Ok(Some((Arc::new(access), Arc::new(Audit::new(file)))))
+    Ok(Some((Arc::new(access), Arc::new(Audit::new(file, board.clone())))))
 }
 
 impl Running {

@@ -180,6 +180,16 @@ labelled! {
 }
 
 labelled! {
+    /// Of whom a line of the audit log is.
+    AuditOf {
+        /// Of somebody who has not shown who it is.
+        Strangers = "strangers",
+        /// Of somebody who has.
+        Known = "known",
+    }
+}
+
+labelled! {
     /// How a fetch of keys ended.
     KeysFetch {
         /// With keys.
@@ -560,4 +570,6 @@ pub struct AccessCounts {
     pub revoked_entries: AtomicU64,
     /// Gauge: lines of that list that do not count.
     pub revoked_unread: AtomicU64,
+    /// Lines that the audit log left out, by [`AuditOf`].
+    pub audit_left_out: [AtomicU64; AuditOf::COUNT],
 }

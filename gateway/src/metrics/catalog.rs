@@ -94,6 +94,7 @@ pub const CATALOG: &[Metric] = &[
     gauge("tickgate_auth_keys_fetched", "keys", &[], "Keys in effect that were fetched: 0 before the first fetch, and when the last good one is too old."),
     gauge("tickgate_auth_keys_timestamp_seconds", "seconds", &[], "When keys were fetched last, since the Unix epoch; 0 before the first fetch."),
     gauge("tickgate_auth_revoked_entries", "entries", &[], "Tokens and subjects on the list of those revoked."),
+    counter("tickgate_audit_lines_left_out_total", "lines", &["of"], "Lines that the audit log left out as there were too many of their kind within ten seconds: of strangers, and of clients that had shown who they are."),
     gauge("tickgate_auth_revoked_lines_unread", "lines", &[], "Lines of that list that are not understood, or that there was no room for."),
     counter("tickgate_subscriptions_forbidden_total", "subscriptions", &[], "Subscriptions refused, or ended by a new token, as their session may not see them."),
     counter("tickgate_events_withheld_total", "events", &[], "Events of a pattern that were left out as their session may not see the symbol."),
