@@ -405,21 +405,15 @@ impl Reader {
             if let Some(epoch) = partitions.epoch(feed) {
                 engine.forget(epoch);
                 self.topics.remove(epoch);
-                self.seen.iter().filter(|_| self.tier.is_live()).for_each(|seen| seen.forget(epoch));
+                // Whoever notices first makes room: what is left of the old one is read by nobody any more.
+                self.seen.iter().for_each(|seen| seen.forget(epoch));
             }
         }
         let queue = match (late, &change) {
-            (Some(late), &Change::Assign { feed, partition, .. }) => {
+            (Some(late), &Change::Assign { feed, partition, epoch, .. }) => {
                 let topic = &self.config.feeds[feed].topic;
-                let Some(line) = late.line(feed, topic, partition) else {
-                    let most = self.config.delays.partitions_max;
+                let Some(line) = late.line(feed, topic, (epoch, partition)) else {
                     engine.totals.partitions_refused += 1;
-                    tracing::error!(
-                        topic,
-                        partition,
-                        most,
-                        "not read late: delays.partitions_max is reached"
-                    );
                     return;
                 };
                 line

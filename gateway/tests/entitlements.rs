@@ -5,7 +5,7 @@ mod issuer;
 mod raw;
 
 use harness::world::World;
-use harness::{Gateway, quote, trade, until};
+use harness::{Gateway, Kafka, quote, trade, until};
 use issuer::Issuer;
 use raw::{Raw, handshake};
 use serde_json::{Value, json};
@@ -365,4 +365,37 @@ async fn a_delay_is_kept_with_those_it_was_granted_to() {
     assert_eq!(bob.json().await["code"], "unauthenticated");
     assert_eq!(bob.closed().await.0, 4401);
     world.gateway.stop().await;
+}
+
+/// With more partitions than are read late, the rest is refused aloud, what is read goes on, and nothing comes early.
+#[tokio::test]
+async fn partitions_that_are_not_read_late_are_counted_and_nobody_else_is_concerned() {
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(3).await;
+    let records = kafka.producer(&topic);
+    let mut config = kafka.config(&topic);
+    (config.delays.delayed_s, config.delays.default_s) = (vec![1, 2], 1);
+    config.delays.partitions_max = 1;
+    let gateway = Gateway::start_unready(config);
+    until("two of three are refused by each", || {
+        [1, 2].map(|tier| gateway.running().board().feed_of(tier).partitions_refused) == [2, 2]
+    })
+    .await;
+    let mut raw = Raw::session(gateway.url()).await;
+    assert_eq!(subscribe(&mut raw, "trades", &["*"]).await, ["ok"]);
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let sent_ns = tickgate_gateway::clock::wall_ns();
+        for partition in 0..3 {
+            let record = trade(&format!("P{partition}"), "1").to_string();
+            records.raw("any", Some(partition), record.as_bytes());
+        }
+        let Value::Array(events) = raw.json().await else { panic!("no event") };
+        let ingest_ns: i64 = events[0]["ingest_ns"].as_str().and_then(|ns| ns.parse().ok()).expect("a time");
+        assert!(ingest_ns - sent_ns >= 1_000_000_000, "it is early");
+        seen.extend(events.iter().map(|event| event["symbol"].as_str().expect("a symbol").to_owned()));
+    }
+    assert!(seen.len() == 2 && seen[0] == seen[1], "{seen:?}");
+    assert!(!gateway.running().board().is_ready());
+    gateway.stop().await;
 }

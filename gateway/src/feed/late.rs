@@ -35,6 +35,8 @@ pub(super) struct Late {
     partitions_max: usize,
     /// By the number of the feed, and the partition.
     lines: BTreeMap<(usize, u32), Line>,
+    /// Whether it was logged that one more is not read.
+    is_full_told: bool,
 }
 
 /// One partition.
@@ -65,16 +67,36 @@ impl Late {
             record_bytes_max: config.kafka.record_bytes_max,
             partitions_max: config.delays.partitions_max,
             lines: BTreeMap::new(),
+            is_full_told: false,
         }
     }
 
-    /// The queue of a partition that is to be read from now on; `None` when there are as many as there may be.
-    pub(super) fn line(&mut self, feed: usize, topic: &str, partition: u32) -> Option<&RecordQueue<Context>> {
+    /// The queue of a partition that is to be read from now on; `None` when there are as many as there may be, of which the first
+    /// is logged.
+    pub(super) fn line(
+        &mut self,
+        feed: usize,
+        topic: &str,
+        (epoch, partition): (u32, u32),
+    ) -> Option<&RecordQueue<Context>> {
         let key = (feed, partition);
-        if !self.lines.contains_key(&key) {
-            if self.lines.len() >= self.partitions_max {
-                return None;
+        let has_line = self.lines.contains_key(&key);
+        // Of what the live feed does not watch nothing would ever be due.
+        let is_full = !has_line && self.lines.len() >= self.partitions_max;
+        if is_full || !self.seen.take_place(epoch, partition) {
+            if !std::mem::replace(&mut self.is_full_told, true) {
+                let (most, delay_s) = (self.partitions_max, self.tier.delay_s);
+                tracing::error!(
+                    topic,
+                    partition,
+                    delay_s,
+                    most,
+                    "not read late, nor is any further one: delays.partitions_max is reached"
+                );
             }
+            return None;
+        }
+        if !has_line {
             // One record at a time: what comes behind one that is not due stays where it is.
             let queue = RecordQueue::new(self.consumer.clone(), 1)?;
             self.lines.insert(key, Line { topic: topic.to_owned(), queue, held: None });

@@ -9,6 +9,7 @@
 use crate::clock;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tickgate_protocol::Position;
 
@@ -26,7 +27,9 @@ pub struct Seen {
     partitions_max: usize,
     /// The wall clock minus the monotonic one, when the gateway started.
     wall_ahead_ns: i64,
-    partitions: Mutex<FxHashMap<(u32, u32), Partition>>,
+    /// Those that are read late, by whichever tier met them first: all tiers read the same. `None` while the live feed has not
+    /// met one.
+    partitions: Mutex<FxHashMap<(u32, u32), Option<Partition>>>,
 }
 
 #[derive(Debug)]
@@ -67,16 +70,32 @@ impl Seen {
     pub fn partition_bytes(longest_ms: u64) -> u64 {
         let looks = longest_ms / step_ms(longest_ms) + 2;
         // A queue keeps up to as many places free as taken, a table as well.
-        2 * looks * size_of::<(u64, u64)>() as u64 + 2 * size_of::<((u32, u32), Partition)>() as u64
+        2 * looks * size_of::<(u64, u64)>() as u64 + 2 * size_of::<((u32, u32), Option<Partition>)>() as u64
+    }
+
+    /// Takes a place for a partition, if it has none; says whether it has one then. There are only so many, and what has none
+    /// is never due to anybody.
+    pub fn take_place(&self, epoch: u32, partition: u32) -> bool {
+        let mut partitions = self.lock();
+        let has_room = partitions.len() < self.partitions_max;
+        match partitions.entry((epoch, partition)) {
+            Entry::Occupied(_) => true,
+            Entry::Vacant(place) if has_room => {
+                place.insert(None);
+                true
+            }
+            Entry::Vacant(_) => false,
+        }
     }
 
     /// A partition is seen for the first time. What stands before `old_end` was there before anybody watched.
     pub fn begin(&self, old_end: Position, now_ms: u64) {
-        let mut partitions = self.lock();
-        let key = (old_end.epoch, old_end.partition);
-        if partitions.len() < self.partitions_max {
-            let new = || Partition { began_ms: now_ms, old_end: old_end.offset, looks: VecDeque::new() };
-            partitions.entry(key).or_insert_with(new);
+        if !self.take_place(old_end.epoch, old_end.partition) {
+            return;
+        }
+        let new = || Partition { began_ms: now_ms, old_end: old_end.offset, looks: VecDeque::new() };
+        if let Some(place) = self.lock().get_mut(&(old_end.epoch, old_end.partition)) {
+            place.get_or_insert_with(new);
         }
     }
 
@@ -84,7 +103,7 @@ impl Seen {
     pub fn look(&self, next: &[Position], now_ms: u64) {
         let mut partitions = self.lock();
         for next in next {
-            let Some(partition) = partitions.get_mut(&(next.epoch, next.partition)) else { continue };
+            let Some(Some(partition)) = partitions.get_mut(&(next.epoch, next.partition)) else { continue };
             let looks = &mut partition.looks;
             match looks.back_mut() {
                 Some((_, end)) if next.offset <= *end => {}
@@ -109,7 +128,7 @@ impl Seen {
     /// it: then nothing is.
     pub fn horizon(&self, epoch: u32, partition: u32, delay_ms: u64, now_ms: u64) -> Option<Horizon> {
         let partitions = self.lock();
-        let Partition { began_ms, old_end, looks } = partitions.get(&(epoch, partition))?;
+        let Partition { began_ms, old_end, looks } = partitions.get(&(epoch, partition))?.as_ref()?;
         // Milliseconds are rounded down: what was seen in the same one may be up to one younger.
         let ago_ns = ns(now_ms) - ns(delay_ms + 1);
         let behind = looks.partition_point(|(at_ms, _)| ns(*at_ms) <= ago_ns);
@@ -118,7 +137,7 @@ impl Seen {
         Some(Horizon { old_end, seen_end, ago_ns, began_ns, wall_ahead_ns: self.wall_ahead_ns })
     }
 
-    fn lock(&self) -> MutexGuard<'_, FxHashMap<(u32, u32), Partition>> {
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<(u32, u32), Option<Partition>>> {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -238,6 +257,25 @@ mod tests {
         assert_eq!(known, 10, "it is bounded");
     }
 
+    /// The live feed and those that read late each kept the first partitions that they met. With more of them than there may
+    /// be these were not the same, and of one that only the latter had nothing ever came, while it counted as read.
+    #[test]
+    fn all_tiers_have_the_same_partitions_whoever_meets_one_first() {
+        let (seen, _) = seen(1_000);
+        let at = |partition| Position { epoch: 1, partition, offset: 0 };
+        let late: Vec<u32> = (5..20).filter(|partition| seen.take_place(1, *partition)).collect();
+        assert_eq!(late, (5..15).collect::<Vec<_>>());
+        assert_eq!(seen.horizon(1, 5, 1_000, START_MS + 9_000), None, "the live feed has not met it");
+        (0..20).for_each(|partition| seen.begin(at(partition), START_MS));
+        let live = (0..20).filter(|partition| seen.horizon(1, *partition, 1_000, START_MS).is_some());
+        assert_eq!(live.collect::<Vec<_>>(), late);
+        assert!(late.iter().all(|partition| seen.take_place(1, *partition)), "it has its place already");
+        // A topic that was made anew finds room when the old one is forgotten.
+        assert!(!seen.take_place(2, 0));
+        seen.forget(1);
+        assert!(seen.take_place(2, 0));
+    }
+
     proptest! {
         /// However records come and looks fall, none is due before it is a delay old, each is soon after, and what is kept is
         /// bounded.
@@ -271,7 +309,7 @@ mod tests {
                     given = given.max(offset + u64::from(is_due));
                 }
                 given = old_end.max(given);
-                let kept = seen.lock().values().map(|partition| partition.looks.len()).max().unwrap_or(0);
+                let kept = seen.lock().values().flatten().map(|partition| partition.looks.len()).max().unwrap_or(0);
                 prop_assert!(kept as u64 <= longest_ms / step_ms(longest_ms) + 2, "{kept} looks");
             }
         }
