@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 /// Keys of a file: each is compared with what a client sent.
 pub const KEYS_MAX: usize = 4_096;
-/// Bytes of the file.
-pub const FILE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of the file: a KiB for each of so many. While it is read it is some times as large.
+pub const FILE_BYTES_MAX: usize = 4 << 20;
 /// Bytes of a key that a client may send. The shortest is what 16 bytes of chance are in base64.
 pub const KEY_BYTES: std::ops::RangeInclusive<usize> = 22..=256;
 

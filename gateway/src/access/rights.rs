@@ -17,10 +17,10 @@ const DELAY_S_MAX: u32 = 604_800;
 pub struct Rights {
     /// One bit for each channel, by its number.
     channels: u8,
-    /// Symbols by name, in order.
-    exact: Box<[Box<str>]>,
-    /// What the names of others begin with, in order, none of them the beginning of another.
-    prefixes: Box<[Box<str>]>,
+    /// Symbols by name.
+    exact: Names,
+    /// What the names of others begin with, none of them the beginning of another.
+    prefixes: Names,
     /// How late the data must be, in seconds; 0 is live, `None` as late as for whoever is not asked.
     pub delay_s: Option<u32>,
     /// Subscriptions of one session; the gateway's own bound holds as well.
@@ -31,6 +31,60 @@ pub struct Rights {
     pub max_connections: Option<u32>,
     /// Whether patterns may be wider than what is granted; they bring what is granted of them.
     pub wildcard: bool,
+}
+
+/// Names in order, in one text: thousands of sessions may have hundreds each.
+#[derive(Clone, PartialEq, Eq, Default)]
+struct Names {
+    text: Box<str>,
+    /// Where each of them ends.
+    ends: Box<[u32]>,
+}
+
+impl Names {
+    fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let (mut text, mut ends) = (String::new(), Vec::new());
+        for name in names {
+            text.push_str(name);
+            // Files and tokens are far shorter.
+            ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
+        }
+        Self { text: text.into(), ends: ends.into() }
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn get(&self, at: usize) -> Option<&str> {
+        let end = *self.ends.get(at)? as usize;
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        self.text.get(start..end)
+    }
+
+    /// How many stand before the first one that is not `before`.
+    fn partition_point(&self, before: impl Fn(&str) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.get(middle).is_some_and(&before) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// Whether any of them begins so.
+    fn has_any_under(&self, prefix: &str) -> bool {
+        let first = self.partition_point(|name| name < prefix);
+        self.get(first).is_some_and(|name| name.starts_with(prefix))
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.text.len() + size_of_val(&*self.ends)
+    }
 }
 
 impl std::fmt::Debug for Rights {
@@ -94,17 +148,16 @@ impl Grant {
         }
         let (patterns, mut exact): (Vec<_>, Vec<_>) =
             symbols.into_iter().partition(|symbol| symbol.ends_with('*'));
-        let mut prefixes: Vec<Box<str>> =
-            patterns.iter().map(|pattern| pattern.trim_end_matches('*').into()).collect();
+        let mut prefixes: Vec<&str> = patterns.iter().map(|pattern| pattern.trim_end_matches('*')).collect();
         prefixes.sort_unstable();
         // In order, whatever begins with another one stands behind it.
-        prefixes.dedup_by(|next, kept| next.starts_with(&**kept));
+        prefixes.dedup_by(|next, kept| next.starts_with(*kept));
         exact.sort_unstable();
         exact.dedup();
         Ok(Rights {
             channels,
-            exact: exact.into_iter().map(Into::into).collect(),
-            prefixes: prefixes.into(),
+            exact: Names::new(exact.iter().map(String::as_str)),
+            prefixes: Names::new(prefixes.into_iter()),
             delay_s: self.delay_s,
             max_subscriptions: self.max_subscriptions.map(|most| most as usize),
             max_updates_per_s: self.max_updates_per_s,
@@ -153,21 +206,24 @@ impl Rights {
     }
 
     fn is_named(&self, symbol: &str) -> bool {
-        self.exact.binary_search_by(|name| (**name).cmp(symbol)).is_ok()
+        let at = self.exact.partition_point(|name| name < symbol);
+        self.exact.get(at) == Some(symbol)
     }
 
     fn is_under_prefix(&self, text: &str) -> bool {
         // None is the beginning of another, so only the last one that is not behind `text` can be its beginning.
-        let behind = self.prefixes.partition_point(|prefix| **prefix <= *text);
-        behind > 0 && text.starts_with(&*self.prefixes[behind - 1])
+        let behind = self.prefixes.partition_point(|prefix| prefix <= text);
+        let last = behind.checked_sub(1).and_then(|last| self.prefixes.get(last));
+        last.is_some_and(|prefix| text.starts_with(prefix))
     }
 
     fn has_any_under(&self, prefix: &str) -> bool {
-        let has = |names: &[Box<str>]| {
-            let first = names.partition_point(|name| **name < *prefix);
-            names.get(first).is_some_and(|name| name.starts_with(prefix))
-        };
-        has(&self.exact) || has(&self.prefixes)
+        self.exact.has_any_under(prefix) || self.prefixes.has_any_under(prefix)
+    }
+
+    /// Bytes of their names.
+    pub fn held_bytes(&self) -> usize {
+        self.exact.held_bytes() + self.prefixes.held_bytes()
     }
 }
 
@@ -178,7 +234,7 @@ pub(super) fn is_name(text: &str) -> bool {
 }
 
 /// Bytes of a subject, or of a token's name.
-pub(super) const NAME_BYTES_MAX: usize = 256;
+pub const NAME_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,8 @@
 //! Kernel memory (socket buffers, some 5 KB a side and connection when idle) is not the process's and is not here.
 
 use super::{Compression, Config, DelaysConfig, SHARDS_MAX};
+use crate::access::rights::{NAME_BYTES_MAX, Rights};
+use crate::access::{api_keys, revoked, token};
 use crate::admission::{ADDRESS_BYTES, REMEMBERED_MAX};
 use crate::event::{Event, Key, Symbol};
 use crate::feed::dispatch::FOLDED_BYTES;
@@ -20,6 +22,7 @@ use crate::logs;
 use crate::outbox::{Entry, Outbox, Spares};
 use crate::server::REPLAYED_PARTS;
 use crate::session::Session;
+use crate::session::guest::{Guest, Pass};
 use crate::session::subs::SUB_BYTES;
 use crate::shard::memory::QUEUED_ENTRIES_MAX;
 use crate::shard::replay::PART_BYTES;
@@ -73,8 +76,30 @@ const REPLAY_PLACE_BYTES: u64 = 2 * size_of::<usize>() as u64;
 
 /// A session with nothing to read or write: its struct in the slab, its task, its timers, and the small queue that it
 /// has for some moments after a write.
-const SESSION_BYTES: usize =
-    size_of::<Session>() + TASK_BYTES + Due::COUNT * TIMER_BYTES + Outbox::SMALL_BYTES;
+const SESSION_BYTES: usize = size_of::<Session>()
+    + size_of::<Guest>()
+    + ALLOCATION_BYTES
+    + TASK_BYTES
+    + Due::COUNT * TIMER_BYTES
+    + Outbox::SMALL_BYTES;
+/// What a session knows of who is at its other end, with the most rights that a token can hold: a name of n bytes is n + 3 of
+/// its JSON and n + 4 here, and base64 makes three bytes of four, so that names are never more than the token was. Beside that
+/// its subject and id, its place among those of its subject, and its timer.
+const PASS_BYTES: usize = size_of::<Pass>()
+    + size_of::<Rights>()
+    + token::TOKEN_BYTES_MAX
+    + 2 * NAME_BYTES_MAX
+    + TABLE_SLACK * 32
+    + TIMER_BYTES
+    + 6 * ALLOCATION_BYTES;
+/// A list of those revoked: each entry's place in its table and its allocation, and the names, which were in the file. There
+/// are two of them while one replaces the other, and the file is read into memory twice over.
+const REVOKED_BYTES: u64 = 2
+    * (revoked::ENTRIES_MAX * (TABLE_SLACK * (size_of::<Box<str>>() + 1) + 2 * ALLOCATION_BYTES)
+        + 2 * revoked::FILE_BYTES_MAX) as u64;
+/// What the shortest of a file's symbols, with their quotes and comma of four bytes, are while it is read, for each byte: a
+/// value and its text, and a list that grows to twice its length; and what is kept of that.
+const API_KEYS_READING: u64 = 32;
 /// A subscription in its session and in a list of the shard's table that it has for itself.
 const SUBSCRIPTION_BYTES: usize = SUB_BYTES + TABLE_SLACK * size_of::<Subscriber>() + LIST_BYTES;
 /// A symbol or prefix that is named, at the feed.
@@ -143,12 +168,39 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
             &[config.auth.pending_max as u64, PENDING_BYTES as u64],
             format!("auth.pending_max × {PENDING_BYTES}: messages that are not whole"),
         );
+        term(
+            "rights",
+            &[sessions, PASS_BYTES as u64],
+            format!("limits.sessions_max × {PASS_BYTES}: who it is, and what the longest token can grant"),
+        );
+        if !config.auth.revoked_file.is_empty() {
+            let formula = format!("{} entries and their file, before and after", revoked::ENTRIES_MAX);
+            term("revoked", &[REVOKED_BYTES], formula);
+        }
+        if !config.auth.api_keys_file.is_empty() {
+            term(
+                "API keys",
+                &[api_keys::FILE_BYTES_MAX as u64, API_KEYS_READING],
+                format!(
+                    "{} MiB of a file × {API_KEYS_READING}, as it is read",
+                    api_keys::FILE_BYTES_MAX >> 20
+                ),
+            );
+        }
+        if !config.auth.audit_file.is_empty() {
+            term("audit log", &[log], "lines that wait to be written, and those being written".to_owned());
+        }
     }
     if config.tls.is_on() {
+        // rustls keeps the chain that a client has shown.
+        let chain = if config.tls.client_ca_file.is_empty() { 0 } else { HELD_BYTES_MAX as u64 };
         term(
             "TLS",
-            &[sessions, TLS_SESSION_BYTES],
-            format!("limits.sessions_max × {TLS_SESSION_BYTES}: keys, and where records stand"),
+            &[sessions, TLS_SESSION_BYTES + chain],
+            format!(
+                "limits.sessions_max × {}: keys, where records stand, and a client's certificates",
+                TLS_SESSION_BYTES + chain
+            ),
         );
         let shaking = HELD_BYTES_MAX as u64 + TLS_SESSION_BYTES;
         term(
@@ -467,6 +519,20 @@ mod tests {
             change(&mut config);
             assert!(sum(&memory_ceiling(&config)) > before, "{name}");
         }
+        let mut asked = base.clone();
+        for change in [
+            |c: &mut Config| c.auth.mode = "required".to_owned(),
+            |c: &mut Config| c.auth.pending_max *= 2,
+            |c: &mut Config| c.auth.revoked_file = "x".to_owned(),
+            |c: &mut Config| c.auth.api_keys_file = "x".to_owned(),
+            |c: &mut Config| c.auth.audit_file = "x".to_owned(),
+            |c: &mut Config| c.tls.certificate_file = "x".to_owned(),
+            |c: &mut Config| c.tls.client_ca_file = "x".to_owned(),
+        ] {
+            let before = sum(&memory_ceiling(&asked));
+            change(&mut asked);
+            assert!(sum(&memory_ceiling(&asked)) > before, "{:?} {:?}", asked.auth, asked.tls);
+        }
         let mut delayed = base.clone();
         for change in [
             |c: &mut Config| c.delays.delayed_s = vec![60],
@@ -493,6 +559,40 @@ mod tests {
                 .last()
                 .is_some_and(|line| line.starts_with("memory ceiling"))
         );
+    }
+
+    /// What a session was granted was in no term: with a name for each symbol in a place of its own, hundreds of them were ten
+    /// times the token.
+    #[test]
+    fn the_longest_token_grants_no_more_than_is_counted() {
+        // Three bytes of four are claims, were there nothing else in it.
+        let room = token::TOKEN_BYTES_MAX / 4 * 3;
+        let names = |short: usize| {
+            let mut grant = "{\"symbols\":[".to_owned();
+            for name in (0x21..0x2000_u32).filter_map(char::from_u32).filter(|c| !c.is_control()) {
+                let name = if short > 1 { format!("{name:x>short$}") } else { name.to_string() };
+                let quoted = format!("{name:?},");
+                if grant.len() + quoted.len() > room {
+                    break;
+                }
+                if is_plain(&name) {
+                    grant.push_str(&quoted);
+                }
+            }
+            format!("{}]}}", grant.trim_end_matches(','))
+        };
+        for short in [1, 2, 8, 30] {
+            let grant = names(short);
+            assert!(grant.len() > room - 128 && grant.len() < room + 2);
+            let rights = Rights::from_json(&grant).expect("it is right");
+            assert!(rights.held_bytes() > room / 4);
+            assert!(rights.held_bytes() <= token::TOKEN_BYTES_MAX, "{short}: {}", rights.held_bytes());
+        }
+    }
+
+    /// Whether a name stands in JSON as it is.
+    fn is_plain(name: &str) -> bool {
+        !name.contains(['"', '\\', '*']) && name.escape_debug().count() == name.chars().count()
     }
 
     #[test]
