@@ -3,17 +3,19 @@
 //! Whoever connects shows a token ([`token`]) or an API key ([`api_keys`]) and is then an [`Identity`] with [`rights`]; a
 //! list of those [`revoked`] ends both. All of this is data in and an answer out: no socket, no clock, no waiting. What is
 //! in effect is shared by all shards and replaced as a whole: by a reload (files), by the thread that fetches [`keys`] from
-//! their URL, and by the one that reads the list again, which are the same.
+//! their URL and reads the list in a file again, and by the one that reads the topic of the other list.
 
 pub mod api_keys;
 pub mod audit;
 mod jwks;
 pub mod keys;
+mod ledger;
 pub mod revoked;
 pub mod rights;
 pub mod seats;
 mod strict;
 pub mod token;
+mod topic;
 pub mod watch;
 
 use crate::clock;
@@ -21,7 +23,7 @@ use crate::config::AuthConfig;
 use crate::stats::{AuthFailure, AuthWay};
 use api_keys::ApiKeys;
 use keys::{Algorithm, Keys};
-use revoked::{List, Revoked};
+use revoked::{List, Revoked, Source};
 use rights::Rights;
 use seats::Seats;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -172,7 +174,7 @@ impl Access {
         } else {
             files.api_keys.find(credential, now_s).ok_or(AuthFailure::ApiKey)?
         };
-        if self.revoked.now().names(&identity) { Err(AuthFailure::Revoked) } else { Ok(identity) }
+        if self.revoked.names(&identity) { Err(AuthFailure::Revoked) } else { Ok(identity) }
     }
 
     /// Whether somebody who is in is welcome still, whatever has been replaced since.
@@ -181,7 +183,7 @@ impl Access {
             Way::Token { .. } => true,
             Way::ApiKey { hash } => self.files().api_keys.holds(&**hash, identity),
         };
-        is_held && !self.revoked.now().names(identity)
+        is_held && !self.revoked.names(identity)
     }
 
     /// A number that is another when somebody who was welcome may be so no more.
@@ -205,9 +207,9 @@ impl Access {
         replace(&self.fetched, keys);
     }
 
-    /// Puts another list of those revoked in effect; says whether it is another.
-    pub fn replace_revoked(&self, list: List) -> bool {
-        let is_other = self.revoked.replace(list);
+    /// Puts another list of those revoked, of this source, in effect; says whether it is another.
+    pub fn replace_revoked(&self, source: Source, list: List) -> bool {
+        let is_other = self.revoked.replace(source, list);
         if is_other {
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
@@ -258,6 +260,11 @@ impl Access {
     /// Those revoked.
     pub fn revoked(&self) -> &Revoked {
         &self.revoked
+    }
+
+    /// By how much clocks may differ, in seconds.
+    pub(crate) fn leeway_s(&self) -> i64 {
+        self.files().demands.leeway_s
     }
 
     /// What algorithms keys may be for.

@@ -17,7 +17,7 @@ use crate::latency::{self, LatencyWindow, Stage, StageHistograms};
 use crate::stats::{
     AuditOf, AuthFailure, AuthWay, Board, CloseReason, DiscardReason, DropReason, KeysFetch, PartEnd,
     PartRefusal, ReaderTotals, RefuseReason, Reload, ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals,
-    ResumeRefusal, ShardTotals,
+    ResumeRefusal, RevocationRecord, ShardTotals,
 };
 use catalog::Kind;
 use metrics::{Key, Label, Level, Recorder as _};
@@ -322,11 +322,16 @@ fn access(scrape: &Scrape, board: &Board) {
     }
     scrape.gauge("tickgate_auth_keys_fetched", &[], number(&counts.keys_fetched) as f64);
     scrape.gauge("tickgate_auth_keys_timestamp_seconds", &[], number(&counts.keys_fetched_s) as f64);
-    scrape.gauge("tickgate_auth_revoked_entries", &[], number(&counts.revoked_entries) as f64);
+    let (in_file, in_topic) = (number(&counts.revoked_entries), number(&counts.topic_entries));
+    scrape.gauge("tickgate_auth_revoked_entries", &[], (in_file + in_topic) as f64);
     scrape.gauge("tickgate_auth_revoked_lines_unread", &[], number(&counts.revoked_unread) as f64);
     for (of, count) in AuditOf::ALL.iter().zip(&counts.audit_left_out) {
         scrape.counter("tickgate_audit_lines_left_out_total", &[("of", of.label())], number(count));
     }
+    for (said, count) in RevocationRecord::ALL.iter().zip(&counts.topic_records) {
+        scrape.counter("tickgate_auth_revocation_records_total", &[("result", said.label())], number(count));
+    }
+    scrape.gauge("tickgate_auth_revocation_timestamp_seconds", &[], number(&counts.topic_read_s) as f64);
 }
 
 fn feed(scrape: &Scrape, board: &Board) {

@@ -201,9 +201,8 @@ impl Bound {
         let feeds = unstarted.into_iter().map(|(prepared, parts)| prepared.start(parts));
         let feeds = feeds.collect::<anyhow::Result<Vec<_>>>()?;
         let replays = Pool::start(&config, waiting, &directory, &topics, &board).context("kafka")?;
-        let access = access.map(|access| {
-            Watch::start(&config.auth, access.clone(), board.clone()).map(|watch| (access, watch))
-        });
+        let access = access
+            .map(|access| Watch::start(&config, access.clone(), board.clone()).map(|watch| (access, watch)));
         let access = access.transpose()?;
         let in_effect = InEffect::new(config);
         let token = Token::new(

@@ -8,7 +8,7 @@ mod board;
 pub use board::{Board, Indispensable};
 
 use crate::outbox::DeflateTotals;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use tickgate_protocol::control::FeedStatus;
 use tickgate_protocol::cursor::CursorError;
 use tickgate_protocol::event::GapCause;
@@ -166,6 +166,8 @@ labelled! {
         SubjectConnections = "subject_connections",
         /// It is entitled to data of a delay that is not served here.
         NoDelay = "no_delay",
+        /// Who is revoked is not known yet: `auth.revocation_topic` was not read to its end.
+        RevocationsUnread = "revocations_unread",
     }
 }
 
@@ -196,6 +198,22 @@ labelled! {
         Ok = "ok",
         /// Without: those before count on.
         Failed = "failed",
+    }
+}
+
+labelled! {
+    /// What a record of `auth.revocation_topic` said.
+    RevocationRecord {
+        /// Somebody is revoked.
+        Revoked = "revoked",
+        /// Somebody is so no longer.
+        Restored = "restored",
+        /// Somebody was, until a time that is over.
+        Expired = "expired",
+        /// Its key names nobody; or its value is not understood, and then whom the key names is revoked without an end.
+        Malformed = "malformed",
+        /// There was no room for whom it revokes.
+        NoRoom = "no_room",
     }
 }
 
@@ -566,10 +584,18 @@ pub struct AccessCounts {
     pub keys_fetched: AtomicU64,
     /// When keys were fetched last, in seconds since the Unix epoch.
     pub keys_fetched_s: AtomicU64,
-    /// Gauge: entries of the list of those revoked.
+    /// Gauge: entries of the list of those revoked that stands in a file.
     pub revoked_entries: AtomicU64,
     /// Gauge: lines of that list that do not count.
     pub revoked_unread: AtomicU64,
     /// Lines that the audit log left out, by [`AuditOf`].
     pub audit_left_out: [AtomicU64; AuditOf::COUNT],
+    /// Gauge: entries of the list that comes from a topic.
+    pub topic_entries: AtomicU64,
+    /// Records of that topic, by [`RevocationRecord`].
+    pub topic_records: [AtomicU64; RevocationRecord::COUNT],
+    /// When it was last known to be read to its end, in seconds since the Unix epoch.
+    pub topic_read_s: AtomicU64,
+    /// Whether nobody is let in, as it was not read to its end yet.
+    pub is_topic_awaited: AtomicBool,
 }

@@ -1,6 +1,7 @@
-//! Tokens and subjects that are no longer welcome: a list in a file, read again every few seconds.
+//! Tokens and subjects that are no longer welcome: a list in a file, read again every few seconds, and one from a topic
+//! ([`super::ledger`]). Who stands on either is revoked.
 //!
-//! A line is `jti:` and a token's id, `sub:` and a subject, or the same as JSON (`{"jti":"…"}`, `{"sub":"…"}`). What
+//! A line of the file is `jti:` and a token's id, `sub:` and a subject, or the same as JSON (`{"jti":"…"}`, `{"sub":"…"}`). What
 //! cannot be read is left out and counted: a mistyped line must not make the others void. A file that is gone leaves the
 //! last list in effect.
 
@@ -8,7 +9,6 @@ use super::rights::is_name;
 use super::{Identity, Way};
 use serde::Deserialize;
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Entries of a list; further ones are left out and counted.
@@ -19,8 +19,8 @@ pub const FILE_BYTES_MAX: usize = 16 << 20;
 /// What is no longer welcome.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct List {
-    ids: HashSet<Box<str>>,
-    subjects: HashSet<Box<str>>,
+    ids: HashSet<Arc<str>>,
+    subjects: HashSet<Arc<str>>,
     /// Lines that are not understood.
     pub unread: usize,
     /// Entries that there was no room for.
@@ -35,6 +35,11 @@ struct RawEntry {
 }
 
 impl List {
+    /// With these.
+    pub(super) fn of(ids: HashSet<Arc<str>>, subjects: HashSet<Arc<str>>) -> Self {
+        Self { ids, subjects, ..Self::default() }
+    }
+
     /// Reads a list.
     pub fn parse(text: &str) -> Self {
         let mut list = Self::default();
@@ -86,32 +91,45 @@ impl List {
     }
 }
 
-/// The list in effect. Everybody shares it.
+/// Where a list comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// `auth.revoked_file`.
+    File,
+    /// `auth.revocation_topic`.
+    Topic,
+}
+
+/// The lists in effect. Everybody shares them.
 #[derive(Debug, Default)]
 pub struct Revoked {
-    list: RwLock<Arc<List>>,
-    entries: AtomicU64,
+    /// By [`Source`].
+    lists: [RwLock<Arc<List>>; 2],
 }
 
 impl Revoked {
-    /// The one in effect now.
-    pub fn now(&self) -> Arc<List> {
-        self.list.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The list of a source that is in effect now.
+    pub fn now(&self, source: Source) -> Arc<List> {
+        self.lists[source as usize].read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts another in effect; says whether it is another.
-    pub fn replace(&self, list: List) -> bool {
-        if *self.now() == list {
+    /// Whether somebody is on one of them.
+    pub fn names(&self, identity: &Identity) -> bool {
+        [Source::File, Source::Topic].iter().any(|source| self.now(*source).names(identity))
+    }
+
+    /// Puts another list of a source in effect; says whether it is another.
+    pub fn replace(&self, source: Source, list: List) -> bool {
+        if *self.now(source) == list {
             return false;
         }
-        self.entries.store(list.len() as u64, Ordering::Relaxed);
-        *self.list.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(list);
+        *self.lists[source as usize].write().unwrap_or_else(PoisonError::into_inner) = Arc::new(list);
         true
     }
 
-    /// How many entries it has.
-    pub fn entries(&self) -> u64 {
-        self.entries.load(Ordering::Relaxed)
+    /// How many entries they have.
+    pub fn entries(&self) -> usize {
+        [Source::File, Source::Topic].iter().map(|source| self.now(*source).len()).sum()
     }
 }
 
@@ -160,9 +178,22 @@ mod tests {
     #[test]
     fn everybody_has_the_new_one() {
         let revoked = Revoked::default();
-        assert!(!revoked.replace(List::default()));
-        assert!(revoked.replace(List::parse("sub:ann")) && !revoked.replace(List::parse("sub:ann")));
+        let replace = |source, text| revoked.replace(source, List::parse(text));
+        assert!(!replace(Source::File, ""));
+        assert!(replace(Source::File, "sub:ann") && !replace(Source::File, "sub:ann"));
         assert_eq!(revoked.entries(), 1);
-        assert!(revoked.now().names(&identity("ann", None)));
+        assert!(revoked.names(&identity("ann", None)));
+    }
+
+    #[test]
+    fn either_list_counts() {
+        let revoked = Revoked::default();
+        assert!(revoked.replace(Source::File, List::parse("sub:ann")));
+        assert!(revoked.replace(Source::Topic, List::parse("sub:bob\njti:7")));
+        assert_eq!(revoked.entries(), 3);
+        let is_named = |subject, id| revoked.names(&identity(subject, id));
+        assert!(is_named("ann", None) && is_named("bob", None) && is_named("eve", Some("7")));
+        assert!(revoked.replace(Source::Topic, List::default()));
+        assert!(is_named("ann", None) && !is_named("bob", None) && !is_named("eve", Some("7")));
     }
 }

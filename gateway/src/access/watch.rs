@@ -1,16 +1,18 @@
-//! The thread that keeps what comes from elsewhere up to date: the list of those revoked, and keys from their URL. Nobody
-//! waits for it: what it found last counts until it finds something else.
+//! The thread that keeps what comes from elsewhere up to date: the list of those revoked, and keys from their URL; and one
+//! beside it for the topic of those revoked, as Kafka is asked in ways that block. Nobody waits for them: what they found
+//! last counts until they find something else.
 
-use super::revoked::{FILE_BYTES_MAX, List};
+use super::revoked::{FILE_BYTES_MAX, List, Source};
+use super::topic::Topic;
 use super::{Access, jwks, keys};
 use crate::clock;
-use crate::config::AuthConfig;
+use crate::config::{AuthConfig, Config};
 use crate::log_limit::{LogLimit, Verdict};
-use crate::stats::Board;
+use crate::stats::{Board, Indispensable};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -24,18 +26,21 @@ const FRESH_S: i64 = 5;
 #[allow(missing_debug_implementations)]
 pub struct Watch {
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
+    is_stopped: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Watch {
-    /// Reads the list of those revoked once, and starts the thread.
+    /// Reads the list of those revoked once, and starts the threads.
     ///
     /// # Errors
-    /// When the thread or its runtime cannot be started, or the certificates for the URL of keys not be read.
-    pub fn start(config: &AuthConfig, access: Arc<Access>, board: Arc<Board>) -> anyhow::Result<Self> {
-        let mut revocations = Revocations::new(config, access.clone(), board.clone());
+    /// When a thread or its runtime cannot be started, librdkafka refuses the configuration, or the certificates for the
+    /// URL of keys cannot be read.
+    pub fn start(config: &Config, access: Arc<Access>, board: Arc<Board>) -> anyhow::Result<Self> {
+        let mut revocations = Revocations::new(&config.auth, access.clone(), board.clone());
         revocations.look();
-        let fetcher = jwks::Fetcher::new(config, access, board)?;
+        let topic = Topic::new(config, access.clone(), board.clone())?;
+        let fetcher = jwks::Fetcher::new(&config.auth, access, board.clone())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let work = move || {
@@ -47,24 +52,40 @@ impl Watch {
                 }
             });
         };
-        let thread = std::thread::Builder::new().name("access".to_owned()).spawn(work)?;
-        Ok(Self { stop, thread })
+        let mut threads = vec![std::thread::Builder::new().name("access".to_owned()).spawn(work)?];
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        if let Some(topic) = topic {
+            let is_stopped = is_stopped.clone();
+            let work = move || {
+                // Without it nobody would ever be revoked again, and nobody would notice.
+                let _indispensable = Indispensable(board);
+                topic.run(&is_stopped);
+            };
+            threads.push(std::thread::Builder::new().name("access-topic".to_owned()).spawn(work)?);
+        }
+        Ok(Self { stop, is_stopped, threads })
     }
 
-    /// Ends the thread.
+    /// Ends the threads.
     pub fn stop(self) {
         let _ = self.stop.send(());
-        if self.thread.join().is_err() {
-            tracing::error!("the thread that looks after access had panicked");
+        self.is_stopped.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread that looks after access had panicked");
+            }
         }
     }
 }
 
-/// Reads the list of those revoked before anybody is let in. One that is not there yet may come later.
+/// Reads the list of those revoked before anybody is let in. One in a file that is not there yet may come later; for one in
+/// a topic the door stays closed until it was read, unless the configuration says otherwise.
 ///
 /// # Errors
-/// When it is there and cannot be read: better no gateway than one that lets in who is revoked.
+/// When the file is there and cannot be read: better no gateway than one that lets in who is revoked.
 pub fn first_look(config: &AuthConfig, access: &Arc<Access>, board: &Arc<Board>) -> anyhow::Result<()> {
+    let is_awaited = !config.revocation_topic.is_empty() && !config.revocation_fail_open;
+    board.access.is_topic_awaited.store(is_awaited, Ordering::Release);
     let path = &config.revoked_file;
     if path.is_empty() || std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         return Ok(());
@@ -162,7 +183,7 @@ impl Revocations {
         let counts = &self.board.access;
         counts.revoked_entries.store(entries, Ordering::Relaxed);
         counts.revoked_unread.store(unread + over, Ordering::Relaxed);
-        if !self.access.replace_revoked(list) {
+        if !self.access.replace_revoked(Source::File, list) {
             return;
         }
         tracing::info!(entries, "read who is revoked");

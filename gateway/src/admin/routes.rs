@@ -73,6 +73,9 @@ fn ready(service: &Service) -> Answer {
             reasons.push(which + reason);
         }
     }
+    if board.access.is_topic_awaited.load(Ordering::Acquire) {
+        reasons.push("who is revoked is not known: auth.revocation_topic was not read to its end".to_owned());
+    }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     text(status, JSON, line(&json!({"ready": reasons.is_empty(), "reasons": reasons})))
 }

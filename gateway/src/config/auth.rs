@@ -36,6 +36,10 @@ pub struct AuthConfig {
     pub revoked_file: String,
     /// How often that is read again, in milliseconds.
     pub revoked_refresh_ms: u64,
+    /// Topic with tokens and subjects that are revoked; empty for none.
+    pub revocation_topic: String,
+    /// Whether clients are let in before that was read.
+    pub revocation_fail_open: bool,
     /// Time from the connection to the end of authentication, in milliseconds.
     pub timeout_ms: u64,
     /// Connections that have not authenticated yet, over all shards; the oldest goes first.
@@ -64,6 +68,8 @@ impl Default for AuthConfig {
             api_keys_file: String::new(),
             revoked_file: String::new(),
             revoked_refresh_ms: 2_000,
+            revocation_topic: String::new(),
+            revocation_fail_open: false,
             timeout_ms: 10_000,
             pending_max: 2_000,
             warn_s: 60,

@@ -309,6 +309,12 @@ fn feeds(config: &Config, usable: &impl Fn(&str) -> bool, say: &mut impl FnMut(&
                 format!("`{}` is read by feeds[{index}]: bad records would circle", feed.topic),
             );
         }
+        if feed.topic == config.auth.revocation_topic {
+            say(
+                "auth.revocation_topic",
+                format!("`{}` is read by feeds[{index}]: it holds market data", feed.topic),
+            );
+        }
         symbols += feed.symbols.len();
     }
     if symbols > config.kafka.symbols_max && usable("kafka.symbols_max") {

@@ -539,6 +539,24 @@ pub(super) static KEYS: &[Key<Config>] = &[
          seconds.",
         auth.revoked_refresh_ms
     ),
+    other!(
+        "auth.revocation_topic",
+        Kind::Text(super::check::topic_or_empty),
+        Text,
+        "Topic with the same, beside the file or instead of it: compacted, of `kafka.brokers`, and best of one partition. \
+         A key is `jti:…` or `sub:…`; a value revokes it, `{}` or `{\"exp\":…}` with the second of its token's end; no value \
+         takes that back. 100,000 at most. Empty for none.",
+        auth.revocation_topic
+    ),
+    other!(
+        "auth.revocation_fail_open",
+        Kind::Flag,
+        Flag,
+        "Whether clients are let in before that topic was read to its end once. Who is revoked would be let in as well for \
+         that time, so no: until then the gateway is not ready, and answers 503. Later a broker that is away keeps \
+         nobody out: what was read last counts.",
+        auth.revocation_fail_open
+    ),
     number!(
         "auth.timeout_ms",
         Unit::Milliseconds,

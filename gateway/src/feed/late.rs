@@ -132,8 +132,11 @@ impl Late {
             {
                 is_any = true;
                 let (partition, value, error) = (number, &*value, None);
-                intake
-                    .take(&Record { partition, offset, timestamp_ms, key: None, value, topic, error }, taken);
+                // The feed asks for neither its key nor whether it has no value or an empty one.
+                let (key, is_tombstone) = (None, false);
+                let record =
+                    Record { partition, offset, timestamp_ms, key, value, is_tombstone, topic, error };
+                intake.take(&record, taken);
             }
             for _ in 0..RECORDS_PER_TURN {
                 if held.is_some() {

@@ -77,6 +77,8 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// The value; empty for a tombstone.
     pub value: &'a [u8],
+    /// Whether it has none at all, as what takes a key out of a compacted topic.
+    pub is_tombstone: bool,
     /// The topic's name.
     pub topic: &'a str,
     /// What is wrong with the partition, if this is no record.
@@ -126,7 +128,16 @@ impl Records<'_> {
             let error = (raw.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then_some(raw.err);
             // SAFETY: the message is alive; the type of timestamp is not asked for.
             let timestamp_ms = unsafe { native::rd_kafka_message_timestamp(*message, ptr::null_mut()) };
-            Record { partition: raw.partition, offset: raw.offset, timestamp_ms, key, value, topic, error }
+            Record {
+                partition: raw.partition,
+                offset: raw.offset,
+                timestamp_ms,
+                key,
+                value,
+                is_tombstone: raw.payload.is_null() && error.is_none(),
+                topic,
+                error,
+            }
         })
     }
 }

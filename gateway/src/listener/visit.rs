@@ -25,6 +25,7 @@ use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tickgate_protocol::control::SUBPROTOCOL_JSON;
 use tokio::net::TcpStream;
@@ -35,7 +36,7 @@ use tokio::time::timeout_at;
 const LATE: &str = "no whole request in time";
 /// After how many seconds a client that was refused for lack of room may come again.
 const RETRY_AFTER_S: &str = "5";
-/// The same while the gateway drains: whoever comes again is meant to find another one.
+/// The same while the gateway drains or is not ready: whoever comes again is meant to find another one.
 const RETRY_ELSEWHERE_AFTER_S: &str = "1";
 
 /// Whether a connection that was accepted may come in, as far as its address tells that; `None` when that has been too busy
@@ -232,6 +233,9 @@ async fn answer(
             Some((RefuseReason::Draining, Refusal::unavailable("draining", RETRY_ELSEWHERE_AFTER_S)))
         } else if place.is_beyond {
             Some((RefuseReason::SessionsMax, Refusal::unavailable("too many sessions", RETRY_AFTER_S)))
+        } else if shard.shared().board.access.is_topic_awaited.load(Ordering::Acquire) {
+            let refusal = Refusal::unavailable("who is revoked is not known yet", RETRY_ELSEWHERE_AFTER_S);
+            Some((RefuseReason::RevocationsUnread, refusal))
         } else {
             request::check(&request, &door.origins).err()
         }

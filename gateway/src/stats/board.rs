@@ -3,7 +3,7 @@
 use super::{AccessCounts, FeedTotals, ReaderTotals, Reload, ShardTotals, TlsReload};
 use crate::config::delays::Tier;
 use crate::latency::StageHistograms;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tickgate_protocol::control::{FeedState, FeedStatus};
 use tokio::sync::Notify;
@@ -117,9 +117,10 @@ impl Board {
         lock(&self.feeds[tier])
     }
 
-    /// Whether every tier's feed is ready.
+    /// Whether every tier's feed is ready, and it is known who is revoked.
     pub fn is_ready(&self) -> bool {
-        self.feeds.iter().all(|feed| lock(feed).ready)
+        !self.access.is_topic_awaited.load(Ordering::Acquire)
+            && self.feeds.iter().all(|feed| lock(feed).ready)
     }
 
     /// The totals of those who read Kafka again, who bring them up to date with every part.

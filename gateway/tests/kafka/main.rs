@@ -5,6 +5,10 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../issuer/mod.rs"]
+mod issuer;
+#[path = "../raw/mod.rs"]
+mod raw;
 
 mod bad_records;
 mod broker_loss;
@@ -16,5 +20,6 @@ mod records;
 mod recreated;
 mod resumed;
 mod retention;
+mod revocations;
 mod start;
 mod warm_up;

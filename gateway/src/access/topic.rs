@@ -1,0 +1,356 @@
+//! The topic of those revoked: read from its beginning by a consumer of its own, all partitions, no group and no commits.
+//!
+//! What was read counts when all of it was, up to where Kafka said that it ended; from then on every record does as it
+//! comes. When the topic was made anew, when retention took what came next, and when there is room again for entries that
+//! there was none for, it is read from its beginning once more, and until that is done the list before counts on. So it
+//! does while no broker answers.
+
+use super::Access;
+use super::ledger::Ledger;
+use super::revoked::{ENTRIES_MAX, Source};
+use crate::clock;
+use crate::config::Config;
+use crate::feed::client_config;
+use crate::feed::native::{RecordQueue, topic_id};
+use crate::log_limit::{LogLimit, Verdict};
+use crate::stats::{Board, RevocationRecord as Said};
+use anyhow::{Context, bail, ensure};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Records taken at once.
+const RECORDS_PER_TAKE: usize = 500;
+/// Longest wait for a record.
+const WAIT_MS: i32 = 100;
+/// Longest wait for one answer of a broker. Records wait behind the three answers of a look, and who is revoked is to be
+/// gone within five seconds.
+const ANSWER_MS: u64 = 1_000;
+/// How soon a broker that did not answer is asked again.
+const RETRY_MS: u64 = 250;
+/// How often another list is put in effect at the most: every shard looks at all its sessions then.
+const PUBLISH_MS: u64 = 500;
+/// How often it is looked whose time is over.
+const EXPIRE_MS: u64 = 5_000;
+/// How often the topic is read from its beginning at the most.
+const ANEW_MS: u64 = 10_000;
+/// Lines of one kind within ten seconds.
+const LOGS_PER_10_S: u32 = 1;
+
+/// How far one partition was read.
+#[derive(Debug, Default, Clone, Copy)]
+struct Part {
+    /// The next offset; none before anything is known of it.
+    next: Option<u64>,
+    is_at_end: bool,
+}
+
+/// Reads the topic.
+pub(super) struct Topic {
+    topic: String,
+    refresh_ms: u64,
+    consumer: Arc<BaseConsumer>,
+    queue: RecordQueue<DefaultConsumerContext>,
+    access: Arc<Access>,
+    board: Arc<Board>,
+    /// The broker's id of the topic that is read.
+    id: Option<u128>,
+    parts: BTreeMap<i32, Part>,
+    /// What is in effect, or soon will be.
+    ledger: Ledger,
+    /// What is read from the beginning.
+    fresh: Option<Ledger>,
+    is_changed: bool,
+    look_ms: u64,
+    publish_ms: u64,
+    expire_ms: u64,
+    anew_ms: u64,
+    is_away: bool,
+    away_logs: LogLimit,
+    record_logs: LogLimit,
+    room_logs: LogLimit,
+}
+
+impl Topic {
+    /// What reads the topic of a configuration, if it has one.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the configuration.
+    pub(super) fn new(
+        config: &Config,
+        access: Arc<Access>,
+        board: Arc<Board>,
+    ) -> anyhow::Result<Option<Self>> {
+        let topic = config.auth.revocation_topic.clone();
+        if topic.is_empty() {
+            return Ok(None);
+        }
+        let consumer: Arc<BaseConsumer> = Arc::new(consumer_config(config).create().context("kafka")?);
+        let queue = RecordQueue::of_consumer(consumer.clone(), RECORDS_PER_TAKE);
+        Ok(Some(Self {
+            topic,
+            refresh_ms: config.kafka.refresh_ms,
+            consumer,
+            queue: queue.context("kafka: no memory for a queue")?,
+            access,
+            board,
+            id: None,
+            parts: BTreeMap::new(),
+            ledger: Ledger::new(ENTRIES_MAX),
+            fresh: Some(Ledger::new(ENTRIES_MAX)),
+            is_changed: false,
+            look_ms: 0,
+            publish_ms: 0,
+            expire_ms: 0,
+            anew_ms: 0,
+            is_away: false,
+            away_logs: LogLimit::new(LOGS_PER_10_S),
+            record_logs: LogLimit::new(LOGS_PER_10_S),
+            room_logs: LogLimit::new(LOGS_PER_10_S),
+        }))
+    }
+
+    /// Reads until it is stopped.
+    pub(super) fn run(mut self, is_stopped: &AtomicBool) {
+        while !is_stopped.load(Ordering::Relaxed) {
+            if clock::mono_ms() >= self.look_ms {
+                let looked = self.look();
+                let pause_ms = if looked.is_ok() { self.refresh_ms } else { RETRY_MS };
+                self.tell(looked);
+                self.look_ms = clock::mono_ms() + pause_ms;
+            }
+            self.take();
+            self.publish();
+        }
+    }
+
+    /// Asks for the topic, its partitions, and where they end.
+    fn look(&mut self) -> anyhow::Result<()> {
+        let answer = Duration::from_millis(ANSWER_MS);
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), answer)?;
+        let found = metadata.topics().iter().find(|found| found.name() == self.topic);
+        let found = found.context("it does not exist")?;
+        if let Some(error) = found.error() {
+            bail!("{}", rdkafka::types::RDKafkaErrorCode::from(error));
+        }
+        ensure!(!found.partitions().is_empty(), "it has no partitions yet");
+        let node = Some(metadata.orig_broker_id()).filter(|node| *node >= 0);
+        // No answer is no news.
+        if let Some(id) = topic_id(&self.consumer, &self.topic, node, ANSWER_MS as i32)
+            && self.id.replace(id).is_some_and(|known| known != id)
+        {
+            self.begin_anew("it was deleted and made again");
+        }
+        let known = self.parts.len();
+        for partition in found.partitions() {
+            self.parts.entry(partition.id()).or_default();
+        }
+        if self.parts.len() > known {
+            self.assign()?;
+        }
+        // The leaders are asked themselves: that one of them is silent is not to be told by the others.
+        let mut ends = TopicPartitionList::with_capacity(self.parts.len());
+        for partition in self.parts.keys() {
+            ends.add_partition_offset(&self.topic, *partition, Offset::End)?;
+        }
+        let ends = self.consumer.offsets_for_times(ends, answer)?;
+        let mut is_read = self.fresh.is_none();
+        for end in ends.elements() {
+            end.error()?;
+            let part = self.parts.get(&end.partition()).copied().unwrap_or_default();
+            let Offset::Offset(offset) = end.offset() else {
+                bail!("partition {} has no end", end.partition())
+            };
+            is_read &= part.is_at_end && part.next.is_some_and(|next| next >= offset.unsigned_abs());
+        }
+        if is_read {
+            self.is_read_now();
+        }
+        Ok(())
+    }
+
+    fn assign(&self) -> anyhow::Result<()> {
+        let mut list = TopicPartitionList::with_capacity(self.parts.len());
+        for (partition, part) in &self.parts {
+            let next = part.next.map(|next| Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX)));
+            list.add_partition_offset(&self.topic, *partition, next.unwrap_or(Offset::Beginning))?;
+        }
+        Ok(self.consumer.assign(&list)?)
+    }
+
+    /// Says in the log when it begins or ends that the topic cannot be read.
+    fn tell(&mut self, looked: anyhow::Result<()>) {
+        let topic = &self.topic;
+        match looked {
+            Ok(()) => {
+                if std::mem::take(&mut self.is_away) {
+                    tracing::info!(topic, "auth.revocation_topic answers");
+                }
+            }
+            Err(error) => {
+                self.is_away = true;
+                if let Verdict::Write { left_out } = self.away_logs.admit(clock::mono_ms()) {
+                    let error = format!("{error:#}");
+                    if self.board.access.is_topic_awaited.load(Ordering::Relaxed) {
+                        tracing::error!(
+                            topic,
+                            error,
+                            left_out,
+                            "auth.revocation_topic cannot be read: nobody is let in before it was"
+                        );
+                    } else {
+                        tracing::warn!(
+                            topic,
+                            error,
+                            left_out,
+                            "auth.revocation_topic cannot be read: what was read last counts"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what has come, or waits a little.
+    fn take(&mut self) {
+        let now_s = self.slow_now_s();
+        let mut is_gone = false;
+        let records = self.queue.take(WAIT_MS);
+        for record in records.iter() {
+            let Some(part) = self.parts.get_mut(&record.partition) else { continue };
+            let offset = u64::try_from(record.offset).unwrap_or(0);
+            match record.error {
+                None if part.next.is_some_and(|next| offset < next) => {}
+                None => {
+                    (part.next, part.is_at_end) = (Some(offset + 1), false);
+                    let value = (!record.is_tombstone).then_some(record.value);
+                    let said = self.fresh.as_mut().unwrap_or(&mut self.ledger).take(record.key, value, now_s);
+                    self.is_changed |= self.fresh.is_none();
+                    self.board.access.topic_records[said as usize].fetch_add(1, Ordering::Relaxed);
+                    let logs = match said {
+                        Said::Malformed => &mut self.record_logs,
+                        Said::NoRoom => &mut self.room_logs,
+                        Said::Revoked | Said::Restored | Said::Expired => continue,
+                    };
+                    let Verdict::Write { left_out } = logs.admit(clock::mono_ms()) else { continue };
+                    let (topic, partition) = (&self.topic, record.partition);
+                    if said == Said::NoRoom {
+                        tracing::error!(
+                            topic,
+                            partition,
+                            offset,
+                            left_out,
+                            most = ENTRIES_MAX,
+                            "no room for another entry: whom it names is let in"
+                        );
+                    } else {
+                        tracing::warn!(
+                            topic,
+                            partition,
+                            offset,
+                            left_out,
+                            "a record of auth.revocation_topic is not understood"
+                        );
+                    }
+                }
+                Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF) => {
+                    *part = Part { next: part.next.max(Some(offset)), is_at_end: true };
+                }
+                Some(
+                    RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE
+                    | RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET,
+                ) => is_gone = true,
+                // librdkafka goes on by itself, and a look says when nobody answers.
+                Some(error) => tracing::debug!(?error, "the consumer of auth.revocation_topic"),
+            }
+        }
+        drop(records);
+        if is_gone {
+            self.begin_anew("what came next in it is gone");
+        }
+        if self.parts.values().all(|part| part.is_at_end)
+            && !self.parts.is_empty()
+            && let Some(fresh) = self.fresh.take()
+        {
+            (self.ledger, self.is_changed, self.publish_ms) = (fresh, true, 0);
+        }
+    }
+
+    /// Puts in effect what has changed, and lets whose time is over go.
+    fn publish(&mut self) {
+        let now_ms = clock::mono_ms();
+        if self.fresh.is_none() && now_ms >= self.expire_ms {
+            self.expire_ms = now_ms + EXPIRE_MS;
+            self.is_changed |= self.ledger.expire(self.slow_now_s());
+        }
+        if self.fresh.is_none() && self.ledger.has_room_again() && now_ms >= self.anew_ms {
+            self.begin_anew("there is room again for what there was none for");
+        }
+        if !self.is_changed || now_ms < self.publish_ms {
+            return;
+        }
+        (self.is_changed, self.publish_ms) = (false, now_ms + PUBLISH_MS);
+        let entries = self.ledger.len() as u64;
+        let counts = &self.board.access;
+        if self.access.replace_revoked(Source::Topic, self.ledger.list()) {
+            tracing::info!(entries, "took over who is revoked from auth.revocation_topic");
+        }
+        counts.topic_entries.store(entries, Ordering::Relaxed);
+        if counts.topic_read_s.load(Ordering::Relaxed) == 0 {
+            self.is_read_now();
+            tracing::info!(topic = self.topic, entries, "auth.revocation_topic is read to its end");
+        }
+        // Only now: whoever is let in from here on is held against the list.
+        self.board.access.is_topic_awaited.store(false, Ordering::Release);
+    }
+
+    /// Reads it from its beginning again, with the next look.
+    fn begin_anew(&mut self, why: &str) {
+        tracing::info!(topic = self.topic, why, "auth.revocation_topic is read from its beginning");
+        if let Err(error) = self.consumer.unassign() {
+            tracing::warn!(%error, "the consumer of auth.revocation_topic");
+        }
+        self.parts.clear();
+        self.fresh = Some(Ledger::new(ENTRIES_MAX));
+        let now_ms = clock::mono_ms();
+        (self.look_ms, self.anew_ms) = (now_ms + RETRY_MS, now_ms + ANEW_MS);
+    }
+
+    fn is_read_now(&self) {
+        let now_s = clock::wall_ns().div_euclid(1_000_000_000);
+        self.board.access.topic_read_s.store(now_s.unsigned_abs(), Ordering::Relaxed);
+    }
+
+    /// The time of a clock that is as late as clocks may be.
+    fn slow_now_s(&self) -> i64 {
+        clock::wall_ns().div_euclid(1_000_000_000).saturating_sub(self.access.leeway_s())
+    }
+}
+
+/// librdkafka's settings. What bounds its memory stands, whatever `kafka.properties` say: those are meant for the one
+/// consumer of the live feed.
+fn consumer_config(config: &Config) -> ClientConfig {
+    let mut client = client_config(config);
+    if !config.kafka.properties.contains_key("client.id") {
+        client.set("client.id", "tickgate-access");
+    }
+    for (name, value) in [
+        ("enable.partition.eof", "true"),
+        ("queued.min.messages", "1000"),
+        ("queued.max.messages.kbytes", "1024"),
+        ("fetch.max.bytes", "1048576"),
+        ("max.partition.fetch.bytes", "262144"),
+    ] {
+        client.set(name, value);
+    }
+    // Another name for the last of them.
+    client.remove("fetch.message.max.bytes");
+    // It would write to standard error, past the log and its bounds. A look says when nobody answers.
+    client.set_log_level(RDKafkaLogLevel::Emerg);
+    client
+}
