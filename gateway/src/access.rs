@@ -15,7 +15,7 @@ pub mod rights;
 pub mod seats;
 mod strict;
 pub mod token;
-mod topic;
+pub(crate) mod topic;
 pub mod watch;
 
 use crate::clock;

@@ -26,6 +26,8 @@ use std::time::Duration;
 
 /// Records taken at once.
 const RECORDS_PER_TAKE: usize = 500;
+/// Bytes that librdkafka holds of records, by the settings below: a full queue and what is added to it, and a fetch.
+pub const QUEUE_BYTES: u64 = 3 << 20;
 /// Longest wait for a record.
 const WAIT_MS: i32 = 100;
 /// Longest wait for one answer of a broker. Records wait behind the three answers of a look, and who is revoked is to be

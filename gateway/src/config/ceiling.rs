@@ -9,7 +9,7 @@
 
 use super::{Compression, Config, DelaysConfig, SHARDS_MAX};
 use crate::access::rights::{NAME_BYTES_MAX, Rights};
-use crate::access::{api_keys, revoked, token};
+use crate::access::{api_keys, revoked, token, topic};
 use crate::admission::{ADDRESS_BYTES, REMEMBERED_MAX};
 use crate::event::{Event, Key, Symbol};
 use crate::feed::dispatch::FOLDED_BYTES;
@@ -30,6 +30,7 @@ use crate::shard::table::{self, LIST_BYTES, ROW_BYTES, Subscriber};
 use crate::shard::timers::Due;
 use crate::tls::records::{HELD_BYTES_MAX, OVERHEAD_BYTES};
 use crate::tls::socket::READ_BUFFER_BYTES;
+use std::sync::Arc;
 use tickgate_protocol::deflate::{DEFLATER_BYTES, INFLATER_BYTES};
 use tickgate_protocol::record::Level;
 use tickgate_protocol::{Depth, SYMBOL_BYTES_MAX};
@@ -97,6 +98,10 @@ const PASS_BYTES: usize = size_of::<Pass>()
 const REVOKED_BYTES: u64 = 2
     * (revoked::ENTRIES_MAX * (TABLE_SLACK * (size_of::<Box<str>>() + 1) + 2 * ALLOCATION_BYTES)
         + 2 * revoked::FILE_BYTES_MAX) as u64;
+/// An entry of those that a topic revokes: its name, and its place among those that are in effect, those that will be, and
+/// those that are being read anew, which have a name of their own.
+const REVOCATION_BYTES: usize = 2 * (NAME_BYTES_MAX + 16 + ALLOCATION_BYTES)
+    + TABLE_SLACK * (2 * size_of::<(Arc<str>, Option<i64>)>() + 2 * size_of::<Arc<str>>() + 4);
 /// What the shortest of a file's symbols, with their quotes and comma of four bytes, are while it is read, for each byte: a
 /// value and its text, and a list that grows to twice its length; and what is kept of that.
 const API_KEYS_READING: u64 = 32;
@@ -176,6 +181,12 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         if !config.auth.revoked_file.is_empty() {
             let formula = format!("{} entries and their file, before and after", revoked::ENTRIES_MAX);
             term("revoked", &[REVOKED_BYTES], formula);
+        }
+        if !config.auth.revocation_topic.is_empty() {
+            let formula =
+                format!("{} entries × {REVOCATION_BYTES}, and librdkafka's queue", revoked::ENTRIES_MAX);
+            let bytes = (revoked::ENTRIES_MAX * REVOCATION_BYTES) as u64 + topic::QUEUE_BYTES;
+            term("revocations", &[bytes], formula);
         }
         if !config.auth.api_keys_file.is_empty() {
             term(
@@ -524,6 +535,7 @@ mod tests {
             |c: &mut Config| c.auth.mode = "required".to_owned(),
             |c: &mut Config| c.auth.pending_max *= 2,
             |c: &mut Config| c.auth.revoked_file = "x".to_owned(),
+            |c: &mut Config| c.auth.revocation_topic = "x".to_owned(),
             |c: &mut Config| c.auth.api_keys_file = "x".to_owned(),
             |c: &mut Config| c.auth.audit_file = "x".to_owned(),
             |c: &mut Config| c.tls.certificate_file = "x".to_owned(),
