@@ -1,19 +1,33 @@
 //! A client: what it wants, what it hears, and how it comes back.
 
-use crate::frame::parse;
+use crate::INFLATED;
+use crate::frame::{DEFLATED, parse};
 use crate::wire::Pipe;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tickgate_checker::tally::Tally;
 use tickgate_checker::transcript::{ClientTranscript, SessionTranscript, Start};
 use tickgate_checker::verify::{Asked, SessionVerifier};
 use tickgate_gateway::access::rights::Rights;
 use tickgate_gateway::clock;
 use tickgate_protocol::control::Control;
+use tickgate_protocol::deflate::{Deflater, Inflater, WINDOW_BITS};
 use tickgate_protocol::{Channel, Position, cursor};
+
+/// What a compressed message begins with.
+const DEFLATED_TEXT: u8 = DEFLATED | 1;
+/// The longest message that a client expects.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+thread_local! {
+    /// What clients compress and expand by: no message has anything to do with another.
+    static DEFLATER: RefCell<Deflater> = RefCell::new(Deflater::new(1, WINDOW_BITS));
+    static INFLATER: RefCell<Inflater> = RefCell::default();
+}
 
 /// One subscription.
 #[derive(Debug, Clone)]
@@ -42,6 +56,8 @@ pub struct Session {
     verifier: SessionVerifier,
     /// Bytes of a frame of which not all came yet.
     bytes: Vec<u8>,
+    /// Whether messages may be compressed.
+    is_deflated: bool,
     pub is_held: bool,
     is_closed: bool,
 }
@@ -80,7 +96,7 @@ impl Client {
     }
 
     /// It is connected, and asks for what it wants.
-    pub fn begin(&mut self, gateway: usize, pipe: Rc<RefCell<Pipe>>, how: How) {
+    pub fn begin(&mut self, gateway: usize, pipe: Rc<RefCell<Pipe>>, how: How, is_deflated: bool) {
         let (request, mut transcript) = self.request(how);
         // A gateway that is behind gives the newest states in the order in which it began to hold them back.
         transcript.is_conflated = true;
@@ -90,9 +106,15 @@ impl Client {
         trace!("  client {} asks gateway {gateway} for {request}", self.name);
         let mut verifier = SessionVerifier::default();
         verifier.sent(1, Asked::Subscribe);
-        pipe.borrow_mut().send(&masked(1, request.to_string().as_bytes()));
+        let text = request.to_string();
+        let deflated = if is_deflated { deflate(text.as_bytes()) } else { None };
+        pipe.borrow_mut().send(&match deflated {
+            Some(deflated) => masked(DEFLATED_TEXT, &deflated),
+            None => masked(1, text.as_bytes()),
+        });
         let (bytes, is_held, is_closed) = (Vec::new(), false, false);
-        self.session = Some(Session { pipe, gateway, transcript, verifier, bytes, is_held, is_closed });
+        self.session =
+            Some(Session { pipe, gateway, transcript, verifier, bytes, is_deflated, is_held, is_closed });
     }
 
     fn request(&mut self, how: How) -> (Value, SessionTranscript) {
@@ -137,8 +159,13 @@ impl Client {
         while let Some((opcode, payload, used)) = parse(&all[at..]) {
             at += used;
             assert!(!session.is_closed, "something behind a close frame");
+            let inflated = (opcode == DEFLATED_TEXT).then(|| {
+                assert!(session.is_deflated, "nobody agreed on compression");
+                inflate(payload)
+            });
+            let payload = inflated.as_deref().unwrap_or(payload);
             match opcode {
-                1 => {
+                1 | DEFLATED_TEXT => {
                     let text = std::str::from_utf8(payload).expect("UTF-8");
                     trace!("    client {} hears {}", self.name, &text[..text.len().min(400)]);
                     self.rights.iter().for_each(|rights| sees_nothing_else(rights, text));
@@ -219,6 +246,18 @@ fn sees_nothing_else(rights: &Rights, text: &str) {
         let channel = channel.expect("a channel that there is");
         assert!(rights.may(channel, symbol), "{event} is not for {rights:?}");
     }
+}
+
+/// A message compressed, if that makes it smaller.
+fn deflate(message: &[u8]) -> Option<Vec<u8>> {
+    DEFLATER.with_borrow_mut(|deflater| deflater.deflate(message).map(<[u8]>::to_vec))
+}
+
+fn inflate(payload: &[u8]) -> Vec<u8> {
+    INFLATED.fetch_add(1, Ordering::Relaxed);
+    INFLATER.with_borrow_mut(|inflater| {
+        inflater.inflate(payload, MESSAGE_BYTES_MAX).expect("it can be read").into_owned()
+    })
 }
 
 /// A client's frame, masked as it must be.

@@ -282,7 +282,13 @@ impl Gateway {
     }
 
     /// A client connects, unless it is refused.
-    pub fn connect(&mut self, rng: &mut Rng, pipe: &Rc<RefCell<Pipe>>, rights: Option<Arc<Rights>>) -> bool {
+    pub fn connect(
+        &mut self,
+        rng: &mut Rng,
+        pipe: &Rc<RefCell<Pipe>>,
+        rights: Option<Arc<Rights>>,
+        is_deflated: bool,
+    ) -> bool {
         if self.is_draining {
             return false;
         }
@@ -294,7 +300,7 @@ impl Gateway {
             let seat = Seats::default().take(&subject, None).expect("there is no bound");
             Pass::new(Identity { subject, expires_s: None, way, rights }, seat)
         });
-        let guest = Guest { pass, ..Guest::new(([127, 0, 0, 1], 1).into()) };
+        let guest = Guest { pass, is_deflated, ..Guest::new(([127, 0, 0, 1], 1).into()) };
         let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest, is_greeted: false };
         let future = session(place.shard.clone(), Wire(pipe.clone()), opening);
         let woken = Arc::new(Woken(AtomicBool::new(true)));

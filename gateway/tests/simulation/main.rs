@@ -36,7 +36,7 @@ use tickgate_checker::counts::Counts;
 use tickgate_checker::judge::judge;
 use tickgate_gateway::access::rights::Rights;
 use tickgate_gateway::clock;
-use tickgate_gateway::config::Config;
+use tickgate_gateway::config::{Compression, Config};
 use tickgate_protocol::Channel;
 use wire::Pipe;
 
@@ -55,6 +55,9 @@ static REPLAYS: AtomicU64 = AtomicU64::new(0);
 
 /// Patterns of clients that may not see all of them, over all schedules.
 static NARROWED: AtomicU64 = AtomicU64::new(0);
+
+/// Compressed messages that clients have read, over all schedules.
+static INFLATED: AtomicU64 = AtomicU64::new(0);
 
 #[test]
 fn every_schedule_ends_with_everybody_told_everything() {
@@ -94,6 +97,9 @@ fn every_schedule_ends_with_everybody_told_everything() {
     assert!(replays > seeds / 2, "{replays} replays");
     let narrowed = NARROWED.load(Ordering::Relaxed);
     assert!(narrowed > seeds / 5, "{narrowed} patterns of which not everything may be seen");
+    let inflated = INFLATED.load(Ordering::Relaxed);
+    eprintln!("{inflated} compressed messages");
+    assert!(inflated > seeds, "{inflated} compressed messages");
     assert!(all.sessions > 5 * seeds && all.delivered > 50 * seeds, "{all:?}");
     assert!(all.announced > seeds && all.conflated > seeds && all.discarded > seeds / 10, "{all:?}");
 }
@@ -102,6 +108,8 @@ struct World {
     rng: Rng,
     /// Of who may see what, apart: everything else is as it would be without.
     rights_rng: Rng,
+    /// The same of whose line is compressed.
+    deflate_rng: Rng,
     kafka: Kafka,
     config: Arc<Config>,
     gateways: Vec<Gateway>,
@@ -119,10 +127,17 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
+        let mut deflate_rng = Rng::new(seed.rotate_left(32) ^ 1);
         let has_moves = rng.chance(30);
+        let kafka = Kafka::new(rng.between(1, 3));
+        let mut config = config(&mut rng, has_moves);
+        if deflate_rng.chance(70) {
+            config.session.compression = Compression::Deflate;
+            config.session.compress_bytes_min = *deflate_rng.pick(&[64, 64, 64, 300]);
+        }
         let mut world = Self {
-            kafka: Kafka::new(rng.between(1, 3)),
-            config: Arc::new(config(&mut rng, has_moves)),
+            kafka,
+            config: Arc::new(config),
             gateways: Vec::new(),
             clients: Vec::new(),
             home: [0; NAMES.len()],
@@ -133,6 +148,7 @@ impl World {
             now_ns: (u64::from(u32::MAX) - 500_000) * 1_000,
             rng,
             rights_rng: Rng::new(!seed),
+            deflate_rng,
         };
         world.passes(0);
         let partitions = world.kafka.partitions.len();
@@ -331,8 +347,10 @@ impl World {
         let number = self.any_gateway();
         let pipe = Pipe::new(*self.rng.pick(&[300, 2_000, 100_000]));
         let rights = self.clients[at].rights.clone();
-        if self.gateways[number].connect(&mut self.rng, &pipe, rights) {
-            self.clients[at].begin(number, pipe, how);
+        let is_deflated =
+            self.config.session.compression == Compression::Deflate && self.deflate_rng.chance(75);
+        if self.gateways[number].connect(&mut self.rng, &pipe, rights, is_deflated) {
+            self.clients[at].begin(number, pipe, how, is_deflated);
         }
     }
 
