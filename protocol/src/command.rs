@@ -12,6 +12,10 @@ use std::sync::Arc;
 /// Longest text that a request may carry as its `id`, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 
+/// Objects and arrays within each other that a request may have: one that says where to resume has four. Deeper ones are of no
+/// use, but for finding out what reads them.
+pub const DEPTH_MAX: usize = 8;
+
 /// Longest name of a channel that is answered with a verdict of its own, in bytes: every symbol's verdict repeats it.
 pub const CHANNEL_BYTES_MAX: usize = 32;
 const CHANNELS: &str = "`channel` must be trades, quotes, book or status";
@@ -253,6 +257,10 @@ impl Request {
         if !text.trim_start().starts_with('{') {
             return Err(BadRequest { id: None, message: "a request is a JSON object, {…}".to_owned() });
         }
+        if is_too_deep(text) {
+            let message = format!("a request has at most {DEPTH_MAX} objects and arrays within each other");
+            return Err(BadRequest { id: Self::id_of(text), message });
+        }
         let raw: RawRequest<'_> = serde_json::from_str(text).map_err(|error| BadRequest {
             id: Self::id_of(text),
             message: format!("not a request: {}", brief(&error)),
@@ -279,6 +287,35 @@ impl Request {
         }
         serde_json::from_str::<OnlyId>(text).ok()?.id.as_ref().and_then(read_id)
     }
+}
+
+/// Whether something stands deeper in a JSON text than it may in a request.
+fn is_too_deep(text: &str) -> bool {
+    let is_open = |byte: &u8| matches!(byte, b'{' | b'[');
+    // Of most requests that is all there is to look at.
+    if text.as_bytes().iter().filter(|byte| is_open(byte)).count() <= DEPTH_MAX {
+        return false;
+    }
+    let (mut depth, mut bytes) = (0_usize, text.bytes());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            // Up to the end of a text.
+            b'"' => {
+                while let Some(byte) = bytes.next().filter(|byte| *byte != b'"') {
+                    if byte == b'\\' {
+                        bytes.next();
+                    }
+                }
+            }
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return true;
+        }
+    }
+    false
 }
 
 /// What is wrong with the JSON, without repeating more of it than helps: serde quotes a text of whatever length.

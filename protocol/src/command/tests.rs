@@ -145,6 +145,27 @@ fn a_bad_request_still_names_its_id() {
     assert!(Request::parse(&long).is_err());
 }
 
+/// A request that meant nothing went down as deep as the reader of JSON does, which is 128.
+#[test]
+fn nothing_is_read_that_is_deeper_than_a_request_can_be() {
+    let nested = |depth: usize| {
+        format!(r#"{{"op":"ping","id":1,"x":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1))
+    };
+    for text in [
+        nested(DEPTH_MAX),
+        // Many beside each other, and what is none as it stands in a text.
+        format!(r#"{{"op":"ping","id":1,"x":["[{{\"[[[[[[[[[[\\",[],[],[],[],[],[],[],[],{{}},{{}}]}}"#),
+    ] {
+        assert!(Request::parse(&text).is_ok(), "{text}");
+    }
+    for text in [nested(DEPTH_MAX + 1), nested(100_000), format!("{{\"id\":1,\"x\":{}", "[".repeat(100_000))]
+    {
+        let bad = Request::parse(&text).unwrap_err();
+        assert!(bad.message.contains("at most 8"), "{}", bad.message);
+    }
+    assert_eq!(Request::parse(&nested(9)).unwrap_err().id, Some(Id::Number(1)));
+}
+
 #[test]
 fn patterns_end_in_their_only_star() {
     assert!(["*", "BTC*", "AAPL", "BRK.B"].into_iter().all(is_symbol_or_pattern));
