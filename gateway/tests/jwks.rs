@@ -4,16 +4,21 @@ mod harness;
 mod issuer;
 mod raw;
 
+use harness::certs::{Authority, GATEWAYS, Pair};
 use harness::world::World;
 use harness::{SOON, until};
 use issuer::Issuer;
 use raw::{Raw, handshake};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tickgate_gateway::stats::KeysFetch;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// A server that answers every request with the same, until that is changed.
 struct Server {
@@ -29,15 +34,47 @@ fn ok(body: &str) -> String {
     )
 }
 
+/// TCP, or TLS on it.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// What shakes hands with this certificate.
+fn acceptor(pair: &Pair) -> TlsAcceptor {
+    let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("one")];
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("they fit");
+    TlsAcceptor::from(Arc::new(config))
+}
+
 impl Server {
     async fn start(answer: String) -> Self {
+        Self::start_with(answer, None).await
+    }
+
+    /// One that speaks TLS, if it has something for that.
+    async fn start_with(answer: String, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}/keys", listener.local_addr().expect("an address"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}/keys", listener.local_addr().expect("an address"));
         let (answer, asked) = (Arc::new(Mutex::new(Some(answer))), Arc::new(AtomicUsize::new(0)));
         let (answers, count) = (answer.clone(), asked.clone());
         tokio::spawn(async move {
             loop {
-                let Ok((mut socket, _)) = listener.accept().await else { return };
+                let Ok((socket, _)) = listener.accept().await else { return };
+                let mut socket: Box<dyn Stream> = match &tls {
+                    None => Box::new(socket),
+                    Some(tls) => match tls.accept(socket).await {
+                        Ok(socket) => Box::new(socket),
+                        // Who does not believe its certificate asks for nothing.
+                        Err(_) => continue,
+                    },
+                };
                 let mut request = Vec::new();
                 while !request.ends_with(b"\r\n\r\n") && socket.read_buf(&mut request).await.unwrap_or(0) > 0
                 {
@@ -51,6 +88,7 @@ impl Server {
                 let answer = answers.lock().expect("no panic").clone();
                 if let Some(answer) = answer {
                     let _ = socket.write_all(answer.as_bytes()).await;
+                    let _ = socket.shutdown().await;
                 }
             }
         });
@@ -168,4 +206,34 @@ async fn a_server_that_comes_later_is_waited_for() {
     let began = std::time::Instant::now();
     world.gateway.stop().await;
     assert!(began.elapsed() < SOON);
+}
+
+/// Over https keys are taken from a server whose certificate the configured authority vouches for, and of no other.
+#[tokio::test]
+async fn over_https_the_server_must_be_vouched_for() {
+    let issuer = Issuer::new("k1");
+    let stranger = Authority::new();
+    std::fs::write(issuer.file("ca.pem"), &GATEWAYS.pem).expect("it is written");
+    for (pair, is_believed) in
+        [(stranger.pair(), false), (GATEWAYS.pair(), true), (GATEWAYS.pair_until(2020), false)]
+    {
+        let server = Server::start_with(ok(&issuer.set()), Some(acceptor(&pair))).await;
+        let world = World::new(1, |config| {
+            issuer.asked_by(config);
+            config.auth.jwks_file = String::new();
+            config.auth.jwks_url = server.url.clone();
+            config.auth.jwks_refresh_s = 1;
+            config.auth.jwks_ca_file = issuer.file("ca.pem").display().to_string();
+        })
+        .await;
+        let (end, other, answer) = match is_believed {
+            true => (KeysFetch::Ok, KeysFetch::Failed, 101),
+            false => (KeysFetch::Failed, KeysFetch::Ok, 401),
+        };
+        // More than once: it was no accident.
+        until("it was tried twice", || fetches(&world, end) >= 2).await;
+        assert_eq!((status(&world, &issuer.token()).await, fetches(&world, other)), (answer, 0));
+        assert_eq!(server.asked() > 0, is_believed, "nothing is asked of whom nobody vouches for");
+        world.gateway.stop().await;
+    }
 }
