@@ -1,9 +1,13 @@
 //! Another configuration while the gateway runs: the real program, SIGHUP, and a client that stays.
 
 mod harness;
+mod issuer;
+mod raw;
 
 use harness::process::Process;
 use harness::{Kafka, SOON, take_events, trade};
+use issuer::Issuer;
+use raw::{Raw, handshake};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -189,4 +193,85 @@ async fn a_broken_file_changes_nothing() {
     kafka.producer(&topic).send(&trade("A", "1"));
     take_events(&mut client, 1).await;
     gate.read("", true);
+}
+
+/// The answer to who shows this, and its session if there is one.
+async fn shows(url: &str, credential: &str) -> (String, Raw) {
+    let mut raw = Raw::connect(url).await;
+    raw.send(handshake(&format!("Authorization: Bearer {credential}\r\n")).as_bytes()).await;
+    let head = raw.head().await;
+    let status = head.split(' ').nth(1).expect("a status").to_owned();
+    if status == "101" {
+        assert_eq!(raw.json().await["op"], "hello");
+    }
+    (status, raw)
+}
+
+/// One API key of these tests, as its file has it.
+fn api_key(key: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
+    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("[[keys]]\nname = 'desk'\nsha256 = '{hash}'\nsymbols = ['*']\n")
+}
+
+/// Keys and lists that a reload takes over count for whoever comes; sessions of tokens stay, those of keys that are gone end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_changed_under_open_sessions() {
+    const KEYS: [&str; 2] = ["the-api-key-that-was-0123456789", "the-api-key-to-come-0123456789"];
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let records = kafka.producer(&topic);
+    let (old, new) = (Issuer::new("2025"), Issuer::new("2026"));
+    let (set, keys) = (old.file("set.json"), old.file("keys.toml"));
+    let write = |issuer: &Issuer, key: &str| {
+        std::fs::write(&set, issuer.set()).expect("it is written");
+        std::fs::write(&keys, api_key(key)).expect("it is written");
+    };
+    let text = |audience: &str| {
+        format!(
+            "[auth]\nmode = 'required'\nissuers = ['{}']\naudiences = ['{audience}']\njwks_file = '{}'\n\
+             api_keys_file = '{}'\n",
+            issuer::NAME,
+            set.display(),
+            keys.display()
+        )
+    };
+    write(&old, KEYS[0]);
+    let mut gate = Reloaded::start(&kafka, &topic, &text(issuer::AUDIENCE));
+    let answers = async |gate: &Reloaded| {
+        let mut answers = Vec::new();
+        for credential in [old.token().as_str(), new.token().as_str(), KEYS[0], KEYS[1]] {
+            answers.push(shows(&gate.process.url, credential).await.0);
+        }
+        answers
+    };
+    let (_, mut staying) = shows(&gate.process.url, &old.token()).await;
+    let all = json!([{"channel": "trades", "symbols": ["*"]}]);
+    staying.say(&json!({"op": "set", "heartbeat_ms": 0})).await;
+    staying.say(&json!({"op": "subscribe", "subscriptions": all})).await;
+    let (_, mut desk) = shows(&gate.process.url, KEYS[0]).await;
+    desk.say(&json!({"op": "set", "heartbeat_ms": 0})).await;
+    assert_eq!(desk.json().await["op"], "ack");
+    assert_eq!(answers(&gate).await, ["101", "401", "101", "401"]);
+
+    // What cannot be read leaves all as it is.
+    std::fs::write(&keys, "[[keys]]\n").expect("it is written");
+    gate.read(&text(issuer::AUDIENCE), false);
+    assert_eq!(answers(&gate).await, ["101", "401", "101", "401"]);
+
+    write(&new, KEYS[1]);
+    gate.read(&text(issuer::AUDIENCE), true);
+    assert_eq!(answers(&gate).await, ["401", "101", "401", "101"]);
+    assert_eq!(desk.json().await["code"], "unauthenticated");
+    assert_eq!(desk.closed().await.0, 4401);
+
+    gate.read(&text("somebody else"), true);
+    assert_eq!(answers(&gate).await, ["401", "401", "401", "101"], "an API key is for nobody in particular");
+    records.send(&trade("A", "1"));
+    loop {
+        if let Value::Array(events) = staying.json().await {
+            assert_eq!(prices(&events), ["1"]);
+            break;
+        }
+    }
 }
