@@ -365,6 +365,46 @@ async fn a_subject_has_as_many_connections_as_it_may() {
     world.gateway.stop().await;
 }
 
+/// What the audit log says of those who are not let in: whose token was believed is named, and nobody else.
+#[tokio::test]
+async fn refusals_name_whom_they_know() {
+    let issuer = Issuer::new("k1");
+    let audit = issuer.file("audit.log");
+    let world = world(&issuer, |config| config.auth.audit_file = audit.display().to_string()).await;
+    let token = issuer.token_for("bob", &json!({ "symbols": ["*"], "max_connections": 1 }), 3_600);
+    let connect = async || {
+        let mut raw = Raw::connect(world.gateway.url()).await;
+        raw.send(bearer(&token).as_bytes()).await;
+        raw
+    };
+    let mut first = connect().await;
+    assert!(first.head().await.starts_with("HTTP/1.1 101 "));
+    let session = first.json().await["session"].clone();
+    assert_eq!(connect().await.refusal().await.0, 429);
+    let (mut raw, second) = in_lobby(world.gateway.url()).await;
+    raw.say(&auth(&token)).await;
+    put_out(&mut raw, "connection_limit").await;
+    let (mut raw, forged) = in_lobby(world.gateway.url()).await;
+    // By another key, and for somebody whose name is not to be believed.
+    raw.say(&auth(&Issuer::new("k1").token_for("root", &json!({ "symbols": ["*"] }), 3_600))).await;
+    put_out(&mut raw, "unauthenticated").await;
+    world.gateway.stop().await;
+    let text = std::fs::read_to_string(&audit).expect("an audit log");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let of = |event: &str| -> Vec<[Value; 3]> {
+        let lines = lines.iter().filter(|line| line["event"] == event);
+        lines.map(|line| ["session", "subject", "reason"].map(|name| line[name].clone())).collect()
+    };
+    let no_room = RefuseReason::SubjectConnections.label();
+    let refused = json!([
+        [null, "bob", no_room],
+        [second, "bob", no_room],
+        [forged, null, AuthFailure::Signature.label()],
+    ]);
+    assert_eq!(json!(of("refuse")), refused, "{text}");
+    assert_eq!(json!(of("connect")), json!([[session, "bob", "token"]]), "{text}");
+}
+
 /// Where nobody is asked, a token is no mistake: clients need not know.
 #[tokio::test]
 async fn where_nobody_is_asked_everybody_is_let_in() {

@@ -500,6 +500,8 @@ impl Door {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
+    use std::task::{Context, Poll};
 
     #[test]
     fn frames_are_as_long_as_their_heads_say() {
@@ -528,5 +530,74 @@ mod tests {
         lobby.close();
         assert_eq!(out(&lobby), (vec![None, None, Some(Out::Drain), Some(Out::Drain)], 0));
         assert_eq!(lobby.enter().1.try_recv(), Ok(Out::Drain));
+    }
+
+    /// A socket that takes so many bytes of each send, and whose peer says nothing more.
+    struct Narrow {
+        takes: usize,
+        sent: RefCell<Vec<Vec<u8>>>,
+        is_shut: Cell<bool>,
+    }
+
+    impl Socket for Rc<Narrow> {
+        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.takes);
+            if taken == 0 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            self.sent.borrow_mut().push(bytes[..taken].to_vec());
+            Ok(taken)
+        }
+
+        fn read(&self, _: &mut [u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn shut(&self) {
+            self.is_shut.set(true);
+        }
+    }
+
+    fn caller(takes: usize, received: &[u8]) -> Caller<Rc<Narrow>> {
+        let socket = Rc::new(Narrow { takes, sent: RefCell::default(), is_shut: Cell::new(false) });
+        Caller {
+            socket,
+            received: received.to_vec(),
+            decoder: Decoder::default(),
+            is_deflated: false,
+            frames: 0,
+            is_torn: false,
+        }
+    }
+
+    /// A goodbye was written behind half a frame: the client took its bytes for the rest of that one.
+    #[tokio::test]
+    async fn nothing_follows_what_was_taken_in_part() {
+        // An empty ping, whose pong has two bytes.
+        let ping = [0x89, 0x80, 0, 0, 0, 0];
+        for (takes, sends, is_shut) in [(1, vec![vec![0x8a]], false), (0, vec![], false)] {
+            let mut caller = caller(takes, &ping);
+            let socket = caller.socket.clone();
+            let refused = caller.token().await.expect_err("its pong has no room");
+            assert_eq!(refused.reason, RefuseReason::AuthLeft);
+            caller.say_goodbye(&late()).await;
+            assert_eq!((&*socket.sent.borrow(), socket.is_shut.get()), (&sends, is_shut));
+        }
+        // Whoever takes all of it gets both, and the end.
+        let mut caller = caller(1_000, &ping);
+        let socket = caller.socket.clone();
+        assert_eq!(caller.token().await.expect_err("it has left").reason, RefuseReason::AuthLeft);
+        caller.say_goodbye(&late()).await;
+        let sent = socket.sent.borrow();
+        assert_eq!((sent.len(), &sent[0][..], socket.is_shut.get()), (2, &[0x8a, 0][..], true));
+        assert!(sent[1].ends_with(b"auth_timeout"), "{}", String::from_utf8_lossy(&sent[1]));
     }
 }
