@@ -6,6 +6,7 @@
 
 mod connect;
 mod dialect;
+mod stream;
 mod tally;
 
 pub use connect::Connected;
@@ -21,6 +22,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use tickgate_gateway::clock;
 
@@ -37,6 +39,9 @@ pub struct Args {
     /// How the server wants to be spoken to
     #[arg(long, value_enum, default_value_t = Dialect::Tickgate)]
     dialect: Dialect,
+    /// Speak TLS, and believe whom this certificate vouches for
+    #[arg(long, value_name = "PEM")]
+    tls_root: Option<PathBuf>,
     /// Connections
     #[arg(long)]
     connections: usize,

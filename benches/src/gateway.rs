@@ -25,6 +25,7 @@ use tickgate_gateway::latency::{Stage, StageHistograms};
 use tickgate_gateway::listener;
 use tickgate_gateway::shard::{Shared, run};
 use tickgate_gateway::stats::Board;
+use tickgate_gateway::tls::Tls;
 use tickgate_protocol::Position;
 use tickgate_protocol::record::RecordDecoder;
 use tokio::sync::{mpsc, oneshot};
@@ -58,6 +59,12 @@ pub struct Args {
     /// Sessions that are allowed
     #[arg(long, default_value_t = 20_000)]
     sessions_max: usize,
+    /// Certificate to speak TLS with
+    #[arg(long, value_name = "PEM", default_value = "")]
+    tls_certificate: String,
+    /// Its key
+    #[arg(long, value_name = "PEM", default_value = "")]
+    tls_key: String,
     /// Processor of the first shard, and so on; all threads run where the process does when it is missing
     #[arg(long)]
     shard_cpu: Option<usize>,
@@ -73,6 +80,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         config.session.heartbeat_ms = heartbeat_ms;
     }
     config.session.flush_ms = args.flush_ms;
+    config.tls.certificate_file.clone_from(&args.tls_certificate);
+    config.tls.key_file.clone_from(&args.tls_key);
+    let tls = Tls::load(&config.tls).map_err(|error| anyhow::anyhow!("{error}"))?;
     let config = Arc::new(config);
     let board = Arc::new(Board::new(args.shards));
     let feed_listener =
@@ -95,7 +105,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         wake_feed,
         cursor_keys: CursorKeys::new(Keys::new(b"", None)),
         tier: Default::default(),
-        tls: None,
+        tls,
         access: None,
         audit: None,
     };

@@ -1,5 +1,6 @@
 //! Opening many connections, some at a time, each as far as the answer to its subscription.
 
+use super::stream::{Stream, Tls};
 use super::{Args, register};
 use crate::market;
 use crate::wire;
@@ -20,7 +21,7 @@ const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// One subscribed connection.
 pub struct Connection {
-    pub socket: TcpStream,
+    pub socket: Stream,
     /// The beginning of a frame that has not come whole.
     pub rest: Vec<u8>,
 }
@@ -50,6 +51,7 @@ pub fn connect(
     spread_ns: i64,
 ) -> anyhow::Result<(Vec<Connection>, Connected)> {
     let started_ns = clock::wall_ns();
+    let tls = args.tls_root.as_deref().map(|root| Tls::new(root, args.to.ip())).transpose()?;
     let host = args.to.to_string();
     let request = wire::request(args.dialect.path(), &host);
     let acks_expected = args.dialect.acks_expected(args.per_client.min(args.symbols));
@@ -65,11 +67,12 @@ pub fn connect(
             && clock::wall_ns() >= started_ns + apart_ns * connections.len() as i64
         {
             let started_ns = clock::wall_ns();
-            let mut socket = TcpStream::connect(args.to).with_context(|| {
+            let socket = TcpStream::connect(args.to).with_context(|| {
                 format!("connection {} of {} to {}", connections.len() + 1, args.connections, args.to)
             })?;
             socket.set_nonblocking(true)?;
             socket.set_nodelay(true)?;
+            let mut socket = Stream::new(socket, tls.as_ref())?;
             socket.write_all(request.as_bytes())?;
             let at = connections.len();
             connections.push(Connection { socket, rest: Vec::new() });

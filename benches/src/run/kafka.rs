@@ -4,7 +4,7 @@ use super::measure::{self, Times};
 use super::proc;
 use super::server::{self, LOAD_CPU, Load, SERVER_CPU};
 use super::workload::Workload;
-use crate::client::{self, Connected, Dialect};
+use crate::client::{self, Connected};
 use crate::publisher;
 use anyhow::Context as _;
 use serde::Serialize;
@@ -71,7 +71,7 @@ pub fn way(workload: &Workload, brokers: Option<&str>, seconds: f64) -> anyhow::
     let gateway = Stopped(server::spawn(Some(SERVER_CPU), &[], &words_of(&words), server::server_stderr())?);
     wait_for(listen)?;
     wait_until_ready(admin)?;
-    let mut clients = Load::start(&[], &measure::client_words(workload, listen, Dialect::Tickgate))?;
+    let mut clients = Load::start(&[], &measure::client_words(workload, &format!("--to {listen}")))?;
     let _: Connected = clients.report()?;
     let mut consumer = Load::start(&[], &format!("consumer --brokers {brokers_text} --topic {TOPIC}"))?;
     let _: Connected = consumer.report()?;

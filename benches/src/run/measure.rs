@@ -3,12 +3,11 @@
 use super::server::{Load, Running, Server};
 use super::workload::Workload;
 use super::{instructions, proc};
-use crate::client::{self, Dialect};
+use crate::client;
 use crate::market;
 use crate::process::Counts;
 use crate::publisher;
 use serde::Serialize;
-use std::net::SocketAddr;
 use std::time::Duration;
 use tickgate_gateway::clock;
 
@@ -177,7 +176,7 @@ impl Snapshot {
 
 /// Connects the clients of a workload.
 pub fn start_clients(running: &Running, workload: &Workload, wrapper: &[String]) -> anyhow::Result<Load> {
-    let mut load = Load::start(wrapper, &client_words(workload, running.listen, running.server.dialect()))?;
+    let mut load = Load::start(wrapper, &client_words(workload, &running.for_clients()))?;
     let _: client::Connected = load.report()?;
     Ok(load)
 }
@@ -193,10 +192,10 @@ pub fn start_publisher(
     Load::start(wrapper, &publisher_words(workload, times, &to))
 }
 
-/// What a client process is started with.
-pub fn client_words(workload: &Workload, listen: SocketAddr, dialect: Dialect) -> String {
+/// What a client process is started with; `to` says where it connects.
+pub fn client_words(workload: &Workload, to: &str) -> String {
     format!(
-        "client --to {listen} --dialect {dialect} --connections {} --symbols {} --symbol-digits {} --per-client {} \
+        "client {to} --connections {} --symbols {} --symbol-digits {} --per-client {} \
          --lazy-ms {} --stalled-percent {}",
         workload.clients,
         workload.symbols,

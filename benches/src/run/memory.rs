@@ -72,8 +72,7 @@ pub fn idle(
 
 fn connect(running: &Running, connections: usize) -> anyhow::Result<(Load, Connected)> {
     let workload = Workload { clients: connections, ..W2_SHAPE };
-    let mut load =
-        Load::start(&[], &measure::client_words(&workload, running.listen, running.server.dialect()))?;
+    let mut load = Load::start(&[], &measure::client_words(&workload, &running.for_clients()))?;
     let connected = load.report()?;
     Ok((load, connected))
 }

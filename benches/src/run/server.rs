@@ -21,10 +21,11 @@ const START: Duration = Duration::from_secs(30);
 pub enum Server {
     /// The bare epoll loop in one of its modes.
     Floor(String),
-    /// The product, with so many shards and a flush window in milliseconds.
+    /// The product, with so many shards, a flush window in milliseconds, and with or without TLS.
     Gateway {
         shards: usize,
         flush_ms: u64,
+        is_tls: bool,
     },
     /// One of ours with a WebSocket library.
     Peer(&'static str),
@@ -40,18 +41,21 @@ pub const PEERS: &[&str] =
 
 impl Server {
     /// The product as it is by default, with one shard.
-    pub const GATEWAY: Self = Self::Gateway { shards: 1, flush_ms: 0 };
+    pub const GATEWAY: Self = Self::Gateway { shards: 1, flush_ms: 0, is_tls: false };
+    /// The same with TLS.
+    pub const GATEWAY_TLS: Self = Self::Gateway { shards: 1, flush_ms: 0, is_tls: true };
     /// The product with two shards, each on a processor of its own.
-    pub const GATEWAY_2: Self = Self::Gateway { shards: 2, flush_ms: 0 };
+    pub const GATEWAY_2: Self = Self::Gateway { shards: 2, flush_ms: 0, is_tls: false };
 
     /// The server of a name, as reports call it.
     pub fn named(name: &str) -> anyhow::Result<Self> {
         Ok(match name {
             "gateway" => Self::GATEWAY,
+            "gateway-tls" => Self::GATEWAY_TLS,
             "gateway-2" => Self::GATEWAY_2,
             _ if name.starts_with("gateway-f") => {
                 let flush_ms = name["gateway-f".len()..].parse().context("gateway-fN is a window of N ms")?;
-                Self::Gateway { shards: 1, flush_ms }
+                Self::Gateway { shards: 1, flush_ms, is_tls: false }
             }
             "fastwebsockets" => Self::Peer("fastwebsockets"),
             "tungstenite" => Self::Peer("tungstenite"),
@@ -63,7 +67,7 @@ impl Server {
             _ => match name.strip_prefix("floor-") {
                 Some(mode) => Self::Floor(mode.to_owned()),
                 None => bail!(
-                    "no server is called {name:?}: floor-MODE, gateway, gateway-2, gateway-fN, {}",
+                    "no server is called {name:?}: floor-MODE, gateway, gateway-tls, gateway-2, gateway-fN, {}",
                     PEERS.join(", ")
                 ),
             },
@@ -73,8 +77,9 @@ impl Server {
     pub fn name(&self) -> String {
         match self {
             Self::Floor(mode) => format!("floor-{mode}"),
-            Self::Gateway { shards: 1, flush_ms: 0 } => "gateway".to_owned(),
-            Self::Gateway { shards, flush_ms: 0 } => format!("gateway-{shards}"),
+            Self::Gateway { is_tls: true, .. } => "gateway-tls".to_owned(),
+            Self::Gateway { shards: 1, flush_ms: 0, .. } => "gateway".to_owned(),
+            Self::Gateway { shards, flush_ms: 0, .. } => format!("gateway-{shards}"),
             Self::Gateway { flush_ms, .. } => format!("gateway-f{flush_ms}"),
             Self::Peer(name) | Self::Node(name) => (*name).to_owned(),
             Self::Nats => "nats".to_owned(),
@@ -137,8 +142,7 @@ impl Server {
         let cpu = if *self == Self::GATEWAY_2 { None } else { Some(SERVER_CPU) };
         let mut child = spawn(cpu, wrapper, &words, server_stderr())?;
         let (questions, answers) = pipes(&mut child)?;
-        let running =
-            Running { server: self.clone(), child, questions, answers, listen, feed, _scratch: scratch };
+        let running = Running { server: self.clone(), child, questions, answers, listen, feed, scratch };
         running.wait_for_listener(listen)?;
         if *self != Self::Centrifugo {
             running.wait_for_listener(feed)?;
@@ -157,9 +161,10 @@ impl Server {
         let text = match self {
             Self::Floor(mode) => format!("{ours} floor --mode {mode} {addresses}"),
             // Two shards have a processor each, the second one with the load beside it.
-            Self::Gateway { shards, flush_ms } => {
+            Self::Gateway { shards, flush_ms, is_tls } => {
                 let pinned = if *shards > 1 { format!("--shard-cpu {SERVER_CPU}") } else { String::new() };
-                format!("{ours} gateway --shards {shards} {pinned} --flush-ms {flush_ms} {addresses}")
+                let tls = if *is_tls { scratch.certificate(listen)? } else { String::new() };
+                format!("{ours} gateway --shards {shards} {pinned} --flush-ms {flush_ms} {tls} {addresses}")
             }
             Self::Peer(name) => format!("{ours} peer {name} {addresses}"),
             Self::Node(name) => format!("node {}/{name}.js {addresses}", node_modules()?.display()),
@@ -193,6 +198,9 @@ impl Server {
     }
 }
 
+/// In that folder.
+const CERTIFICATE: &str = "certificate.pem";
+
 /// A folder for what a server is configured with.
 struct Scratch(PathBuf);
 
@@ -207,6 +215,14 @@ impl Scratch {
         let path = self.0.join(name);
         std::fs::write(&path, text)?;
         Ok(path.display().to_string())
+    }
+
+    /// Makes a certificate for a server at `listen`; gives the words that name it to ours.
+    fn certificate(&self, listen: SocketAddr) -> anyhow::Result<String> {
+        let made = rcgen::generate_simple_self_signed(vec![listen.ip().to_string()])?;
+        let certificate = self.write(CERTIFICATE, &made.cert.pem())?;
+        let key = self.write("key.pem", &made.signing_key.serialize_pem())?;
+        Ok(format!("--tls-certificate {certificate} --tls-key {key}"))
     }
 }
 
@@ -246,12 +262,23 @@ pub struct Running {
     answers: BufReader<ChildStdout>,
     pub listen: SocketAddr,
     feed: SocketAddr,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Running {
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The words that tell clients how to reach it.
+    pub fn for_clients(&self) -> String {
+        let words = format!("--to {} --dialect {}", self.listen, self.server.dialect());
+        match self.server {
+            Server::Gateway { is_tls: true, .. } => {
+                format!("{words} --tls-root {}", self.scratch.0.join(CERTIFICATE).display())
+            }
+            _ => words,
+        }
     }
 
     /// Where ticks go in.

@@ -32,7 +32,7 @@ pub struct Storm {
 /// Sends the clients away from `server` and back.
 pub fn storm(server: &Server, seconds: f64) -> anyhow::Result<Storm> {
     let running = server.start(&[], &[])?;
-    let mut words = measure::client_words(&STORM, running.listen, server.dialect());
+    let mut words = measure::client_words(&STORM, &running.for_clients());
     words.push_str(&format!(" --storm-ms {RETURN_MS} --snapshot 1"));
     let mut load = Load::start(&[], &words)?;
     let _: Connected = load.report()?;

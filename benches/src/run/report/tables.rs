@@ -18,7 +18,7 @@ pub fn markdown(results: &Results) -> String {
     for workload in workload::ALL.iter().chain([&workload::WINDOWS]) {
         text.push_str(&steady(results, workload.name, workload.what));
     }
-    for part in [ramps, idle, isolation, storms, ways, costs] {
+    for part in [tls, ramps, idle, isolation, storms, ways, costs] {
         text.push_str(&part(results));
     }
     text
@@ -170,6 +170,46 @@ fn steady(results: &Results, name: &str, what: &str) -> String {
     let note =
         bytes.map(|bytes| format!("{bytes:.0} bytes per delivery from the gateway.")).unwrap_or_default();
     table(&format!("{name}: {what}"), &note, &columns, &rows)
+}
+
+/// What TLS adds, where the gateway was measured with and without it.
+fn tls(results: &Results) -> String {
+    const PLAIN: &str = "gateway";
+    const TLS: &str = "gateway-tls";
+    let rows: Vec<_> = workload::ALL
+        .iter()
+        .filter_map(|workload| {
+            let samples = results.of(workload.name);
+            let against = |what: &dyn Fn(&Sample) -> f64| {
+                ratio(&samples, |s| s.server == TLS, |s| s.server == PLAIN, what)
+            };
+            let cpu = against(&|s| s.cpu_us)?;
+            let of = |server: &str, what: &dyn Fn(&Sample) -> Option<f64>| of_server(&samples, server, what);
+            Some(vec![
+                workload.name.to_owned(),
+                show(of(PLAIN, &|s| Some(s.cpu_us)), 3),
+                show(of(TLS, &|s| Some(s.cpu_us)), 3),
+                show(Some(cpu), 2),
+                show(of(PLAIN, &|s| s.user_instructions), 0),
+                show(of(TLS, &|s| s.user_instructions), 0),
+                show(against(&|s| s.writes_per_s.unwrap_or(f64::NAN)), 2),
+                show(against(&|s| s.p50_us as f64), 2),
+                show(against(&|s| s.p99_us as f64), 2),
+            ])
+        })
+        .collect();
+    let columns = [
+        "workload",
+        "CPU µs/delivery",
+        "with TLS",
+        "×",
+        "user instr./delivery",
+        "with TLS",
+        "writes ×",
+        "p50 ×",
+        "p99 ×",
+    ];
+    table("The gateway with TLS beside itself without", "", &columns, &rows)
 }
 
 fn ramps(results: &Results) -> String {
