@@ -13,6 +13,7 @@ use crate::stats::ResumeRefusal;
 use std::sync::atomic::Ordering;
 use tickgate_protocol::command::SubscribeOptions;
 use tickgate_protocol::control::Control;
+use tickgate_protocol::event::{Gap, GapCause};
 use tickgate_protocol::{Channel, Code, OnSlow, Position};
 
 /// What is told of a conflated pattern whose gateway began to read behind what was missed.
@@ -276,6 +277,57 @@ impl<S: Socket> Shard<S> {
         self.shared.subscriptions.fetch_sub(1, Ordering::Relaxed);
         self.part(key, &ended);
         ended
+    }
+
+    /// What becomes of symbols whose subscriptions ended, all that end together being gone.
+    pub(super) fn fall_back_all(&mut self, key: SessionKey, ended: &[Ended]) {
+        let Some((session, table)) = self.open_session_and_table(key) else { return };
+        // Once for thousands of them.
+        let mut is_left = [false; Channel::ALL.len()];
+        session.subs.iter().for_each(|sub| is_left[table.stream(sub.place).channel as usize] = true);
+        for ended in ended.iter().filter(|ended| is_left[ended.stream.channel as usize]) {
+            self.fall_back(key, ended);
+        }
+    }
+
+    /// A symbol whose most specific subscription ended may still match a pattern, with other options: its state comes
+    /// anew. With the same options it just goes on. What a subscription that was being brought up to date still owed does not
+    /// come any more: of trades a gap says so.
+    fn fall_back(&mut self, key: SessionKey, ended: &Ended) {
+        let Stream { channel, is_held_back, .. } = ended.stream;
+        if !(channel.is_state() || is_held_back) {
+            return;
+        }
+        let owed = if is_held_back { self.shared.directory.matching(&ended.target) } else { Vec::new() };
+        owed.iter().for_each(|symbol| self.table.meet(symbol));
+        let Some((session, table)) = self.open_session_and_table(key) else { return };
+        let mut keys = Vec::new();
+        table.matching(&ended.target, |name, id| {
+            let was_best = |best: &&Sub| {
+                table.target(best.place).specificity() < ended.target.specificity()
+                    && session.may_see(table, best, channel, name)
+            };
+            let best = session.subs.best(table, channel, id).filter(was_best);
+            if let Some(stream) =
+                best.map(|best| table.stream(best.place)).filter(|s| !s.is_held_back && *s != ended.stream)
+            {
+                if channel.is_state() {
+                    session.outbox.await_snapshot((id, stream));
+                }
+                keys.push((id, stream));
+            }
+        });
+        for (id, stream) in keys {
+            if channel.is_state() {
+                self.ask(Request::Resync(key, (id, stream)));
+            } else if let (Some(symbol), Some(session)) =
+                (self.shared.directory.get(id), self.open_session(key))
+            {
+                let gap = Gap { after: None, upto: None, count: None, cause: GapCause::SlowConsumer };
+                session.outbox.announce(&symbol, stream, gap);
+                self.touch(key.slot);
+            }
+        }
     }
 
     /// A subscribe is on its way: until its answer, the feed must go on sending what it asks for.

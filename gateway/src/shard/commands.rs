@@ -7,7 +7,6 @@ use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Request as Ask, Resume, SessionKey, Target};
 use crate::log_limit::Verdict;
-use crate::session::subs::{Ended, Sub};
 use crate::session::throttle::{Bucket, Rates};
 use crate::session::{Life, Named, PendingSubscribe, Wanted, want};
 use crate::stats::{CloseReason, ReplayRefusal};
@@ -18,7 +17,6 @@ use tickgate_protocol::command::{
 };
 use tickgate_protocol::control::{Control, ListEntry, write_ack};
 use tickgate_protocol::deflate::Inflater;
-use tickgate_protocol::event::{Gap, GapCause};
 use tickgate_protocol::frame::{Message, Violation};
 use tickgate_protocol::{Channel, Code, ConflateMs, Depth, FlushMs};
 
@@ -432,57 +430,6 @@ impl<S: Socket> Shard<S> {
         }
         self.acknowledge(key, id.as_ref(), &all);
         self.fall_back_all(key, &ended);
-    }
-
-    /// What becomes of symbols whose subscriptions ended, all that end together being gone.
-    pub(super) fn fall_back_all(&mut self, key: SessionKey, ended: &[Ended]) {
-        let Some((session, table)) = self.open_session_and_table(key) else { return };
-        // Once for thousands of them.
-        let mut is_left = [false; Channel::ALL.len()];
-        session.subs.iter().for_each(|sub| is_left[table.stream(sub.place).channel as usize] = true);
-        for ended in ended.iter().filter(|ended| is_left[ended.stream.channel as usize]) {
-            self.fall_back(key, ended);
-        }
-    }
-
-    /// A symbol whose most specific subscription ended may still match a pattern, with other options: its state comes
-    /// anew. With the same options it just goes on. What a subscription that was being brought up to date still owed does not
-    /// come any more: of trades a gap says so.
-    fn fall_back(&mut self, key: SessionKey, ended: &Ended) {
-        let Stream { channel, is_held_back, .. } = ended.stream;
-        if !(channel.is_state() || is_held_back) {
-            return;
-        }
-        let owed = if is_held_back { self.shared.directory.matching(&ended.target) } else { Vec::new() };
-        owed.iter().for_each(|symbol| self.table.meet(symbol));
-        let Some((session, table)) = self.open_session_and_table(key) else { return };
-        let mut keys = Vec::new();
-        table.matching(&ended.target, |name, id| {
-            let was_best = |best: &&Sub| {
-                table.target(best.place).specificity() < ended.target.specificity()
-                    && session.may_see(table, best, channel, name)
-            };
-            let best = session.subs.best(table, channel, id).filter(was_best);
-            if let Some(stream) =
-                best.map(|best| table.stream(best.place)).filter(|s| !s.is_held_back && *s != ended.stream)
-            {
-                if channel.is_state() {
-                    session.outbox.await_snapshot((id, stream));
-                }
-                keys.push((id, stream));
-            }
-        });
-        for (id, stream) in keys {
-            if channel.is_state() {
-                self.ask(Ask::Resync(key, (id, stream)));
-            } else if let (Some(symbol), Some(session)) =
-                (self.shared.directory.get(id), self.open_session(key))
-            {
-                let gap = Gap { after: None, upto: None, count: None, cause: GapCause::SlowConsumer };
-                session.outbox.announce(&symbol, stream, gap);
-                self.touch(key.slot);
-            }
-        }
     }
 
     fn set(
