@@ -90,6 +90,8 @@ pub struct Ask {
     pub before: Option<Vec<Known>>,
     /// Whether nobody but the feed's memory is asked: what it does not have is lost.
     pub is_memory_only: bool,
+    /// Whether who is ahead of the feed waits though nobody but its memory is asked.
+    pub waits: bool,
     /// Whether the session still waits for it.
     pub is_wanted: Arc<AtomicBool>,
 }
@@ -117,6 +119,7 @@ impl Ask {
             walk: None,
             before: None,
             is_memory_only: false,
+            waits: false,
             is_wanted: Arc::new(AtomicBool::new(true)),
         }
     }

@@ -45,6 +45,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// What it holds of a symbol on a channel.
+    pub fn link(&self, symbol: u32, channel: Channel) -> Option<Link> {
+        self.links.iter().find(|link| link.symbol == symbol && link.channel == channel).copied()
+    }
+
     fn bytes(&self) -> usize {
         let links = if self.links.spilled() { self.links.capacity() * size_of::<Link>() } else { 0 };
         size_of::<Self>() + self.value.len() + BESIDE_BYTES + links

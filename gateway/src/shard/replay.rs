@@ -263,6 +263,7 @@ impl<S: Socket> Shard<S> {
             until_ns: past.and_then(|past| past.until_ns),
             bytes_max: PART_BYTES_MIN,
             is_memory_only,
+            waits: is_memory_only,
             is_wanted,
             tier,
             ..Ask::new(shard, key, number, wants)
@@ -358,6 +359,14 @@ impl<S: Socket> Shard<S> {
     pub(super) fn beyond(&mut self, ask: Box<Ask>) {
         let (key, number) = (ask.key, ask.replay);
         let Some(replay) = self.replay(key, number) else { return };
+        let mut ask = ask;
+        if ask.waits {
+            // Until the feed has read as far as its client.
+            replay.circles += 1;
+            ask.waits = replay.circles < CIRCLES_MAX;
+            replay.next = Some((ask, From::Memory));
+            return self.put_off(key, number);
+        }
         if !std::mem::take(&mut replay.is_at_end) {
             replay.next = Some((ask, From::Kafka));
             return self.ask_replays(key);
@@ -365,7 +374,6 @@ impl<S: Socket> Shard<S> {
         // The feed is behind, or has not met a partition, or its memory is too small for what comes meanwhile: to ask at once
         // would be to ask in circles, and for ever is no answer.
         replay.circles += 1;
-        let mut ask = ask;
         ask.is_memory_only = replay.circles >= CIRCLES_MAX;
         let from = if ask.is_memory_only { From::Memory } else { From::Kafka };
         replay.next = Some((ask, from));

@@ -6,7 +6,7 @@
 use super::Engine;
 use crate::event::{Event, Item, Stream, Symbol};
 use crate::feed::request::{Live, Reply, Resumed, State, Target};
-use crate::feed::ring::{Link, Record};
+use crate::feed::ring::Record;
 use crate::feed::symbols::{StreamState, encode};
 use crate::replay::wants::Wants;
 use crate::replay::{self, Ask, Chunk, Lost, Missed, Reach, Replayed, Walk, place};
@@ -48,13 +48,16 @@ impl Part {
 impl Engine {
     /// Answers what a session missed, or says that memory does not reach so far.
     pub(super) fn resume(&mut self, shard: usize, mut ask: Box<Ask>) {
+        // Who was ahead of this gateway would get again, live, what it has: it waits until the feed has read as far.
+        let is_ahead = |want: &Missed| want.after.is_some_and(|after| self.ring.is_before(after));
+        if ask.waits && ask.wants.iter().any(is_ahead) {
+            return self.out[shard].push(Item::Reply(Box::new(Reply::Beyond(ask))));
+        }
         let is_settled = self.complete(&mut ask);
         if ask.is_memory_only {
             self.give_up(&mut ask);
         }
         let is_read = ask.wants.iter().any(|want| want.stream.channel != Channel::Book);
-        // Who was ahead of this gateway would get again, live, what it has: it waits until the feed has read as far.
-        let is_ahead = |want: &Missed| want.after.is_some_and(|after| self.ring.is_before(after));
         let is_known = ask.is_memory_only
             || !ask.wants.iter().any(is_ahead) && (ask.is_read_again || !self.is_to_be_confirmed(&ask.wants));
         let is_near = is_known && ask.next.iter().all(|next| self.ring.reaches(*next));
@@ -227,7 +230,7 @@ impl Engine {
                 if is_missed && is_wanted(want, record) {
                     numbers.extend(number.map(|number| (number, at, id)));
                 }
-                number = link_of(record, id, channel).and_then(|link| link.before);
+                number = record.link(id, channel).and_then(|link| link.before);
             }
         }
         numbers.sort_unstable();
@@ -309,7 +312,7 @@ impl Engine {
         let Self { ring, again, .. } = self;
         let record = ring.get(number)?;
         let arrival = record.arrival;
-        let link = link_of(record, symbol.id, stream.channel)?;
+        let link = record.link(symbol.id, stream.channel)?;
         let ticks = again.ticks(&record.value).ok()?;
         let is_meant = |tick: &&tickgate_protocol::record::Tick<'_>| {
             *tick.symbol == *symbol.name && tick.body.channel() == stream.channel
@@ -546,7 +549,7 @@ impl Engine {
             if !is_missed(record.arrival.position) {
                 break;
             }
-            let Some(link) = link_of(record, id, Channel::Book) else { return false };
+            let Some(link) = record.link(id, Channel::Book) else { return false };
             if !link.is_plain || numbers.len() >= HOPS_MAX {
                 return false;
             }
@@ -594,10 +597,6 @@ fn is_wanted(want: &Missed, record: &Record) -> bool {
     want.has_at(record.arrival.position)
 }
 
-fn link_of(record: &Record, symbol: u32, channel: Channel) -> Option<Link> {
-    record.links.iter().find(|link| link.symbol == symbol && link.channel == channel).copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -637,6 +636,25 @@ mod tests {
             let Reply::Resumed(resumed) = &**reply else { panic!("{reply:?}") };
             assert_eq!((resumed.chunk.events.len() as u64, &resumed.chunk.reach), (events, &Reach::End));
             assert!(steps <= 20 * SYMBOLS, "from {next}: {steps} steps");
+        }
+    }
+
+    /// Where nothing is read from Kafka again, whoever had read further than the gateway was sent on at once, and got again, live,
+    /// what it had.
+    #[test]
+    fn who_is_ahead_waits_where_only_memory_is_asked() {
+        let mut engine = Engine::new(EngineConfig::of(&Config::default()), 1);
+        let at = |offset| Position { epoch: 7, partition: 0, offset };
+        engine.begin(at(10));
+        let (target, stream) = (Target::parse("A"), Stream::whole(Channel::Trades));
+        for (waits, offset, is_answered) in [(true, 10, false), (true, 9, true), (false, 10, true)] {
+            let wants = Arc::from([Missed { target: target.clone(), stream, after: Some(at(offset)) }]);
+            let key = SessionKey { slot: 0, generation: 0 };
+            let next = vec![at(offset + 1)];
+            let ask = Ask { next, is_memory_only: true, waits, ..Ask::new(0, key, 0, wants) };
+            engine.request(0, Request::Resume(Box::new(ask)));
+            let [Item::Reply(reply)] = &engine.take(0)[..] else { panic!("one answer") };
+            assert_eq!(matches!(**reply, Reply::Resumed(_)), is_answered, "{waits} {offset}: {reply:?}");
         }
     }
 }
