@@ -36,6 +36,8 @@ pub struct ChainChecker {
     is_resumed: bool,
     /// Whether the last event was discarded: so are its siblings.
     is_discarding: bool,
+    /// Whether something was told as gone of which nobody knows where it ends, and nothing has come since.
+    is_open: bool,
 }
 
 impl ChainChecker {
@@ -62,13 +64,14 @@ impl ChainChecker {
             Verdict::InOrder
         } else if tail.prev == Some(last) || (tail.prev.is_some() && tail.prev == self.before) {
             Verdict::InOrder
-        } else if tail.prev.is_none() {
+        } else if tail.prev.is_none() || self.is_open {
             Verdict::Unverified
         } else {
             Verdict::Unannounced
         };
         self.move_to(seq);
         self.after_gap = false;
+        self.is_open = false;
         self.is_resumed &= tail.replay;
         verdict
     }
@@ -88,6 +91,12 @@ impl ChainChecker {
     /// first may reach further back.
     pub fn resumed(&mut self, with_cursor: bool) {
         self.is_resumed = with_cursor;
+    }
+
+    /// The request that resumed it was told `replay_aged_out`, and no event or gap of it has come since: the next one may follow
+    /// whatever is gone.
+    pub fn aged_out(&mut self) {
+        self.is_open = true;
     }
 
     /// Takes note of an announced gap; `false` when it does not begin where the chain stands. One that begins elsewhere
@@ -165,6 +174,19 @@ mod tests {
         assert!(chain.gap(&gap(5, 9)));
         assert_eq!(chain.event(at(11), &after(9), false), Verdict::InOrder);
         assert!(!chain.gap(&gap(10, 12)));
+    }
+
+    /// A pattern with `conflate_ms` was resumed on a gateway that had begun to read behind what was missed, and told so. Another
+    /// client's replay taught it where the symbol stood: its next event named one before it that the first client never got.
+    #[test]
+    fn what_is_told_as_gone_without_an_end_may_be_followed_by_anything() {
+        let mut chain = ChainChecker::default();
+        chain.event(at(52), &after(50), false);
+        chain.resumed(true);
+        chain.aged_out();
+        assert_eq!(chain.event(at(52), &after(50), false), Verdict::Duplicate, "that is known still");
+        assert_eq!(chain.event(at(80), &after(78), false), Verdict::Unverified);
+        assert_eq!(chain.event(at(90), &after(85), false), Verdict::Unannounced, "once");
     }
 
     /// What was conflated or skipped of a replay began before what its client had last. It looked like a break.

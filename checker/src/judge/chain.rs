@@ -234,6 +234,7 @@ impl<'a> Chain<'a> {
     pub(super) fn aged_out(&mut self) {
         if self.runs.iter().all(|run| run.newest.is_none()) {
             self.open = Some(None);
+            self.rule.aged_out();
         }
     }
 

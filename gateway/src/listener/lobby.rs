@@ -204,8 +204,7 @@ async fn wait_here(
         socket,
         received: opening.early.to_vec(),
         decoder: Decoder::default(),
-        is_deflated: opening.guest.is_deflated,
-        door: door.clone(),
+        expands: opening.guest.is_deflated.then(|| door.clone()),
         frames: 0,
         is_torn: false,
     };
@@ -300,10 +299,8 @@ struct Caller<S> {
     /// What came and was not read as a frame yet, masked as it is.
     received: Vec<u8>,
     decoder: Decoder,
-    /// Whether what it sends may be compressed.
-    is_deflated: bool,
-    /// What has what it is expanded with.
-    door: Rc<Door>,
+    /// What has what its messages are expanded with, if they may be compressed.
+    expands: Option<Rc<Door>>,
     frames: usize,
     /// Whether something was taken in part: nothing can follow it.
     is_torn: bool,
@@ -361,7 +358,7 @@ impl<S: Socket> Caller<S> {
         let bounds =
             frame::Bounds { message_bytes_max: MESSAGE_BYTES_MAX, fragments_max: frame::FRAGMENTS_MAX };
         // That of the shard's sessions: some tens of KiB are not made anew for each frame of a stranger.
-        let mut inflater = self.is_deflated.then(|| self.door.shard.borrow_mut().lend_inflater());
+        let mut inflater = self.expands.as_ref().map(|door| door.shard.borrow_mut().lend_inflater());
         let read = self.decoder.feed(frame, &bounds, inflater.as_deref_mut(), |message| {
             came = match message {
                 Message::Text(text) => first_request(text),
@@ -378,8 +375,8 @@ impl<S: Socket> Caller<S> {
                 }
             };
         });
-        if let Some(inflater) = inflater {
-            self.door.shard.borrow_mut().return_inflater(inflater);
+        if let (Some(door), Some(inflater)) = (&self.expands, inflater) {
+            door.shard.borrow_mut().return_inflater(inflater);
         }
         match read {
             Ok(()) => came,
@@ -572,7 +569,7 @@ mod tests {
             socket,
             received: received.to_vec(),
             decoder: Decoder::default(),
-            is_deflated: false,
+            expands: None,
             frames: 0,
             is_torn: false,
         }
