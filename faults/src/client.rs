@@ -17,6 +17,7 @@ use tickgate_checker::verify::{Asked, SessionVerifier};
 use tickgate_load::clock::now_ns;
 use tickgate_load::target::Target;
 use tickgate_load::transport::{Message, Reader, TransportOptions, Writer, open};
+use tickgate_load::trust::Trust;
 use tickgate_protocol::checker::Verdict;
 use tickgate_protocol::control::{Control, FeedState};
 use tickgate_protocol::{Channel, Position, cursor};
@@ -71,6 +72,8 @@ pub struct Spec {
     pub recv_buffer_bytes: Option<usize>,
     /// The address it connects from.
     pub local: Option<IpAddr>,
+    /// Whom it believes behind a `wss://` URL.
+    pub trust: Option<Trust>,
     /// Where the log stands; asked once its subscriptions are acknowledged.
     pub ends: Ends,
     /// Seed of its own chance.
@@ -251,6 +254,7 @@ impl Person {
         let options = TransportOptions {
             local: self.spec.local,
             recv_buffer_bytes: self.spec.recv_buffer_bytes,
+            trust: self.spec.trust.clone(),
             ..TransportOptions::default()
         };
         let (reader, mut writer) = match open(&target, address, &options).await {

@@ -1,5 +1,6 @@
 //! The gateway under test: the real program in a process of its own, as an operator runs it.
 
+use crate::certificate::Certificate;
 use crate::memory_group::MemoryGroup;
 use crate::namespace::Namespace;
 use anyhow::{Context, Result, bail};
@@ -13,6 +14,7 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tickgate_load::trust::Trust;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -54,6 +56,8 @@ pub struct Options {
     pub clock: Option<PathBuf>,
     /// The host it runs on; this one unless given.
     pub namespace: Option<Arc<Namespace>>,
+    /// What it speaks TLS with, if it does.
+    pub certificate: Option<Arc<Certificate>>,
     /// Memory that it may take; as much as there is unless given. Only on this host, and by the real clock.
     pub memory: Option<Arc<MemoryGroup>>,
 }
@@ -92,6 +96,7 @@ pub struct Gateway {
     _unread: Option<BufReader<ChildStderr>>,
     /// Kept until it has ended: a group that is not empty cannot be taken away.
     _memory: Option<Arc<MemoryGroup>>,
+    certificate: Option<Arc<Certificate>>,
     /// Where clients connect.
     pub listen: SocketAddr,
     /// Where metrics and health are.
@@ -109,6 +114,7 @@ impl Gateway {
     fn spawn(program: &Path, brokers: &str, topic: &str, options: &Options) -> Result<Self> {
         let mut command = command(program, brokers, topic, options);
         let (log, _memory): (Arc<Log>, _) = (Arc::default(), options.memory.clone());
+        let certificate = options.certificate.clone();
         if options.log_to == LogTo::FullDisk {
             // Nothing tells where it listens, so it is told.
             let (listen, admin) = (free_address()?, free_address()?);
@@ -118,7 +124,7 @@ impl Gateway {
                 .stderr(full)
                 .spawn()
                 .with_context(|| format!("starting {}", program.display()))?;
-            return Ok(Self { child, log, _unread: None, _memory, listen, admin });
+            return Ok(Self { child, log, _unread: None, _memory, certificate, listen, admin });
         }
         let host = options.namespace.as_ref().map_or(Ipv4Addr::LOCALHOST, |namespace| namespace.there());
         let any = format!("{host}:0");
@@ -146,12 +152,12 @@ impl Gateway {
                 rest.split_once(to)?.0.parse().ok()
             };
             if let (Some(listen), Some(admin)) =
-                (between("ws://", "/v1/stream"), between("admin: http://", "/"))
+                (between("s://", "/v1/stream"), between("admin: http://", "/"))
             {
                 break (listen, admin);
             }
         };
-        let mut gateway = Self { child, log, _unread: None, _memory, listen, admin };
+        let mut gateway = Self { child, log, _unread: None, _memory, certificate, listen, admin };
         if options.log_to == LogTo::FullPipe {
             gateway._unread = Some(lines);
         } else {
@@ -165,7 +171,13 @@ impl Gateway {
 
     /// The URL of the stream.
     pub fn url(&self) -> String {
-        format!("ws://{}/v1/stream", self.listen)
+        let scheme = if self.certificate.is_some() { "wss" } else { "ws" };
+        format!("{scheme}://{}/v1/stream", self.listen)
+    }
+
+    /// Who believes its certificate, if it has one.
+    pub fn trust(&self) -> Option<Trust> {
+        self.certificate.as_ref().map(|certificate| certificate.trust.clone())
     }
 
     /// Waits until `/readyz` says yes.
@@ -324,6 +336,9 @@ pub fn command(program: &Path, brokers: &str, topic: &str, options: &Options) ->
     let defaults = ["shards=2", "session.heartbeat_ms=250", "drain.accept_ms=0", "drain.spread_ms=1000"];
     for setting in defaults.into_iter().chain(options.settings.iter().map(String::as_str)) {
         command.args(["--set", setting]);
+    }
+    for setting in options.certificate.iter().flat_map(|certificate| certificate.settings()) {
+        command.args(["--set", &setting]);
     }
     command.env("TICKGATE_LOG", options.log_filter.unwrap_or("info,librdkafka=off,rdkafka=off"));
     // Without it none starts in a network of its own, where its admin listener is not on loopback.

@@ -1,5 +1,7 @@
 //! `tickgate-faults`: the fault matrix. Rows are run one after the other, each in a world of its own.
 
+mod attack;
+mod certificate;
 mod client;
 mod clocked;
 mod gateway;

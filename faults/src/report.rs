@@ -58,6 +58,12 @@ impl Outcome {
         self.failures.is_empty()
     }
 
+    /// Takes over what was looked at elsewhere.
+    pub fn add(&mut self, other: Self) {
+        self.measures.extend(other.measures);
+        self.failures.extend(other.failures);
+    }
+
     /// Shows a value that nothing depends on: times and ratios, which on a busy machine say little.
     pub fn show(&mut self, name: &str, value: impl ToString) {
         self.measures.push(Measure {

@@ -5,6 +5,7 @@ mod clients;
 mod clock;
 mod cluster;
 mod descriptors;
+mod floods;
 mod leaders;
 mod logs;
 mod memory;

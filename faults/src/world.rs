@@ -239,6 +239,7 @@ impl World {
             returns,
             recv_buffer_bytes: None,
             local: None,
+            trust: self.gateway.trust(),
             ends,
             seed: self.context.seed.wrapping_add(number as u64),
         }

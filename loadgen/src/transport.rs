@@ -331,6 +331,11 @@ impl Writer {
         self.push(Frame::pong(Payload::Owned(payload)));
     }
 
+    /// Queues a ping.
+    pub fn ping(&mut self, payload: Vec<u8>) {
+        self.push(Frame::new(true, OpCode::Ping, None, Payload::Owned(payload)));
+    }
+
     /// Queues a close frame: nothing may follow it.
     pub fn close(&mut self, code: u16, reason: &str) {
         self.push(Frame::close(code, reason.as_bytes()));

@@ -13,9 +13,9 @@ use tickgate_protocol::Channel;
 use tokio::time::sleep;
 
 /// What the gateway may take.
-const GROUP_BYTES: u64 = 512 << 20;
+pub const GROUP_BYTES: u64 = 512 << 20;
 /// What all slow sessions together may hold: less than those here would, each for itself.
-const SLOW_BYTES_MAX: u64 = 16 << 20;
+pub const SLOW_BYTES_MAX: u64 = 16 << 20;
 /// What is remembered for replays, filled soon.
 const REPLAY_BYTES_MAX: u64 = 8 << 20;
 /// What waits in each of two inboxes and, twice, in librdkafka's queue.
@@ -24,7 +24,7 @@ const WAITING_BYTES_MAX: u64 = 8 << 20;
 const STUCK: usize = 40;
 
 /// Bounds of a gateway for some hundred clients.
-fn settings() -> Vec<String> {
+pub fn settings() -> Vec<String> {
     let kib = |bytes: u64| bytes >> 10;
     vec![
         format!("outbox.total_bytes_max={SLOW_BYTES_MAX}"),

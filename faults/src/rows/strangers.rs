@@ -1,78 +1,123 @@
-//! Strangers who mean no good.
+//! Strangers who mean no good, before they have a session.
 
+use crate::attack::{Attack, Slow, hello, honest, quantiles, slow};
+use crate::certificate::Certificate;
 use crate::gateway::Options;
 use crate::report::Outcome;
 use crate::world::{Run, Setup, World};
 use anyhow::Result;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tickgate_load::clock::now_ns;
-use tickgate_load::target::Target;
-use tickgate_load::transport::{TransportOptions, open};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// Those who are there, on a thread of their own: what the attack costs here is not theirs.
+const OTHERS: usize = 100;
+const HONEST: usize = 50;
+
+fn setup(options: Options) -> Setup {
+    Setup { clients: OTHERS, apart: OTHERS, options, ..Setup::default() }
+}
 
 /// R26. Sockets that send their handshake a byte a second: those who are there do not notice, newcomers get in, and all of
 /// the slow ones are gone when their time is over.
 pub async fn slow_handshakes(run: &Run, outcome: &mut Outcome) -> Result<()> {
     const SLOW: usize = 10_000;
-    const HONEST: usize = 50;
     const MEMORY_BYTES_MAX: u64 = 100 << 20;
-    const ALL_GONE_MS_MAX: u64 = 10_500;
     let settings = vec!["limits.sessions_max=1000".to_owned()];
-    let options = Options { settings, ..Options::default() };
-    let world = World::start(run, Setup { options, ..Setup::default() }).await?;
-    let everybody = 0..world.clients.len();
-    let quiet_ns = now_ns();
-    sleep(Duration::from_secs(6)).await;
-    world.gateway.forget_peak()?;
-    let (resident, began_ns, began) = (world.gateway.resident_bytes(), now_ns(), Instant::now());
+    let world = World::start(run, setup(Options { settings, ..Options::default() })).await?;
+    let kinds = [Slow::Bytes(b"GET /v1/stream HTTP/1.1\r\nx: ".to_vec())];
+    crawl(world, SLOW, &kinds, MEMORY_BYTES_MAX, outcome).await
+}
 
-    let address = world.gateway.listen;
-    let attack = tokio::spawn(async move {
-        let mut slow = Vec::with_capacity(SLOW);
-        for _ in 0..SLOW {
-            slow.extend(TcpStream::connect(address).await.ok());
-        }
-        let (all, connected) = (slow.len(), began.elapsed());
-        let mut ticks = interval(Duration::from_secs(1));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !slow.is_empty() && began.elapsed() < Duration::from_secs(60) {
+/// R27, T9. The same within TLS, half of them in its first message. All of them are let stay at once, so it is their time
+/// that ends them and not the next one.
+pub async fn slow_in_tls(run: &Run, outcome: &mut Outcome) -> Result<()> {
+    const SLOW: usize = 5_000;
+    const EACH_BYTES_MAX: u64 = 16 << 10;
+    let certificate = Arc::new(Certificate::new()?);
+    let kinds = [Slow::Bytes(hello(&certificate.trust).await?), Slow::Within(certificate.trust.clone())];
+    let settings = vec![format!("limits.handshakes_max={}", SLOW + HONEST)];
+    let options = Options { settings, certificate: Some(certificate), ..Options::default() };
+    let world = World::start(run, setup(options)).await?;
+    crawl(world, SLOW, &kinds, SLOW as u64 * EACH_BYTES_MAX, outcome).await
+}
+
+async fn crawl(
+    world: World,
+    count: usize,
+    kinds: &[Slow],
+    memory_bytes_max: u64,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let attack = Attack::begin(&world).await?;
+    let (mut of_slow, mut of_honest) = (Outcome::new("", ""), Outcome::new("", ""));
+    let (slow, honest) = tokio::join!(
+        slow(world.gateway.listen, count, kinds, &mut of_slow),
+        honest(&world, HONEST, &mut of_honest)
+    );
+    slow.and(honest)?;
+    outcome.add(of_slow);
+    outcome.add(of_honest);
+    let took = world.gateway.peak_bytes().saturating_sub(attack.resident);
+    outcome.at_most("memory for them at its peak, bytes", took, memory_bytes_max);
+    outcome.show("of that, for each", took / count as u64);
+    attack.end(world, 0..OTHERS, outcome).await
+}
+
+/// R28, T13. Hands are stretched out and drawn back when the gateway has done its arithmetic: the whole of a key exchange for
+/// it, one message for the other side.
+pub async fn tls_flood(run: &Run, outcome: &mut Outcome) -> Result<()> {
+    const PER_S: u32 = 2_000;
+    const SECONDS: u32 = 10;
+    const MEMORY_BYTES_MAX: u64 = 100 << 20;
+    let certificate = Arc::new(Certificate::new()?);
+    let hello = Arc::new(hello(&certificate.trust).await?);
+    let options = Options { certificate: Some(certificate), ..Options::default() };
+    let world = World::start(run, setup(options)).await?;
+    let attack = Attack::begin(&world).await?;
+    let (address, cpu, began) = (world.gateway.listen, world.gateway.cpu(), Instant::now());
+    let flood = async {
+        let mut all = Vec::new();
+        let mut ticks = interval(Duration::from_millis(10));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        for _ in 0..SECONDS * 100 {
             ticks.tick().await;
-            // What is closed says so when it is read, or written to.
-            slow.retain(|socket: &TcpStream| {
-                let is_open = |error: std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
-                socket.try_write(b"G").map_or_else(is_open, |_| true)
-                    && socket.try_read(&mut [0; 64]).map_or_else(is_open, |bytes| bytes > 0)
-            });
+            for _ in 0..PER_S / 100 {
+                let hello = hello.clone();
+                all.push(tokio::spawn(async move {
+                    let start = Instant::now();
+                    let exchange = async {
+                        let mut socket = TcpStream::connect(address).await?;
+                        socket.write_all(&hello).await?;
+                        socket.read_u8().await
+                    };
+                    timeout(Duration::from_secs(10), exchange)
+                        .await
+                        .is_ok_and(|came| came.is_ok())
+                        .then(|| start.elapsed())
+                }));
+            }
         }
-        (all, connected, slow.len(), began.elapsed())
-    });
-    let target = Target::parse(&world.gateway.url())?;
-    let mut took_ms = Vec::new();
-    for _ in 0..HONEST {
-        let start = Instant::now();
-        if open(&target, address, &TransportOptions::default()).await.is_ok() {
-            took_ms.push(start.elapsed().as_millis() as u64);
+        let mut answered = Vec::new();
+        for one in all {
+            answered.extend(one.await.ok().flatten());
         }
-        sleep(Duration::from_millis(100)).await;
-    }
-    took_ms.sort_unstable();
-    let (all, connected, left, gone) = attack.await?;
-    let (ended_ns, peak) = (now_ns(), world.gateway.peak_bytes());
-    outcome.exactly("slow connections made", all as u64, SLOW as u64);
-    outcome.show("they were connected after", format!("{:.2} s", connected.as_secs_f64()));
-    outcome.exactly("slow connections left", left as u64, 0);
-    let gone_ms = (gone - connected).as_millis() as u64;
-    outcome.at_most("the last was gone after, in ms from the last connect", gone_ms, ALL_GONE_MS_MAX);
-    outcome.at_most("memory for them in bytes", peak.saturating_sub(resident), MEMORY_BYTES_MAX);
-    outcome.exactly("honest handshakes meanwhile", took_ms.len() as u64, HONEST as u64);
-    let quantile = |percent: usize| took_ms.get(took_ms.len() * percent / 100).copied().unwrap_or(0);
-    outcome.show("they took, p50 and p99", format!("{} ms, {} ms", quantile(50), quantile(99)));
-    world.flowing(ended_ns, everybody.clone()).await?;
-    let remains = world.finish(outcome).await?;
-    outcome.exactly("sessions closed", remains.closed(), 0);
-    let p99 = |from, to| remains.latency_ms(everybody.clone(), (from, to), 0.99);
-    let (before, during) = (p99(quiet_ns, began_ns), p99(began_ns, ended_ns));
-    outcome.show("p99 of the others before and meanwhile", format!("{before:.1} ms, {during:.1} ms"));
-    Ok(())
+        (answered, began.elapsed())
+    };
+    let mut of_honest = Outcome::new("", "");
+    let ((mut answered, took), honest) = tokio::join!(flood, honest(&world, HONEST, &mut of_honest));
+    honest?;
+    let per_s = |count: usize| format!("{:.0}", count as f64 / took.as_secs_f64());
+    outcome.show("handshakes begun in a second", per_s((PER_S * SECONDS) as usize));
+    outcome.at_least("handshakes answered", answered.len() as u64, u64::from(PER_S * SECONDS / 10));
+    outcome.show("answered in a second", per_s(answered.len()));
+    outcome.show("the answer took, p50 and p99", quantiles(&mut answered));
+    let used = (world.gateway.cpu() - cpu).as_secs_f64() / took.as_secs_f64();
+    outcome.show("share of a processor meanwhile", format!("{:.0} %", 100.0 * used));
+    outcome.add(of_honest);
+    let more = world.gateway.peak_bytes().saturating_sub(attack.resident);
+    outcome.at_most("memory for it at its peak, bytes", more, MEMORY_BYTES_MAX);
+    attack.end(world, 0..OTHERS, outcome).await
 }
