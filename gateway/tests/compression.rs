@@ -1,13 +1,16 @@
 //! permessage-deflate over real sockets: who gets what compressed, how often that is done, and what clients may send.
 
 mod harness;
+mod issuer;
 mod raw;
 
 use harness::world::World;
 use harness::{Gateway, until};
+use issuer::Issuer;
 use raw::{Raw, TEXT, handshake};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
+use std::time::Instant;
 use tickgate_gateway::config::{Compression, Config};
 use tickgate_gateway::outbox::DeflateTotals;
 use tickgate_protocol::deflate::{Deflater, Inflater};
@@ -217,4 +220,50 @@ async fn off_is_off() {
     let world = World::new(1, |config| config.shards = 1).await;
     let (_, head) = connect(&world.gateway, OFFER).await;
     assert!(!head.contains("sec-websocket-extensions"), "{head}");
+}
+
+/// What was written compressed was counted by the events of the last frame that was not: a limit on updates a second held for
+/// nobody with compression.
+#[tokio::test]
+async fn updates_are_as_few_as_granted_when_they_are_compressed() {
+    const PER_S: u32 = 20;
+    let issuer = Issuer::new("k1");
+    let world = World::new(1, |config| {
+        on(config);
+        issuer.asked_by(config);
+        config.session.compress_bytes_min = 64;
+    })
+    .await;
+    let rights = json!({ "symbols": ["*"], "max_updates_per_s": PER_S });
+    let token = issuer.token_for("ann", &rights, 3_600);
+    let (mut raw, _) = connect(&world.gateway, &format!("{OFFER}Authorization: Bearer {token}\r\n")).await;
+    raw.say(&json!({"op": "set", "id": 1, "heartbeat_ms": 0})).await;
+    raw.say(&json!({"op": "subscribe", "id": 2, "subscriptions": [{"channel": "trades", "symbols": ["*"]}]}))
+        .await;
+    for _ in 0..2 {
+        assert_eq!(raw.json().await["op"], "ack");
+    }
+    let began = Instant::now();
+    // Those of a record come together, and are enough to be worth it.
+    for first in (0..200).step_by(10) {
+        world.records.raw("AAPL", None, &trades(first..=first + 9));
+    }
+    let (mut updates, mut deflated) = (0, 0);
+    while updates < 3 * PER_S as usize {
+        let (first, payload) = raw.any_frame().await.expect("a frame");
+        let bytes = match first & RSV1 {
+            0 => payload,
+            _ => Inflater::default().inflate(&payload, 1 << 20).expect("it can be read").into_owned(),
+        };
+        // Between them it may be told that it is slow.
+        if let Value::Array(events) = serde_json::from_slice(&bytes).expect("JSON") {
+            updates += events.len();
+            deflated += u32::from(first & RSV1 != 0);
+        }
+    }
+    assert!(deflated > 0, "none was compressed");
+    // A second's worth at once, and as many more as a frame may go into debt.
+    let most = f64::from(2 * PER_S) + f64::from(PER_S) * began.elapsed().as_secs_f64();
+    assert!((updates as f64) <= most, "{updates} updates, {most} at the most");
+    world.gateway.stop().await;
 }
