@@ -1,16 +1,9 @@
-//! Configuration files: errors that can be told, or a configuration that loads as the same again.
+//! See `checks/config.rs`, which the ordinary tests of the gateway run as well.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use tickgate_gateway::config::Config;
-use tickgate_gateway::config::load::Sources;
+#[path = "../checks/config.rs"]
+mod config;
 
-fuzz_target!(|text: &str| {
-    match Config::load(&Sources::new().text("fuzz.toml", text)) {
-        Ok(config) => {
-            let again = Config::load(&Sources::new().text("again.toml", &config.to_toml()));
-            assert_eq!(again.as_ref(), Ok(&config));
-        }
-        Err(errors) => assert!(!errors.to_string().is_empty()),
-    }
-});
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| config::check(text));

@@ -7,6 +7,8 @@
 
 mod credential;
 mod door;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod lobby;
 mod origin;

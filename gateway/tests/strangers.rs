@@ -182,7 +182,13 @@ async fn behind_a_proxy_the_client_counts_and_not_what_it_says() {
     assert_eq!(peers, ["192.0.2.1:0", "192.0.2.2:0", "192.0.2.3:0", "[2001:db8::1]:0"]);
     drop(held);
     until("all are gone", || sessions(&gateway) == 0).await;
-    assert_eq!(visit(&gateway, &forwarded("192.0.2.1")).await.0, Some(101), "places come back");
+    // A session is gone a moment before its place is, on whichever shard that was.
+    for tries in 0.. {
+        if visit(&gateway, &forwarded("192.0.2.1")).await.0 == Some(101) {
+            break;
+        }
+        assert!(tries < 1_000, "places come back");
+    }
 }
 
 /// A PROXY head of version 2: for a client of this address, with `more` bytes behind it.

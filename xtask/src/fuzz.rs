@@ -54,7 +54,7 @@ pub struct Args {
     #[arg(long, default_value_t = 2, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
 
-    /// The gateway's targets too, for which librdkafka is built once more
+    /// The gateway's targets too, for which all of it is built once more
     #[arg(long)]
     gateway: bool,
 

@@ -20,7 +20,7 @@ const UNREADABLE: [(&[u8], &str); 3] = [
 ];
 
 /// An answer that hyper gives by itself, which has no body, with its reason as one line of JSON.
-fn with_reason(answer: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn with_reason(answer: &[u8]) -> Option<Vec<u8>> {
     let (_, reason) = UNREADABLE.iter().find(|(begin, _)| answer.starts_with(begin))?;
     let body = super::refusal::reason_json(reason);
     let head = std::str::from_utf8(answer).ok()?;

@@ -6,8 +6,7 @@ use crate::network::Network;
 use hyper::header::{HeaderMap, HeaderName};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -67,7 +66,10 @@ impl Proxies {
 
     /// Takes the head off the connection of a trusted `peer`, and not a byte more. To be abandoned only with the
     /// connection.
-    pub(super) async fn take_header(socket: &mut TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
+    pub(super) async fn take_header(
+        socket: &mut (impl AsyncRead + Unpin),
+        peer: SocketAddr,
+    ) -> io::Result<SocketAddr> {
         let mut bytes = [0; proxy_header::BYTES_MAX];
         let (begin, more) = bytes.split_at_mut(FIXED_BYTES);
         socket.read_exact(begin).await?;

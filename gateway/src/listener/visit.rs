@@ -9,6 +9,7 @@ use super::refusal::Refusal;
 use super::request;
 use crate::access::audit::{Cause, Line};
 use crate::admission::Turned;
+use crate::config::{Compression, LimitsConfig};
 use crate::session::guest::{Guest, Opening, Pass};
 use crate::shard::panics;
 use crate::shard::socket::ClientSocket;
@@ -78,6 +79,13 @@ impl Door {
     }
 }
 
+/// How heads are read.
+pub(super) fn http(limits: &LimitsConfig) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.header_read_timeout(None).max_buf_size(limits.head_bytes_max.max(8192)).max_headers(64);
+    builder
+}
+
 /// A handshake that was answered with yes.
 struct Accepted {
     upgrade: OnUpgrade,
@@ -130,8 +138,7 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, mut entry:
             }
         }
     });
-    let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None).max_buf_size(limits.head_bytes_max.max(8192)).max_headers(64);
+    let builder = http(limits);
     // Around all of it, so that no timer is set up for a request that has come with its connection; and in one place, as
     // a future is moved by copying hyper's whole state.
     let connection = timeout_at(
@@ -251,21 +258,41 @@ async fn answer(
             return refusal.response();
         }
     };
+    let compression = door.config.session.compression;
+    let window_bits = door.shard.borrow().window_bits();
+    match switch(&mut request, compression, window_bits) {
+        Ok(Switch { response, upgrade, is_deflated }) => {
+            *accepted.borrow_mut() = Some(Accepted { upgrade, place, is_deflated, pass });
+            response
+        }
+        Err(refusal) => {
+            door.refuse(peer, RefuseReason::BadRequest, refusal.message);
+            refusal.response()
+        }
+    }
+}
+
+/// The answer that switches protocols.
+pub(super) struct Switch {
+    pub(super) response: Response<Full<Bytes>>,
+    pub(super) upgrade: OnUpgrade,
+    pub(super) is_deflated: bool,
+}
+
+/// Answers a handshake that was found right.
+pub(super) fn switch(
+    request: &mut Request<Incoming>,
+    compression: Compression,
+    window_bits: u8,
+) -> Result<Switch, Refusal> {
     let offers = request::offers_json(request.headers());
     // Taken here, as what fastwebsockets makes of it has buffers for frames.
-    let upgrade = hyper::upgrade::on(&mut request);
-    let Ok((response, _)) = upgrade_answer(&mut request) else {
-        let refusal = Refusal::new(StatusCode::BAD_REQUEST, "not a WebSocket handshake");
-        door.refuse(peer, RefuseReason::BadRequest, refusal.message);
-        return refusal.response();
+    let upgrade = hyper::upgrade::on(&mut *request);
+    let Ok((response, _)) = upgrade_answer(&mut *request) else {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "not a WebSocket handshake"));
     };
-    let deflate = request::deflate(
-        request.headers(),
-        door.config.session.compression,
-        door.shard.borrow().window_bits(),
-    );
+    let deflate = request::deflate(request.headers(), compression, window_bits);
     let is_deflated = deflate.is_some();
-    *accepted.borrow_mut() = Some(Accepted { upgrade, place, is_deflated, pass });
     let mut response = response.map(|_| Full::default());
     if let Some(answer) = deflate {
         response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
@@ -275,5 +302,5 @@ async fn answer(
             .headers_mut()
             .insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL_JSON));
     }
-    response
+    Ok(Switch { response, upgrade, is_deflated })
 }
