@@ -93,18 +93,18 @@ impl Seen {
         if !self.take_place(old_end.epoch, old_end.partition) {
             return;
         }
-        let new = || Partition { began_ms: now_ms, old_end: old_end.offset, looks: VecDeque::new() };
         if let Some(place) = self.lock().get_mut(&(old_end.epoch, old_end.partition)) {
-            place.get_or_insert_with(new);
+            place.get_or_insert_with(|| Partition::new(now_ms, old_end.offset));
         }
     }
 
-    /// The live feed has read so far.
+    /// The live feed has read so far. It begins only what is assigned to it: what was forgotten since, because another tier
+    /// took an old answer for a topic made anew, begins here, with nothing old and all of it as young as this look.
     pub fn look(&self, next: &[Position], now_ms: u64) {
         let mut partitions = self.lock();
         for next in next {
-            let Some(Some(partition)) = partitions.get_mut(&(next.epoch, next.partition)) else { continue };
-            let looks = &mut partition.looks;
+            let Some(place) = partitions.get_mut(&(next.epoch, next.partition)) else { continue };
+            let looks = &mut place.get_or_insert_with(|| Partition::new(now_ms, 0)).looks;
             match looks.back_mut() {
                 Some((_, end)) if next.offset <= *end => {}
                 Some((at_ms, end)) if *at_ms / self.step_ms == now_ms / self.step_ms => {
@@ -139,6 +139,12 @@ impl Seen {
 
     fn lock(&self) -> MutexGuard<'_, FxHashMap<(u32, u32), Option<Partition>>> {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Partition {
+    fn new(began_ms: u64, old_end: u64) -> Self {
+        Self { began_ms, old_end, looks: VecDeque::new() }
     }
 }
 
@@ -274,6 +280,31 @@ mod tests {
         assert!(!seen.take_place(2, 0));
         seen.forget(1);
         assert!(seen.take_place(2, 0));
+    }
+
+    /// Metadata of a broker that lagged made one that reads late take a topic for the one before it, and then for a new one:
+    /// it forgot what the live feed knew of it. The live feed had no reason to begin it again, and nothing more of that topic
+    /// was ever due to anybody, without a word.
+    #[test]
+    fn what_another_tier_forgot_goes_on_with_the_next_look() {
+        let (seen, wall_ahead_ms) = seen(1_000);
+        seen.begin(at(100), START_MS);
+        seen.look(&[at(120)], START_MS + 250);
+        seen.forget(7);
+        assert!(seen.take_place(7, 2));
+        assert_eq!(seen.horizon(7, 2, 1_000, START_MS + 9_000), None, "the live feed has not looked");
+        let looked_ms = START_MS + 10_000;
+        seen.look(&[at(130)], looked_ms);
+        // Old or not, whatever its timestamp says: since when it is there is not known any more.
+        for (offset, timestamp_ms) in [(99, 1), (110, 1), (129, wall_ahead_ms)] {
+            let due_at = |now_ms| is_due(&seen, offset, timestamp_ms, 1_000, now_ms);
+            assert_eq!((due_at(looked_ms + 1_000), due_at(looked_ms + 1_001)), (false, true), "{offset}");
+        }
+        assert!(!is_due(&seen, 130, 1, 1_000, looked_ms + 9_000), "the live feed has not read it");
+        // Of what has no place, nothing is kept.
+        seen.forget(7);
+        seen.look(&[at(140)], looked_ms + 250);
+        assert!(seen.lock().is_empty());
     }
 
     proptest! {
