@@ -277,7 +277,7 @@ pub fn place(sorted: &[Position], at: Position) -> Result<usize, usize> {
 
 #[cfg(test)]
 thread_local! {
-    /// How many positions or names were compared: what tests of thousands of partitions or subscriptions count.
+    /// How many positions, names or subscriptions were looked at: what tests of thousands of them count.
     pub(crate) static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 

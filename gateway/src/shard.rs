@@ -26,6 +26,8 @@ mod silence;
 pub mod socket;
 pub mod table;
 pub mod timers;
+#[cfg(test)]
+mod trial;
 pub mod windows;
 
 use crate::access::audit::Audit;

@@ -201,7 +201,10 @@ impl Subs {
 
     /// All subscriptions.
     pub fn iter(&self) -> impl Iterator<Item = &Sub> {
-        self.slots.iter().filter_map(|slot| match slot {
+        let slots = self.slots.iter();
+        #[cfg(test)]
+        let slots = slots.inspect(|_| crate::replay::STEPS.with(|steps| steps.set(steps.get() + 1)));
+        slots.filter_map(|slot| match slot {
             Slot::Held(sub) => Some(sub),
             Slot::Free(_) => None,
         })

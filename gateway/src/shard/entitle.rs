@@ -242,44 +242,16 @@ mod tests {
     use crate::access::seats::Seats;
     use crate::access::{Identity, Way};
     use crate::config::Config;
-    use crate::cursor_keys::{CursorKeys, Keys};
     use crate::event::Stream;
-    use crate::feed::directory::Directory;
     use crate::replay::STEPS;
     use crate::session::guest::{Guest, Opening, Pass};
     use crate::session::subs::Sub;
-    use crate::shard::Shared;
     use crate::shard::table::Subscriber;
-    use crate::stats::Board;
+    use crate::shard::trial::{Sink, shared};
     use hyper::body::Bytes;
     use std::collections::BTreeSet;
-    use std::io;
     use std::rc::Rc;
-    use std::task::{Context, Poll};
     use tickgate_protocol::OnSlow;
-
-    /// A socket that takes everything and brings nothing.
-    struct Sink;
-
-    impl Socket for Sink {
-        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-
-        fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-            Ok(bytes.len())
-        }
-
-        fn read(&self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-
-        fn shut(&self) {}
-    }
 
     fn rights(symbols: &[String]) -> Arc<Rights> {
         let json = serde_json::json!({ "symbols": symbols, "wildcard": true }).to_string();
@@ -314,20 +286,7 @@ mod tests {
     #[test]
     fn a_new_token_goes_through_the_symbols_once() {
         const COUNT: usize = 400;
-        let shared = Shared {
-            config: Arc::new(Config { shards: 1, ..Config::default() }),
-            board: Arc::new(Board::new(1)),
-            sessions: Arc::default(),
-            subscriptions: Arc::default(),
-            directory: Arc::new(Directory::new(10_000)),
-            read_again: None,
-            wake_feed: Arc::new(|| {}),
-            tier: Default::default(),
-            cursor_keys: CursorKeys::new(Keys::new(b"a key", None)),
-            tls: None,
-            access: None,
-            audit: None,
-        };
+        let shared = shared(Config { shards: 1, ..Config::default() });
         let mut shard: Shard<Sink> = Shard::new(0, shared, Arc::default());
         let names = |of: &str| (0..COUNT).map(|n| format!("{n:03}{of}")).collect::<Vec<_>>();
         for name in names("A").iter().chain(&names("B")) {

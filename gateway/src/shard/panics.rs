@@ -138,12 +138,9 @@ impl<S: Socket> Shard<S> {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::cursor_keys::{CursorKeys, Keys};
-    use crate::feed::directory::Directory;
     use crate::session::guest::Guest;
-    use crate::shard::Shared;
     use crate::shard::hooks::Step;
-    use crate::stats::Board;
+    use crate::shard::trial::shared;
     use hyper::body::Bytes;
     use std::cell::Cell;
     use std::io::{self, ErrorKind};
@@ -192,21 +189,7 @@ mod tests {
     type Task = Pin<Box<dyn Future<Output = ()>>>;
 
     fn shard(config: Config) -> Rc<RefCell<Shard<Wire>>> {
-        let shared = Shared {
-            config: Arc::new(config),
-            board: Arc::new(Board::new(1)),
-            sessions: Arc::default(),
-            subscriptions: Arc::default(),
-            directory: Arc::new(Directory::new(10)),
-            read_again: None,
-            wake_feed: Arc::new(|| {}),
-            tier: Default::default(),
-            cursor_keys: CursorKeys::new(Keys::new(b"a key", None)),
-            tls: None,
-            access: None,
-            audit: None,
-        };
-        Rc::new(RefCell::new(Shard::new(0, shared, Arc::default())))
+        Rc::new(RefCell::new(Shard::new(0, shared(config), Arc::default())))
     }
 
     fn opening() -> Opening {

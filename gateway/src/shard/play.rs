@@ -299,6 +299,7 @@ impl<S: Socket> Shard<S> {
         let mut replay = replays.list.remove(at);
         replay.counted.finish(!replay.is_aged_out);
         self.end_replays(key);
+        let mut all_ended = Vec::with_capacity(replay.subs.len());
         for wanted in replay.subs.drain(..).flatten() {
             let id = match &wanted.target {
                 Target::Symbol(_) => {
@@ -309,11 +310,64 @@ impl<S: Socket> Shard<S> {
             let last = replay.play.as_ref().map(|play| &play.last);
             let seq = id.and_then(|id| last?.get(&(id, wanted.channel)).copied());
             self.keep_place(key, &wanted);
-            let ended = self.drop_sub(key, wanted.channel, &wanted.target);
+            all_ended.extend(self.drop_sub(key, wanted.channel, &wanted.target));
             let (id, channel, symbol) = (replay.id.clone(), wanted.channel, wanted.target.text());
             self.tell(key, &Control::ReplayDone { id, channel, symbol, seq });
-            self.fall_back_all(key, ended.as_slice());
         }
+        self.fall_back_all(key, &all_ended);
         self.touch(key.slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::event::Stream;
+    use crate::feed::request::{Request, Resume};
+    use crate::replay::STEPS;
+    use crate::session::guest::{Guest, Opening};
+    use crate::shard::trial::{Sink, shared};
+    use hyper::body::Bytes;
+    use std::collections::BTreeSet;
+    use std::rc::Rc;
+    use tickgate_protocol::OnSlow;
+    use tickgate_protocol::command::SubscribeOptions;
+
+    /// As each of thousands of symbols ended, all that were left were looked at.
+    #[test]
+    fn what_was_played_ends_with_one_look_at_what_is_left() {
+        const COUNT: usize = 400;
+        let shared = shared(Config { shards: 1, ..Config::default() });
+        let mut shard: Shard<Sink> = Shard::new(0, shared, Arc::default());
+        let key = shard.next_key();
+        let guest = Guest::new(([127, 0, 0, 1], 1).into());
+        let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest, is_greeted: false };
+        shard.open(Rc::new(Sink), opening);
+        let channel = Channel::Quotes;
+        let past = Past { since_ns: 0, until_ns: None, speed_thousandths: None };
+        let mut wanted = Vec::new();
+        for at in 0..COUNT {
+            let name = format!("{at:03}");
+            let symbol = shard.shared.directory.meet(&name).expect("there is room");
+            shard.table.meet(&symbol);
+            let options = SubscribeOptions::default_for(channel);
+            let target = Target::parse(&name);
+            wanted.push((Wanted { at, target, channel, options }, Resume::Past(past), None));
+        }
+        shard.begin_replays(key, None, wanted);
+        shard.enter(key, &Target::parse("*"), Stream::whole(channel), OnSlow::Conflate);
+        while shard.mailbox.pop().is_some() {}
+        STEPS.set(0);
+        shard.played_out(key, 0);
+        assert!(STEPS.get() <= 20 * COUNT, "{} steps for {COUNT} symbols", STEPS.get());
+        assert_eq!(shard.session(key).expect("it is open").subs.len(), 1);
+        // What the pattern that is left brings of them begins with its state, once.
+        let mut begun = BTreeSet::new();
+        while let Some(request) = shard.mailbox.pop() {
+            let Request::Resync(of, (symbol, _)) = request else { continue };
+            assert!(of == key && begun.insert(symbol), "{symbol} twice");
+        }
+        assert_eq!(begun.len(), COUNT);
     }
 }
