@@ -7,7 +7,7 @@ use crate::admission::Admission;
 use crate::clock;
 use crate::event::Batch;
 use crate::feed::request::{Mailbox, SessionKey};
-use crate::listener;
+use crate::listener::{self, Door};
 use crate::replay::Chunk;
 use crate::session::Life;
 use crate::stats::SessionsRequest;
@@ -25,9 +25,6 @@ use tokio::task::JoinSet;
 
 /// Batches taken in one pass: all that a full inbox holds.
 const BATCHES_PER_PASS: usize = 1_024;
-
-/// Time for those who are between their accept and their session when all sessions are over.
-const VISITS_END: Duration = Duration::from_secs(2);
 
 /// What a shard is started with.
 #[allow(missing_debug_implementations)]
@@ -118,11 +115,8 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     drop(serving);
-    // Who has no session yet is answered, too, unless it dawdles.
-    let deadline = deadline.min(tokio::time::Instant::now() + VISITS_END);
-    while !door.is_quiet() && tokio::time::Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let deadline = deadline.min(tokio::time::Instant::now() + Duration::from_millis(drain.grace_ms));
+    see_off(&door, &shards, deadline).await;
     accept.abort();
     let cut = shards.iter().map(|shard| shard.borrow_mut().cut()).sum();
     tasks.abort_all();
@@ -130,6 +124,15 @@ async fn serve(parts: Parts) -> std::io::Result<usize> {
         shard.borrow_mut().publish();
     }
     Ok(cut)
+}
+
+/// Waits for those who have no session yet as all sessions are over: they are answered, too, unless they dawdle. One whose
+/// handshake was answered before may still become a session, which is then sent away like any other.
+async fn see_off(door: &Door, shards: &[Rc<RefCell<Shard>>], deadline: tokio::time::Instant) {
+    let is_over = || door.is_quiet() && shards.iter().all(|shard| shard.borrow().is_empty());
+    while !is_over() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Makes a shard, and starts what serves all of its sessions.
@@ -283,5 +286,44 @@ impl<S: Socket> Shard<S> {
             Err(error) => self.on_read_error(key, &error),
         }
         self.read_buffer = buffer;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::session::guest::{Guest, Opening};
+    use crate::shard::socket::ClientSocket;
+    use crate::shard::trial::shared;
+    use crate::stats::CloseReason;
+    use hyper::body::Bytes;
+    use std::pin::pin;
+    use std::task::Waker;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::{Instant, timeout};
+
+    /// A visit that ended in a session left a quiet door, and that was the end of the drain: the session was cut within 10 ms.
+    #[tokio::test]
+    async fn a_drain_waits_for_who_becomes_a_session_at_its_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let _client =
+            TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
+        let (socket, _) = listener.accept().await.expect("it connects");
+        let config = Config { shards: 1, ..Config::default() };
+        let admission = Admission::new(&config);
+        let shard = Rc::new(RefCell::new(Shard::new(0, shared(config), Arc::default())));
+        let shards: Rc<[_]> = [shard.clone()].into();
+        let door = listener::door(shards.clone(), admission);
+        shard.borrow_mut().drain();
+        let key = shard.borrow().next_key();
+        let guest = Guest::new(([127, 0, 0, 1], 1).into());
+        let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest, is_greeted: false };
+        shard.borrow_mut().open(Rc::new(ClientSocket::Plain(socket)), opening);
+        let mut seen_off = pin!(see_off(&door, &shards, Instant::now() + Duration::from_secs(600)));
+        let first = seen_off.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(first.is_pending(), "its goodbye is not answered yet");
+        shard.borrow_mut().end_session(key, CloseReason::Drain);
+        timeout(Duration::from_secs(20), seen_off).await.expect("nobody is left");
     }
 }
