@@ -306,7 +306,7 @@ fn encrypt(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use rustls::crypto::aws_lc_rs;
@@ -318,7 +318,8 @@ mod tests {
 
     type Configs = (Arc<ServerConfig>, RootCertStore);
 
-    static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
+    /// A server, and the roots that its clients trust.
+    pub(in crate::tls) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
         let provider = Arc::new(aws_lc_rs::default_provider());

@@ -57,7 +57,7 @@ struct State {
     /// Whether the goodbye is said.
     is_shut: bool,
     /// Whether it is beyond use: no goodbye then. It is so while records are made or sent, too: a panic in between leaves
-    /// one of which nobody knows how much is gone.
+    /// one of which nobody knows how much is gone. Nothing is read or sent then.
     is_broken: bool,
 }
 
@@ -103,6 +103,7 @@ impl TlsSocket {
     /// Sends what waits, as far as the kernel takes it; says whether that was all.
     pub(super) fn send_waiting(&self) -> io::Result<bool> {
         let mut state = self.state.borrow_mut();
+        state.check()?;
         self.push(&mut state)?;
         Ok(state.waiting.is_empty())
     }
@@ -119,6 +120,7 @@ impl TlsSocket {
     /// Reads once from the socket below, and hands what came to `plain`. Gives how many bytes came, 0 at the end.
     fn read_below(&self, mut plain: impl FnMut(&[u8])) -> io::Result<usize> {
         let state = &mut *self.state.borrow_mut();
+        state.check()?;
         BUFFERS.with(|buffers| {
             let (mut came, mut out) = (buffers.came.borrow_mut(), buffers.out.borrow_mut());
             let held = state.records.held().len();
@@ -205,6 +207,14 @@ impl TlsSocket {
 }
 
 impl State {
+    /// Nothing that works out later mends what is beyond use.
+    ///
+    /// # Errors
+    /// When it is.
+    fn check(&self) -> io::Result<()> {
+        if self.is_broken { Err(Error::other("TLS: the connection broke before")) } else { Ok(()) }
+    }
+
     /// Keeps what was not sent of `out`, whose records from `start` on hold what was `presented` at their end. Returns how
     /// many bytes of that are gone.
     #[cold]
@@ -245,6 +255,7 @@ impl Socket for TlsSocket {
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
+        state.check()?;
         if !state.plain.is_empty() || state.records.is_ended() {
             return Poll::Ready(Ok(()));
         }
@@ -257,6 +268,7 @@ impl Socket for TlsSocket {
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let state = &mut *self.state.borrow_mut();
+        state.check()?;
         let mut taken = 0;
         if !state.marks.is_empty() {
             #[cfg(debug_assertions)]
@@ -341,5 +353,77 @@ impl Drop for TlsSocket {
         if is_open {
             Socket::shut(self);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::records::tests::CONFIGS;
+    use super::*;
+    use rustls::{ClientConfig, ClientConnection, Stream};
+    use std::future::poll_fn;
+    use std::io::{Read, Write};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+
+    /// A connection over which hands were shaken. Its client says something when it was told something, and gives what it was
+    /// told from then on, and why that was the end.
+    async fn shaken() -> (TlsSocket, std::thread::JoinHandle<(Vec<u8>, Option<ErrorKind>)>) {
+        let (server, roots) = &*CONFIGS;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let client = std::thread::spawn(move || {
+            let name = "localhost".try_into().expect("a name");
+            let mut client = ClientConnection::new(Arc::new(config), name).expect("a client");
+            let mut socket = std::net::TcpStream::connect(address).expect("it listens");
+            let mut stream = Stream::new(&mut client, &mut socket);
+            stream.read_exact(&mut [0]).expect("it is told something");
+            stream.write_all(b"hello").expect("it is read");
+            let mut told = Vec::new();
+            let end = stream.read_to_end(&mut told);
+            (told, end.err().map(|error| error.kind()))
+        });
+        let (socket, _) = listener.accept().await.expect("it connects");
+        let socket = TlsSocket::new(socket, Records::new(server.clone()).expect("a server"));
+        while socket.is_shaking() {
+            poll_fn(|cx| Socket::poll_readable(&socket, cx)).await.expect("it is open");
+            match socket.read_kept() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read => assert!(read.expect("it is TLS") > 0),
+            }
+            assert!(socket.send_waiting().expect("it is open"), "there is room");
+        }
+        (socket, client)
+    }
+
+    /// A panic in the midst of a record was forgotten with the next thing that worked: the goodbye of the session that it ended
+    /// was sent over a connection of which nobody knew where it stood.
+    #[tokio::test]
+    async fn what_broke_once_says_nothing_more() {
+        let (socket, client) = shaken().await;
+        socket.send(b"!").expect("there is room");
+        loop {
+            poll_fn(|cx| Socket::poll_readable(&socket, cx)).await.expect("it is open");
+            let read = catch_unwind(AssertUnwindSafe(|| socket.read_below(|_| panic!("in the midst of it"))));
+            match read {
+                Err(_) => break,
+                // What comes before it is for TLS itself.
+                Ok(Err(error)) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                Ok(Ok(read)) => assert!(read > 0),
+            }
+        }
+        let is_over = |error: Error| error.kind() != ErrorKind::WouldBlock;
+        assert!(socket.send(b"goodbye").is_err_and(is_over));
+        assert!(socket.read(&mut [0; 100]).is_err_and(is_over));
+        assert!(socket.send_waiting().is_err_and(is_over));
+        socket.shut();
+        drop(socket);
+        assert_eq!(client.join().expect("it ends"), (Vec::new(), Some(ErrorKind::UnexpectedEof)));
     }
 }
