@@ -87,6 +87,9 @@ struct Written<'a> {
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     names: Option<&'a str>,
+    /// Of whom lines were left out, where that is all that it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<&'static str>,
     left_out: u32,
 }
 
@@ -130,11 +133,8 @@ impl Audit {
             tracing::info!(target: "audit", event, %address, session, subject, reason, names, left_out);
             return;
         };
-        let address = Some(address);
-        Self::append(
-            file,
-            &Written { time: now(), event: cause, address, session, subject, reason, names, left_out },
-        );
+        let (time, event, address, of) = (now(), cause, Some(address), None);
+        Self::append(file, &Written { time, event, address, session, subject, reason, names, of, left_out });
     }
 
     fn append(file: &LogWriter, written: &Written<'_>) {
@@ -158,10 +158,11 @@ impl Audit {
                     tracing::info!(target: "audit", event = event.name(), of = of.label(), reason, left_out);
                     continue;
                 };
-                let (address, session, subject, names) = (None, None, None, Some(of.label()));
+                let (time, of) = (now(), Some(of.label()));
+                let (address, session, subject, names) = (None, None, None, None);
                 Self::append(
                     file,
-                    &Written { time: now(), event, address, session, subject, reason, names, left_out },
+                    &Written { time, event, address, session, subject, reason, names, of, left_out },
                 );
             }
         }
@@ -242,7 +243,10 @@ mod tests {
             last.collect::<Vec<_>>(),
             expected.iter().map(|(event, n)| (event, n)).collect::<Vec<_>>()
         );
-        assert_eq!(lines[4 + strangers]["reason"], "refuse");
+        // In the same words as in the log.
+        let told = &lines[4 + strangers];
+        assert_eq!((&told["reason"], &told["of"]), (&"refuse".into(), &"strangers".into()));
+        assert!(told.get("names").is_none() && lines[0].get("of").is_none());
         let counted = board.access.audit_left_out.each_ref().map(|count| count.load(Ordering::Relaxed));
         assert_eq!(counted, [1_000 - strangers as u64, 0]);
         assert_eq!((&lines[0]["event"], &lines[0]["subject"]), (&"connect".into(), &odd.into()));
