@@ -96,6 +96,7 @@ impl<S: Socket> Shard<S> {
             .map(|pass| pass.identity.way.kind());
         if let Some(way) = way {
             self.audit(key, Cause::Connect, way.label(), None);
+            self.look_at_newcomer(key);
         }
     }
 

@@ -92,11 +92,23 @@ impl<S: Socket> Shard<S> {
             })
             .map(|(_, session)| session.key)
             .collect();
-        for key in unwelcome {
-            self.totals.auth_refused[AuthFailure::Revoked as usize] += 1;
-            let message = "no longer welcome: its token, its subject or its API key was revoked or changed";
-            self.close_with(key, Code::Unauthenticated, message, CloseReason::Revoked);
+        unwelcome.into_iter().for_each(|key| self.turn_out(key));
+    }
+
+    /// Ends a session that has just begun when it is not welcome any more. Its token was looked at before its handshake was
+    /// through: what was replaced in between found no session yet.
+    pub(super) fn look_at_newcomer(&mut self, key: SessionKey) {
+        let Some(access) = self.shared.access.clone() else { return };
+        let pass = self.open_session(key).and_then(|session| session.guest.pass.as_ref());
+        if pass.is_some_and(|pass| !access.is_welcome(&pass.identity)) {
+            self.turn_out(key);
         }
+    }
+
+    fn turn_out(&mut self, key: SessionKey) {
+        self.totals.auth_refused[AuthFailure::Revoked as usize] += 1;
+        let message = "no longer welcome: its token, its subject or its API key was revoked or changed";
+        self.close_with(key, Code::Unauthenticated, message, CloseReason::Revoked);
     }
 
     fn look_at_pass(&mut self, key: SessionKey) {
@@ -133,5 +145,52 @@ impl<S: Socket> Shard<S> {
         }
         let words = Some(error.to_json().into_bytes());
         self.close_session(key, code.number(), code.name(), words, reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::revoked::{List, Source};
+    use crate::access::rights::Rights;
+    use crate::access::seats::Seats;
+    use crate::access::{Access, Files, Way};
+    use crate::config::Config;
+    use crate::session::Life;
+    use crate::session::guest::{Guest, Opening, Pass};
+    use crate::shard::Shared;
+    use crate::shard::trial::{Sink, shared};
+    use hyper::body::Bytes;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    /// Shards looked through their sessions when the list of those revoked was replaced. Whoever's token had been looked at just
+    /// before, and whose session began just behind, was found by neither, and stayed until the next change.
+    #[test]
+    fn who_is_revoked_between_its_check_and_its_session_does_not_stay() {
+        let config = Config { shards: 1, ..Config::default() };
+        let files = Files::read(&config.auth).expect("there are none");
+        let access = Arc::new(Access::new(files, false));
+        let shared = Shared { access: Some(access.clone()), ..shared(config) };
+        let mut shard: Shard<Sink> = Shard::new(0, shared, Arc::default());
+        let rights = Arc::new(Rights::from_json(r#"{ "symbols": ["*"] }"#).expect("they are right"));
+        let seats = Seats::default();
+        let open = |shard: &mut Shard<Sink>, subject: &str| {
+            let (subject, way) = (Arc::from(subject), Way::Token { id: None });
+            let seat = seats.take(&subject, None).expect("a seat");
+            let identity = Identity { subject, expires_s: None, way, rights: rights.clone() };
+            // Here it is believed. Then the list is replaced, and the shard looks at those whom it has.
+            access.replace_revoked(Source::File, List::parse("sub:ann"));
+            shard.look_at_passes(0);
+            let pass = Some(Pass::new(identity, seat));
+            let guest = Guest { pass, ..Guest::new(([127, 0, 0, 1], 1).into()) };
+            let key = shard.next_key();
+            let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest, is_greeted: false };
+            shard.open(Rc::new(Sink), opening);
+            shard.session(key).expect("it is not over yet").life
+        };
+        assert_eq!(open(&mut shard, "ann"), Life::Closing(CloseReason::Revoked));
+        assert_eq!(open(&mut shard, "bob"), Life::Open);
+        assert_eq!(shard.totals.auth_refused[AuthFailure::Revoked as usize], 1);
     }
 }
