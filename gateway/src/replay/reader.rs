@@ -13,7 +13,7 @@ use crate::feed::native::{Record, RecordQueue};
 use crate::feed::topics::Topics;
 use crate::feed::{client_config, offsets};
 use crate::stats::Board;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
@@ -337,6 +337,8 @@ fn replay_config(config: &Config) -> ClientConfig {
     }
     // Another name for the last of them.
     client.remove("fetch.message.max.bytes");
+    // It would write to standard error, past the log and its bounds. The feed's client and tracker say when nobody answers.
+    client.set_log_level(RDKafkaLogLevel::Emerg);
     client
 }
 
@@ -411,6 +413,7 @@ mod tests {
         assert_eq!(client.get("max.partition.fetch.bytes"), Some("1048576"));
         assert_eq!(client.get("fetch.message.max.bytes"), None);
         assert_eq!(client.get("fetch.wait.max.ms"), Some("77"), "what does not bound memory is the user's");
+        assert!(matches!(client.log_level, RDKafkaLogLevel::Emerg), "it would write past the log");
     }
 
     fn write(broker: &Broker, topic: &str, first: u64, count: u64) {
