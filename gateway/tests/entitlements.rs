@@ -376,6 +376,7 @@ async fn partitions_that_are_not_read_late_are_counted_and_nobody_else_is_concer
     let mut config = kafka.config(&topic);
     (config.delays.delayed_s, config.delays.default_s) = (vec![1, 2], 1);
     config.delays.partitions_max = 1;
+    config.session.heartbeat_ms = 0;
     let gateway = Gateway::start_unready(config);
     until("two of three are refused by each", || {
         [1, 2].map(|tier| gateway.running().board().feed_of(tier).partitions_refused) == [2, 2]
