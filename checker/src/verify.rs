@@ -301,7 +301,7 @@ impl SessionVerifier {
                 self.answered(id.as_ref());
                 bump(&mut tally.errors, code.name(), 1);
                 if *code == Code::ReplayAgedOut {
-                    self.resumed.aged_out(id.as_ref());
+                    self.aged_out(id.as_ref());
                 }
             }
             Control::Heartbeat { cursor, .. } => {

@@ -93,8 +93,8 @@ impl ChainChecker {
         self.is_resumed = with_cursor;
     }
 
-    /// The request that resumed it was told `replay_aged_out`, and no event or gap of it has come since: the next one may follow
-    /// whatever is gone.
+    /// The request that resumed it was told `replay_aged_out`, and no event of it has come since, nor a gap that says where it
+    /// ends: the next one may follow whatever is gone.
     pub fn aged_out(&mut self) {
         self.is_open = true;
     }
@@ -109,6 +109,7 @@ impl ChainChecker {
         let fits = gap.after.is_none() || self.last.is_none() || gap.after == self.last || is_of_both;
         if let Some(upto) = gap.upto {
             self.move_to(upto);
+            self.is_open = false;
         }
         // A snapshot that repeats the last position lost is news to this client, not a duplicate.
         self.after_gap = true;
@@ -187,6 +188,26 @@ mod tests {
         assert_eq!(chain.event(at(52), &after(50), false), Verdict::Duplicate, "that is known still");
         assert_eq!(chain.event(at(80), &after(78), false), Verdict::Unverified);
         assert_eq!(chain.event(at(90), &after(85), false), Verdict::Unannounced, "once");
+    }
+
+    /// A gap that said where the loss ends left the chain open all the same: what was missing behind it was excused.
+    #[test]
+    fn a_gap_with_an_end_is_where_what_was_told_as_gone_ends() {
+        let gap = |upto| Gap { after: None, upto, count: None, cause: GapCause::Retention };
+        let told = |gap: Gap| {
+            let mut chain = ChainChecker::default();
+            chain.event(at(52), &after(50), false);
+            chain.resumed(true);
+            chain.aged_out();
+            assert!(chain.gap(&gap));
+            chain
+        };
+        assert_eq!(told(gap(Some(at(70)))).event(at(80), &after(70), false), Verdict::InOrder);
+        assert_eq!(told(gap(Some(at(70)))).event(at(80), &after(78), false), Verdict::Unannounced);
+        // What the client has, or what has no end, says nothing of where it goes on.
+        for gap in [gap(Some(at(40))), gap(None)] {
+            assert_eq!(told(gap).event(at(80), &after(78), false), Verdict::Unverified);
+        }
     }
 
     /// What was conflated or skipped of a replay began before what its client had last. It looked like a break.

@@ -5,7 +5,7 @@
 //! seen after it comes again and is discarded, as the client's rule says: that is counted as resent, and is no duplicate.
 //! From there on chains go on as if there had been one session, and whatever is missing breaks them.
 
-use super::{Key, SessionVerifier, key};
+use super::{Chain, Key, SessionVerifier, key, matches};
 use crate::scan::Scanned;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tickgate_protocol::checker::Verdict;
@@ -52,8 +52,17 @@ pub(super) struct Resumed {
     at: Vec<Position>,
     /// Pairs that go on from the cursor and of which nothing was seen yet.
     unseen: FxHashSet<Key>,
-    /// Symbols and patterns whose replay has not caught up, each with the request that asked for it.
-    awaited: FxHashMap<Key, i64>,
+    /// Symbols and patterns whose replay has not caught up.
+    awaited: FxHashMap<Key, Awaited>,
+}
+
+/// A symbol or pattern whose replay has not caught up.
+#[derive(Debug)]
+struct Awaited {
+    /// The request that asked for it.
+    request: i64,
+    channel: Channel,
+    symbol: Box<str>,
 }
 
 impl Resumed {
@@ -81,18 +90,39 @@ impl Resumed {
         self.awaited.remove(&key(channel, symbol));
     }
 
-    /// What a request asked for cannot be replayed.
-    pub(super) fn aged_out(&mut self, id: Option<&Id>) {
-        match id {
-            Some(Id::Number(id)) => self.awaited.retain(|_, asked| asked != id),
-            Some(Id::Text(_)) => self.awaited.clear(),
+    /// What a request asked for cannot be replayed: gives the symbols and patterns that still waited for that.
+    fn aged_out(&mut self, id: Option<&Id>) -> Vec<Awaited> {
+        let is_its = |awaited: &Awaited| match id {
+            Some(Id::Number(id)) => awaited.request == *id,
+            Some(Id::Text(_)) => true,
             // The gateway says it of itself.
-            None => {}
+            None => false,
+        };
+        let gone: Vec<Awaited> =
+            self.awaited.extract_if(|_, awaited| is_its(awaited)).map(|(_, awaited)| awaited).collect();
+        for Awaited { channel, symbol, .. } in &gone {
+            self.unseen.remove(&key(*channel, symbol));
         }
+        gone
     }
 }
 
 impl SessionVerifier {
+    /// A request was told that what it asked for is gone. What it resumed and nothing has come of since may go on behind
+    /// anything; what another request resumed may not.
+    pub(super) fn aged_out(&mut self, id: Option<&Id>) {
+        for Awaited { channel, symbol, .. } in self.resumed.aged_out(id) {
+            let Self { chains, resumed, .. } = self;
+            let is_its = |chain: &&mut Chain| {
+                let is_named = chain.channel == channel && matches(&symbol, &chain.symbol);
+                is_named
+                    && chain.seam != Seam::None
+                    && !resumed.awaited.contains_key(&key(channel, &chain.symbol))
+            };
+            chains.values_mut().filter(is_its).for_each(|chain| chain.checker.aged_out());
+        }
+    }
+
     /// The session has ended and its client comes back. What was seen stays seen, what was asked for has to be asked for
     /// again: each pair goes on from a cursor unless [`Self::resume_from`] says otherwise.
     pub fn come_back(&mut self) {
@@ -115,7 +145,7 @@ impl SessionVerifier {
         let last = chain.checker.last()?;
         chain.seam = Seam::Position;
         chain.checker.resumed(false);
-        self.resumed.awaited.insert(key, id);
+        self.resumed.awaited.insert(key, Awaited { request: id, channel, symbol: symbol.into() });
         Some(last)
     }
 
@@ -136,7 +166,7 @@ impl SessionVerifier {
             if !symbol.ends_with('*') && !self.chains.contains_key(&key) {
                 self.resumed.unseen.insert(key);
             }
-            self.resumed.awaited.insert(key, id);
+            self.resumed.awaited.insert(key, Awaited { request: id, channel, symbol: symbol.into() });
         }
     }
 

@@ -254,6 +254,41 @@ fn gaps_at_the_seam_count_for_what_was_not_seen() {
     assert_eq!((tally.gaps, tally.gaps_misfit), (1, 1), "it had to begin at the position");
 }
 
+/// A pattern was resumed on a gateway that had begun to read behind what was missed, and told so. Another client's replay taught
+/// it where the symbol stood, and its next event named one before it that this client never got: a loss without a word, it
+/// seemed.
+#[test]
+fn what_was_told_as_gone_may_be_followed_by_anything_where_it_was_asked_for() {
+    let error = |id| Control::error(Some(Id::Number(id)), Code::ReplayAgedOut, "", false).to_json();
+    let pattern = |verifier: &mut SessionVerifier, id, name: &str| {
+        let cursor = cursor::encode(&[at(7)], &cursor::CursorKey::new(b"no key"));
+        verifier.resume_at(id, &cursor, Channel::Trades, [name]);
+    };
+    let from_pattern = |verifier: &mut SessionVerifier| pattern(verifier, 1, "A*");
+    for resume in [from_position, from_cursor, from_pattern as fn(&mut SessionVerifier)] {
+        for (told, lost) in [(1, 0), (2, 1)] {
+            let (tally, _) = come_back(&seen(), resume, &[error(told), trade(12, Some(11))]);
+            assert_eq!(tally.unannounced, lost, "{told}: {:?}", tally.samples);
+        }
+        let after = [error(1), trade(12, Some(11)), trade(20, Some(18))];
+        assert_eq!(come_back(&seen(), resume, &after).0.unannounced, 1, "once");
+        // Told when something had come already.
+        let after = [trade(12, Some(8)), error(1), trade(20, Some(18))];
+        assert_eq!(come_back(&seen(), resume, &after).0.unannounced, 1);
+    }
+    // What has a request of its own is not the pattern's.
+    let from_both = |verifier: &mut SessionVerifier| {
+        from_cursor(verifier);
+        pattern(verifier, 2, "*");
+    };
+    let (tally, _) = come_back(&seen(), from_both, &[error(2), trade(12, Some(11))]);
+    assert_eq!(tally.unannounced, 1);
+    // Of one of which nothing was seen before, too.
+    let of_n = |text: &str| text.replace(r#""symbol":"A""#, r#""symbol":"N""#);
+    let (tally, _) = come_back(&seen(), from_cursor, &[error(1), of_n(ACK), of_n(&trade(10, Some(9)))]);
+    assert_eq!((tally.unannounced, tally.unasked), (0, 0), "{:?}", tally.samples);
+}
+
 /// A state that replaces what was missed is not what was asked for, and is counted.
 #[test]
 fn states_at_the_seam() {
