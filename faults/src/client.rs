@@ -74,6 +74,8 @@ pub struct Spec {
     pub local: Option<IpAddr>,
     /// Whom it believes behind a `wss://` URL.
     pub trust: Option<Trust>,
+    /// What it shows who it is with.
+    pub token: Option<Arc<str>>,
     /// Where the log stands; asked once its subscriptions are acknowledged.
     pub ends: Ends,
     /// Seed of its own chance.
@@ -91,6 +93,8 @@ pub enum Order {
     Cut,
     /// Send this text.
     Say(&'static str),
+    /// Show this token from now on.
+    Show(Arc<str>),
     /// Ask for nothing any more, and stay; what it hears is not to be judged then.
     Unsubscribe,
     /// Come back, to this gateway from now on.
@@ -244,6 +248,7 @@ impl Person {
                 Order::Return(url, with) => return Some((url, with)),
                 Order::Finish => return None,
                 Order::Stall | Order::Go | Order::Cut | Order::Say(_) | Order::Unsubscribe => {}
+                Order::Show(token) => self.spec.token = Some(token),
             }
         }
     }
@@ -255,6 +260,7 @@ impl Person {
             local: self.spec.local,
             recv_buffer_bytes: self.spec.recv_buffer_bytes,
             trust: self.spec.trust.clone(),
+            token: self.spec.token.clone(),
             ..TransportOptions::default()
         };
         let (reader, mut writer) = match open(&target, address, &options).await {
@@ -356,6 +362,13 @@ impl Person {
                             Some(Order::Say(text)) => {
                                 writer.text(text);
                                 // The reader notices when the connection is gone.
+                                let _ = writer.flush().await;
+                            }
+                            Some(Order::Show(token)) => {
+                                session.verifier.sent(3, Asked::Other);
+                                let request = json!({"op": "auth", "id": 3, "token": &*token});
+                                self.spec.token = Some(token);
+                                writer.text(&request.to_string());
                                 let _ = writer.flush().await;
                             }
                             Some(Order::Unsubscribe) => {

@@ -1,6 +1,7 @@
 //! The gateway under test: the real program in a process of its own, as an operator runs it.
 
 use crate::certificate::Certificate;
+use crate::issuer::Issuer;
 use crate::memory_group::MemoryGroup;
 use crate::namespace::Namespace;
 use anyhow::{Context, Result, bail};
@@ -58,6 +59,8 @@ pub struct Options {
     pub namespace: Option<Arc<Namespace>>,
     /// What it speaks TLS with, if it does.
     pub certificate: Option<Arc<Certificate>>,
+    /// Whose tokens it asks for, if it asks who comes.
+    pub issuer: Option<Arc<Issuer>>,
     /// Memory that it may take; as much as there is unless given. Only on this host, and by the real clock.
     pub memory: Option<Arc<MemoryGroup>>,
 }
@@ -338,6 +341,9 @@ pub fn command(program: &Path, brokers: &str, topic: &str, options: &Options) ->
         command.args(["--set", setting]);
     }
     for setting in options.certificate.iter().flat_map(|certificate| certificate.settings()) {
+        command.args(["--set", &setting]);
+    }
+    for setting in options.issuer.iter().flat_map(|issuer| issuer.settings()) {
         command.args(["--set", &setting]);
     }
     command.env("TICKGATE_LOG", options.log_filter.unwrap_or("info,librdkafka=off,rdkafka=off"));

@@ -5,6 +5,7 @@ mod certificate;
 mod client;
 mod clocked;
 mod gateway;
+mod issuer;
 mod kafka;
 mod load;
 mod memory_group;

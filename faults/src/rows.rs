@@ -17,6 +17,7 @@ mod reload;
 mod resume;
 mod soak;
 mod strangers;
+mod tokens;
 mod topic;
 
 use crate::report::Outcome;

@@ -240,6 +240,7 @@ impl World {
             recv_buffer_bytes: None,
             local: None,
             trust: self.gateway.trust(),
+            token: self.setup.options.issuer.as_ref().map(|issuer| issuer.long(number)),
             ends,
             seed: self.context.seed.wrapping_add(number as u64),
         }

@@ -11,7 +11,9 @@ use crate::trust::Trust;
 use bytes::{Buf, Bytes};
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::header::{CONNECTION, HOST, RETRY_AFTER, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL};
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, HOST, RETRY_AFTER, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+};
 use hyper::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -44,6 +46,8 @@ pub struct TransportOptions {
     pub read_bytes_per_s: Option<u64>,
     /// Whom to believe behind a `wss://` URL.
     pub trust: Option<Trust>,
+    /// A token that shows who we are, in the handshake.
+    pub token: Option<Arc<str>>,
 }
 
 impl Default for TransportOptions {
@@ -54,6 +58,7 @@ impl Default for TransportOptions {
             handshake_timeout: Duration::from_secs(10),
             read_bytes_per_s: None,
             trust: None,
+            token: None,
         }
     }
 }
@@ -107,7 +112,7 @@ pub async fn open(
         let stream =
             connect(address, options).await.map_err(|source| ConnectError::Io { address, source })?;
         let stream = secured(target, stream, options).await?;
-        handshake(target, stream).await
+        handshake(target, stream, options.token.as_deref()).await
     });
     let (stream, early) = timeout(options.handshake_timeout, opening)
         .await
@@ -148,8 +153,16 @@ async fn secured(
     stream.map(|stream| Stream::Tls(Box::new(stream))).map_err(failed)
 }
 
-async fn handshake(target: &Target, stream: Stream) -> Result<(Stream, Bytes), ConnectError> {
-    let request = Request::get(target.path())
+async fn handshake(
+    target: &Target,
+    stream: Stream,
+    token: Option<&str>,
+) -> Result<(Stream, Bytes), ConnectError> {
+    let mut request = Request::get(target.path());
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request
         .header(HOST, target.authority())
         .header(UPGRADE, "websocket")
         .header(CONNECTION, "Upgrade")

@@ -43,6 +43,8 @@ rows![
     "R29" Full "T17: a hundred thousand pings a second" => floods::pings,
     "R30" Full "T18: a thousand clients churn a million invented symbols" => floods::churn,
     "R31" Full "T21: five thousand clients that never read, in 512 MiB" => floods::never_read,
+    "R32" Full "T5: a thousand tokens of five seconds" => tokens::run_out,
+    "R33" Full "T6: a hundred of ten thousand sessions revoked" => tokens::revoked,
     "R2b" Full "no packet passes between gateway and Kafka" => packets::none_to_kafka,
     "R12c" Full "30 % of packets lost between a tenth of the clients and the gateway" => packets::to_clients,
     "R12d" Full "30 % of packets lost between gateway and Kafka" => packets::to_kafka,
