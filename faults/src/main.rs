@@ -11,6 +11,7 @@ mod load;
 mod memory_group;
 mod mock;
 mod namespace;
+mod raw;
 mod relay;
 mod report;
 mod rows;

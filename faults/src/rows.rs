@@ -9,6 +9,7 @@ mod floods;
 mod leaders;
 mod logs;
 mod memory;
+mod messages;
 mod packets;
 mod panics;
 mod process;

@@ -45,6 +45,8 @@ rows![
     "R31" Full "T21: five thousand clients that never read, in 512 MiB" => floods::never_read,
     "R32" Full "T5: a thousand tokens of five seconds" => tokens::run_out,
     "R33" Full "T6: a hundred of ten thousand sessions revoked" => tokens::revoked,
+    "R35" Full "T15: a thousand messages of 256 KiB that end a hundredth short" => messages::unfinished,
+    "R36" Full "T19: a hundred compression bombs a second" => messages::bombs,
     "R2b" Full "no packet passes between gateway and Kafka" => packets::none_to_kafka,
     "R12c" Full "30 % of packets lost between a tenth of the clients and the gateway" => packets::to_clients,
     "R12d" Full "30 % of packets lost between gateway and Kafka" => packets::to_kafka,
