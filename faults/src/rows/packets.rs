@@ -1,16 +1,21 @@
 //! Packets that are lost between two hosts.
 
 use super::broker::{ends_well, everybody_is_told};
+use super::soak::{self, Held};
 use crate::client::{Client, Order, Return};
 use crate::gateway::Options;
+use crate::load::symbol;
 use crate::namespace::{Between, Namespace};
 use crate::report::Outcome;
 use crate::world::{Run, Setup, World, until_async};
 use anyhow::{Context, Result};
+use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tickgate_load::clock::now_ns;
+use tickgate_load::target::Target;
+use tickgate_load::transport::{TransportOptions, open};
 use tokio::time::sleep;
 
 /// Of a hundred packets.
@@ -26,12 +31,13 @@ const KEPT_BYTES_MAX: u64 = REPLAY_BYTES_MAX + FAR as u64 * HELD_BYTES_MAX;
 /// What an allocator takes more than it is asked for, and a fetch of all that was late.
 const PAGES_BYTES: u64 = 6 << 20;
 
-/// A world whose gateway is on a host of its own; the last [`FAR`] clients connect from the far address. None when this
+/// A world whose gateway is on a host of its own; the last `far` clients connect from the far address. None when this
 /// machine has no way to have one.
 async fn apart(
     run: &Run,
     outcome: &mut Outcome,
     settings: &[impl ToString],
+    far: usize,
 ) -> Result<Option<(World, Arc<Namespace>)>> {
     let namespace = match Namespace::new() {
         Ok(namespace) => Arc::new(namespace),
@@ -47,7 +53,7 @@ async fn apart(
     let mut world = World::empty(run, setup).await?;
     for number in 0..clients {
         let mut spec = world.spec(number);
-        if number >= clients - FAR {
+        if number >= clients - far {
             spec.local = Some(namespace.far().into());
         }
         world.clients.push(Client::start(spec));
@@ -84,7 +90,7 @@ fn port(world: &World) -> Result<u16> {
 /// R12c. Whoever is on such a line gets the newest quotes, or is ended and comes back for what it missed; nobody else
 /// notices.
 pub async fn to_clients(run: &Run, outcome: &mut Outcome) -> Result<()> {
-    let Some((world, namespace)) = apart(run, outcome, &small_bounds()).await? else { return Ok(()) };
+    let Some((world, namespace)) = apart(run, outcome, &small_bounds(), FAR).await? else { return Ok(()) };
     let before = world.gateway.resident_bytes();
     let (everybody, others) = (0..world.clients.len(), 0..world.clients.len() - FAR);
     namespace.lose(LOST, Between::Far)?;
@@ -107,7 +113,7 @@ pub async fn to_clients(run: &Run, outcome: &mut Outcome) -> Result<()> {
 
 /// R12d. The feed comes late, and comes.
 pub async fn to_kafka(run: &Run, outcome: &mut Outcome) -> Result<()> {
-    let Some((world, namespace)) = apart(run, outcome, &small_bounds()).await? else { return Ok(()) };
+    let Some((world, namespace)) = apart(run, outcome, &small_bounds(), FAR).await? else { return Ok(()) };
     let before = world.gateway.resident_bytes();
     namespace.lose(LOST, Between::Port(port(&world)?))?;
     sleep(run.pick(Duration::from_secs(30), Duration::from_secs(10))).await;
@@ -119,7 +125,7 @@ pub async fn to_kafka(run: &Run, outcome: &mut Outcome) -> Result<()> {
 
 /// R2b. Neither side is told anything: every packet between gateway and Kafka is lost for a while.
 pub async fn none_to_kafka(run: &Run, outcome: &mut Outcome) -> Result<()> {
-    let Some((world, namespace)) = apart(run, outcome, &[""; 0]).await? else { return Ok(()) };
+    let Some((world, namespace)) = apart(run, outcome, &[""; 0], FAR).await? else { return Ok(()) };
     let dead = Instant::now();
     namespace.lose(100, Between::Port(port(&world)?))?;
     everybody_is_told(&world, outcome, dead).await?;
@@ -132,7 +138,7 @@ pub async fn none_to_kafka(run: &Run, outcome: &mut Outcome) -> Result<()> {
 /// `outbox.stall_timeout_ms`, and what they held is free again.
 pub async fn half_open(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let settings = ["outbox.stall_timeout_ms=5000"];
-    let Some((world, namespace)) = apart(run, outcome, &settings).await? else { return Ok(()) };
+    let Some((world, namespace)) = apart(run, outcome, &settings, FAR).await? else { return Ok(()) };
     let (everybody, others) = (0..world.clients.len(), 0..world.clients.len() - FAR);
     let files = world.gateway.open_files();
     namespace.lose(100, Between::Far)?;
@@ -152,6 +158,72 @@ pub async fn half_open(run: &Run, outcome: &mut Outcome) -> Result<()> {
     sleep(Duration::from_secs(1)).await;
     let remains = world.finish(outcome).await?;
     outcome.exactly("sessions of others closed", remains.closed_of(others), 0);
+    outcome.exactly("ticks announced as lost", outcome.counts.announced, 0);
+    Ok(())
+}
+
+/// R34, T14. A thousand clients whose host is gone at once, with the gateway's own times: half of them get ticks, half only
+/// what keeps a session alive. All that they had is free again.
+pub async fn thousand_half_open(run: &Run, outcome: &mut Outcome) -> Result<()> {
+    const GONE: usize = 1_000;
+    /// More than the minute that anybody may be silent.
+    const PATIENCE: Duration = Duration::from_secs(120);
+    // They come from one address, and no clients are so many from one.
+    let settings = ["session.heartbeat_ms=5000", "limits.addresses_exempt=198.18.0.0/15"];
+    let Some((world, namespace)) = apart(run, outcome, &settings, 0).await? else {
+        return Ok(());
+    };
+    let others = world.clients.len();
+    let open_is = |count: usize| move |held: &Held| held.sum("tickgate_sessions_open") == count as f64;
+    let before = soak::settled(&world, open_is(others)).await?;
+    let target = Target::parse(&world.gateway.url())?;
+    let options = TransportOptions { local: Some(namespace.far().into()), ..TransportOptions::default() };
+    let mut gone = Vec::with_capacity(GONE);
+    for number in 0..GONE {
+        let (reader, mut writer) = open(&target, world.gateway.listen, &options).await?;
+        if number % 2 == 0 {
+            let wish = json!({"channel": "quotes", "symbols": [symbol(number % world.setup.symbols)]});
+            writer.text(&json!({"op": "subscribe", "id": 1, "subscriptions": [wish]}).to_string());
+            writer.flush().await?;
+        }
+        gone.push((reader, writer));
+    }
+    let sessions =
+        async || world.gateway.metrics().await.map_or(u64::MAX, |m| m.count("tickgate_sessions_open", ""));
+    until_async("all of them are there", async || sessions().await == (others + GONE) as u64).await?;
+    outcome.show("sessions, the others' among them", others + GONE);
+    outcome.show("open files with them", world.gateway.open_files());
+    namespace.lose(100, Between::Far)?;
+    let began = Instant::now();
+    let mut half = None;
+    loop {
+        let left = sessions().await;
+        if left <= (others + GONE / 2) as u64 {
+            half.get_or_insert_with(|| began.elapsed());
+        }
+        if left == others as u64 || began.elapsed() > PATIENCE {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    let seconds = |took: Duration| format!("{:.2} s", took.as_secs_f64());
+    outcome.show("half of them had ended after", half.map_or("never".to_owned(), seconds));
+    outcome.show("all of them had ended after", seconds(began.elapsed()));
+    let metrics = world.gateway.metrics().await?;
+    let reasons = ["silent", "stalled", "slow_consumer", "io", "client"];
+    let counts = reasons.map(|reason| {
+        let count = metrics.count("tickgate_sessions_closed_total", &format!("reason=\"{reason}\""));
+        format!("{reason} {count}")
+    });
+    outcome.show("as", counts.join(", "));
+    let after = soak::settled(&world, |held| *held == before).await?;
+    outcome.exactly("sessions then open", sessions().await, others as u64);
+    after.is_as(&before, outcome);
+    outcome.at_least("packets lost", namespace.heal()?, 1);
+    drop(gone);
+    outcome.flowing_s = Some(world.flowing(now_ns(), 0..others).await?);
+    let remains = world.finish(outcome).await?;
+    outcome.exactly("sessions of others closed", remains.closed(), 0);
     outcome.exactly("ticks announced as lost", outcome.counts.announced, 0);
     Ok(())
 }

@@ -34,7 +34,7 @@ const MOVING: [&str; 8] = [
 
 /// What must be as it was.
 #[derive(Debug, Clone, PartialEq)]
-struct Held {
+pub struct Held {
     files: u64,
     threads: u64,
     gauges: BTreeMap<String, f64>,
@@ -42,9 +42,22 @@ struct Held {
 
 impl Held {
     /// A gauge over all its labels.
-    fn sum(&self, name: &str) -> f64 {
+    pub fn sum(&self, name: &str) -> f64 {
         let is_it = |full: &str| full.split('{').next() == Some(name);
         self.gauges.iter().filter(|(full, _)| is_it(full)).map(|(_, value)| value).sum()
+    }
+
+    /// Holds it against what was before.
+    pub fn is_as(&self, before: &Self, outcome: &mut Outcome) {
+        outcome.exactly("open files", self.files, before.files);
+        outcome.exactly("threads", self.threads, before.threads);
+        outcome.at_least("gauges looked at", before.gauges.len() as u64, 20);
+        let moved = |(name, was): &(&String, &f64)| {
+            let is = self.gauges.get(*name).copied().unwrap_or(f64::NAN);
+            (is != **was).then(|| format!("{name} was {was} and is {is}"))
+        };
+        let moved: Vec<String> = before.gauges.iter().filter_map(|gauge| moved(&gauge)).collect();
+        outcome.gate("gauges that are not where they were", format!("{moved:?}"), "[]", moved.is_empty());
     }
 }
 
@@ -75,15 +88,7 @@ pub async fn come_and_go(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let after = settled(&world, |held| *held == before).await?;
     let sessions = world.gateway.metrics().await?.count("tickgate_sessions_opened_total", "");
     outcome.at_least("sessions that came", sessions, (2 * rounds * VISITORS) as u64);
-    outcome.exactly("open files", after.files, before.files);
-    outcome.exactly("threads", after.threads, before.threads);
-    outcome.at_least("gauges looked at", before.gauges.len() as u64, 20);
-    let moved = |(name, was): &(&String, &f64)| {
-        let is = after.gauges.get(*name).copied().unwrap_or(f64::NAN);
-        (is != **was).then(|| format!("{name} was {was} and is {is}"))
-    };
-    let moved: Vec<String> = before.gauges.iter().filter_map(|gauge| moved(&gauge)).collect();
-    outcome.gate("gauges that are not where they were", format!("{moved:?}"), "[]", moved.is_empty());
+    after.is_as(&before, outcome);
     let thirds: Vec<&[u64]> = resident.chunks(rounds.div_ceil(3)).collect();
     let most: Vec<u64> = thirds.iter().map(|third| third.iter().copied().max().unwrap_or(0)).collect();
     let kib: Vec<u64> = most.iter().map(|bytes| bytes >> 10).collect();
@@ -139,7 +144,7 @@ async fn visit(world: &World, tally: &mut Tally) -> Result<()> {
 }
 
 /// What the gateway holds while nothing is written: once it `is` what is waited for, or as it stays.
-async fn settled(world: &World, is: impl Fn(&Held) -> bool) -> Result<Held> {
+pub async fn settled(world: &World, is: impl Fn(&Held) -> bool) -> Result<Held> {
     world.load()?.pause(true);
     until("the market rests", || world.load().is_ok_and(|load| load.is_resting())).await?;
     let started = Instant::now();

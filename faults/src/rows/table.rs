@@ -45,6 +45,7 @@ rows![
     "R31" Full "T21: five thousand clients that never read, in 512 MiB" => floods::never_read,
     "R32" Full "T5: a thousand tokens of five seconds" => tokens::run_out,
     "R33" Full "T6: a hundred of ten thousand sessions revoked" => tokens::revoked,
+    "R34" Full "T14: hosts of a thousand sessions gone without a word" => packets::thousand_half_open,
     "R35" Full "T15: a thousand messages of 256 KiB that end a hundredth short" => messages::unfinished,
     "R36" Full "T19: a hundred compression bombs a second" => messages::bombs,
     "R2b" Full "no packet passes between gateway and Kafka" => packets::none_to_kafka,
