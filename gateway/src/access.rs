@@ -10,6 +10,7 @@ pub mod audit;
 mod jwks;
 pub mod keys;
 mod ledger;
+mod reading;
 pub mod revoked;
 pub mod rights;
 pub mod seats;

@@ -35,9 +35,14 @@ struct RawEntry {
 }
 
 impl List {
-    /// With these.
-    pub(super) fn of(ids: HashSet<Arc<str>>, subjects: HashSet<Arc<str>>) -> Self {
-        Self { ids, subjects, ..Self::default() }
+    /// Adds these.
+    pub(super) fn add<'a>(
+        &mut self,
+        ids: impl Iterator<Item = &'a Arc<str>>,
+        subjects: impl Iterator<Item = &'a Arc<str>>,
+    ) {
+        self.ids.extend(ids.cloned());
+        self.subjects.extend(subjects.cloned());
     }
 
     /// Reads a list.

@@ -2,11 +2,11 @@
 //!
 //! What was read counts when all of it was, up to where Kafka said that it ended; from then on every record does as it
 //! comes. When the topic was made anew, when retention took what came next, and when there is room again for entries that
-//! there was none for, it is read from its beginning once more, and until that is done the list before counts on. So it
-//! does while no broker answers.
+//! there was none for, it is read from its beginning once more, and until that is done the list before counts on
+//! ([`super::reading`]). So it does while no broker answers.
 
 use super::Access;
-use super::ledger::Ledger;
+use super::reading::Reading;
 use super::revoked::{ENTRIES_MAX, Source};
 use crate::clock;
 use crate::config::Config;
@@ -19,7 +19,6 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,6 +27,10 @@ use std::time::Duration;
 const RECORDS_PER_TAKE: usize = 500;
 /// Bytes that librdkafka holds of records, by the settings below: a full queue and what is added to it, and a fetch.
 pub const QUEUE_BYTES: u64 = 3 << 20;
+/// Partitions that the topic may have: one is enough, and each is a table of its own here.
+const PARTITIONS_MAX: usize = 1_000;
+/// Bytes of tables that are nearly empty, before and after.
+pub const TABLES_BYTES: u64 = PARTITIONS_MAX as u64 * 1_024;
 /// Longest wait for a record.
 const WAIT_MS: i32 = 100;
 /// Longest wait for one answer of a broker. Records wait behind the three answers of a look, and who is revoked is to be
@@ -44,14 +47,6 @@ const ANEW_MS: u64 = 10_000;
 /// Lines of one kind within ten seconds.
 const LOGS_PER_10_S: u32 = 1;
 
-/// How far one partition was read.
-#[derive(Debug, Default, Clone, Copy)]
-struct Part {
-    /// The next offset; none before anything is known of it.
-    next: Option<u64>,
-    is_at_end: bool,
-}
-
 /// Reads the topic.
 pub(super) struct Topic {
     topic: String,
@@ -62,12 +57,7 @@ pub(super) struct Topic {
     board: Arc<Board>,
     /// The broker's id of the topic that is read.
     id: Option<u128>,
-    parts: BTreeMap<i32, Part>,
-    /// What is in effect, or soon will be.
-    ledger: Ledger,
-    /// What is read from the beginning.
-    fresh: Option<Ledger>,
-    is_changed: bool,
+    reading: Reading,
     look_ms: u64,
     publish_ms: u64,
     expire_ms: u64,
@@ -102,10 +92,7 @@ impl Topic {
             access,
             board,
             id: None,
-            parts: BTreeMap::new(),
-            ledger: Ledger::new(ENTRIES_MAX),
-            fresh: Some(Ledger::new(ENTRIES_MAX)),
-            is_changed: false,
+            reading: Reading::new(ENTRIES_MAX),
             look_ms: 0,
             publish_ms: 0,
             expire_ms: 0,
@@ -140,7 +127,12 @@ impl Topic {
         if let Some(error) = found.error() {
             bail!("{}", rdkafka::types::RDKafkaErrorCode::from(error));
         }
-        ensure!(!found.partitions().is_empty(), "it has no partitions yet");
+        let partitions = found.partitions().len();
+        ensure!(partitions > 0, "it has no partitions yet");
+        ensure!(
+            partitions <= PARTITIONS_MAX,
+            "it has {partitions} partitions, and may have {PARTITIONS_MAX}"
+        );
         let node = Some(metadata.orig_broker_id()).filter(|node| *node >= 0);
         // No answer is no news.
         if let Some(id) = topic_id(&self.consumer, &self.topic, node, ANSWER_MS as i32)
@@ -148,27 +140,23 @@ impl Topic {
         {
             self.begin_anew("it was deleted and made again");
         }
-        let known = self.parts.len();
-        for partition in found.partitions() {
-            self.parts.entry(partition.id()).or_default();
-        }
-        if self.parts.len() > known {
+        if self.reading.add(found.partitions().iter().map(|partition| partition.id())) {
             self.assign()?;
         }
         // The leaders are asked themselves: that one of them is silent is not to be told by the others.
-        let mut ends = TopicPartitionList::with_capacity(self.parts.len());
-        for partition in self.parts.keys() {
-            ends.add_partition_offset(&self.topic, *partition, Offset::End)?;
+        let positions = self.reading.positions();
+        let mut ends = TopicPartitionList::with_capacity(positions.len());
+        for (partition, _) in positions {
+            ends.add_partition_offset(&self.topic, partition, Offset::End)?;
         }
         let ends = self.consumer.offsets_for_times(ends, answer)?;
-        let mut is_read = self.fresh.is_none();
+        let mut is_read = self.reading.is_settled();
         for end in ends.elements() {
             end.error()?;
-            let part = self.parts.get(&end.partition()).copied().unwrap_or_default();
             let Offset::Offset(offset) = end.offset() else {
                 bail!("partition {} has no end", end.partition())
             };
-            is_read &= part.is_at_end && part.next.is_some_and(|next| next >= offset.unsigned_abs());
+            is_read &= self.reading.has_reached(end.partition(), offset.unsigned_abs());
         }
         if is_read {
             self.is_read_now();
@@ -177,10 +165,11 @@ impl Topic {
     }
 
     fn assign(&self) -> anyhow::Result<()> {
-        let mut list = TopicPartitionList::with_capacity(self.parts.len());
-        for (partition, part) in &self.parts {
-            let next = part.next.map(|next| Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX)));
-            list.add_partition_offset(&self.topic, *partition, next.unwrap_or(Offset::Beginning))?;
+        let positions = self.reading.positions();
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for (partition, next) in positions {
+            let next = next.map(|next| Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX)));
+            list.add_partition_offset(&self.topic, partition, next.unwrap_or(Offset::Beginning))?;
         }
         Ok(self.consumer.assign(&list)?)
     }
@@ -224,15 +213,13 @@ impl Topic {
         let mut is_gone = false;
         let records = self.queue.take(WAIT_MS);
         for record in records.iter() {
-            let Some(part) = self.parts.get_mut(&record.partition) else { continue };
-            let offset = u64::try_from(record.offset).unwrap_or(0);
+            let (partition, offset) = (record.partition, u64::try_from(record.offset).unwrap_or(0));
             match record.error {
-                None if part.next.is_some_and(|next| offset < next) => {}
                 None => {
-                    (part.next, part.is_at_end) = (Some(offset + 1), false);
                     let value = (!record.is_tombstone).then_some(record.value);
-                    let said = self.fresh.as_mut().unwrap_or(&mut self.ledger).take(record.key, value, now_s);
-                    self.is_changed |= self.fresh.is_none();
+                    let Some(said) = self.reading.take(partition, offset, record.key, value, now_s) else {
+                        continue;
+                    };
                     self.board.access.topic_records[said as usize].fetch_add(1, Ordering::Relaxed);
                     let logs = match said {
                         Said::Malformed => &mut self.record_logs,
@@ -240,7 +227,7 @@ impl Topic {
                         Said::Revoked | Said::Restored | Said::Expired => continue,
                     };
                     let Verdict::Write { left_out } = logs.admit(clock::mono_ms()) else { continue };
-                    let (topic, partition) = (&self.topic, record.partition);
+                    let topic = &self.topic;
                     if said == Said::NoRoom {
                         tracing::error!(
                             topic,
@@ -261,7 +248,7 @@ impl Topic {
                     }
                 }
                 Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF) => {
-                    *part = Part { next: part.next.max(Some(offset)), is_at_end: true };
+                    self.reading.end(partition, offset);
                 }
                 Some(
                     RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE
@@ -275,34 +262,38 @@ impl Topic {
         if is_gone {
             self.begin_anew("what came next in it is gone");
         }
-        if self.parts.values().all(|part| part.is_at_end)
-            && !self.parts.is_empty()
-            && let Some(fresh) = self.fresh.take()
-        {
-            (self.ledger, self.is_changed, self.publish_ms) = (fresh, true, 0);
+        if self.reading.settle().is_some() {
+            self.publish_ms = 0;
         }
     }
 
     /// Puts in effect what has changed, and lets whose time is over go.
     fn publish(&mut self) {
         let now_ms = clock::mono_ms();
-        if self.fresh.is_none() && now_ms >= self.expire_ms {
+        if now_ms >= self.expire_ms {
             self.expire_ms = now_ms + EXPIRE_MS;
-            self.is_changed |= self.ledger.expire(self.slow_now_s());
+            self.reading.expire(self.slow_now_s());
         }
-        if self.fresh.is_none() && self.ledger.has_room_again() && now_ms >= self.anew_ms {
+        if self.reading.is_changed() && now_ms >= self.publish_ms {
+            self.publish_ms = now_ms + PUBLISH_MS;
+            self.publish_list();
+        }
+        if self.reading.has_room_again() && now_ms >= self.anew_ms {
             self.begin_anew("there is room again for what there was none for");
         }
-        if !self.is_changed || now_ms < self.publish_ms {
-            return;
-        }
-        (self.is_changed, self.publish_ms) = (false, now_ms + PUBLISH_MS);
-        let entries = self.ledger.len() as u64;
+    }
+
+    fn publish_list(&mut self) {
+        let list = self.reading.list();
+        let entries = list.len() as u64;
         let counts = &self.board.access;
-        if self.access.replace_revoked(Source::Topic, self.ledger.list()) {
+        if self.access.replace_revoked(Source::Topic, list) {
             tracing::info!(entries, "took over who is revoked from auth.revocation_topic");
         }
         counts.topic_entries.store(entries, Ordering::Relaxed);
+        if !self.reading.is_settled() {
+            return;
+        }
         if counts.topic_read_s.load(Ordering::Relaxed) == 0 {
             self.is_read_now();
             tracing::info!(topic = self.topic, entries, "auth.revocation_topic is read to its end");
@@ -317,8 +308,7 @@ impl Topic {
         if let Err(error) = self.consumer.unassign() {
             tracing::warn!(%error, "the consumer of auth.revocation_topic");
         }
-        self.parts.clear();
-        self.fresh = Some(Ledger::new(ENTRIES_MAX));
+        self.reading.begin_anew();
         let now_ms = clock::mono_ms();
         (self.look_ms, self.anew_ms) = (now_ms + RETRY_MS, now_ms + ANEW_MS);
     }

@@ -98,10 +98,11 @@ const PASS_BYTES: usize = size_of::<Pass>()
 const REVOKED_BYTES: u64 = 2
     * (revoked::ENTRIES_MAX * (TABLE_SLACK * (size_of::<Box<str>>() + 1) + 2 * ALLOCATION_BYTES)
         + 2 * revoked::FILE_BYTES_MAX) as u64;
-/// An entry of those that a topic revokes: its name, and its place among those that are in effect, those that will be, and
-/// those that are being read anew, which have a name of their own.
-const REVOCATION_BYTES: usize = 2 * (NAME_BYTES_MAX + 16 + ALLOCATION_BYTES)
-    + TABLE_SLACK * (2 * size_of::<(Arc<str>, Option<i64>)>() + 2 * size_of::<Arc<str>>() + 4);
+/// An entry of those that a topic revokes, its name and its places. While the topic is read anew there are as many that were
+/// read before and as many that are new, both of them in the list that is in effect; and when the next list replaces that, it
+/// may still hold names of twice as many that nothing else does any longer.
+const REVOCATION_BYTES: usize = 4 * (NAME_BYTES_MAX + 16 + ALLOCATION_BYTES)
+    + TABLE_SLACK * (2 * (size_of::<(Arc<str>, Option<i64>)>() + 1) + 4 * (size_of::<Arc<str>>() + 1));
 /// What the shortest of a file's symbols, with their quotes and comma of four bytes, are while it is read, for each byte: a
 /// value and its text, and a list that grows to twice its length; and what is kept of that.
 const API_KEYS_READING: u64 = 32;
@@ -185,7 +186,8 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
         if !config.auth.revocation_topic.is_empty() {
             let formula =
                 format!("{} entries × {REVOCATION_BYTES}, and librdkafka's queue", revoked::ENTRIES_MAX);
-            let bytes = (revoked::ENTRIES_MAX * REVOCATION_BYTES) as u64 + topic::QUEUE_BYTES;
+            let entries = (revoked::ENTRIES_MAX * REVOCATION_BYTES) as u64;
+            let bytes = entries + topic::TABLES_BYTES + topic::QUEUE_BYTES;
             term("revocations", &[bytes], formula);
         }
         if !config.auth.api_keys_file.is_empty() {
