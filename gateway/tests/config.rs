@@ -185,6 +185,26 @@ fn feeds_are_named_once_and_read_once() {
     );
 }
 
+/// A list of those revoked that nobody was held against was taken without a word, and one that dead letters went to.
+#[test]
+fn a_topic_of_those_revoked_is_for_nothing_else() {
+    check_errors(
+        "[kafka]\ndead_letter_topic = 'revoked'\n[auth]\nrevocation_topic = 'revoked'\n",
+        &[],
+        &[],
+        &[
+            "gate.toml:4: auth.revocation_topic: is set, but nobody is asked: set auth.mode = \"required\", or take this out",
+            "gate.toml:2: kafka.dead_letter_topic: `revoked` is auth.revocation_topic: bad records would say who is revoked",
+        ],
+    );
+    check_errors(
+        "[auth]\nrevocation_fail_open = true\n",
+        &[],
+        &[],
+        &["gate.toml:2: auth.revocation_fail_open: is set without auth.revocation_topic"],
+    );
+}
+
 #[test]
 fn topics_choose_among_the_feeds_of_the_file() {
     let file = "[[feeds]]\ntopic = 'a'\nsilence_ms = 500\n[[feeds]]\ntopic = 'b'\n";

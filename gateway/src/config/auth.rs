@@ -110,9 +110,13 @@ impl AuthConfig {
             ("auth.jwks_url", self.jwks_url.is_empty()),
             ("auth.api_keys_file", self.api_keys_file.is_empty()),
         ];
+        if self.revocation_fail_open && self.revocation_topic.is_empty() {
+            wrong.push(("auth.revocation_fail_open", "is set without auth.revocation_topic".to_owned()));
+        }
         if !self.is_required() {
-            // Who sets keys means them to be asked for.
-            if let Some((key, _)) = given.iter().find(|(_, is_empty)| !is_empty) {
+            // Who sets keys means them to be asked for, and who says who is revoked means it.
+            let topic = ("auth.revocation_topic", self.revocation_topic.is_empty());
+            if let Some((key, _)) = given.iter().chain([&topic]).find(|(_, is_empty)| !is_empty) {
                 let what = "is set, but nobody is asked: set auth.mode = \"required\", or take this out";
                 wrong.push((*key, what.to_owned()));
             }

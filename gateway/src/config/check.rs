@@ -241,6 +241,11 @@ pub(super) fn relations(
     for (key, what) in config.auth.wrong(&usable) {
         say(key, what);
     }
+    let (dead, revoked) = (&config.kafka.dead_letter_topic, &config.auth.revocation_topic);
+    if !dead.is_empty() && dead == revoked {
+        let what = format!("`{dead}` is auth.revocation_topic: bad records would say who is revoked");
+        say("kafka.dead_letter_topic", what);
+    }
     let tls = ["tls.certificate_file", "tls.key_file", "tls.client_ca_file", "tls.client_certificates"];
     if tls.iter().all(|key| usable(key)) {
         Tls::load(&config.tls).err().into_iter().for_each(|error| say(&error.key, error.what));
