@@ -7,7 +7,12 @@
 use super::ledger::Ledger;
 use super::revoked::List;
 use crate::stats::RevocationRecord as Said;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long it is left alone before it is read anew for entries that there was no room for. When that was in vain, twice as
+/// long the next time: those that were taken back since stand there before them until Kafka has compacted them away.
+pub(super) const ROOM_PAUSE_MS: u64 = 10_000;
+const ROOM_PAUSE_MS_MAX: u64 = 3_600_000;
 
 /// How far one partition was read.
 #[derive(Debug, Default, Clone, Copy)]
@@ -29,6 +34,7 @@ pub(super) struct Reading {
     /// What is read from the beginning.
     fresh: Option<Ledger>,
     is_changed: bool,
+    room_pause_ms: u64,
 }
 
 impl Reading {
@@ -40,13 +46,19 @@ impl Reading {
             ledger: Ledger::new(entries_max),
             fresh: Some(Ledger::new(entries_max)),
             is_changed: false,
+            room_pause_ms: ROOM_PAUSE_MS,
         }
     }
 
+    /// Whether there is a partition no more that was there before.
+    pub(super) fn has_lost_one(&self, found: &BTreeSet<i32>) -> bool {
+        self.parts.keys().any(|partition| !found.contains(partition))
+    }
+
     /// Notes that there are these partitions; says whether one of them is new.
-    pub(super) fn add(&mut self, partitions: impl Iterator<Item = i32>) -> bool {
+    pub(super) fn add(&mut self, found: &BTreeSet<i32>) -> bool {
         let known = self.parts.len();
-        partitions.for_each(|partition| _ = self.parts.entry(partition).or_default());
+        found.iter().for_each(|partition| _ = self.parts.entry(*partition).or_default());
         self.parts.len() > known
     }
 
@@ -88,7 +100,10 @@ impl Reading {
             return None;
         }
         (self.ledger, self.is_changed) = (self.fresh.take()?, true);
-        Some(self.ledger.over())
+        let over = self.ledger.over();
+        self.room_pause_ms =
+            if over == 0 { ROOM_PAUSE_MS } else { (2 * self.room_pause_ms).min(ROOM_PAUSE_MS_MAX) };
+        Some(over)
     }
 
     /// Whether nothing is being read from the beginning.
@@ -119,6 +134,11 @@ impl Reading {
         self.fresh.is_none() && self.ledger.has_room_again()
     }
 
+    /// How long after it was begun the last time that may be done.
+    pub(super) fn room_pause_ms(&self) -> u64 {
+        self.room_pause_ms
+    }
+
     /// Whether another list counts since [`Reading::list`].
     pub(super) fn is_changed(&self) -> bool {
         self.is_changed
@@ -146,7 +166,7 @@ mod tests {
     /// With partitions 0 and 1, read from their beginning.
     fn reading(entries_max: usize) -> Reading {
         let mut reading = Reading::new(entries_max);
-        assert!(reading.add([0, 1].into_iter()) && !reading.add([1].into_iter()));
+        assert!(reading.add(&BTreeSet::from([0, 1])) && !reading.add(&BTreeSet::from([1])));
         reading
     }
 
@@ -199,7 +219,7 @@ mod tests {
         assert_eq!(reading.settle(), Some(0));
         is(&mut reading, true, "sub:ann\nsub:bob");
         reading.begin_anew();
-        reading.add([0, 1].into_iter());
+        reading.add(&BTreeSet::from([0, 1]));
         // Who was let in again is not shut out by what came before that.
         take(&mut reading, 0, 0, "sub:eve", Some("{}"));
         is(&mut reading, false, "sub:ann\nsub:bob");
@@ -232,5 +252,41 @@ mod tests {
         is(&mut reading, true, "");
         reading.begin_anew();
         assert!(!reading.has_room_again(), "it is being read for them");
+    }
+
+    /// Before compaction the same came again in the same order, and found no room where those taken back had stood: the topic
+    /// was read every ten seconds for ever.
+    #[test]
+    fn what_is_read_in_vain_is_read_ever_more_rarely() {
+        let mut reading = reading(10);
+        let mut pauses_s = Vec::new();
+        for _ in 0..11 {
+            for number in 0..12 {
+                take(&mut reading, 0, number, &format!("jti:{number}"), Some("{}"));
+            }
+            for number in 0..3 {
+                take(&mut reading, 0, 12 + number, &format!("jti:{number}"), None);
+            }
+            (reading.end(0, 15), reading.end(1, 0));
+            assert_eq!((reading.settle(), reading.has_room_again()), (Some(2), true));
+            pauses_s.push(reading.room_pause_ms() / 1_000);
+            reading.begin_anew();
+            reading.add(&BTreeSet::from([0, 1]));
+        }
+        assert_eq!(pauses_s, [20, 40, 80, 160, 320, 640, 1_280, 2_560, 3_600, 3_600, 3_600]);
+        (reading.end(0, 15), reading.end(1, 0));
+        assert_eq!((reading.settle(), reading.room_pause_ms()), (Some(0), ROOM_PAUSE_MS));
+    }
+
+    /// A topic that was made again with fewer partitions never came to its end: those that it had before stayed.
+    #[test]
+    fn a_partition_that_has_gone_is_noticed() {
+        let mut reading = reading(10);
+        assert!(!reading.has_lost_one(&BTreeSet::from([0, 1, 2])));
+        assert!(reading.has_lost_one(&BTreeSet::from([1])));
+        reading.begin_anew();
+        reading.add(&BTreeSet::from([0]));
+        reading.end(0, 0);
+        assert_eq!(reading.settle(), Some(0));
     }
 }

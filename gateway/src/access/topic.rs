@@ -1,24 +1,26 @@
 //! The topic of those revoked: read from its beginning by a consumer of its own, all partitions, no group and no commits.
 //!
 //! What was read counts when all of it was, up to where Kafka said that it ended; from then on every record does as it
-//! comes. When the topic was made anew, when retention took what came next, and when there is room again for entries that
-//! there was none for, it is read from its beginning once more, and until that is done the list before counts on
-//! ([`super::reading`]). So it does while no broker answers.
+//! comes. When the topic was made anew, when retention took what came next, when the clock was set back, and when there is
+//! room again for entries that there was none for, it is read from its beginning once more, and until that is done the list
+//! before counts on ([`super::reading`]). So it does while no broker answers.
 
 use super::Access;
-use super::reading::Reading;
+use super::reading::{ROOM_PAUSE_MS, Reading};
 use super::revoked::{ENTRIES_MAX, Source};
 use crate::clock;
 use crate::config::Config;
 use crate::feed::client_config;
 use crate::feed::native::{RecordQueue, topic_id};
 use crate::log_limit::{LogLimit, Verdict};
+use crate::shard::lifecycle::PUBLISH_QUIET_MS as SHARD_WAIT_MS;
 use crate::stats::{Board, RevocationRecord as Said};
 use anyhow::{Context, bail, ensure};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,17 +35,23 @@ const PARTITIONS_MAX: usize = 1_000;
 pub const TABLES_BYTES: u64 = PARTITIONS_MAX as u64 * 1_024;
 /// Longest wait for a record.
 const WAIT_MS: i32 = 100;
-/// Longest wait for one answer of a broker. Records wait behind the three answers of a look, and who is revoked is to be
-/// gone within five seconds.
-const ANSWER_MS: u64 = 1_000;
+/// Longest wait of a broker for a record to answer with.
+const FETCH_WAIT_MS: u64 = 100;
+/// Longest wait for the three answers of a look together, as records wait behind them.
+const LOOK_MS: u64 = 1_500;
+/// How often it is looked at least, whatever `kafka.refresh_ms` says: a partition that was added may revoke somebody.
+const REFRESH_MS_MAX: u64 = 2_000;
 /// How soon a broker that did not answer is asked again.
 const RETRY_MS: u64 = 250;
 /// How often another list is put in effect at the most: every shard looks at all its sessions then.
 const PUBLISH_MS: u64 = 500;
+/// Within this whoever is revoked is to be gone. A record can come as a look begins, and its list be put off into the next.
+const GONE_MS: u64 = 5_000;
+const _: () = assert!(FETCH_WAIT_MS + 2 * LOOK_MS + PUBLISH_MS + SHARD_WAIT_MS <= GONE_MS);
 /// How often it is looked whose time is over.
 const EXPIRE_MS: u64 = 5_000;
-/// How often the topic is read from its beginning at the most.
-const ANEW_MS: u64 = 10_000;
+/// How far the wall clock may go back beside the monotonic one: what is more is no slewing.
+const SET_BACK_NS: i64 = 1_000_000_000;
 /// Lines of one kind within ten seconds.
 const LOGS_PER_10_S: u32 = 1;
 
@@ -61,7 +69,10 @@ pub(super) struct Topic {
     look_ms: u64,
     publish_ms: u64,
     expire_ms: u64,
-    anew_ms: u64,
+    /// When it was begun the last time to read it from its beginning.
+    began_ms: u64,
+    wall: Wall,
+    is_assign_due: bool,
     is_away: bool,
     away_logs: LogLimit,
     record_logs: LogLimit,
@@ -86,7 +97,7 @@ impl Topic {
         let queue = RecordQueue::of_consumer(consumer.clone(), RECORDS_PER_TAKE);
         Ok(Some(Self {
             topic,
-            refresh_ms: config.kafka.refresh_ms,
+            refresh_ms: config.kafka.refresh_ms.min(REFRESH_MS_MAX),
             consumer,
             queue: queue.context("kafka: no memory for a queue")?,
             access,
@@ -96,7 +107,9 @@ impl Topic {
             look_ms: 0,
             publish_ms: 0,
             expire_ms: 0,
-            anew_ms: 0,
+            began_ms: 0,
+            wall: Wall::default(),
+            is_assign_due: false,
             is_away: false,
             away_logs: LogLimit::new(LOGS_PER_10_S),
             record_logs: LogLimit::new(LOGS_PER_10_S),
@@ -108,10 +121,13 @@ impl Topic {
     pub(super) fn run(mut self, is_stopped: &AtomicBool) {
         while !is_stopped.load(Ordering::Relaxed) {
             if clock::mono_ms() >= self.look_ms {
+                // Unless it finds a reason to look again soon.
+                self.look_ms = clock::mono_ms() + self.refresh_ms;
                 let looked = self.look();
-                let pause_ms = if looked.is_ok() { self.refresh_ms } else { RETRY_MS };
+                if looked.is_err() {
+                    self.look_ms = clock::mono_ms() + RETRY_MS;
+                }
                 self.tell(looked);
-                self.look_ms = clock::mono_ms() + pause_ms;
             }
             self.take();
             self.publish();
@@ -120,28 +136,34 @@ impl Topic {
 
     /// Asks for the topic, its partitions, and where they end.
     fn look(&mut self) -> anyhow::Result<()> {
-        let answer = Duration::from_millis(ANSWER_MS);
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), answer)?;
+        let until_ms = clock::mono_ms() + LOOK_MS;
+        let left_ms = || until_ms.saturating_sub(clock::mono_ms()).max(1);
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), Duration::from_millis(left_ms()))?;
         let found = metadata.topics().iter().find(|found| found.name() == self.topic);
         let found = found.context("it does not exist")?;
         if let Some(error) = found.error() {
             bail!("{}", rdkafka::types::RDKafkaErrorCode::from(error));
         }
-        let partitions = found.partitions().len();
-        ensure!(partitions > 0, "it has no partitions yet");
-        ensure!(
-            partitions <= PARTITIONS_MAX,
-            "it has {partitions} partitions, and may have {PARTITIONS_MAX}"
-        );
+        let partitions: BTreeSet<i32> = found.partitions().iter().map(|partition| partition.id()).collect();
+        let count = partitions.len();
+        ensure!(count > 0, "it has no partitions yet");
+        ensure!(count <= PARTITIONS_MAX, "it has {count} partitions, and may have {PARTITIONS_MAX}");
         let node = Some(metadata.orig_broker_id()).filter(|node| *node >= 0);
-        // No answer is no news.
-        if let Some(id) = topic_id(&self.consumer, &self.topic, node, ANSWER_MS as i32)
+        // No answer is no news. After one, what was found may be the partitions of the topic before.
+        if let Some(id) = topic_id(&self.consumer, &self.topic, node, left_ms() as i32)
             && self.id.replace(id).is_some_and(|known| known != id)
         {
             self.begin_anew("it was deleted and made again");
+            return Ok(());
         }
-        if self.reading.add(found.partitions().iter().map(|partition| partition.id())) {
+        if self.reading.has_lost_one(&partitions) {
+            self.begin_anew("it has fewer partitions than before");
+            return Ok(());
+        }
+        self.is_assign_due |= self.reading.add(&partitions);
+        if self.is_assign_due {
             self.assign()?;
+            self.is_assign_due = false;
         }
         // The leaders are asked themselves: that one of them is silent is not to be told by the others.
         let positions = self.reading.positions();
@@ -149,7 +171,7 @@ impl Topic {
         for (partition, _) in positions {
             ends.add_partition_offset(&self.topic, partition, Offset::End)?;
         }
-        let ends = self.consumer.offsets_for_times(ends, answer)?;
+        let ends = self.consumer.offsets_for_times(ends, Duration::from_millis(left_ms()))?;
         let mut is_read = self.reading.is_settled();
         for end in ends.elements() {
             end.error()?;
@@ -262,8 +284,18 @@ impl Topic {
         if is_gone {
             self.begin_anew("what came next in it is gone");
         }
-        if self.reading.settle().is_some() {
+        if let Some(over) = self.reading.settle() {
             self.publish_ms = 0;
+            if over > 0 {
+                tracing::error!(
+                    topic = self.topic,
+                    over,
+                    most = ENTRIES_MAX,
+                    pause_s = self.reading.room_pause_ms() / 1_000,
+                    "no room for all of auth.revocation_topic: whom the others name is let in; when a tenth is free it is \
+                     read again, after a pause"
+                );
+            }
         }
     }
 
@@ -272,13 +304,18 @@ impl Topic {
         let now_ms = clock::mono_ms();
         if now_ms >= self.expire_ms {
             self.expire_ms = now_ms + EXPIRE_MS;
-            self.reading.expire(self.slow_now_s());
+            let now_s = self.slow_now_s();
+            self.reading.expire(now_s);
         }
         if self.reading.is_changed() && now_ms >= self.publish_ms {
             self.publish_ms = now_ms + PUBLISH_MS;
             self.publish_list();
         }
-        if self.reading.has_room_again() && now_ms >= self.anew_ms {
+        if self.wall.was_set_back && now_ms >= self.began_ms + ROOM_PAUSE_MS {
+            self.wall.was_set_back = false;
+            self.begin_anew("the clock was set back: what was over may not be");
+        }
+        if self.reading.has_room_again() && now_ms >= self.began_ms + self.reading.room_pause_ms() {
             self.begin_anew("there is room again for what there was none for");
         }
     }
@@ -310,7 +347,7 @@ impl Topic {
         }
         self.reading.begin_anew();
         let now_ms = clock::mono_ms();
-        (self.look_ms, self.anew_ms) = (now_ms + RETRY_MS, now_ms + ANEW_MS);
+        (self.look_ms, self.began_ms) = (now_ms + RETRY_MS, now_ms);
     }
 
     fn is_read_now(&self) {
@@ -319,13 +356,39 @@ impl Topic {
     }
 
     /// The time of a clock that is as late as clocks may be.
-    fn slow_now_s(&self) -> i64 {
-        clock::wall_ns().div_euclid(1_000_000_000).saturating_sub(self.access.leeway_s())
+    fn slow_now_s(&mut self) -> i64 {
+        let wall_ns = clock::wall_ns();
+        self.wall.note(wall_ns, clock::mono_ns());
+        wall_ns.div_euclid(1_000_000_000).saturating_sub(self.access.leeway_s())
     }
 }
 
-/// librdkafka's settings. What bounds its memory stands, whatever `kafka.properties` say: those are meant for the one
-/// consumer of the live feed.
+/// Notices that the wall clock was set back: tokens hold again then whose entries were left out as over.
+#[derive(Debug)]
+struct Wall {
+    /// How far it was ahead of the monotonic clock at the most.
+    ahead_ns: i64,
+    was_set_back: bool,
+}
+
+impl Default for Wall {
+    fn default() -> Self {
+        Self { ahead_ns: i64::MIN, was_set_back: false }
+    }
+}
+
+impl Wall {
+    fn note(&mut self, wall_ns: i64, mono_ns: u64) {
+        let ahead_ns = wall_ns.saturating_sub_unsigned(mono_ns);
+        if ahead_ns < self.ahead_ns.saturating_sub(SET_BACK_NS) {
+            (self.ahead_ns, self.was_set_back) = (ahead_ns, true);
+        }
+        self.ahead_ns = self.ahead_ns.max(ahead_ns);
+    }
+}
+
+/// librdkafka's settings. What bounds its memory and its waits stands, whatever `kafka.properties` say: those are meant for
+/// the one consumer of the live feed.
 fn consumer_config(config: &Config) -> ClientConfig {
     let mut client = client_config(config);
     if !config.kafka.properties.contains_key("client.id") {
@@ -337,12 +400,59 @@ fn consumer_config(config: &Config) -> ClientConfig {
         ("queued.max.messages.kbytes", "1024"),
         ("fetch.max.bytes", "1048576"),
         ("max.partition.fetch.bytes", "262144"),
+        ("fetch.min.bytes", "1"),
     ] {
         client.set(name, value);
     }
+    client.set("fetch.wait.max.ms", FETCH_WAIT_MS.to_string());
+    // With it a follower may be asked, whose end is not the leader's: it would be taken for read what is not.
+    client.remove("client.rack");
     // Another name for the last of them.
     client.remove("fetch.message.max.bytes");
     // It would write to standard error, past the log and its bounds. A look says when nobody answers.
     client.set_log_level(RDKafkaLogLevel::Emerg);
     client
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: i64 = 1_000_000_000;
+
+    #[test]
+    fn a_clock_that_is_set_back_is_noticed_and_one_that_is_slewed_is_not() {
+        let mut wall = Wall::default();
+        for (wall_s, mono_s, was_set_back) in [
+            (5_000, 10, false),
+            (5_001, 11, false),
+            // An hour ahead, and somewhat back of that.
+            (8_602, 12, false),
+            (8_602, 13, false),
+            (5_004, 14, true),
+            (5_005, 15, false),
+            (5_003, 15, true),
+            // Asleep for a while.
+            (9_000, 16, false),
+        ] {
+            wall.note(wall_s * S, (mono_s * S).unsigned_abs());
+            assert_eq!(std::mem::take(&mut wall.was_set_back), was_set_back, "{wall_s} {mono_s}");
+        }
+    }
+
+    /// With a rack the end of a follower was taken for the end of the topic, and a door opened before who was revoked last was
+    /// known.
+    #[test]
+    fn the_leaders_are_read_and_without_a_wait_for_more() {
+        let mut config = Config::default();
+        for (name, value) in
+            [("client.rack", "a"), ("fetch.min.bytes", "1000"), ("fetch.wait.max.ms", "9000")]
+        {
+            config.kafka.properties.insert(name.to_owned(), value.to_owned());
+        }
+        let client = consumer_config(&config);
+        assert_eq!(client.get("client.rack"), None);
+        assert_eq!(client.get("fetch.min.bytes"), Some("1"));
+        assert_eq!(client.get("fetch.wait.max.ms"), Some("100"));
+    }
 }

@@ -30,7 +30,7 @@ const BLOCKED_CHECK_MS: u64 = 50;
 /// How often the totals go to the scoreboard, in milliseconds.
 const PUBLISH_MS: u64 = 250;
 /// The same while nothing happens: a wake-up of an idle processor costs more than all that is done in it.
-const PUBLISH_QUIET_MS: u64 = 1_000;
+pub(crate) const PUBLISH_QUIET_MS: u64 = 1_000;
 
 impl<S: Socket> Shard<S> {
     /// Opens a session and greets it, in one write with the answer that its handshake is still owed.

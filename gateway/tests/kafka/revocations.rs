@@ -18,6 +18,7 @@ kafkas!(
     nobody_is_let_in_before_it_was_read,
     everybody_is_let_in_where_that_is_wanted,
     one_that_is_made_again_counts_anew,
+    one_that_is_made_again_with_fewer_partitions_is_read,
 );
 
 /// The topic of those revoked, and who writes into it.
@@ -260,6 +261,22 @@ async fn one_that_is_made_again_counts_anew(kafka: Kafka) {
     is_closed(&mut dan).await;
     holds(&gateway, 3).await;
     list.answers(&gateway, &[("bob", 101), ("cyd", 401), ("eve", 401)]).await;
+    gateway.stop().await;
+}
+
+/// The partitions that it had before stayed, and what was read never was all of it.
+async fn one_that_is_made_again_with_fewer_partitions_is_read(kafka: Kafka) {
+    let list = List::new(&kafka, 3).await;
+    let topic = list.records.topic().to_owned();
+    list.write(&[("sub:bob", Some("{}")), ("sub:eve", Some("{}"))]);
+    let gateway = Gateway::start(list.config(&kafka)).await;
+    list.answers(&gateway, &[("bob", 401), ("eve", 401)]).await;
+    kafka.delete_topic(&topic).await;
+    kafka.create_topic(&topic, 1).await;
+    let list = List { records: kafka.producer(&topic), ..list };
+    list.write(&[("sub:eve", Some("{}"))]);
+    holds(&gateway, 1).await;
+    list.answers(&gateway, &[("bob", 101), ("eve", 401)]).await;
     gateway.stop().await;
 }
 
