@@ -260,12 +260,12 @@ fn gaps_at_the_seam_count_for_what_was_not_seen() {
 #[test]
 fn what_was_told_as_gone_may_be_followed_by_anything_where_it_was_asked_for() {
     let error = |id| Control::error(Some(Id::Number(id)), Code::ReplayAgedOut, "", false).to_json();
-    let pattern = |verifier: &mut SessionVerifier, id, name: &str| {
+    fn pattern(verifier: &mut SessionVerifier, id: i64, name: &str) {
         let cursor = cursor::encode(&[at(7)], &cursor::CursorKey::new(b"no key"));
         verifier.resume_at(id, &cursor, Channel::Trades, [name]);
-    };
-    let from_pattern = |verifier: &mut SessionVerifier| pattern(verifier, 1, "A*");
-    for resume in [from_position, from_cursor, from_pattern as fn(&mut SessionVerifier)] {
+    }
+    let from_pattern: fn(&mut SessionVerifier) = |verifier| pattern(verifier, 1, "A*");
+    for resume in [from_position, from_cursor, from_pattern] {
         for (told, lost) in [(1, 0), (2, 1)] {
             let (tally, _) = come_back(&seen(), resume, &[error(told), trade(12, Some(11))]);
             assert_eq!(tally.unannounced, lost, "{told}: {:?}", tally.samples);
