@@ -215,7 +215,8 @@ mod tests {
         let mut reading = reading(10);
         take(&mut reading, 0, 0, "sub:ann", Some("{}"));
         take(&mut reading, 1, 0, "sub:bob", Some("{}"));
-        (reading.end(0, 1), reading.end(1, 1));
+        reading.end(0, 1);
+        reading.end(1, 1);
         assert_eq!(reading.settle(), Some(0));
         is(&mut reading, true, "sub:ann\nsub:bob");
         reading.begin_anew();
@@ -231,7 +232,8 @@ mod tests {
         is(&mut reading, true, "sub:ann\nsub:bob\nsub:dan");
         take(&mut reading, 0, 3, "sub:ann", None);
         is(&mut reading, true, "sub:ann\nsub:bob\nsub:dan");
-        (reading.end(0, 4), reading.end(1, 0));
+        reading.end(0, 4);
+        reading.end(1, 0);
         assert_eq!(reading.settle(), Some(0));
         is(&mut reading, true, "sub:dan");
     }
@@ -242,7 +244,8 @@ mod tests {
         for offset in 0..12 {
             take(&mut reading, 0, offset, &format!("jti:{offset}"), Some(r#"{"exp":20}"#));
         }
-        (reading.end(0, 12), reading.end(1, 0));
+        reading.end(0, 12);
+        reading.end(1, 0);
         assert_eq!((reading.settle(), reading.has_room_again()), (Some(2), false));
         assert_eq!(reading.list().len(), 10);
         reading.expire(20);
@@ -267,14 +270,16 @@ mod tests {
             for number in 0..3 {
                 take(&mut reading, 0, 12 + number, &format!("jti:{number}"), None);
             }
-            (reading.end(0, 15), reading.end(1, 0));
+            reading.end(0, 15);
+            reading.end(1, 0);
             assert_eq!((reading.settle(), reading.has_room_again()), (Some(2), true));
             pauses_s.push(reading.room_pause_ms() / 1_000);
             reading.begin_anew();
             reading.add(&BTreeSet::from([0, 1]));
         }
         assert_eq!(pauses_s, [20, 40, 80, 160, 320, 640, 1_280, 2_560, 3_600, 3_600, 3_600]);
-        (reading.end(0, 15), reading.end(1, 0));
+        reading.end(0, 15);
+        reading.end(1, 0);
         assert_eq!((reading.settle(), reading.room_pause_ms()), (Some(0), ROOM_PAUSE_MS));
     }
 
