@@ -1,5 +1,5 @@
 //! Tokens and subjects that are no longer welcome: a list in a file, read again every few seconds, and one from a topic
-//! ([`super::ledger`]). Who stands on either is revoked.
+//! (`ledger.rs`). Who stands on either is revoked.
 //!
 //! A line of the file is `jti:` and a token's id, `sub:` and a subject, or the same as JSON (`{"jti":"…"}`, `{"sub":"…"}`). What
 //! cannot be read is left out and counted: a mistyped line must not make the others void. A file that is gone leaves the

@@ -154,7 +154,7 @@ fn nothing_is_read_that_is_deeper_than_a_request_can_be() {
     for text in [
         nested(DEPTH_MAX),
         // Many beside each other, and what is none as it stands in a text.
-        format!(r#"{{"op":"ping","id":1,"x":["[{{\"[[[[[[[[[[\\",[],[],[],[],[],[],[],[],{{}},{{}}]}}"#),
+        r#"{"op":"ping","id":1,"x":["[{\"[[[[[[[[[[\\",[],[],[],[],[],[],[],[],{},{}]}"#.to_owned(),
     ] {
         assert!(Request::parse(&text).is_ok(), "{text}");
     }
