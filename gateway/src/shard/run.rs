@@ -301,7 +301,7 @@ mod tests {
     use std::pin::pin;
     use std::task::Waker;
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::time::{Instant, timeout};
+    use tokio::time::timeout;
 
     /// A visit that ended in a session left a quiet door, and that was the end of the drain: the session was cut within 10 ms.
     #[tokio::test]
@@ -320,7 +320,8 @@ mod tests {
         let guest = Guest::new(([127, 0, 0, 1], 1).into());
         let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest, is_greeted: false };
         shard.borrow_mut().open(Rc::new(ClientSocket::Plain(socket)), opening);
-        let mut seen_off = pin!(see_off(&door, &shards, Instant::now() + Duration::from_secs(600)));
+        let mut seen_off =
+            pin!(see_off(&door, &shards, tokio::time::Instant::now() + Duration::from_secs(600)));
         let first = seen_off.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(first.is_pending(), "its goodbye is not answered yet");
         shard.borrow_mut().end_session(key, CloseReason::Drain);
