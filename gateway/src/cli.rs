@@ -56,8 +56,9 @@ Stopping:
 
 Reloading:
   SIGHUP (kill -HUP) reads the file again, as a whole, under the same flags and environment.
-  log and the keys of cursors are taken over at once; nobody is disconnected. Other keys that
-  have changed are named in the log and wait for a restart; what the environment or a flag sets
+  log, the keys of cursors, and the keys, API keys and demands of auth are taken over at once, and
+  certificates are read again. Only who is no longer welcome by them is disconnected. Other keys
+  that have changed are named in the log and wait for a restart; what the environment or a flag sets
   stays as that says, and is named where the file says something else. What is wrong is refused
   with the same list of errors as at start, and everything stays as it is.
 

@@ -64,11 +64,24 @@ fn serve(args: &RunArgs, config: Config, logs: &Logs) -> anyhow::Result<ExitCode
     tracing::info!(brokers = %config.kafka.brokers, topics, "reading");
     tracing::info!(bytes = ceiling::sum(&terms), "memory ceiling:\n{}", ceiling::table(&terms));
     let accept_for = Duration::from_millis(config.drain.accept_ms);
+    let (is_asked, is_behind) = (config.auth.is_required(), !config.proxies.trusted.is_empty());
     let bound = server::bind(config)?;
     let (scheme, listen, admin) = (bound.scheme(), bound.listen_addr(), bound.admin_addr());
     let running = bound.start()?;
     let sessions = format!("{}-…", session::names());
     tracing::info!(sessions, "clients: {scheme}://{listen}/v1/stream   admin: http://{admin}/");
+    if !listen.ip().is_loopback() && !is_asked {
+        tracing::warn!(
+            "whoever reaches {listen} is let in and may see everything: set auth.mode (docs/authentication.md), \
+             or see to it that only those do who may"
+        );
+    }
+    if !listen.ip().is_loopback() && scheme == "ws" && !is_behind {
+        tracing::warn!(
+            "what goes to and from {listen} can be read and changed on its way: set tls.certificate_file and \
+             tls.key_file, or put something in front that speaks TLS"
+        );
+    }
     let mut reloader = running.reloader().with(logs.part());
     let signal = runtime.block_on(async {
         loop {

@@ -3,6 +3,7 @@
 //! Each thread has a runtime of its own and counts for itself; nothing is shared between threads while messages come.
 //! A process runs its part of the plan: all of it, unless there are several ([`crate::processes`]).
 
+use crate::client::ClientOptions;
 use crate::clock::{now_ns, rfc3339};
 use crate::course::{Course, Window};
 use crate::discover::{self, DiscoverError};
@@ -147,7 +148,7 @@ impl Prepared {
         live: Arc<LiveStats>,
     ) -> Result<Report, FleetError> {
         let plan = Arc::new(self.plan.clone());
-        let trust = plan.client_options()?.trust;
+        let ClientOptions { trust, token, .. } = plan.client_options()?;
         let symbols = Arc::new(self.symbols.clone());
         let popularity = Arc::new(Popularity::new(symbols.len(), plan.zipf));
         let (phase, _) = watch::channel(Phase::Connect);
@@ -163,6 +164,7 @@ impl Prepared {
                     target: Target::parse(url)?,
                     address: *address,
                     trust: trust.clone(),
+                    token: token.clone(),
                     phase: phase.subscribe(),
                     cell: live.new_cell(gateway),
                     start,

@@ -103,6 +103,9 @@ struct WatchArgs {
     /// PEM file with the roots that the certificate of a wss:// gateway must lead to [default: the system's]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// File with a token or an API key to show, for gateways that ask who we are
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// How long to wait for a gateway that is not there yet; 0s does not
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration, value_name = "TIME")]
     connect_timeout: Duration,
@@ -299,7 +302,8 @@ async fn run_all(
 fn watch_command(args: WatchArgs) -> Result<ExitCode, Failure> {
     let depth = Depth::new(args.depth.into());
     let depth = depth.with_context(|| format!("--depth must be one of {:?}", Depth::ALLOWED));
-    let client = client_options(std::slice::from_ref(&args.url), args.ca_file.as_deref());
+    let client =
+        client_options(std::slice::from_ref(&args.url), args.ca_file.as_deref(), args.token_file.as_deref());
     let options = WatchOptions {
         url: args.url,
         client: client.context("cannot watch").map_err(failure(EXIT_USAGE))?,

@@ -28,6 +28,9 @@ pub struct Plan {
     /// File with the roots that certificates of `wss://` gateways must lead to; the system's when there is none.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// File with the token or API key that clients show; none when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
     /// Clients, of all gateways and processes together.
     pub connections: usize,
     /// Symbols that each client subscribes to, each on one channel.
@@ -90,9 +93,9 @@ impl Plan {
     /// How its clients connect.
     ///
     /// # Errors
-    /// When a gateway wants TLS, and there are no roots for it.
+    /// When a gateway wants TLS, and there are no roots for it, or when the file of the token holds none.
     pub fn client_options(&self) -> Result<ClientOptions, TrustError> {
-        client_options(&self.urls, self.ca_file.as_deref())
+        client_options(&self.urls, self.ca_file.as_deref(), self.token_file.as_deref())
     }
 
     /// A small plan for the gateway at `url`: ten healthy clients for ten seconds.
@@ -100,6 +103,7 @@ impl Plan {
         Self {
             urls: vec![url.into()],
             ca_file: None,
+            token_file: None,
             connections: 10,
             symbols_per_client: 10,
             processes: 1,

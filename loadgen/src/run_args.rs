@@ -77,6 +77,9 @@ pub(crate) struct RunArgs {
     /// PEM file with the roots that certificates of wss:// gateways must lead to [default: the system's]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// File with a token or an API key to show, for gateways that ask who we are
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// How long to wait for a gateway that is not there yet; 0s does not
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub(crate) connect_timeout: Duration,
@@ -209,6 +212,7 @@ impl RunArgs {
         let plan = Plan {
             urls: self.urls,
             ca_file: self.ca_file,
+            token_file: self.token_file,
             connections: self.connections,
             symbols_per_client: self.symbols_per_client,
             processes: self.processes,

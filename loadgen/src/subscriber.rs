@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) target: Target,
     /// Whom to believe there.
     pub(crate) trust: Option<Trust>,
+    /// What to show there.
+    pub(crate) token: Option<Arc<str>>,
     pub(crate) address: SocketAddr,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) cell: Arc<Cell>,
@@ -236,6 +238,7 @@ impl<'a> Session<'a> {
             recv_buffer_bytes: persona.may_be_cut_off().then_some(plan.slow_recv_buffer_bytes),
             read_bytes_per_s: (persona == Persona::Slow).then_some(plan.personas.slow_bytes_per_s),
             trust: self.shared.trust.clone(),
+            token: self.shared.token.clone(),
             ..TransportOptions::default()
         }
     }
