@@ -4,6 +4,7 @@
 //! unanswered. Every connection serves one request and has a deadline, so that a few stuck ones cannot keep a health
 //! check waiting for long.
 
+mod feeds;
 mod routes;
 mod sessions;
 mod token;

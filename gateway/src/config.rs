@@ -6,6 +6,7 @@
 
 mod admin;
 mod auth;
+pub mod calendar;
 pub mod ceiling;
 mod check;
 pub mod delays;
@@ -112,6 +113,10 @@ pub struct FeedConfig {
     pub optional: bool,
     /// The symbols that may be asked for; empty for any.
     pub symbols: Vec<String>,
+    /// When something is expected of it, as [`calendar::Calendar`] reads it; empty for always.
+    pub hours: Vec<String>,
+    /// Days on which nothing is.
+    pub closed_on: Vec<String>,
 }
 
 /// What a client may do.
@@ -316,6 +321,8 @@ impl FeedConfig {
             silence_ms: 10_000,
             optional: false,
             symbols: Vec::new(),
+            hours: Vec::new(),
+            closed_on: Vec::new(),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod late;
 pub mod native;
 mod partitions;
 mod patterns;
+pub mod peaks;
 pub mod request;
 pub mod ring;
 pub mod seen;
@@ -487,6 +488,7 @@ impl Reader {
         }
         totals.broker_errors = self.broker_errors.load(Ordering::Relaxed);
         totals.partitions = partitions.totals();
+        totals.peaks = partitions.peaks(clock::mono_ms());
         totals.not_ready_because = partitions.not_ready(&self.config.feeds).unwrap_or_default();
         totals.ready = totals.not_ready_because.is_empty();
         self.board.feed_of(self.tier.number).clone_from(totals);

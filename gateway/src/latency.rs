@@ -11,6 +11,7 @@
 //! the load generator, which keeps three.
 
 mod cells;
+mod hgrm;
 
 use crate::stats::Board;
 use cells::Cells;
@@ -36,6 +37,8 @@ pub enum Stage {
     DecodedToOffered,
     /// Outbox to the last byte handed to the kernel.
     OfferedToWritten,
+    /// The same, of those events alone that had to wait as their socket refused bytes.
+    QueueWait,
     /// All of the gateway's own time.
     IngestToWritten,
     /// Venue clock to the last byte handed to the kernel: needs synchronised clocks.
@@ -46,11 +49,12 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of the way.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AppendToIngest,
         Self::IngestToDecoded,
         Self::DecodedToOffered,
         Self::OfferedToWritten,
+        Self::QueueWait,
         Self::IngestToWritten,
         Self::EventToWritten,
         Self::SendToWritten,
@@ -65,6 +69,7 @@ impl Stage {
             Self::IngestToDecoded => "ingest_to_decoded",
             Self::DecodedToOffered => "decoded_to_offered",
             Self::OfferedToWritten => "offered_to_written",
+            Self::QueueWait => "queue_wait",
             Self::IngestToWritten => "ingest_to_written",
             Self::EventToWritten => "event_to_written",
             Self::SendToWritten => "send_to_written",

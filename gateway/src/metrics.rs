@@ -9,15 +9,19 @@
 
 pub mod catalog;
 mod delayed;
+mod partitions;
 mod process;
+mod threads;
 mod tls;
 
+use crate::clock;
+use crate::config::calendar::Calendar;
 use crate::config::{Config, ceiling};
 use crate::latency::{self, LatencyWindow, Stage, StageHistograms};
 use crate::stats::{
     AuditOf, AuthFailure, AuthWay, Board, CloseReason, DiscardReason, DropReason, KeysFetch, PartEnd,
     PartRefusal, ReaderTotals, RefuseReason, Reload, ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals,
-    ResumeRefusal, RevocationRecord, ShardTotals,
+    ResumeRefusal, RevocationRecord, ShardTotals, Spread,
 };
 use catalog::Kind;
 use metrics::{Key, Label, Level, Recorder as _};
@@ -61,6 +65,14 @@ pub const EDGES_NS: [u64; 18] = [
 pub const QUANTILES: [(f64, &str); 6] =
     [(0.5, "0.5"), (0.9, "0.9"), (0.99, "0.99"), (0.999, "0.999"), (0.9999, "0.9999"), (1.0, "1")];
 
+/// The same of what is spread over sessions.
+const QUEUE_QUANTILES: [(f64, &str); 3] = [(0.5, "0.5"), (0.99, "0.99"), (1.0, "1")];
+
+/// What sessions are sent: texts, or compressed ones.
+const ENCODINGS: [&str; 2] = ["json", "json_deflate"];
+
+const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+
 const FEED_STATES: [FeedState; 3] = [FeedState::Live, FeedState::Stale, FeedState::Down];
 
 /// What a scrape needs beside the board.
@@ -68,12 +80,19 @@ const FEED_STATES: [FeedState; 3] = [FeedState::Live, FeedState::Stale, FeedStat
 pub struct Metrics {
     limits: Vec<(&'static str, f64)>,
     window: LatencyWindow,
+    /// When something is expected of each feed.
+    calendars: Vec<(String, Calendar)>,
 }
 
 impl Metrics {
     /// Metrics of a gateway that starts at `now_ns` of the monotonic clock.
     pub fn new(config: &Config, now_ns: u64) -> Self {
-        Self { limits: limits(config), window: LatencyWindow::new(now_ns) }
+        let calendars = config.feeds.iter().map(|feed| {
+            // What is wrong was found when the configuration was checked.
+            let calendar = Calendar::new(&feed.hours, &feed.closed_on).unwrap_or_default();
+            (feed.name.clone(), calendar)
+        });
+        Self { limits: limits(config), window: LatencyWindow::new(now_ns), calendars: calendars.collect() }
     }
 
     /// Keeps what the quantiles are measured from. Call it at least every [`LatencyWindow::STEP_NS`].
@@ -92,10 +111,19 @@ impl Metrics {
         feed(&scrape, board);
         delayed::delayed(&scrape, board);
         let of_readers = readers(&scrape, board);
+        let wall_ns = clock::wall_ns();
+        for (feed, calendar) in &self.calendars {
+            let open = flag(calendar.is_open(wall_ns));
+            scrape.gauge("tickgate_feed_expected", &[("feed", feed)], open);
+        }
         for (name, value) in &self.limits {
             scrape.gauge(name, &[], *value);
         }
-        scrape.gauge("tickgate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        scrape.gauge(
+            "tickgate_build_info",
+            &[("version", env!("CARGO_PKG_VERSION")), ("profile", PROFILE)],
+            1.0,
+        );
         scrape.gauge("tickgate_latency_window_seconds", &[], length_ns as f64 / 1e9);
         for stage in Stage::ALL {
             let labels = [("stage", stage.label())];
@@ -118,7 +146,11 @@ impl Metrics {
             }
         }
 
+        let threads = threads::cpu_s();
         let mut families = scrape.families();
+        if !threads.is_empty() {
+            families.push(thread_text(&threads));
+        }
         families.push(histogram_text(&latencies));
         families.push(quantile_text(&recent));
         families.extend(of_readers);
@@ -159,6 +191,8 @@ fn limits(config: &Config) -> Vec<(&'static str, f64)> {
 fn shards(scrape: &Scrape, board: &Board) {
     let mut imbalance = 0i64;
     let mut queue_age_max_ms = 0;
+    let mut sessions_all = 0;
+    let (mut all_queue_bytes, mut all_queue_ages_us) = (Spread::default(), Spread::default());
     for shard in 0..board.shard_count() {
         let ShardTotals {
             offered,
@@ -171,6 +205,9 @@ fn shards(scrape: &Scrape, board: &Board) {
             reading_bytes,
             queue_age_max_ms: age_ms,
             sessions,
+            sessions_deflated,
+            queue_bytes,
+            queue_age_us,
             sessions_opened,
             sessions_closed,
             pressure_closes,
@@ -212,6 +249,12 @@ fn shards(scrape: &Scrape, board: &Board) {
         imbalance = imbalance.saturating_add(offered.wrapping_sub(gone).cast_signed());
 
         scrape.add("tickgate_sessions_open", &of_shard, sessions as f64);
+        for (encoding, open) in ENCODINGS.iter().zip([sessions - sessions_deflated, sessions_deflated]) {
+            scrape.add("tickgate_sessions_encoding_open", &[("encoding", encoding)], open as f64);
+        }
+        sessions_all += sessions;
+        all_queue_bytes.merge(&queue_bytes);
+        all_queue_ages_us.merge(&queue_age_us);
         scrape.counter("tickgate_sessions_opened_total", &[], sessions_opened);
         for reason in CloseReason::ALL {
             let labels = [("reason", reason.label())];
@@ -250,7 +293,9 @@ fn shards(scrape: &Scrape, board: &Board) {
         scrape.counter("tickgate_sessions_pressure_closed_total", &[], pressure_closes);
         queue_age_max_ms = queue_age_max_ms.max(age_ms);
         scrape.counter("tickgate_socket_writes_total", &[], writes);
-        scrape.counter("tickgate_socket_written_bytes_total", &[], written_bytes);
+        for (encoding, bytes) in ENCODINGS.iter().zip(written_bytes) {
+            scrape.counter("tickgate_socket_written_bytes_total", &[("encoding", encoding)], bytes);
+        }
         scrape.counter("tickgate_socket_stalls_total", &[], write_stalls);
         for (result, frames) in [("smaller", deflate.frames), ("given_up", deflate.frames_given_up)] {
             scrape.counter("tickgate_deflate_frames_total", &[("result", result)], frames);
@@ -261,6 +306,13 @@ fn shards(scrape: &Scrape, board: &Board) {
     }
     scrape.gauge("tickgate_books_imbalance_events", &[], imbalance as f64);
     scrape.gauge("tickgate_outbox_age_max_seconds", &[], queue_age_max_ms as f64 / 1e3);
+    for (quantile, shown) in QUEUE_QUANTILES {
+        let labels = [("quantile", shown)];
+        let bytes = all_queue_bytes.quantile(quantile, sessions_all);
+        scrape.gauge("tickgate_outbox_queued_quantile_bytes", &labels, bytes as f64);
+        let age_us = all_queue_ages_us.quantile(quantile, sessions_all);
+        scrape.gauge("tickgate_outbox_age_quantile_seconds", &labels, age_us as f64 / 1e6);
+    }
 }
 
 fn of_replays(scrape: &Scrape, replays: &ReplayTotals) {
@@ -368,6 +420,7 @@ fn feed(scrape: &Scrape, board: &Board) {
         ("tickgate_feed_topics_recreated_total", feed.topics_recreated),
         ("tickgate_feed_partitions_added_total", feed.partitions_added),
         ("tickgate_feed_broker_errors_total", feed.broker_errors),
+        ("tickgate_feed_reconnects_total", feed.reconnects),
         ("tickgate_feed_clock_ahead_total", feed.clock_ahead),
         ("tickgate_feed_book_levels_trimmed_total", feed.book_levels_trimmed),
     ] {
@@ -399,14 +452,13 @@ fn feed(scrape: &Scrape, board: &Board) {
             scrape.gauge("tickgate_feed_event_timestamp_seconds", &[of_feed], event_ns as f64 / 1e9);
         }
     }
-    for partition in &feed.partitions {
-        let number = partition.partition.to_string();
-        let labels = [("feed", partition.feed.as_str()), ("partition", number.as_str())];
-        let lag = partition.high_watermark.saturating_sub(partition.next_offset);
-        scrape.gauge("tickgate_partition_lag_records", &labels, lag as f64);
-        scrape.gauge("tickgate_partition_next_offset", &labels, partition.next_offset as f64);
-        scrape.gauge("tickgate_partition_caught_up", &labels, flag(partition.caught_up));
+    for (status, peaks) in feed.feeds.iter().zip(&feed.peaks) {
+        for (rate, window) in peaks.iter().zip(["10ms", "100ms"]) {
+            let labels = [("feed", status.name.as_str()), ("window", window)];
+            scrape.gauge("tickgate_feed_peak_ticks_per_second", &labels, *rate as f64);
+        }
     }
+    partitions::partitions(scrape, &feed);
 }
 
 fn flag(flag: bool) -> f64 {
@@ -475,6 +527,16 @@ fn key(name: &'static str, kind: Kind, labels: &[(&'static str, &str)]) -> Key {
 /// A counter in seconds: those of the recorder are whole numbers.
 fn seconds_text(name: &str, value_s: f64) -> String {
     format!("{}{name} {value_s}\n", head(name))
+}
+
+/// Counters in seconds too.
+fn thread_text(threads: &[(&str, f64)]) -> String {
+    let name = "tickgate_thread_cpu_seconds_total";
+    let mut text = head(name);
+    for (thread, cpu_s) in threads {
+        let _ = writeln!(text, "{name}{{thread=\"{thread}\"}} {cpu_s}");
+    }
+    text
 }
 
 /// The lines that introduce a family.

@@ -5,10 +5,13 @@
 
 mod access;
 mod board;
+mod spread;
 
 pub use access::AccessCounts;
 pub use board::{Board, Indispensable};
+pub use spread::Spread;
 
+use crate::feed::peaks;
 use crate::outbox::DeflateTotals;
 use tickgate_protocol::control::FeedStatus;
 use tickgate_protocol::cursor::CursorError;
@@ -410,6 +413,12 @@ pub struct ShardTotals {
     pub queue_age_max_ms: u64,
     /// Gauge: open sessions.
     pub sessions: u64,
+    /// Gauge: those of them that agreed on compression.
+    pub sessions_deflated: u64,
+    /// Gauge: bytes queued, over the sessions whose socket refuses some.
+    pub queue_bytes: Spread,
+    /// Gauge: age in microseconds of the oldest event queued, over the same.
+    pub queue_age_us: Spread,
     /// Sessions ever opened.
     pub sessions_opened: u64,
     /// Sessions closed, by [`CloseReason`].
@@ -436,8 +445,8 @@ pub struct ShardTotals {
     pub subscriptions: u64,
     /// Writes to sockets.
     pub writes: u64,
-    /// Bytes written to sockets.
-    pub written_bytes: u64,
+    /// Bytes written to sockets: of those without compression, and with it.
+    pub written_bytes: [u64; 2],
     /// Writes that a socket refused or took in part.
     pub write_stalls: u64,
     /// What compression was good for.
@@ -473,6 +482,8 @@ pub struct PartitionTotals {
     pub high_watermark: u64,
     /// Gauge: whether it was caught up with the watermark once since it was assigned.
     pub caught_up: bool,
+    /// Gauge: Kafka's timestamp of the last record read, in milliseconds since the Unix epoch; 0 before the first.
+    pub record_ms: i64,
 }
 
 /// Totals of the feed.
@@ -516,6 +527,10 @@ pub struct FeedTotals {
     pub partitions_refused: u64,
     /// Partitions that were added.
     pub partitions_added: u64,
+    /// Times that a broker answered again after none did.
+    pub reconnects: u64,
+    /// Gauge: the highest rates of the last seconds, by feed and window, in ticks per second.
+    pub peaks: Vec<[u64; peaks::WINDOWS_MS.len()]>,
     /// Broker errors that librdkafka reported.
     pub broker_errors: u64,
     /// Ticks whose venue clock was ahead of ours.

@@ -1,11 +1,14 @@
 //! Which path answers what.
 
+use super::feeds::FeedList;
 use super::{Service, sessions};
+use crate::latency::{self, Stage};
 use crate::metrics;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
@@ -21,6 +24,8 @@ Tickgate admin
 /readyz              200 when clients should come, 503 with reasons when not
 /config              the configuration in effect as TOML (JSON with Accept: application/json), secrets masked
 /sessions?top=20     the sessions with the oldest queues as JSON (a table with Accept: text/plain)
+/feeds               every feed and partition as JSON (a table with Accept: text/plain)
+/latency             the latency since the start as HdrHistogram text; ?stage=ingest_to_written, or another stage
 ";
 
 /// Sessions listed unless `top` says otherwise, and at most.
@@ -40,7 +45,10 @@ pub(super) async fn answer<B>(service: &Service, request: &Request<B>) -> Answer
         answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return answer;
     }
-    if !matches!(path, "/" | "/metrics" | "/healthz" | "/readyz" | "/config" | "/sessions") {
+    if !matches!(
+        path,
+        "/" | "/metrics" | "/healthz" | "/readyz" | "/config" | "/sessions" | "/feeds" | "/latency"
+    ) {
         return error(StatusCode::NOT_FOUND, "no such path: / lists those that exist");
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -54,6 +62,8 @@ pub(super) async fn answer<B>(service: &Service, request: &Request<B>) -> Answer
         "/healthz" => text(StatusCode::OK, JSON, line(&json!({"status": "ok"}))),
         "/readyz" => ready(service),
         "/config" => config(service, accepts(request, JSON)),
+        "/feeds" => feeds(service, accepts(request, "text/plain")),
+        "/latency" => latencies(service, request.uri().query().unwrap_or("")),
         _ => list(service, request).await,
     }
 }
@@ -89,6 +99,34 @@ fn config(service: &Service, as_json: bool) -> Answer {
         Ok(json) => text(StatusCode::OK, JSON, json + "\n"),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the configuration does not fit into JSON"),
     }
+}
+
+fn feeds(service: &Service, as_table: bool) -> Answer {
+    let list = FeedList::of(&service.state.board);
+    if as_table {
+        return text(StatusCode::OK, TEXT, list.table());
+    }
+    match serde_json::to_string(&list) {
+        Ok(json) => text(StatusCode::OK, JSON, json + "\n"),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the feeds do not fit into JSON"),
+    }
+}
+
+fn latencies(service: &Service, query: &str) -> Answer {
+    let name = match query {
+        "" => Stage::IngestToWritten.label(),
+        query => query.strip_prefix("stage=").unwrap_or(""),
+    };
+    let Some(stage) = Stage::ALL.into_iter().find(|stage| stage.label() == name) else {
+        let stages = Stage::ALL.map(Stage::label).join(", ");
+        return error(StatusCode::BAD_REQUEST, &format!("the only parameter is stage, one of {stages}"));
+    };
+    let body = latency::total(&service.state.board).hgrm(stage);
+    let mut answer = text(StatusCode::OK, TEXT, body);
+    if let Ok(file) = HeaderValue::from_str(&format!("attachment; filename=\"{name}.hgrm\"")) {
+        answer.headers_mut().insert(CONTENT_DISPOSITION, file);
+    }
+    answer
 }
 
 async fn list<B>(service: &Service, request: &Request<B>) -> Answer {

@@ -366,6 +366,14 @@ pub(super) fn feed_name(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+pub(super) fn hours(text: &str) -> Result<(), String> {
+    super::calendar::Calendar::new(&[text.to_owned()], &[]).map(|_| ())
+}
+
+pub(super) fn day(text: &str) -> Result<(), String> {
+    super::calendar::Calendar::new(&[], &[text.to_owned()]).map(|_| ())
+}
+
 pub(super) fn symbol(text: &str) -> Result<(), String> {
     if tickgate_protocol::is_symbol(text) {
         return Ok(());

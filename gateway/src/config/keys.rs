@@ -1085,6 +1085,21 @@ pub(super) static FEED_KEYS: &[Key<FeedConfig>] = &[
          list, and a pattern still brings whatever the topic holds. Empty for any.",
         symbols
     ),
+    other!(
+        "hours",
+        Kind::List(super::check::hours),
+        List,
+        "When something is expected of it, such as `Mon-Fri 09:30-16:00 America/New_York`, for the alerts alone \
+         (`tickgate_feed_expected`): outside of it silence is no fault. Empty for always.",
+        hours
+    ),
+    other!(
+        "closed_on",
+        Kind::List(super::check::day),
+        List,
+        "Days on which nothing is expected, such as `2026-12-25`.",
+        closed_on
+    ),
 ];
 
 /// The key of a path.

@@ -79,13 +79,14 @@ impl Intake {
         // Records without a timestamp (Kafka before 0.10) were appended when they were read, as far as we know.
         let mut append_ns = ingest_ns;
         if record.timestamp_ms > 0 {
+            partition.record_ms = record.timestamp_ms;
             append_ns = record.timestamp_ms.saturating_mul(1_000_000);
             if self.is_live {
                 recorder.record(Stage::AppendToIngest, ingest_ns.saturating_sub(append_ns));
             }
         }
         let arrival = Arrival { position, append_ns, ingest_ns, now_ms };
-        let ticks = engine.totals.ticks;
+        let ticks: u64 = engine.totals.ticks.iter().sum();
         let mut reason = None;
         engine.record(decoder, &arrival, record.value, |error| {
             *bad_logs += 1;
@@ -100,8 +101,9 @@ impl Intake {
         if let (Some(letters), Some(reason)) = (dead_letters, reason) {
             letters.send(reason, record);
         }
-        let event_ns = engine.newest_event_ns().filter(|_| engine.totals.ticks != ticks);
-        partitions.heard(feed, now_ms, event_ns);
+        let read = engine.totals.ticks.iter().sum::<u64>() - ticks;
+        let event_ns = engine.newest_event_ns().filter(|_| read > 0);
+        partitions.heard(feed, now_ms, event_ns, read);
         if engine.totals.encoded_bytes > self.sent_bytes + BATCH_BYTES {
             self.send();
         }

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::native::RecordQueue;
+use super::peaks::{Peaks, WINDOWS_MS};
 use super::tracker::{Change, Look, Why};
 use crate::clock;
 use crate::config::FeedConfig;
@@ -23,6 +24,8 @@ pub(super) struct Partition {
     pub epoch: u32,
     /// Offset of the next record.
     pub next: u64,
+    /// Kafka's timestamp of the last one, in milliseconds since the Unix epoch; 0 before the first.
+    pub record_ms: i64,
     /// Offset behind the last record there is, as last heard.
     high: u64,
     /// Where it has to come to, to have caught up.
@@ -50,6 +53,7 @@ struct Topic {
     added: Option<(usize, u64)>,
     heard_ms: u64,
     event_ns: Option<i64>,
+    peaks: Peaks,
 }
 
 /// Every partition of every feed.
@@ -57,6 +61,7 @@ struct Topic {
 pub(super) struct Partitions {
     topics: Vec<Topic>,
     is_broker_up: bool,
+    was_ever_up: bool,
 }
 
 impl Partitions {
@@ -71,8 +76,9 @@ impl Partitions {
             added: None,
             heard_ms: now_ms,
             event_ns: None,
+            peaks: Peaks::default(),
         });
-        Self { topics: topics.collect(), is_broker_up: false }
+        Self { topics: topics.collect(), is_broker_up: false, was_ever_up: false }
     }
 
     /// The feed and the partition that a record belongs to.
@@ -82,10 +88,11 @@ impl Partitions {
         Some((feed, self.topics[feed].partitions.get_mut(partition)?.as_mut()?))
     }
 
-    /// A record of a feed was read.
-    pub(super) fn heard(&mut self, feed: usize, now_ms: u64, event_ns: Option<i64>) {
+    /// A record of a feed was read, with so many ticks.
+    pub(super) fn heard(&mut self, feed: usize, now_ms: u64, event_ns: Option<i64>, ticks: u64) {
         let topic = &mut self.topics[feed];
         topic.heard_ms = now_ms;
+        topic.peaks.add(now_ms, ticks);
         topic.event_ns = event_ns.or(topic.event_ns);
     }
 
@@ -99,7 +106,10 @@ impl Partitions {
     ) -> Option<Position> {
         match *change {
             Change::Broker(is_up) => {
-                self.is_broker_up = is_up;
+                let was_up = std::mem::replace(&mut self.is_broker_up, is_up);
+                // The first time is no return.
+                totals.reconnects += u64::from(is_up && !was_up && self.was_ever_up);
+                self.was_ever_up |= is_up;
                 None
             }
             Change::Found(feed, count) => {
@@ -160,6 +170,7 @@ impl Partitions {
                 topic.partitions[at] = Some(Partition {
                     epoch,
                     next: start,
+                    record_ms: before.as_ref().map_or(0, |before| before.record_ms),
                     high,
                     target: high,
                     is_caught_up,
@@ -255,6 +266,11 @@ impl Partitions {
         self.topics.iter().all(|topic| topic.missing.is_some() || topic.is_met())
     }
 
+    /// The highest rates of the last seconds, by feed and window, in ticks per second.
+    pub(super) fn peaks(&mut self, now_ms: u64) -> Vec<[u64; WINDOWS_MS.len()]> {
+        self.topics.iter_mut().map(|topic| topic.peaks.per_second(now_ms)).collect()
+    }
+
     pub(super) fn totals(&self) -> Vec<PartitionTotals> {
         let of_topic = |topic: &Topic| {
             let partitions = topic.partitions.iter().enumerate();
@@ -266,6 +282,7 @@ impl Partitions {
                     next_offset: partition.next,
                     high_watermark: partition.high,
                     caught_up: partition.is_caught_up,
+                    record_ms: partition.record_ms,
                 })
             });
             totals.collect::<Vec<_>>()
@@ -408,6 +425,8 @@ mod tests {
             silence_ms: 10_000,
             optional: false,
             symbols: Vec::new(),
+            hours: Vec::new(),
+            closed_on: Vec::new(),
         };
         let mut partitions = Partitions::new(&[config], 0);
         partitions.is_broker_up = true;
@@ -417,6 +436,7 @@ mod tests {
             Some(Partition {
                 epoch: 1,
                 next,
+                record_ms: 0,
                 high: 100,
                 target: 100,
                 is_caught_up: false,
@@ -451,6 +471,7 @@ mod tests {
         partitions.topics[0].partitions = vec![Some(Partition {
             epoch: 1,
             next: 90,
+            record_ms: 0,
             high: 100,
             target: 100,
             is_caught_up: false,
@@ -475,6 +496,7 @@ mod tests {
         let partition = Partition {
             epoch: 1,
             next: 0,
+            record_ms: 0,
             high: 0,
             target: 0,
             is_caught_up: true,

@@ -77,6 +77,7 @@ pub const CATALOG: &[Metric] = &[
 
     // Sessions.
     gauge("tickgate_sessions_open", "sessions", &["shard"], "Open sessions."),
+    gauge("tickgate_sessions_encoding_open", "sessions", &["encoding"], "Open sessions by what they are sent."),
     counter("tickgate_sessions_opened_total", "sessions", &[], "Sessions ever opened."),
     counter("tickgate_sessions_closed_total", "sessions", &["reason"], "Sessions closed."),
     counter("tickgate_sessions_pressure_closed_total", "sessions", &[], "Slow sessions ended because all of them together held outbox.total_bytes_max."),
@@ -127,9 +128,11 @@ pub const CATALOG: &[Metric] = &[
     // Outboxes and sockets.
     gauge("tickgate_outbox_queued_bytes", "bytes", &[], "Bytes queued over all sessions, shared events at full size."),
     gauge("tickgate_outbox_held_bytes", "bytes", &[], "Bytes that slow sessions hold: queues at full size, their entries, and what was begun to be written."),
+    gauge("tickgate_outbox_queued_quantile_bytes", "bytes", &["quantile"], "How queued bytes are spread over open sessions, within a fifth; 1 is the maximum."),
+    gauge("tickgate_outbox_age_quantile_seconds", "seconds", &["quantile"], "How the age of the oldest event that a socket refuses is spread over open sessions, within a fifth; 1 is the maximum."),
     gauge("tickgate_outbox_age_max_seconds", "seconds", &[], "Age of the oldest event that a socket refuses."),
     counter("tickgate_socket_writes_total", "writes", &[], "Writes to sockets of clients."),
-    counter("tickgate_socket_written_bytes_total", "bytes", &[], "Bytes written to sockets of clients."),
+    counter("tickgate_socket_written_bytes_total", "bytes", &["encoding"], "Bytes written to sockets of clients."),
     counter("tickgate_socket_stalls_total", "writes", &[], "Writes that a socket refused or took in part."),
     counter("tickgate_deflate_frames_total", "frames", &["result"], "Frames compressed, once each however many sessions got them: smaller, or given up and sent as they were."),
     counter("tickgate_deflate_plain_bytes_total", "bytes", &[], "Bytes of the payloads of compressed frames, before."),
@@ -156,15 +159,22 @@ pub const CATALOG: &[Metric] = &[
     counter("tickgate_feed_topics_recreated_total", "topics", &[], "Topics found re-created."),
     counter("tickgate_feed_partitions_added_total", "partitions", &[], "Partitions found added."),
     counter("tickgate_feed_broker_errors_total", "errors", &[], "Errors of brokers and of the way to them."),
+    counter("tickgate_feed_reconnects_total", "reconnects", &[], "Times that a broker answered again after none did."),
     counter("tickgate_feed_clock_ahead_total", "ticks", &[], "Ticks whose venue clock was ahead of the gateway's."),
     counter("tickgate_feed_book_levels_trimmed_total", "levels", &[], "Book levels beyond kafka.book_levels_max or kafka.book_levels_total_max that were taken out again."),
     gauge("tickgate_feed_symbols_known", "symbols", &[], "Symbols known."),
     gauge("tickgate_feed_books_kept", "books", &[], "Order books kept."),
     gauge("tickgate_feed_book_levels_kept", "levels", &[], "Price levels of all books."),
     gauge("tickgate_feed_state", "flag", &["feed", "state"], "1 for the state that a feed is in, 0 for the others."),
+    gauge("tickgate_feed_expected", "flag", &["feed"], "1 while something is expected of a feed, by its hours; always 1 without."),
+    gauge("tickgate_feed_peak_ticks_per_second", "ticks per second", &["feed", "window"], "Highest rate of ticks in any 10 or 100 ms of the last seconds, tickgate_latency_window_seconds at least."),
+    gauge("tickgate_feed_lag_seconds", "seconds", &["feed"], "The largest tickgate_partition_lag_seconds of a feed."),
     gauge("tickgate_feed_lag_records", "records", &["feed"], "Records that a feed is behind the end of its topic."),
     gauge("tickgate_feed_event_timestamp_seconds", "seconds", &["feed"], "Venue clock of the newest event of a feed, since the Unix epoch; absent before the first."),
     gauge("tickgate_partition_lag_records", "records", &["feed", "partition"], "Records between the next to read and the high watermark as last heard."),
+    gauge("tickgate_partition_lag_seconds", "seconds", &["feed", "partition"], "How old the last record read is, by Kafka's timestamp, while there are more to read; 0 when there are none."),
+    gauge("tickgate_partition_high_watermark_offset", "offset", &["feed", "partition"], "The high watermark as last heard: the offset after the last record there is."),
+    gauge("tickgate_partition_record_timestamp_seconds", "seconds", &["feed", "partition"], "Kafka's timestamp of the last record read, since the Unix epoch; absent before the first."),
     gauge("tickgate_partition_next_offset", "offset", &["feed", "partition"], "Offset of the next record to read."),
     gauge("tickgate_partition_caught_up", "flag", &["feed", "partition"], "1 once a partition was caught up with its watermark."),
 
@@ -204,7 +214,7 @@ pub const CATALOG: &[Metric] = &[
     counter("tickgate_config_reloads_total", "reloads", &["result"], "Reloads that were asked for: taken over, refused, or without a file to read again."),
     gauge("tickgate_config_keys_waiting", "keys", &[], "Keys that were changed, as of the last reload, and need a restart to be in effect."),
     counter("tickgate_admin_refused_total", "requests", &[], "Requests to the admin listener without its token."),
-    gauge("tickgate_build_info", "flag", &["version"], "Always 1; the version is the label."),
+    gauge("tickgate_build_info", "flag", &["version", "profile"], "Always 1; the version and how it was built are the labels."),
 
     // Limits, to be drawn beside what they limit.
     gauge("tickgate_limit_memory_bytes", "bytes", &[], "The memory ceiling: the sum of all configured bounds."),
@@ -230,6 +240,7 @@ pub const CATALOG: &[Metric] = &[
     gauge("tickgate_limit_replays_parts_reading", "parts", &[], "replay.consumers_max."),
 
     // The process, absent where there is no /proc.
+    counter("tickgate_thread_cpu_seconds_total", "seconds", &["thread"], "Processor time of threads that live, by kind; kafka is librdkafka's own."),
     counter("process_cpu_seconds_total", "seconds", &[], "Processor time used, of user and system."),
     gauge("process_resident_memory_bytes", "bytes", &[], "Resident memory."),
     gauge("process_open_fds", "files", &[], "Open file descriptors."),

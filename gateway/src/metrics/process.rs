@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Ticks a second of the times in `/proc/self/stat`: fixed for user space on every architecture that Linux has.
-const TICKS_PER_S: f64 = 100.0;
+pub(super) const TICKS_PER_S: f64 = 100.0;
 
 /// What is known; each value is absent where it could not be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -85,7 +85,9 @@ fn busy_board() -> Board {
         next_offset: 10,
         high_watermark: 25,
         caught_up: true,
+        record_ms: 1_500,
     }];
+    feed.peaks = vec![[500, 200]];
     feed.ready = true;
     board.feed_of(1).feeds = feed.feeds.clone();
     drop(feed);

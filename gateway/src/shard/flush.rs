@@ -68,7 +68,8 @@ impl<S: Socket> Shard<S> {
     pub(super) fn flush_session(&mut self, slot: u32, writable: bool) {
         let Some(mut session) = self.sessions.get_mut(slot as usize) else { return };
         let mut failed = None;
-        let was_waiting = session.outbox.is_blocked() && !writable;
+        let had_to_wait = session.outbox.is_blocked();
+        let was_waiting = had_to_wait && !writable;
         if (writable || !session.outbox.is_blocked()) && !session.is_throttled {
             for _ in 0..WRITES_PER_TURN {
                 if !session.outbox.has_work() {
@@ -107,7 +108,7 @@ impl<S: Socket> Shard<S> {
                 if let Some(rates) = &mut session.rates {
                     rates.take(taken, filled.events().into());
                 }
-                match self.took(slot, taken) {
+                match self.took(slot, taken, had_to_wait) {
                     Took::Nothing => return,
                     Took::Part => break,
                     Took::All => {}
@@ -132,12 +133,12 @@ impl<S: Socket> Shard<S> {
 
     /// Takes note that a session's socket took `taken` bytes of what was filled.
     #[inline(always)]
-    fn took(&mut self, slot: u32, taken: usize) -> Took {
+    fn took(&mut self, slot: u32, taken: usize, had_to_wait: bool) -> Took {
         let Some(session) = self.sessions.get_mut(slot as usize) else { return Took::Nothing };
         let filled = if session.is_deflated { &mut self.deflated } else { &mut self.filled };
         let is_all = taken == filled.bytes().len();
         self.totals.writes += 1;
-        self.totals.written_bytes += taken as u64;
+        self.totals.written_bytes[usize::from(session.is_deflated)] += taken as u64;
         // The time counts only when something is left.
         let left_us = if is_all { 0 } else { now_us() };
         session.outbox.wrote(filled, taken, left_us);
@@ -146,7 +147,7 @@ impl<S: Socket> Shard<S> {
             self.totals.write_stalls += 1;
             return Took::Part;
         }
-        record(&mut self.recorder, filled.stamps(), self.wall_ahead_ns);
+        record(&mut self.recorder, filled.stamps(), self.wall_ahead_ns, had_to_wait);
         if session.flush != FlushMs::NONE && !session.is_gathering && filled.has_events() {
             let over_ms = self.windows.open(session.key, session.flush, clock::mono_ms());
             session.is_gathering = over_ms.is_some();
@@ -306,7 +307,7 @@ impl<S: Socket> Shard<S> {
 
 /// Records how long written events took. The wall clock is `wall_ahead_ns` ahead of the monotonic one.
 #[inline]
-fn record(recorder: &mut Recorder, stamps: &Stamps, wall_ahead_ns: i64) {
+fn record(recorder: &mut Recorder, stamps: &Stamps, wall_ahead_ns: i64, had_to_wait: bool) {
     if stamps.offered.is_empty() {
         return;
     }
@@ -316,6 +317,9 @@ fn record(recorder: &mut Recorder, stamps: &Stamps, wall_ahead_ns: i64) {
         let n = u64::from(offered.count);
         let offered_ns = i64::from(now_us.wrapping_sub(offered.at_us)) * 1000;
         recorder.record_n(Stage::OfferedToWritten, offered_ns, n);
+        if had_to_wait {
+            recorder.record_n(Stage::QueueWait, offered_ns, n);
+        }
         recorder.record_n(Stage::IngestToWritten, now_ns - offered.ingest_ns, n);
     }
     for origin in &stamps.origins {

@@ -39,6 +39,7 @@ impl<S: Socket> Shard<S> {
         let key = self.next_key();
         let config = self.shared.config.clone();
         let now_ms = clock::mono_ms();
+        let is_deflated = guest.is_deflated;
         let session = Session {
             key,
             socket,
@@ -79,6 +80,7 @@ impl<S: Socket> Shard<S> {
         self.sessions.insert(session);
         self.generation = self.generation.wrapping_add(1);
         self.totals.sessions += 1;
+        self.totals.sessions_deflated += u64::from(is_deflated);
         self.totals.sessions_opened += 1;
         if config.session.heartbeat_ms > 0 {
             self.set_timer(now_ms + config.session.heartbeat_ms, key, Due::Heartbeat);
@@ -171,13 +173,14 @@ impl<S: Socket> Shard<S> {
             Err(error) => (0, Some(error)),
         };
         let is_stalled = taken < filled.bytes().len();
+        let is_deflated = session.is_deflated;
         if is_stalled {
             // The rest goes like that of any other write.
             session.outbox.wrote(&mut filled, taken, now_us());
             self.touch(key.slot);
         }
         self.totals.writes += 1;
-        self.totals.written_bytes += taken as u64;
+        self.totals.written_bytes[usize::from(is_deflated)] += taken as u64;
         self.totals.write_stalls += u64::from(is_stalled);
         filled.clear();
         self.filled = filled;
@@ -273,6 +276,7 @@ impl<S: Socket> Shard<S> {
         let mut session = self.sessions.remove(key.slot as usize);
         self.timers.clear_all(&mut session.timers, key);
         self.totals.sessions -= 1;
+        self.totals.sessions_deflated -= u64::from(session.is_deflated);
         self.totals.sessions_closed[reason as usize] += 1;
         self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
     }
@@ -369,11 +373,17 @@ impl<S: Socket> Shard<S> {
             self.account(slot);
         }
         self.unaccounted = unaccounted;
-        self.totals.queued_bytes = self
-            .blocked
-            .iter()
-            .filter_map(|key| self.sessions.get(key.slot as usize))
-            .fold(0, |sum, session| sum + session.outbox.queued_bytes() as u64);
+        let now = now_us();
+        let totals = &mut self.totals;
+        totals.queued_bytes = 0;
+        totals.queue_bytes.clear();
+        totals.queue_age_us.clear();
+        for session in self.blocked.iter().filter_map(|key| self.sessions.get(key.slot as usize)) {
+            let bytes = session.outbox.queued_bytes() as u64;
+            totals.queued_bytes += bytes;
+            totals.queue_bytes.add(bytes);
+            totals.queue_age_us.add(session.outbox.delay_us(now).into());
+        }
         if self.blocked.is_empty() {
             self.totals.queue_age_max_ms = 0;
         }
