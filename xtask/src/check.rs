@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::alerts;
 use crate::deploy;
 use crate::lock::Lock;
 use crate::setup::{self, Need};
@@ -18,7 +19,8 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 /// Format, lints, licences, documentation, what deploys it, and the rules of the house; reports every failure at the end.
 ///
 /// The steps are `tidy` (lengths of files, sleeps in tests, machine paths), `cargo fmt --check`, `deploy` (manifests of
-/// Kubernetes against its schemas, hadolint, `docker compose config`, `haproxy -c`), `cargo clippy`, `cargo deny check
+/// Kubernetes against its schemas, hadolint, `docker compose config`, `haproxy -c`), `alerts` (`promtool check rules` and `test rules`,
+/// `amtool check-config`, a chapter of the runbook for each), `cargo clippy`, `cargo deny check
 /// bans licenses sources` and `cargo doc`, warnings being errors. A file that has a reason to break a rule of tidy says so
 /// in a comment: `tidy: allow(sleep) because …`.
 #[derive(Debug, clap::Args)]
@@ -37,10 +39,11 @@ pub struct Args {
 type Work = fn(&Args) -> Result<()>;
 
 /// The steps in their order: what is quick is first.
-const STEPS: [(&str, Work); 6] = [
+const STEPS: [(&str, Work); 7] = [
     ("tidy", |_| tidy::check()),
     ("fmt", |_| shell::run(shell::cargo().args(["fmt", "--all", "--check"]))),
     ("deploy", |_| deploy::check()),
+    ("alerts", |_| alerts::check()),
     ("clippy", |_| {
         let words = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         shell::run(shell::cargo().args(words))

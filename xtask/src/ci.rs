@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::check::{self, Step};
 use crate::clients;
 use crate::conformance;
+use crate::dashboards;
 use crate::demo;
 use crate::faults;
 use crate::fuzz;
@@ -15,8 +16,9 @@ use crate::shell;
 use crate::suite;
 
 /// What continuous integration runs: check, test, a short demo, clients that are
-/// not ours, the fault matrix in its short form, a minute of each fuzz target of the codecs,
-/// the quick cases of the Autobahn test suite, instruction counts, with the time of each step.
+/// not ours, the dashboards against a real Prometheus, the fault matrix in its short form, a
+/// minute of each fuzz target of the codecs, the quick cases of the Autobahn test suite,
+/// instruction counts, with the time of each step.
 ///
 /// Goes on after a failed step, so that one run tells everything, and exits with 1 if any failed. The last lines are the
 /// test runner's own results and their sum.
@@ -28,7 +30,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let mut needs = vec![Need::Build, Need::Git, Need::Valgrind];
+    let mut needs = vec![Need::Build, Need::Git, Need::Valgrind, Need::Prometheus];
     if !args.no_kafka {
         needs.extend([Need::Java, Need::Maven]);
     }
@@ -49,6 +51,7 @@ pub fn run(args: Args) -> Result<()> {
     steps.push(test);
     steps.push(Step::take("smoke", smoke)?);
     steps.push(Step::take("clients", clients::short)?);
+    steps.push(Step::take("dashboards", dashboards::short)?);
     steps.push(Step::take("faults", faults::short)?);
     steps.push(Step::take("fuzz", fuzz::short)?);
     steps.push(Step::take("conformance", conformance::quick)?);

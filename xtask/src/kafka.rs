@@ -8,6 +8,7 @@ mod cluster;
 mod config;
 mod jars;
 mod probe;
+mod produce;
 mod state;
 mod topic;
 
@@ -26,6 +27,7 @@ use cluster::{Cluster, Lifetime};
 use config::Beside;
 #[cfg(test)]
 pub use jars::KAFKA_VERSION as VERSION;
+pub use produce::produce;
 use state::Node;
 use topic::Topic;
 

@@ -6,12 +6,14 @@
 //!
 //! The crate is compiled before anything is set up, so it depends on next to nothing and on no crate of the workspace.
 
+mod alerts;
 mod background;
 mod check;
 mod ci;
 mod clients;
 mod cluster;
 mod conformance;
+mod dashboards;
 mod demo;
 mod deploy;
 mod faults;
@@ -62,6 +64,7 @@ enum Command {
     Faults(faults::Args),
     Fuzz(fuzz::Args),
     Conformance(conformance::Args),
+    Dashboards(dashboards::Args),
     Ci(ci::Args),
 }
 
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Faults(args) => faults::run(args),
         Command::Fuzz(args) => fuzz::run(args),
         Command::Conformance(args) => conformance::run(args),
+        Command::Dashboards(args) => dashboards::run(args),
         Command::Ci(args) => ci::run(args),
     });
     match result {

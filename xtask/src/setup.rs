@@ -23,8 +23,9 @@ const COMPOSE_PACKAGES: [&str; 3] = ["docker-compose", "docker-compose-v2", "doc
 ///
 /// Building needs gcc, g++, make and bash (librdkafka is C and is built here); Apache Kafka needs Java 17 or newer and
 /// Maven, which fetches its jars; counting instructions needs valgrind; the cluster needs HAProxy; looking at what deploys
-/// it needs that, Python and docker compose. On Debian and Ubuntu missing ones are installed with apt-get when we are root
-/// or sudo asks for no password; otherwise the exact command is printed and the exit code is 69.
+/// it needs that, Python and docker compose; proving dashboards needs Prometheus and openssl. On Debian and Ubuntu missing
+/// ones are installed with apt-get when we are root or sudo asks for no password; otherwise the exact command is printed
+/// and the exit code is 69.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only look: print what is missing and exit 69 if anything is
@@ -53,6 +54,14 @@ pub enum Need {
     Packets,
     /// Make certificates.
     Openssl,
+    /// Make an environment of Python packages.
+    Python,
+    /// Ask a Prometheus.
+    Prometheus,
+    /// Look at the configuration of an Alertmanager.
+    Alertmanager,
+    /// Take pictures of pages.
+    Chromium,
 }
 
 /// A tool that is missing and the packages that would bring it, best first.
@@ -63,8 +72,17 @@ struct Missing {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let needs =
-        [Need::Build, Need::Git, Need::Java, Need::Maven, Need::Valgrind, Need::Haproxy, Need::Deploy];
+    let needs = [
+        Need::Build,
+        Need::Git,
+        Need::Java,
+        Need::Maven,
+        Need::Valgrind,
+        Need::Haproxy,
+        Need::Deploy,
+        Need::Prometheus,
+        Need::Openssl,
+    ];
     if args.dry_run {
         let missing = missing(&needs);
         return if missing.is_empty() { Ok(()) } else { Err(advice(&missing)) };
@@ -152,6 +170,15 @@ fn missing(needs: &[Need]) -> BTreeSet<Missing> {
             Need::Maven => &[("mvn", &["maven"])],
             Need::Valgrind => &[("valgrind", &["valgrind"])],
             Need::Openssl => &[("openssl", &["openssl"])],
+            Need::Chromium => &[("chromium", &["chromium"])],
+            Need::Prometheus => &[("prometheus", &["prometheus"]), ("promtool", &["prometheus"])],
+            Need::Alertmanager => &[("amtool", &["prometheus-alertmanager"])],
+            Need::Python => {
+                if !has_python() {
+                    found.insert(Missing { tool: "python3 with venv", packages: &["python3-venv"] });
+                }
+                continue;
+            }
             Need::Haproxy => {
                 if haproxy().is_none() {
                     found.insert(Missing { tool: "haproxy", packages: &["haproxy"] });

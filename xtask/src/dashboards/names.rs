@@ -1,0 +1,277 @@
+//! Names of metrics: those in queries, those there are, and those that nobody shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use super::RULES;
+use super::board::Board;
+use crate::shell;
+
+const CATALOG: &str = "gateway/src/metrics/catalog.rs";
+
+/// What Prometheus itself adds to every scrape.
+const OF_PROMETHEUS: [&str; 5] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+];
+/// Programs that have no catalog: their metrics are looked for where they are scraped.
+const OF_PROGRAMS: [&str; 2] = ["tickgate_load_", "tickgate_sim_"];
+
+/// Metrics that are on no dashboard and in no rule, and why.
+const UNSHOWN: &[(&str, &str)] = &[
+    (
+        "tickgate_auth_keys_timestamp_seconds",
+        "the fetches by result show the same; it is for an alert of one's own",
+    ),
+    ("tickgate_auth_revocation_timestamp_seconds", "the records by result show the same; likewise"),
+    (
+        "tickgate_delayed_feed_event_timestamp_seconds",
+        "late by design: its age is the delay and whatever the live feed's is",
+    ),
+    ("tickgate_delayed_sessions_open", "absent without delays; open sessions have them too"),
+    // All whose names begin so.
+    (
+        "tickgate_kafka_",
+        "librdkafka's own, off by default, but for the round trip: to be asked when brokers are looked at",
+    ),
+    ("tickgate_limit_inbox_batches", "of one shard: how full an inbox is is not exported, only that it was"),
+    ("tickgate_limit_inbox_bytes", "the same"),
+    ("tickgate_limit_outbox_entries", "of one session: `/sessions` shows who is near it"),
+    ("tickgate_limit_patterns", "what is used of it is not exported: `/config` has the limit"),
+    ("tickgate_limit_replays", "of one session"),
+    ("tickgate_limit_streams", "what is used of it is not exported"),
+    ("tickgate_limit_subscriptions", "of one session: `/sessions` shows who is near it"),
+    ("tickgate_limit_unseen_symbols", "what is used of it is not exported"),
+];
+
+/// The metrics there are.
+#[derive(Debug)]
+pub struct Known {
+    /// What the gateway has, and whether it is a histogram.
+    catalog: BTreeMap<String, bool>,
+    /// What rules record, and the names that each of their expressions has.
+    rules: BTreeSet<String>,
+    in_rules: BTreeSet<String>,
+}
+
+impl Known {
+    pub fn read() -> Result<Self> {
+        let text = |name: &str| {
+            fs::read_to_string(shell::root().join(name)).with_context(|| format!("reading {name}"))
+        };
+        Self::parse(&text(CATALOG)?, &text(RULES)?)
+    }
+
+    fn parse(catalog: &str, rules: &str) -> Result<Self> {
+        let known = Self {
+            catalog: catalogued(catalog),
+            rules: recorded(rules),
+            in_rules: names(&uncommented(rules)),
+        };
+        if known.catalog.len() < 10 || known.rules.is_empty() {
+            bail!(
+                "{CATALOG} or {RULES} is not laid out as expected: {} and {} names",
+                known.catalog.len(),
+                known.rules.len()
+            );
+        }
+        Ok(known)
+    }
+
+    /// The names that rules record.
+    pub fn rules(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(String::as_str)
+    }
+
+    /// Whether the gateway has a metric.
+    pub fn has(&self, name: &str) -> bool {
+        self.catalog.contains_key(self.metric(name))
+    }
+
+    /// The metric that a name in a query stands for: of a histogram's parts, the histogram.
+    fn metric<'a>(&self, name: &'a str) -> &'a str {
+        let whole = ["_bucket", "_sum", "_count"].into_iter().find_map(|part| name.strip_suffix(part));
+        whole.filter(|whole| self.catalog.get(*whole) == Some(&true)).unwrap_or(name)
+    }
+
+    fn is_known(&self, name: &str) -> bool {
+        self.has(name)
+            || self.rules.contains(name)
+            || OF_PROMETHEUS.contains(&name)
+            || OF_PROGRAMS.iter().any(|prefix| name.starts_with(prefix))
+    }
+
+    /// Names in queries that nothing has, metrics that nobody shows, and exceptions that are none.
+    pub fn findings(&self, boards: &[Board]) -> Result<Vec<String>> {
+        let mut findings = Vec::new();
+        for board in boards {
+            for name in board.exprs().flat_map(names) {
+                if !self.is_known(&name) && !super::awaited::is(&name) {
+                    findings.push(format!(
+                        "{}: {name} is no metric of the catalog, and no rule records it",
+                        board.name
+                    ));
+                }
+            }
+        }
+        for name in &self.in_rules {
+            if !self.is_known(name) && !super::awaited::is(name) {
+                findings.push(format!("{RULES}: {name} is no metric of the catalog"));
+            }
+        }
+        let shown = self.shown(boards);
+        let left = self.leftovers(boards, self.catalog.keys().map(String::as_str));
+        findings.extend(left.into_iter().map(|name| format!("{name} is on no dashboard and in no rule")));
+        for (name, _) in UNSHOWN.iter().filter(|(name, _)| !name.ends_with('_')) {
+            if shown.contains(*name) || !self.catalog.contains_key(*name) {
+                findings.push(format!("{name} is named as a metric that nobody shows: it is shown, or gone"));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// The metrics among `there_are` that are on no dashboard and in no rule, without a reason.
+    pub fn leftovers<'a>(&self, boards: &[Board], there_are: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+        let shown = self.shown(boards);
+        let is_excused = |name: &str| {
+            UNSHOWN
+                .iter()
+                .any(|(excused, _)| *excused == name || excused.ends_with('_') && name.starts_with(excused))
+        };
+        let of_ours = |name: &str| name.starts_with("tickgate") || name.starts_with("process_");
+        let is_left = |name: &&str| of_ours(name) && !shown.contains(self.metric(name)) && !is_excused(name);
+        there_are.filter(is_left).collect()
+    }
+
+    fn shown(&self, boards: &[Board]) -> BTreeSet<String> {
+        let in_boards = boards.iter().flat_map(Board::exprs).flat_map(names);
+        let whole = |name: String| {
+            // A histogram of a program is known by its parts alone.
+            let parts = OF_PROGRAMS.iter().any(|prefix| name.starts_with(prefix));
+            match name.strip_suffix("_bucket").filter(|_| parts) {
+                Some(whole) => vec![format!("{whole}_sum"), format!("{whole}_count"), name.clone()],
+                None => vec![self.metric(&name).to_owned()],
+            }
+        };
+        in_boards.chain(self.in_rules.iter().cloned()).flat_map(whole).collect()
+    }
+}
+
+/// The names of a catalog, and whether each is a histogram.
+fn catalogued(text: &str) -> BTreeMap<String, bool> {
+    let mut all = BTreeMap::new();
+    for line in text.lines().map(str::trim_start) {
+        let prefixes =
+            [("counter(\"", false), ("gauge(\"", false), ("histogram(\"", true), ("name: \"", true)];
+        for (prefix, is_histogram) in prefixes {
+            if let Some((name, _)) = line.strip_prefix(prefix).and_then(|rest| rest.split_once('"')) {
+                all.insert(name.to_owned(), is_histogram);
+            }
+        }
+    }
+    all
+}
+
+/// What a file of rules records.
+fn recorded(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter_map(|line| line.trim_start().strip_prefix("- record: "))
+        .map(|name| name.trim().to_owned())
+        .collect()
+}
+
+fn uncommented(text: &str) -> String {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with('#') && !line.contains("- name:"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The names of metrics in an expression. Names in a regular expression count, too: a variable may ask for one of several.
+pub fn names(expr: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let words = expr.split(|c| !is_part(c));
+    let is_name = |word: &&str| {
+        ["tickgate_", "tickgate:", "process_", "scrape_"].iter().any(|prefix| word.starts_with(prefix))
+            || *word == "up"
+    };
+    words.filter(is_name).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES_TEXT: &str = "groups:\n  - name: tickgate_some\n    rules:\n      # tickgate_spoken_of\n      - record: \
+        tickgate:slo:objective\n        expr: rate(tickgate_in_rule_total[5m])\n";
+
+    fn known() -> Known {
+        let mut catalog: String =
+            (0..10).map(|n| format!("    gauge(\"tickgate_of_{n}\", \"x\", &[], \"y\"),\n")).collect();
+        catalog += "    Metric {\n        name: \"tickgate_latency_seconds\",\n    counter(\"tickgate_in_rule_total\", \"x\", &[], \"\"),\n";
+        Known::parse(&catalog, RULES_TEXT).unwrap()
+    }
+
+    fn board(expr: &str) -> Board {
+        let json = serde_json::json!({"panels": [{"title": "t", "targets": [{"expr": expr}]}]});
+        Board::parse("some", &json.to_string()).unwrap()
+    }
+
+    #[test]
+    fn names_are_found_in_expressions() {
+        let expr = "sum by (job) (rate(tickgate_a_total{up_to=\"x\", job=~\"$job\"}[5m])) / tickgate:slo:objective + up";
+        assert_eq!(
+            names(expr).into_iter().collect::<Vec<_>>(),
+            ["tickgate:slo:objective", "tickgate_a_total", "up"]
+        );
+        assert_eq!(names("{__name__=~\"tickgate_load_a|tickgate_sim_b\"}").len(), 2);
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_found() {
+        let check = |expr: &str, expected: &str| {
+            let all = known().findings(&[board(expr)]).unwrap();
+            let of_board: Vec<_> = all.iter().filter(|finding| finding.starts_with("some: ")).collect();
+            assert_eq!(of_board.len(), usize::from(!expected.is_empty()), "{expr}: {of_board:?}");
+            assert!(of_board.iter().all(|finding| finding.contains(expected)), "{of_board:?}");
+        };
+        check(
+            "tickgate_of_1 + tickgate_latency_seconds_bucket + tickgate:slo:objective + tickgate_load_x",
+            "",
+        );
+        check("tickgate_off_1", "tickgate_off_1 is no metric");
+        check("tickgate_of_1_bucket", "tickgate_of_1_bucket is no metric");
+        check("tickgate:slo:objectives", "tickgate:slo:objectives is no metric");
+    }
+
+    #[test]
+    fn what_nobody_shows_is_left_over() {
+        let known = known();
+        let boards = [board("tickgate_of_1 + tickgate_latency_seconds_sum")];
+        let there_are = [
+            "tickgate_of_1",
+            "tickgate_of_2",
+            "tickgate_in_rule_total",
+            "tickgate_latency_seconds_bucket",
+            "go_goroutines",
+        ];
+        assert_eq!(known.leftovers(&boards, there_are.into_iter()), ["tickgate_of_2"]);
+        assert_eq!(known.rules().collect::<Vec<_>>(), ["tickgate:slo:objective"]);
+    }
+
+    #[test]
+    fn a_catalog_that_is_laid_out_otherwise_is_no_empty_one() {
+        assert!(Known::parse("const CATALOG: &[Metric] = load();", RULES_TEXT).is_err());
+    }
+
+    #[test]
+    fn every_name_is_known_and_every_metric_shown() {
+        let boards = super::super::board::all().unwrap();
+        assert_eq!(Known::read().unwrap().findings(&boards).unwrap(), [""; 0]);
+    }
+}

@@ -1,0 +1,167 @@
+//! Prometheus, asked over its HTTP API as Grafana does.
+
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::http;
+
+/// The stretch of time that is asked for, in seconds, and its resolution.
+const RANGE_S: u64 = 20;
+const STEP_S: u64 = 1;
+
+/// What a query came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// So many series with a number among their samples.
+    Data(usize),
+    /// Samples, and none of them a number.
+    NotANumber,
+    /// No series at all.
+    Nothing,
+    /// The same, where that is said in words.
+    Words,
+    /// Prometheus does not understand the query.
+    Refused(String),
+}
+
+/// A Prometheus that runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Prometheus {
+    pub address: SocketAddr,
+}
+
+impl Prometheus {
+    pub fn is_ready(self) -> bool {
+        http::get(self.address, "/-/ready").is_ok_and(|(status, _)| status == 200)
+    }
+
+    /// Asks for one moment, or for the last seconds.
+    pub fn ask(self, expr: &str, is_instant: bool) -> Result<Answer> {
+        let expr = encoded(expr);
+        let path = if is_instant {
+            format!("/api/v1/query?query={expr}")
+        } else {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .context("this machine's clock is before 1970")?
+                .as_secs();
+            format!("/api/v1/query_range?query={expr}&start={}&end={now}&step={STEP_S}", now - RANGE_S)
+        };
+        let (status, body) =
+            http::get(self.address, &path).with_context(|| format!("asking {}", self.address))?;
+        answer(status, &body)
+    }
+
+    /// The values of a label among some series.
+    pub fn label_values(self, label: &str, series: Option<&str>) -> Result<Vec<String>> {
+        let only = series.map(|series| format!("?match[]={}", encoded(series))).unwrap_or_default();
+        let json = self.get(&format!("/api/v1/label/{label}/values{only}"))?;
+        let values = json["data"].as_array().context("no list of values")?;
+        Ok(values.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// The name of every rule, and what is wrong with it.
+    pub fn rules(self) -> Result<Vec<(String, Option<String>)>> {
+        let json = self.get("/api/v1/rules")?;
+        let groups = json["data"]["groups"].as_array().context("no groups of rules")?;
+        let rules = groups.iter().filter_map(|group| group["rules"].as_array()).flatten();
+        let verdict = |rule: &Value| {
+            let name = rule["name"].as_str().unwrap_or_default().to_owned();
+            let is_well = rule["health"].as_str() == Some("ok");
+            (name, (!is_well).then(|| format!("{} {}", rule["health"], rule["lastError"])))
+        };
+        Ok(rules.map(verdict).collect())
+    }
+
+    fn get(self, path: &str) -> Result<Value> {
+        let (status, body) =
+            http::get(self.address, path).with_context(|| format!("asking {}", self.address))?;
+        if status != 200 {
+            bail!("Prometheus answers {path} with {status}: {body}");
+        }
+        serde_json::from_str(&body).with_context(|| format!("Prometheus answers {path} with no JSON"))
+    }
+}
+
+fn answer(status: u16, body: &str) -> Result<Answer> {
+    let json: Value =
+        serde_json::from_str(body).with_context(|| format!("Prometheus answers {status} and no JSON"))?;
+    if status != 200 {
+        return Ok(Answer::Refused(json["error"].as_str().unwrap_or(body).to_owned()));
+    }
+    let data = &json["data"];
+    if matches!(data["resultType"].as_str(), Some("scalar" | "string")) {
+        let is_number = is_number(&data["result"]);
+        return Ok(if is_number { Answer::Data(1) } else { Answer::NotANumber });
+    }
+    let series = data["result"].as_array().context("an answer without a result")?;
+    let has_number = |one: &&Value| {
+        let many = one["values"].as_array().map_or(&[][..], Vec::as_slice);
+        is_number(&one["value"]) || many.iter().any(is_number)
+    };
+    Ok(match (series.len(), series.iter().filter(has_number).count()) {
+        (0, _) => Answer::Nothing,
+        (_, 0) => Answer::NotANumber,
+        (_, good) => Answer::Data(good),
+    })
+}
+
+/// Whether a sample, `[time, "value"]`, is a number that can be drawn.
+fn is_number(sample: &Value) -> bool {
+    let value = sample[1].as_str().and_then(|text| text.parse::<f64>().ok());
+    value.is_some_and(|value| !value.is_nan())
+}
+
+/// A text as part of a query of a URL.
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(result_type: &str, result: &str, expected: Answer) {
+        let body = format!(
+            "{{\"status\":\"success\",\"data\":{{\"resultType\":\"{result_type}\",\"result\":{result}}}}}"
+        );
+        assert_eq!(answer(200, &body).unwrap(), expected, "{body}");
+    }
+
+    #[test]
+    fn only_a_number_is_data() {
+        check(
+            "matrix",
+            r#"[{"metric":{},"values":[[1,"NaN"],[2,"0"]]},{"metric":{},"values":[[1,"NaN"]]}]"#,
+            Answer::Data(1),
+        );
+        check("matrix", r#"[{"metric":{},"values":[[1,"NaN"]]}]"#, Answer::NotANumber);
+        check("vector", r#"[{"metric":{},"value":[1,"-2.5"]}]"#, Answer::Data(1));
+        check("vector", "[]", Answer::Nothing);
+        check("scalar", r#"[1,"NaN"]"#, Answer::NotANumber);
+        check("scalar", r#"[1,"3"]"#, Answer::Data(1));
+    }
+
+    #[test]
+    fn a_query_that_is_not_understood_is_no_answer() {
+        let body = r#"{"status":"error","errorType":"bad_data","error":"unexpected end of input"}"#;
+        assert_eq!(answer(400, body).unwrap(), Answer::Refused("unexpected end of input".to_owned()));
+        assert!(answer(502, "<html>").is_err());
+    }
+
+    #[test]
+    fn expressions_are_encoded() {
+        assert_eq!(encoded("a{b=~\"c|d\"}[5s]"), "a%7Bb%3D~%22c%7Cd%22%7D%5B5s%5D");
+        assert_eq!(encoded("1 + é"), "1%20%2B%20%C3%A9");
+    }
+}

@@ -1,0 +1,325 @@
+//! All of it on this machine, at its worst: a gateway with slow, stalled and returning clients, a feed that falls silent,
+//! records that cannot be read, and Prometheus, on free ports.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::prometheus::Prometheus;
+use super::{RULES, fresh_dir};
+use crate::background::{self, Program, free_ports};
+use crate::kafka;
+use crate::setup::{self, Need};
+use crate::shell::{self, Failure, step};
+
+/// How long a program may take until it is up.
+const START_MAX: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What the gateway is set to, beside its addresses, so that everything it counts happens within seconds.
+const SETTINGS: [&str; 6] = [
+    "kafka.dead_letter_topic=dead",
+    "delays.delayed_s=1",
+    "outbox.bytes_max=64KiB",
+    "outbox.frame_bytes_max=64KiB",
+    "outbox.age_max_ms=1s",
+    "outbox.stall_timeout_ms=5s",
+];
+const TOPICS: [&str; 3] = ["ticks:4", "paused:2", "dead:1"];
+
+/// Records that nobody can read, and how often they come.
+const UNREADABLE: [&[u8]; 3] =
+    [b"certainly not JSON", b"{\"type\":\"trade\"}", b"{\"type\":\"weather\",\"symbol\":\"SUN\"}"];
+const UNREADABLE_EVERY: Duration = Duration::from_secs(1);
+
+/// Markets: a name, the model, the topic, ticks a second, and for how long.
+const MARKETS: [(&str, &str, &str, &str, Option<&str>); 3] = [
+    ("simulator", "us-equities", "ticks", "800", None),
+    ("simulator of books", "crypto-perp", "ticks", "50", None),
+    ("simulator that stops", "fx", "paused", "50", Some("12s")),
+];
+
+/// Clients: a name, how many, and what they are like.
+const CLIENTS: [(&str, &str, &[&str]); 2] = [
+    (
+        "clients",
+        "60",
+        &[
+            "--personas",
+            "stalled=10%,slow=10%@2000,churning=5%@1s,reconnecting=10%@4s",
+            "--resume",
+            "mixed",
+            "--on-slow",
+            "skip",
+        ],
+    ),
+    (
+        "clients that may be disconnected",
+        "20",
+        &["--personas", "stalled=25%,slow=25%@500", "--resume", "cursor", "--on-slow", "disconnect"],
+    ),
+];
+
+/// What runs; dropped, all of it ends.
+#[derive(Debug)]
+pub struct Stage {
+    dir: PathBuf,
+    broker: SocketAddr,
+    /// Where clients connect to.
+    url: String,
+    prometheus: Prometheus,
+    running: Vec<Program>,
+    /// Some of these end by themselves.
+    markets: Vec<Program>,
+    /// When records came last that nobody can read; before there is load, none do.
+    unreadable: Option<Instant>,
+}
+
+/// Builds the programs.
+pub fn build() -> Result<()> {
+    setup::ensure(&[Need::Build])?;
+    step(
+        "building gateway, broker, simulator and clients (the first time takes some minutes, librdkafka included)",
+    );
+    let packages = ["tickgate-gateway", "tickgate-broker", "tickgate-sim", "tickgate-load"];
+    shell::run(
+        shell::cargo().args(["build", "--bins"]).args(packages.iter().flat_map(|name| ["--package", name])),
+    )
+}
+
+fn program(name: &str) -> PathBuf {
+    shell::target_dir().join("debug").join(name)
+}
+
+/// Whether the load programs say how they are.
+pub fn has_load_metrics() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        let says = |name: &str| {
+            let help = shell::output(Command::new(program(name)).args(["run", "--help"]));
+            help.is_some_and(|text| text.contains("--metrics"))
+        };
+        says("tickgate-load") && says("tickgate-sim")
+    })
+}
+
+impl Stage {
+    /// Starts everything that makes no load.
+    pub fn set() -> Result<Self> {
+        setup::ensure(&[Need::Prometheus, Need::Openssl])?;
+        let dir = fresh_dir("stage")?;
+        let mut broker = background::bound(&program("tickgate-broker"));
+        broker.args(["--listen", "127.0.0.1:0"]).args(TOPICS.iter().flat_map(|topic| ["--topic", topic]));
+        let (log, mut running) = (dir.join("broker.log"), Vec::new());
+        let mut broker = Program::start("the broker", broker, &log)?;
+        let at = said(&mut broker, &log, |line| line.parse::<SocketAddr>().ok())?;
+        running.push(broker);
+
+        let (gateway, url, admin) = start_gateway(&dir, "gateway", at, &SETTINGS)?;
+        running.push(gateway);
+        let tls = certificate(&dir)?;
+        let (gateway, _, other) =
+            start_gateway(&dir, "gateway with TLS", at, &tls.each_ref().map(String::as_str))?;
+        running.push(gateway);
+
+        // Prometheus does not say which port it took.
+        let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)?[0]));
+        let mut stage = Self {
+            dir,
+            broker: at,
+            url,
+            prometheus: Prometheus { address },
+            running,
+            markets: Vec::new(),
+            unreadable: None,
+        };
+        stage.start_prometheus(&[admin, other])?;
+        Ok(stage)
+    }
+
+    pub fn prometheus(&self) -> Prometheus {
+        self.prometheus
+    }
+
+    fn start_prometheus(&mut self, admins: &[SocketAddr]) -> Result<()> {
+        let dir = &self.dir;
+        let rules =
+            fs::read_to_string(shell::root().join(RULES)).with_context(|| format!("reading {RULES}"))?;
+        write(&dir.join("rules.yml"), &hastened(&rules))?;
+        // Programs that come later are written there.
+        fs::create_dir_all(dir.join("targets")).context("making a folder for targets")?;
+        write(&dir.join("prometheus.yml"), &config(admins))?;
+        let mut command = background::bound(Path::new("prometheus"));
+        command.arg(format!("--config.file={}", dir.join("prometheus.yml").display()));
+        command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
+        command.arg(format!("--web.listen-address={}", self.prometheus.address)).arg("--log.level=warn");
+        let mut program = Program::start("Prometheus", command, &dir.join("prometheus.log"))?;
+        let end = Instant::now() + START_MAX;
+        while !self.prometheus.is_ready() {
+            program.check()?;
+            if Instant::now() > end {
+                return Err(Failure::error(1, format!("Prometheus is not ready:\n{}", program.log_tail(20))));
+            }
+            shell::pause(LOOK_EVERY)?;
+        }
+        self.running.push(program);
+        Ok(())
+    }
+
+    /// Starts markets and clients.
+    pub fn load(&mut self) -> Result<()> {
+        self.unreadable = Some(Instant::now());
+        let mut targets = Vec::new();
+        for (name, model, topic, rate, stops) in MARKETS {
+            let mut command = background::bound(&program("tickgate-sim"));
+            command.args(["run", "--model", model, "--symbols", "100", "--rate", rate, "--topic", topic]);
+            command.args(["--brokers", &self.broker.to_string(), "--partitions", "0"]);
+            command.args(stops.iter().flat_map(|time| ["--for", time]));
+            let market = start(&self.dir, name, command, &mut targets)?;
+            self.markets.push(market);
+        }
+        for (name, connections, more) in CLIENTS {
+            let mut command = background::bound(&program("tickgate-load"));
+            command.args(["run", "--url", &self.url, "--connections", connections, "--until-stopped"]);
+            command.args(["--discover", "2s", "--warmup", "1s", "--lag-max", "1h"]).args(more);
+            let clients = start(&self.dir, name, command, &mut targets)?;
+            self.running.push(clients);
+        }
+        if !targets.is_empty() {
+            write(
+                &self.dir.join("targets/load.json"),
+                &format!("[{{\"targets\": {}}}]\n", quoted(&targets)),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with what is wrong on purpose; fails when something has ended that should run on.
+    pub fn check(&mut self) -> Result<()> {
+        if self.unreadable.is_some_and(|last| last.elapsed() >= UNREADABLE_EVERY) {
+            kafka::produce(self.broker, "ticks", 0, &UNREADABLE)?;
+            self.unreadable = Some(Instant::now());
+        }
+        self.running.iter_mut().try_for_each(Program::check)
+    }
+}
+
+/// Starts a gateway: where its clients connect to, and where it says how it is.
+fn start_gateway(
+    dir: &Path,
+    name: &str,
+    broker: SocketAddr,
+    settings: &[&str],
+) -> Result<(Program, String, SocketAddr)> {
+    let mut command = background::bound(&program("tickgate"));
+    command.args(["run", "--brokers", &broker.to_string(), "--topic", "ticks,paused"]);
+    command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.args(settings.iter().chain(statistics()).flat_map(|setting| ["--set", setting]));
+    let log = dir.join(format!("{}.log", name.replace(' ', "-")));
+    let mut gateway = Program::start(format!("the {name}"), command, &log)?;
+    let url = said(&mut gateway, &log, |line| Some(between(line, "clients: ", " ")?.to_owned()))?;
+    let admin = said(&mut gateway, &log, |line| between(line, "admin: http://", "/")?.parse().ok())?;
+    Ok((gateway, url, admin))
+}
+
+/// Makes a certificate; the settings that say where it is.
+fn certificate(dir: &Path) -> Result<[String; 2]> {
+    let (certificate, key) = (dir.join("certificate.pem"), dir.join("key.pem"));
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    command
+        .args(["-days", "30", "-subj", "/CN=localhost", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate);
+    shell::output(&mut command).context("openssl makes no certificate")?;
+    let setting = |name: &str, path: &Path| format!("tls.{name}={}", path.display());
+    Ok([setting("certificate_file", &certificate), setting("key_file", &key)])
+}
+
+/// Starts a program that makes load, and has it say how it is where it can.
+fn start(dir: &Path, name: &str, mut command: Command, targets: &mut Vec<String>) -> Result<Program> {
+    if has_load_metrics() {
+        let address = format!("127.0.0.1:{}", free_ports(1)?[0]);
+        command.args(["--metrics", &address]);
+        targets.push(address);
+    }
+    Program::start(format!("the {name}"), command, &dir.join(format!("{}.log", name.replace(' ', "-"))))
+}
+
+/// The setting that turns on librdkafka's statistics, where there is one.
+fn statistics() -> &'static [&'static str] {
+    let has = fs::read_to_string(shell::root().join("tickgate.example.toml"))
+        .is_ok_and(|text| text.contains("statistics_ms"));
+    if has { &["kafka.statistics_ms=1000"] } else { &[] }
+}
+
+/// Waits until a program has written a line in which `find` finds something.
+fn said<T>(program: &mut Program, log: &Path, find: impl Fn(&str) -> Option<T>) -> Result<T> {
+    let end = Instant::now() + START_MAX;
+    loop {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        if let Some(found) = text.lines().find_map(|line| find(line.trim())) {
+            return Ok(found);
+        }
+        program.check()?;
+        if Instant::now() > end {
+            return Err(Failure::error(1, format!("it does not come up:\n{}", program.log_tail(20))));
+        }
+        shell::pause(LOOK_EVERY)?;
+    }
+}
+
+fn between<'a>(line: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    Some(line.split_once(before)?.1.split_once(after)?.0)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// The rules, all of them evaluated every second.
+fn hastened(rules: &str) -> String {
+    let is_slow = |line: &str| line.trim_start().starts_with("interval:");
+    rules.lines().filter(|line| !is_slow(line)).flat_map(|line| [line, "\n"]).collect()
+}
+
+fn config(admins: &[SocketAddr]) -> String {
+    format!(
+        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\nrule_files: [rules.yml]\n\
+         scrape_configs:\n  - job_name: tickgate\n    static_configs:\n      - targets: {}\n  \
+         - job_name: load\n    file_sd_configs:\n      - files: [targets/load.json]\n        refresh_interval: 1s\n",
+        quoted(admins)
+    )
+}
+
+/// A list, as JSON and YAML both have it.
+fn quoted(all: &[impl std::fmt::Display]) -> String {
+    let all: Vec<_> = all.iter().map(|one| format!("\"{one}\"")).collect();
+    format!("[{}]", all.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_hastened() {
+        assert_eq!(hastened("- name: a\n  interval: 1m\n  rules:\n"), "- name: a\n  rules:\n");
+        let rules = fs::read_to_string(shell::root().join(RULES)).unwrap();
+        assert!(rules.contains("interval: 1m") && !hastened(&rules).contains("interval:"));
+    }
+
+    #[test]
+    fn addresses_are_read_from_the_log() {
+        let line = r#"{"message":"clients: ws://127.0.0.1:1/v1/stream   admin: http://127.0.0.1:2/","sessions":"s"}"#;
+        assert_eq!(between(line, "clients: ", " "), Some("ws://127.0.0.1:1/v1/stream"));
+        assert_eq!(between(line, "admin: http://", "/"), Some("127.0.0.1:2"));
+        assert_eq!(between("nothing", "clients: ", " "), None);
+    }
+}
