@@ -21,15 +21,18 @@ const GROWTH_MAX: u64 = 2 << 20;
 /// How long the gateway has to be as it was before, once nobody comes any more.
 const SETTLES: Duration = Duration::from_secs(5);
 /// Gauges that go with the feed and with the clock, not with sessions.
-const MOVING: [&str; 8] = [
+const MOVING: [&str; 11] = [
     "process_resident_memory_bytes",
     "tickgate_feed_event_timestamp_seconds",
-    "tickgate_feed_lag_records",
+    "tickgate_feed_lag_",
+    "tickgate_feed_peak_ticks_per_second",
     "tickgate_latency_negative_max_seconds",
     "tickgate_latency_quantile_seconds",
     "tickgate_latency_window_seconds",
-    "tickgate_partition_lag_records",
+    "tickgate_partition_high_watermark_offset",
+    "tickgate_partition_lag_",
     "tickgate_partition_next_offset",
+    "tickgate_partition_record_timestamp_seconds",
 ];
 
 /// What must be as it was.
