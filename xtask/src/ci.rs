@@ -4,13 +4,13 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::beside::Beside;
 use crate::check::{self, Step};
 use crate::clients;
 use crate::conformance;
 use crate::dashboards;
 use crate::demo;
 use crate::faults;
-use crate::fuzz;
 use crate::setup::{self, Need};
 use crate::shell;
 use crate::suite;
@@ -19,6 +19,8 @@ use crate::suite;
 /// not ours, the dashboards against a real Prometheus, the fault matrix in its short form, a
 /// minute of each fuzz target of the codecs, the quick cases of the Autobahn test suite,
 /// instruction counts, with the time of each step.
+///
+/// Licences and fuzzing, which only compute, run beside the tests, which mostly wait; what they said is shown after them.
 ///
 /// Goes on after a failed step, so that one run tells everything, and exits with 1 if any failed. The last lines are the
 /// test runner's own results and their sum.
@@ -35,8 +37,12 @@ pub fn run(args: Args) -> Result<()> {
         needs.extend([Need::Java, Need::Maven]);
     }
     setup::ensure(&needs)?;
-    let mut steps = check::all()?;
+    let mut steps = check::all_but(&["deny"])?;
 
+    let beside = [
+        Beside::start("deny", &["check", "--only", "deny"])?,
+        Beside::start("fuzz", &["fuzz", "--seconds", "60"])?,
+    ];
     let mut summary = None;
     let mut test = Step::take("test", || {
         let summary = summary.insert(suite::test_all(args.no_kafka)?);
@@ -49,11 +55,13 @@ pub fn run(args: Args) -> Result<()> {
         steps.push(Step { name: "kafka", took: summary.kafka, failure: None });
     }
     steps.push(test);
+    for running in beside {
+        steps.push(running.join()?);
+    }
     steps.push(Step::take("smoke", smoke)?);
     steps.push(Step::take("clients", clients::short)?);
     steps.push(Step::take("dashboards", dashboards::short)?);
     steps.push(Step::take("faults", faults::short)?);
-    steps.push(Step::take("fuzz", fuzz::short)?);
     steps.push(Step::take("conformance", conformance::quick)?);
     steps.push(Step::take("counts", || demo::count_instructions(&[]))?);
 

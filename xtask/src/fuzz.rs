@@ -80,11 +80,6 @@ pub fn run(args: Args) -> Result<()> {
     fuzz(&args, wanted.iter().map(|(name, _)| (name.clone(), programs.join(name))).collect())
 }
 
-/// A minute of each target that needs no more than the codecs, for continuous integration.
-pub fn short() -> Result<()> {
-    run(Args { targets: Vec::new(), seconds: 60, inputs: 1_000_000, jobs: 2, gateway: false, list: false })
-}
-
 fn manifest() -> PathBuf {
     shell::root().join("fuzz/Cargo.toml")
 }

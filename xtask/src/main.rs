@@ -8,6 +8,7 @@
 
 mod alerts;
 mod background;
+mod beside;
 mod check;
 mod ci;
 mod clients;
