@@ -1,5 +1,6 @@
 //! All tests of the workspace in one run, against a real Apache Kafka as well as the embedded broker.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,14 @@ use crate::shell::{self, Failure, human, step};
 
 const BUSY: &str = "another `cargo xtask test` of this checkout is running; wait for it, or use --no-kafka";
 
+/// What the test runner asks how many tests to run at once.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
+
 /// Builds everything, then runs all tests, the Kafka suites against a real Apache Kafka too.
 ///
 /// Kafka is started for the run and stopped after it, also when tests fail or on Ctrl-C. Tests on recorded market data
 /// use the folder that TICKGATE_TEST_DATA names, or ../shared/data beside the repository; without either they are
-/// left out, and this says so.
+/// left out, and this says so. Two tests run at once for each processor, unless RUST_TEST_THREADS says otherwise.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --filter outbox\n  \
                         cargo xtask test --no-kafka --filter codec -- --nocapture")]
@@ -90,6 +94,11 @@ fn test(args: &Args) -> Result<Summary> {
     let started = Instant::now();
     let mut command = shell::cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]).args(&args.filter);
+    if std::env::var_os(TEST_THREADS).is_none() {
+        // Tests over real sockets wait more than they compute.
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        command.env(TEST_THREADS, (2 * processors).to_string());
+    }
     if !args.args.is_empty() {
         command.arg("--").args(&args.args);
     }
