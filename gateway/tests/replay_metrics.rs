@@ -166,6 +166,34 @@ async fn replays_are_counted_from_their_beginning_to_their_end() {
     gateway.metric_is("tickgate_replays_ended_total{kind=\"past\",result=\"lost\"}", 1.0).await;
 }
 
+/// Events of a replay were measured from when their record was first read: whoever came back after a minute made a minute of the p99
+/// of a gateway that delivers within a millisecond, and spent its error budget.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_replayed_is_not_among_the_latencies() {
+    const LIVE: usize = 10;
+    let world = World::new(1, |_| {}).await;
+    let gateway = &world.gateway;
+    let mut live = gateway.client().await;
+    let name = json!([{"channel": "trades", "symbols": ["A"]}]);
+    live.send(&json!({"op": "subscribe", "subscriptions": name})).await.expect("sent");
+    gateway.metric_is("tickgate_subscriptions_held", 1.0).await;
+    world.records.send_all(&(0..LIVE).map(|n| trade("A", &n.to_string())).collect::<Vec<_>>());
+    let first = take_events(&mut live, LIVE).await[0]["seq"].clone();
+
+    // From the feed's memory, and from Kafka.
+    let hour_ago = (clock::wall_ns() - 3_000_000_000_000).to_string();
+    for from in [json!({"seq": first}), json!({"time_ns": hour_ago})] {
+        let mut client = gateway.client().await;
+        subscribe(&mut client, "A", from).await;
+        until_done(&mut client).await;
+    }
+    gateway.metric_is("tickgate_events_sent_total", (LIVE + LIVE - 1 + LIVE) as f64).await;
+    for stage in ["offered_to_written", "ingest_to_written", "event_to_written"] {
+        let line = format!("tickgate_latency_seconds_count{{stage=\"{stage}\"}}");
+        gateway.metric_is(&line, LIVE as f64).await;
+    }
+}
+
 /// Cursors that were refused were in no metric: after a key was changed on one gateway alone, all of its newcomers began anew, and
 /// nothing showed it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

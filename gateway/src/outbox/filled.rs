@@ -29,7 +29,8 @@ pub struct Origin {
     pub count: u32,
 }
 
-/// What written events are measured by. A snapshot is as old as its symbol is quiet, so it is not among them.
+/// What written events are measured by. A snapshot is as old as its symbol is quiet, and what is replayed as its client was
+/// away, so neither is among them.
 #[derive(Debug, Clone, Default)]
 pub struct Stamps {
     /// When they came to the outbox.
@@ -173,7 +174,7 @@ impl Filled {
     #[inline]
     pub(super) fn written(&mut self, event: &Event, at_us: u32) {
         self.events += event.count;
-        if !event.tail.snapshot {
+        if !(event.tail.snapshot | event.tail.replay) {
             self.stamps.add(event, at_us);
         }
     }

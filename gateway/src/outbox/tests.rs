@@ -487,6 +487,30 @@ fn only_equal_queues_share_a_frame() {
     assert_eq!(frame(&[&one], 5), first);
 }
 
+/// What is replayed is as old as its client was away: it counted among the latencies of the way, so that a client which came back
+/// after a minute made a minute of their p99. It is in the books as any other.
+#[test]
+fn what_is_replayed_is_in_the_books_and_not_in_the_latencies() {
+    let (mut outbox, mut feed) = (Outbox::default(), Feed::default());
+    let replayed = feed.next(1, TRADES);
+    let tail = Tail { replay: true, ..replayed.tail };
+    let mut filled = Filled::default();
+    for events in [vec![Arc::new(replayed.with_tail(tail))], vec![feed.next(1, TRADES)]] {
+        let is_live = events.iter().all(|event| !event.tail.replay);
+        for event in &events {
+            assert_eq!(outbox.offer(event, OnSlow::Disconnect, 0, &BOUNDS), Offer::Queued);
+        }
+        outbox.fill(&mut filled, &BOUNDS);
+        let bytes = filled.bytes().len();
+        outbox.wrote(&mut filled, bytes, 0);
+        assert_eq!(
+            (filled.stamps().offered.len(), filled.stamps().origins.len()),
+            (usize::from(is_live), usize::from(is_live))
+        );
+    }
+    assert_eq!((outbox.books().sent, outbox.books().held), (2, 0));
+}
+
 /// A compressed frame is one write as any other: shared, taken in parts, and behind what is not compressed.
 #[test]
 fn a_compressed_frame_is_made_once_and_may_be_taken_in_parts() {
