@@ -307,7 +307,7 @@ fn shards(scrape: &Scrape, board: &Board) {
     scrape.gauge("tickgate_books_imbalance_events", &[], imbalance as f64);
     scrape.gauge("tickgate_outbox_age_max_seconds", &[], queue_age_max_ms as f64 / 1e3);
     for (quantile, shown) in QUEUE_QUANTILES {
-        let labels = [("quantile", shown)];
+        let labels = [("q", shown)];
         let bytes = all_queue_bytes.quantile(quantile, sessions_all);
         scrape.gauge("tickgate_outbox_queued_quantile_bytes", &labels, bytes as f64);
         let age_us = all_queue_ages_us.quantile(quantile, sessions_all);
@@ -572,7 +572,7 @@ fn quantile_text(recent: &StageHistograms) -> String {
         for (quantile, shown) in QUANTILES {
             if let Some(ns) = recent.quantile_ns(stage, quantile) {
                 let value_s = ns as f64 / 1e9;
-                let _ = writeln!(text, "{name}{{stage=\"{label}\",quantile=\"{shown}\"}} {value_s}");
+                let _ = writeln!(text, "{name}{{stage=\"{label}\",q=\"{shown}\"}} {value_s}");
             }
         }
     }

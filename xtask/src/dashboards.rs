@@ -5,6 +5,7 @@
 
 mod awaited;
 mod board;
+mod lint;
 mod names;
 mod preview;
 mod prometheus;
@@ -46,7 +47,8 @@ enum What {
     /// Ask a real Prometheus every query of every panel, variable and rule, with the whole of it under load
     ///
     /// Starts a broker, a gateway, simulators, clients of which some are slow, stalled or come and go, and Prometheus, on free ports.
-    /// Every query must return a number that is one; while nothing is going on, every panel must have something to show.
+    /// Every query must return a number that is one; while nothing is going on, every panel must have something to show. And
+    /// `promtool check metrics` must have nothing to say of what is scraped.
     Prove(ProveArgs),
     /// Draw dashboards/previews/*.png: what the dashboards are like, drawn by a page of ours in Chromium
     ///

@@ -197,7 +197,7 @@ def third():
 
 
 def tops():
-    return [('quantile="0.5"', "median"), ('quantile="0.99"', "p99"), ('quantile="1"', "largest")]
+    return [('q="0.5"', "median"), ('q="0.99"', "p99"), ('q="1"', "largest")]
 
 
 def dashboard():

@@ -15,7 +15,7 @@ def live_late():
 
 
 def round_trip():
-    return of("tickgate_kafka_broker_rtt_seconds", 'quantile="0.99"')
+    return of("tickgate_kafka_broker_rtt_seconds", 'q="0.99"')
 
 
 def trouble_late():

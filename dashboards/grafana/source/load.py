@@ -53,7 +53,7 @@ def stats():
 
 
 def p99():
-    only = 'quantile="0.99"'
+    only = 'q="0.99"'
     return f"max ({of('tickgate_load_latency_quantile_seconds', only)})"
 
 
@@ -68,7 +68,7 @@ def first():
         "Latency of clients, quantiles",
         "The same as quantiles of the worst generator.",
         "s",
-        [(f"max by (quantile) ({of('tickgate_load_latency_quantile_seconds')})", "{{quantile}}")],
+        [(f"max by (q) ({of('tickgate_load_latency_quantile_seconds')})", "{{q}}")],
         log=True,
         empty="idle",
     )
@@ -121,7 +121,7 @@ def third():
         "Lateness of the simulator",
         "How late it sends after the time it meant to. Late by more than a few milliseconds: its machine is busy, and clients' latencies have it in them.",
         "s",
-        [(f"max by (quantile) ({of('tickgate_sim_send_late_seconds')})", "{{quantile}}")],
+        [(f"max by (q) ({of('tickgate_sim_send_late_seconds')})", "{{q}}")],
     )
     yield lines(
         "Lateness of the generator",

@@ -72,7 +72,7 @@ def stage(name):
 
 def quantile(name, which):
     """Quantiles do not add up: that of the worst gateway."""
-    only = f'{stage(name)}, quantile="{which}"'
+    only = f'{stage(name)}, q="{which}"'
     return f"max ({of('tickgate_latency_quantile_seconds', only)})"
 
 

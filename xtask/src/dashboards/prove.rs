@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use super::awaited;
 use super::board::{self, Board};
+use super::lint;
 use super::names::{self, Known};
 use super::prometheus::{Answer, Prometheus};
 use super::stage::{Stage, has_load_metrics};
@@ -73,6 +74,7 @@ pub fn prove() -> Result<()> {
             failures.push(format!("it was not as bad as it should be: {what}: {expr}"));
         }
     }
+    failures.extend(lint::findings(stage.scraped())?);
     verdict(failures, &format!("seen within {}", human(started.elapsed())))
 }
 

@@ -22,11 +22,13 @@ const START_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What the gateway is set to, beside its addresses, so that everything it counts happens within seconds.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "kafka.dead_letter_topic=dead",
     "delays.delayed_s=1",
     "outbox.bytes_max=64KiB",
     "outbox.frame_bytes_max=64KiB",
+    // So that a slow client is through with one now and then: only then is it measured how long its events waited.
+    "outbox.write_bytes_max=8KiB",
     "outbox.age_max_ms=1s",
     "outbox.stall_timeout_ms=5s",
 ];
@@ -73,6 +75,8 @@ pub struct Stage {
     /// Where clients connect to.
     url: String,
     prometheus: Prometheus,
+    /// What says how it is and goes on doing so: a name, and where.
+    scraped: Vec<(String, SocketAddr)>,
     running: Vec<Program>,
     /// Some of these end by themselves.
     markets: Vec<Program>,
@@ -120,11 +124,14 @@ impl Stage {
         let at = said(&mut broker, &log, |line| line.parse::<SocketAddr>().ok())?;
         running.push(broker);
 
+        let mut scraped = Vec::new();
         let (gateway, url, admin) = start_gateway(&dir, "gateway", at, &SETTINGS)?;
+        scraped.push(("gateway".to_owned(), admin));
         running.push(gateway);
         let tls = certificate(&dir)?;
         let (gateway, _, other) =
             start_gateway(&dir, "gateway with TLS", at, &tls.each_ref().map(String::as_str))?;
+        scraped.push(("gateway with TLS".to_owned(), other));
         running.push(gateway);
 
         // Prometheus does not say which port it took.
@@ -134,6 +141,7 @@ impl Stage {
             broker: at,
             url,
             prometheus: Prometheus { address },
+            scraped,
             running,
             markets: Vec::new(),
             unreadable: None,
@@ -144,6 +152,11 @@ impl Stage {
 
     pub fn prometheus(&self) -> Prometheus {
         self.prometheus
+    }
+
+    /// What can be scraped until the end.
+    pub fn scraped(&self) -> &[(String, SocketAddr)] {
+        &self.scraped
     }
 
     fn start_prometheus(&mut self, admins: &[SocketAddr]) -> Result<()> {
@@ -180,15 +193,20 @@ impl Stage {
             command.args(["run", "--model", model, "--symbols", "100", "--rate", rate, "--topic", topic]);
             command.args(["--brokers", &self.broker.to_string(), "--partitions", "0"]);
             command.args(stops.iter().flat_map(|time| ["--for", time]));
-            let market = start(&self.dir, name, command, &mut targets)?;
+            let (market, address) = start(&self.dir, name, command)?;
             self.markets.push(market);
+            targets.extend(address);
+            self.scraped
+                .extend(address.filter(|_| stops.is_none()).map(|address| (name.to_owned(), address)));
         }
         for (name, connections, more) in CLIENTS {
             let mut command = background::bound(&program("tickgate-load"));
             command.args(["run", "--url", &self.url, "--connections", connections, "--until-stopped"]);
             command.args(["--discover", "2s", "--warmup", "1s", "--lag-max", "1h"]).args(more);
-            let clients = start(&self.dir, name, command, &mut targets)?;
+            let (clients, address) = start(&self.dir, name, command)?;
             self.running.push(clients);
+            targets.extend(address);
+            self.scraped.extend(address.map(|address| (name.to_owned(), address)));
         }
         if !targets.is_empty() {
             write(
@@ -242,14 +260,16 @@ fn certificate(dir: &Path) -> Result<[String; 2]> {
     Ok([setting("certificate_file", &certificate), setting("key_file", &key)])
 }
 
-/// Starts a program that makes load, and has it say how it is where it can.
-fn start(dir: &Path, name: &str, mut command: Command, targets: &mut Vec<String>) -> Result<Program> {
+/// Starts a program that makes load, and has it say how it is where it can: the program, and where.
+fn start(dir: &Path, name: &str, mut command: Command) -> Result<(Program, Option<SocketAddr>)> {
+    let mut address = None;
     if has_load_metrics() {
-        let address = format!("127.0.0.1:{}", free_ports(1)?[0]);
-        command.args(["--metrics", &address]);
-        targets.push(address);
+        let at = SocketAddr::from(([127, 0, 0, 1], free_ports(1)?[0]));
+        command.args(["--metrics", &at.to_string()]);
+        address = Some(at);
     }
-    Program::start(format!("the {name}"), command, &dir.join(format!("{}.log", name.replace(' ', "-"))))
+    let log = dir.join(format!("{}.log", name.replace(' ', "-")));
+    Ok((Program::start(format!("the {name}"), command, &log)?, address))
 }
 
 /// The setting that turns on librdkafka's statistics, where there is one.
