@@ -1,4 +1,4 @@
-//! Every metric there is. A scrape shows these names and no others; a test holds both to it.
+//! Every metric there is. A scrape shows these names and no others; tests hold both, and `docs/metrics.md`, to it.
 //!
 //! Names are `tickgate_<noun>_<what>[_<unit>][_total]` in base units (seconds, bytes); `process_*` are the names that
 //! every Prometheus client library gives a process. Label values come from closed enums, from the configuration, or
@@ -58,6 +58,16 @@ const fn gauge(
 ) -> Metric {
     Metric { name, kind: Kind::Gauge, unit, labels, help }
 }
+
+/// Labels whose values are no list of this program's, and where they come from. All others' are closed enums.
+pub const OPEN_LABELS: [(&str, &str); 6] = [
+    ("feed", "the `name` of one of `[[feeds]]`"),
+    ("partition", "the number of a partition in Kafka"),
+    ("shard", "the number of a thread: 0 and up, `shards` of them"),
+    ("delay_s", "one of `delays.delayed_s`"),
+    ("version", "the version of the program"),
+    ("profile", "`release` or `debug`"),
+];
 
 /// The metric of a name.
 pub fn find(name: &str) -> Option<&'static Metric> {
@@ -198,7 +208,7 @@ pub const CATALOG: &[Metric] = &[
         kind: Kind::Histogram,
         unit: "seconds",
         labels: &["stage"],
-        help: "Time per event and stage of the way; buckets add up over gateways.",
+        help: "Time per event and stage of the way, without snapshots and what is replayed; buckets add up over gateways.",
     },
     gauge("tickgate_latency_quantile_seconds", "seconds", &["stage", "q"], "Quantiles over the last seconds, within 0.8 %; 1 is the maximum. Not to be averaged over gateways."),
     gauge("tickgate_latency_window_seconds", "seconds", &[], "How many seconds the quantiles look back."),
