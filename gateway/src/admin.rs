@@ -1,22 +1,25 @@
 //! Metrics, health and introspection over HTTP, on a thread of its own: it answers even when every shard is busy.
 //!
-//! It reads the [`Board`] and asks shards for nothing but the list of their slowest sessions, which a shard may leave
-//! unanswered. Every connection serves one request and has a deadline, so that a few stuck ones cannot keep a health
+//! It reads the [`Board`] and what the feed counts of each symbol, and asks shards for nothing but lists of their slowest
+//! sessions and of what these subscribed to, which a shard may leave unanswered. Every connection serves one request and has a deadline, so that a few stuck ones cannot keep a health
 //! check waiting for long.
 
 mod feeds;
 mod routes;
 mod sessions;
+mod shards;
+mod symbols;
 mod token;
 
 pub use token::Token;
 
 use crate::clock;
+use crate::feed::directory::Directory;
 use crate::latency::LatencyWindow;
 use crate::log_limit::{LogLimit, Verdict};
 use crate::metrics::Metrics;
 use crate::reload::InEffect;
-use crate::stats::{Board, SessionsRequest};
+use crate::stats::{Board, Question};
 use crate::tls::Tls;
 use crate::tls::watch::Watch;
 use hyper::server::conn::http1;
@@ -27,6 +30,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use symbols::Rates;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Bytes of a request head at most: nothing here needs more than a line and a few headers.
@@ -47,8 +51,10 @@ pub struct AdminState {
     pub board: Arc<Board>,
     /// What requests must bring.
     pub token: Token,
-    /// Where each shard takes the question for its slowest sessions; a full channel counts as no answer.
-    pub shards: Vec<mpsc::Sender<SessionsRequest>>,
+    /// The symbols, and how many ticks came of each.
+    pub directory: Arc<Directory>,
+    /// Where each shard takes questions; a full channel counts as no answer.
+    pub shards: Vec<mpsc::Sender<Question>>,
     /// What clients are spoken to in; its files are looked at from here.
     pub tls: Option<Tls>,
 }
@@ -62,8 +68,10 @@ pub struct AdminLimits {
     pub head_timeout: Duration,
     /// Time for a whole connection.
     pub connection_timeout: Duration,
-    /// Time that shards have to name their slowest sessions.
+    /// Time that shards have for an answer.
     pub answer_timeout: Duration,
+    /// The shortest time that the rates of symbols are told of.
+    pub rates_window: Duration,
 }
 
 impl Default for AdminLimits {
@@ -73,6 +81,7 @@ impl Default for AdminLimits {
             head_timeout: Duration::from_secs(5),
             connection_timeout: Duration::from_secs(15),
             answer_timeout: Duration::from_secs(1),
+            rates_window: Duration::from_secs(1),
         }
     }
 }
@@ -128,6 +137,7 @@ impl Admin {
             metrics: Mutex::new(Metrics::new(&state.config.now(), clock::mono_ns())),
             state,
             answer_timeout: self.limits.answer_timeout,
+            rates: Rates::new(self.limits.rates_window),
         });
         let limits = self.limits;
         let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
@@ -176,6 +186,7 @@ struct Service {
     state: AdminState,
     metrics: Mutex<Metrics>,
     answer_timeout: Duration,
+    rates: Rates,
 }
 
 impl Service {

@@ -5,6 +5,7 @@
 //! A second thread, the tracker, asks the brokers what `assign()` does not tell. For those who see everything late there is
 //! one such pair more for each delay, which reads the same [`late`].
 
+pub mod activity;
 pub mod book;
 mod dead_letter;
 pub mod directory;

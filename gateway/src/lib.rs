@@ -16,7 +16,8 @@
 //!
 //! [`server`] composes it, [`listener`] turns connections into sessions, [`admin`] shows what [`stats`] and [`latency`]
 //! count. [`clock`] reads the clocks, [`config`] the environment, [`metrics`] names what is measured, [`descriptors`]
-//! raises the limit of open files, [`admission`] says who may connect and [`network`] from where, [`panics`] logs and counts panics: each alone.
+//! raises the limit of open files, [`admission`] says who may connect and [`network`] from where, [`panics`] logs and counts panics,
+//! [`ranking`] finds the highest of many: each alone.
 #![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod access;
@@ -37,6 +38,7 @@ pub mod metrics;
 pub mod network;
 pub mod outbox;
 pub mod panics;
+pub mod ranking;
 pub mod reload;
 pub mod replay;
 pub mod server;

@@ -216,6 +216,7 @@ impl Bound {
             config: in_effect.clone(),
             board: board.clone(),
             token,
+            directory: directory.clone(),
             shards: questions,
             tls: tls.clone(),
         };

@@ -5,6 +5,7 @@
 //! outbox, and its own task goes on when the socket is writable again.
 
 pub mod answer;
+mod census;
 pub mod commands;
 pub(crate) mod cursor;
 mod ebb;

@@ -5,10 +5,12 @@
 
 mod access;
 mod board;
+mod questions;
 mod spread;
 
 pub use access::AccessCounts;
 pub use board::{Board, Indispensable};
+pub use questions::{Question, SessionInfo, SessionsRequest, TargetInfo, TargetsRequest, Which};
 pub use spread::Spread;
 
 use crate::feed::peaks;
@@ -551,42 +553,4 @@ pub struct FeedTotals {
     pub ready: bool,
     /// Why it is not.
     pub not_ready_because: String,
-}
-
-/// A session, for `/sessions`.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct SessionInfo {
-    /// Its name in `hello`.
-    pub session: String,
-    /// Address of the peer.
-    pub peer: String,
-    /// The shard that owns it.
-    pub shard: usize,
-    /// Age in milliseconds of the oldest event that its socket refuses.
-    pub queue_age_ms: u64,
-    /// Bytes queued.
-    pub queued_bytes: u64,
-    /// Events queued.
-    pub held: u64,
-    /// Subscriptions held.
-    pub subscriptions: u64,
-    /// Events offered, sent, conflated, dropped since it opened.
-    pub offered: u64,
-    #[allow(missing_docs)]
-    pub sent: u64,
-    #[allow(missing_docs)]
-    pub conflated: u64,
-    #[allow(missing_docs)]
-    pub dropped: u64,
-    /// Seconds since it opened.
-    pub open_s: u64,
-}
-
-/// What the admin thread asks a shard.
-#[derive(Debug)]
-pub struct SessionsRequest {
-    /// How many sessions, slowest by queue age first.
-    pub top: usize,
-    /// Where the answer goes.
-    pub reply: tokio::sync::oneshot::Sender<Vec<SessionInfo>>,
 }

@@ -8,8 +8,10 @@ use std::time::Duration;
 use tickgate_gateway::admin::{Admin, AdminHandle, AdminLimits, AdminState, Token};
 use tickgate_gateway::config::Config;
 use tickgate_gateway::config::load::Sources;
+use tickgate_gateway::feed::directory::Directory;
+use tickgate_gateway::feed::request::Target;
 use tickgate_gateway::reload::InEffect;
-use tickgate_gateway::stats::{Board, SessionInfo, SessionsRequest};
+use tickgate_gateway::stats::{Board, Question, SessionInfo, SessionsRequest, TargetInfo, Which};
 use tokio::sync::mpsc;
 
 /// No read in these tests takes longer unless something hangs.
@@ -18,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Served {
     admin: AdminHandle,
     board: Arc<Board>,
+    directory: Arc<Directory>,
 }
 
 struct Answer {
@@ -27,17 +30,19 @@ struct Answer {
 }
 
 impl Served {
-    fn start(config: Config, shards: Vec<mpsc::Sender<SessionsRequest>>, limits: AdminLimits) -> Self {
+    fn start(config: Config, shards: Vec<mpsc::Sender<Question>>, limits: AdminLimits) -> Self {
         let board = Arc::new(Board::new(shards.len()));
+        let directory = Arc::new(Directory::new(10));
         let admin = Admin::bind(loopback()).expect("a free port").limits(limits);
         let state = AdminState {
             config: InEffect::new(Arc::new(config)),
             board: board.clone(),
             token: Token::default(),
+            directory: directory.clone(),
             shards,
             tls: None,
         };
-        Self { admin: admin.spawn(state).expect("a thread"), board }
+        Self { admin: admin.spawn(state).expect("a thread"), board, directory }
     }
 
     fn plain() -> Self {
@@ -86,12 +91,31 @@ fn session(name: &str, shard: usize, queue_age_ms: u64) -> SessionInfo {
     }
 }
 
-/// A shard that answers every question with these sessions, as many as are asked for.
-fn answering_shard(sessions: Vec<SessionInfo>) -> mpsc::Sender<SessionsRequest> {
-    let (sender, mut receiver) = mpsc::channel::<SessionsRequest>(4);
+/// A shard that answers every question with these sessions, as many as are asked for, and these targets.
+fn answering_shard(
+    sessions: Vec<SessionInfo>,
+    targets: &'static [(&str, u64, u64)],
+) -> mpsc::Sender<Question> {
+    let (sender, mut receiver) = mpsc::channel::<Question>(4);
     std::thread::spawn(move || {
-        while let Some(request) = receiver.blocking_recv() {
-            let _ = request.reply.send(sessions.iter().take(request.top).cloned().collect());
+        while let Some(question) = receiver.blocking_recv() {
+            match question {
+                Question::Sessions(request) => {
+                    let _ = request.reply.send(sessions.iter().take(request.top).cloned().collect());
+                }
+                Question::Targets(request) => {
+                    let targets = targets.iter().map(|(target, sessions, subscriptions)| TargetInfo {
+                        target: Target::parse(target),
+                        sessions: *sessions,
+                        subscriptions: *subscriptions,
+                    });
+                    let _ = request.reply.send(match request.which {
+                        // As if it had room for no more than one.
+                        Which::Top(_) => targets.take(1).collect(),
+                        Which::These(these) => targets.filter(|info| these.contains(&info.target)).collect(),
+                    });
+                }
+            }
         }
     });
     sender
@@ -111,7 +135,7 @@ fn the_index_names_every_path_and_others_are_refused() {
     let served = Served::plain();
     let index = served.get("/");
     assert_eq!(index.status, 200);
-    for path in ["/metrics", "/healthz", "/readyz", "/config", "/sessions"] {
+    for path in ["/metrics", "/healthz", "/readyz", "/config", "/sessions", "/symbols"] {
         assert!(index.body.contains(path), "{path}");
         let answer = served.request("POST", path, "Content-Length: 0\r\n");
         assert_eq!(answer.status, 405, "{path}");
@@ -184,13 +208,13 @@ fn the_configuration_is_shown_without_secrets() {
 fn sessions_of_all_shards_are_merged_and_a_silent_shard_is_named() {
     let (full, _full) = mpsc::channel(1);
     let (reply, _reply) = tokio::sync::oneshot::channel();
-    full.try_send(SessionsRequest { top: 1, reply }).expect("room for one");
+    full.try_send(Question::Sessions(SessionsRequest { top: 1, reply })).expect("room for one");
     let (silent, _silent) = mpsc::channel(4);
     let (gone, _) = mpsc::channel(4);
     let shards = vec![
-        answering_shard(vec![session("s-a", 0, 50), session("s-b", 0, 5)]),
+        answering_shard(vec![session("s-a", 0, 50), session("s-b", 0, 5)], &[]),
         full,
-        answering_shard(vec![session("s-c", 2, 900), session("s-d", 2, 50)]),
+        answering_shard(vec![session("s-c", 2, 900), session("s-d", 2, 50)], &[]),
         silent,
         gone,
     ];
@@ -215,6 +239,60 @@ fn sessions_of_all_shards_are_merged_and_a_silent_shard_is_named() {
     let answer = served.get("/sessions?top=many");
     assert_eq!(answer.status, 400);
     assert_eq!(answer.body, "{\"error\":\"bad_request\",\"message\":\"top must be 1 to 1000\"}\n");
+}
+
+#[test]
+fn the_hottest_symbols_and_the_most_subscribed_are_told() {
+    let (silent, _silent) = mpsc::channel(4);
+    // What is in one list only has subscribers elsewhere.
+    let shards = vec![
+        answering_shard(vec![], &[("AAPL", 5, 7), ("B*", 4, 4)]),
+        silent,
+        answering_shard(vec![], &[("B*", 3, 3), ("AAPL", 1, 1), ("MSFT", 1, 1)]),
+    ];
+    let limits = AdminLimits {
+        answer_timeout: Duration::from_millis(100),
+        rates_window: Duration::ZERO,
+        ..AdminLimits::default()
+    };
+    let served = Served::start(Config::default(), shards, limits);
+    let activity = served.directory.activity();
+    for (id, symbol) in ["AAPL", "MSFT", "BRK.A", "IDLE"].into_iter().enumerate() {
+        served.directory.meet(symbol).expect("there is room");
+        activity.add(id as u32, [1_000, 2_000, 300, 0][id]);
+    }
+    let list = |target: &str| -> serde_json::Value {
+        let answer = served.get(target);
+        assert_eq!(answer.status, 200);
+        serde_json::from_str(&answer.body).expect("JSON")
+    };
+    // Without a rate yet, by all that came.
+    let names = |list: &serde_json::Value, of: &str, name: &str| -> Vec<String> {
+        let rows = list[of].as_array().expect("a list").iter();
+        rows.map(|row| row[name].as_str().expect("text").to_owned()).collect()
+    };
+    assert_eq!(names(&list("/symbols"), "hottest", "symbol"), ["MSFT", "AAPL", "BRK.A"]);
+    activity.add(2, 50);
+    activity.add(0, 10);
+    let now = list("/symbols?top=2");
+    assert_eq!(names(&now, "hottest", "symbol"), ["BRK.A", "AAPL"], "{now}");
+    assert!(now["hottest"][0]["ticks_per_s"].as_f64().is_some_and(|rate| rate > 0.0), "{now}");
+    assert_eq!(now["hottest"][0]["ticks"], 350);
+    assert_eq!(
+        now["most_subscribed"],
+        serde_json::json!([
+            {"target": "B*", "sessions": 7, "subscriptions": 7},
+            {"target": "AAPL", "sessions": 6, "subscriptions": 8},
+        ])
+    );
+    assert_eq!(now["shards_without_answer"], serde_json::json!([1]));
+
+    let table = served.request("GET", "/symbols?top=1", "Accept: text/plain\r\n").body;
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((lines[0][0], lines[1][0], lines[3][0]), ("HOTTEST", "MSFT", "MOST"), "{table}");
+    assert_eq!((&lines[4][..], lines.len()), (&["B*", "7", "7"][..], 6), "{table}");
+    assert_eq!(table.lines().last(), Some("shards without an answer: [1]"));
+    assert_eq!(served.get("/symbols?top=1001").status, 400);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use tickgate_gateway::admin::{Admin, AdminState, Token};
 use tickgate_gateway::cli::{Cli, Command};
 use tickgate_gateway::config::load::Sources;
 use tickgate_gateway::config::{Config, ceiling};
+use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::latency::LatencyWindow;
 use tickgate_gateway::metrics::catalog::{self, Kind};
 use tickgate_gateway::reload::InEffect;
@@ -145,6 +146,7 @@ fn what_is_probed_and_scraped_answers() {
         config: InEffect::new(Arc::new(pod_config())),
         board,
         token,
+        directory: Arc::new(Directory::new(0)),
         shards: Vec::new(),
         tls: None,
     };

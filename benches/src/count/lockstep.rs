@@ -88,7 +88,7 @@ struct Gateway {
     asked: Receiver<()>,
     offset: u64,
     /// What would stop the shard when it is dropped.
-    _ends: (oneshot::Sender<()>, mpsc::Sender<tickgate_gateway::stats::SessionsRequest>),
+    _ends: (oneshot::Sender<()>, mpsc::Sender<tickgate_gateway::stats::Question>),
 }
 
 impl Gateway {

@@ -1,7 +1,7 @@
 //! Which path answers what.
 
 use super::feeds::FeedList;
-use super::{Service, sessions};
+use super::{Service, sessions, symbols};
 use crate::latency::{self, Stage};
 use crate::metrics;
 use http_body_util::Full;
@@ -24,11 +24,12 @@ Tickgate admin
 /readyz              200 when clients should come, 503 with reasons when not
 /config              the configuration in effect as TOML (JSON with Accept: application/json), secrets masked
 /sessions?top=20     the sessions with the oldest queues as JSON (a table with Accept: text/plain)
+/symbols?top=20      the symbols with the most ticks, and what most sessions subscribed to, in the same two ways
 /feeds               every feed and partition as JSON (a table with Accept: text/plain)
 /latency             the latency since the start as HdrHistogram text; ?stage=ingest_to_written, or another stage
 ";
 
-/// Sessions listed unless `top` says otherwise, and at most.
+/// Sessions or symbols listed unless `top` says otherwise, and at most.
 const TOP_DEFAULT: usize = 20;
 const TOP_MAX: usize = 1_000;
 
@@ -47,7 +48,14 @@ pub(super) async fn answer<B>(service: &Service, request: &Request<B>) -> Answer
     }
     if !matches!(
         path,
-        "/" | "/metrics" | "/healthz" | "/readyz" | "/config" | "/sessions" | "/feeds" | "/latency"
+        "/" | "/metrics"
+            | "/healthz"
+            | "/readyz"
+            | "/config"
+            | "/sessions"
+            | "/symbols"
+            | "/feeds"
+            | "/latency"
     ) {
         return error(StatusCode::NOT_FOUND, "no such path: / lists those that exist");
     }
@@ -103,13 +111,7 @@ fn config(service: &Service, as_json: bool) -> Answer {
 
 fn feeds(service: &Service, as_table: bool) -> Answer {
     let list = FeedList::of(&service.state.board);
-    if as_table {
-        return text(StatusCode::OK, TEXT, list.table());
-    }
-    match serde_json::to_string(&list) {
-        Ok(json) => text(StatusCode::OK, JSON, json + "\n"),
-        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the feeds do not fit into JSON"),
-    }
+    if as_table { text(StatusCode::OK, TEXT, list.table()) } else { json(&list) }
 }
 
 fn latencies(service: &Service, query: &str) -> Answer {
@@ -134,13 +136,20 @@ async fn list<B>(service: &Service, request: &Request<B>) -> Answer {
         Ok(top) => top,
         Err(message) => return error(StatusCode::BAD_REQUEST, message),
     };
-    let list = sessions::ask(&service.state.shards, top, service.answer_timeout).await;
-    if accepts(request, "text/plain") {
-        return text(StatusCode::OK, TEXT, list.table());
+    let as_table = accepts(request, "text/plain");
+    let super::AdminState { shards, directory, .. } = &service.state;
+    if request.uri().path() == "/symbols" {
+        let list = symbols::list(&service.rates, directory, shards, top, service.answer_timeout).await;
+        return if as_table { text(StatusCode::OK, TEXT, list.table()) } else { json(&list) };
     }
-    match serde_json::to_string(&list) {
+    let list = sessions::list(shards, top, service.answer_timeout).await;
+    if as_table { text(StatusCode::OK, TEXT, list.table()) } else { json(&list) }
+}
+
+fn json(list: &impl serde::Serialize) -> Answer {
+    match serde_json::to_string(list) {
         Ok(json) => text(StatusCode::OK, JSON, json + "\n"),
-        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the sessions do not fit into JSON"),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the list does not fit into JSON"),
     }
 }
 

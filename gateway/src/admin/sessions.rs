@@ -1,11 +1,11 @@
 //! The slowest sessions of all shards.
 
-use crate::stats::{SessionInfo, SessionsRequest};
+use super::shards::ask;
+use crate::stats::{Question, SessionInfo, SessionsRequest};
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::mpsc;
 
 /// What the shards said.
 #[derive(Debug, serde::Serialize)]
@@ -16,39 +16,17 @@ pub(super) struct SessionList {
     shards_without_answer: Vec<usize>,
 }
 
-/// Asks every shard at once and takes what comes within `patience`. Cancel safe: an answer that nobody waits for is
-/// dropped by the shard.
-pub(super) async fn ask(
-    shards: &[mpsc::Sender<SessionsRequest>],
-    top: usize,
-    patience: Duration,
-) -> SessionList {
-    let deadline = Instant::now() + patience;
-    let asked: Vec<_> = shards
-        .iter()
-        .map(|shard| {
-            let (reply, answer) = oneshot::channel();
-            // A full channel holds questions enough already.
-            shard.try_send(SessionsRequest { top, reply }).is_ok().then_some(answer)
-        })
-        .collect();
-    let mut list = SessionList { sessions: Vec::new(), shards_without_answer: Vec::new() };
-    for (shard, answer) in asked.into_iter().enumerate() {
-        let answer = match answer {
-            Some(answer) => timeout_at(deadline, answer).await.ok().and_then(Result::ok),
-            None => None,
-        };
-        match answer {
-            Some(sessions) => list.sessions.extend(sessions),
-            None => list.shards_without_answer.push(shard),
-        }
-    }
-    list.sessions.sort_by(|a, b| {
+/// Asks every shard. Cancel safe.
+pub(super) async fn list(shards: &[mpsc::Sender<Question>], top: usize, patience: Duration) -> SessionList {
+    let question = |reply| Question::Sessions(SessionsRequest { top, reply });
+    let (sessions, shards_without_answer) = ask(shards, question, patience).await;
+    let mut sessions: Vec<SessionInfo> = sessions.into_iter().flatten().collect();
+    sessions.sort_by(|a, b| {
         let rank = |info: &SessionInfo| Reverse((info.queue_age_ms, info.queued_bytes));
         rank(a).cmp(&rank(b)).then_with(|| a.session.cmp(&b.session))
     });
-    list.sessions.truncate(top);
-    list
+    sessions.truncate(top);
+    SessionList { sessions, shards_without_answer }
 }
 
 impl SessionList {

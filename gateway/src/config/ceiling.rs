@@ -12,6 +12,7 @@ use crate::access::rights::{NAME_BYTES_MAX, Rights};
 use crate::access::{api_keys, revoked, token, topic};
 use crate::admission::{ADDRESS_BYTES, REMEMBERED_MAX};
 use crate::event::{Event, Key, Symbol};
+use crate::feed::activity::ACTIVITY_BYTES;
 use crate::feed::dispatch::FOLDED_BYTES;
 use crate::feed::late;
 use crate::feed::seen::Seen;
@@ -110,9 +111,10 @@ const API_KEYS_READING: u64 = 32;
 const SUBSCRIPTION_BYTES: usize = SUB_BYTES + TABLE_SLACK * size_of::<Subscriber>() + LIST_BYTES;
 /// A symbol or prefix that is named, at the feed.
 const TARGET_BYTES: usize = 2 * 48 + SYMBOL_BYTES_MAX + ALLOCATION_BYTES;
-/// A known symbol without trades: its state, its names, its share of the tables.
+/// A known symbol without trades: its state, its names, its share of the tables, how many ticks it had.
 const SYMBOL_BYTES: usize = size_of::<SymbolState>()
     + size_of::<Symbol>()
+    + ACTIVITY_BYTES
     + 4 * (SYMBOL_BYTES_MAX + ALLOCATION_BYTES)
     + TABLE_SLACK * 32
     + 3 * SYMBOL_BYTES_MAX;

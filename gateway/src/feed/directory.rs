@@ -1,5 +1,6 @@
 //! The numbers of all symbols: given out once, by whoever meets a symbol first, the feed or a replay.
 
+use super::activity::Activity;
 use super::request::Target;
 use crate::event::Symbol;
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Directory {
     symbols_max: usize,
     symbols: Mutex<Symbols>,
+    activity: Activity,
 }
 
 #[derive(Debug, Default)]
@@ -24,7 +26,7 @@ struct Symbols {
 impl Directory {
     /// A directory with room for `symbols_max` symbols.
     pub fn new(symbols_max: usize) -> Self {
-        Self { symbols_max, symbols: Mutex::default() }
+        Self { symbols_max, symbols: Mutex::default(), activity: Activity::new(symbols_max) }
     }
 
     /// The symbol of this name, which gets a number if it has none; `None` when there is no room for another.
@@ -80,6 +82,11 @@ impl Directory {
     /// The symbol of a number that was given out.
     pub fn get(&self, id: u32) -> Option<Arc<Symbol>> {
         self.lock().all.get(id as usize).cloned()
+    }
+
+    /// How many ticks came of each, live.
+    pub fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     fn lock(&self) -> MutexGuard<'_, Symbols> {

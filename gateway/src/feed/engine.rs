@@ -285,6 +285,9 @@ impl Engine {
             self.totals.discarded[DiscardReason::Repeated as usize] += ticks.len() as u64;
             return;
         }
+        if !self.is_late {
+            self.directory.activity().add(id, ticks.len() as u64);
+        }
         let is_broken = prev.is_some_and(|prev| {
             (prev.epoch, prev.partition) != (arrival.position.epoch, arrival.position.partition)
         });

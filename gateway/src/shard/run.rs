@@ -2,7 +2,7 @@
 //! late has shards of its own beside it on the same thread, one for each delay.
 
 use super::socket::Socket;
-use super::{Shard, Shared};
+use super::{Shard, Shared, census};
 use crate::admission::Admission;
 use crate::clock;
 use crate::event::Batch;
@@ -10,7 +10,7 @@ use crate::feed::request::{Mailbox, SessionKey};
 use crate::listener::{self, Door};
 use crate::replay::Chunk;
 use crate::session::Life;
-use crate::stats::SessionsRequest;
+use crate::stats::{Question, SessionsRequest, TargetsRequest};
 use std::cell::RefCell;
 use std::io::{Error, ErrorKind};
 use std::rc::Rc;
@@ -44,7 +44,7 @@ pub struct Parts {
     /// What was read from Kafka again.
     pub chunks: mpsc::Receiver<Chunk>,
     /// What the admin thread asks.
-    pub admin: mpsc::Receiver<SessionsRequest>,
+    pub admin: mpsc::Receiver<Question>,
     /// Fires, or is dropped, when the gateway stops.
     pub stop: oneshot::Receiver<()>,
     /// Held by every shard that still has sessions.
@@ -217,11 +217,22 @@ async fn time(shard: Rc<RefCell<Shard>>) {
     }
 }
 
-async fn introspection(shards: Rc<[Rc<RefCell<Shard>>]>, mut requests: mpsc::Receiver<SessionsRequest>) {
-    while let Some(request) = requests.recv().await {
-        // Who asks sorts them, and takes as many as it wants.
-        let top = shards.iter().flat_map(|shard| shard.borrow().top_sessions(request.top));
-        let _ = request.reply.send(top.collect());
+async fn introspection(shards: Rc<[Rc<RefCell<Shard>>]>, mut questions: mpsc::Receiver<Question>) {
+    // Who asks sorts them, and takes as many as it wants.
+    while let Some(question) = questions.recv().await {
+        match question {
+            Question::Sessions(SessionsRequest { top, reply }) => {
+                let top = shards.iter().flat_map(|shard| shard.borrow().top_sessions(top));
+                let _ = reply.send(top.collect());
+            }
+            Question::Targets(TargetsRequest { which, reply }) => {
+                let mut targets = Vec::new();
+                for shard in shards.iter() {
+                    targets.extend(census::take(shard, &which).await);
+                }
+                let _ = reply.send(targets);
+            }
+        }
     }
 }
 

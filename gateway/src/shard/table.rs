@@ -249,6 +249,32 @@ impl Table {
         self.lists.iter().any(|(_, list)| list.subscribers.iter().any(|s| s.session == slot))
     }
 
+    /// One more than the number of any node.
+    pub fn nodes_end(&self) -> u32 {
+        self.nodes.capacity() as u32
+    }
+
+    /// What a node is, how many sessions subscribed to it and with how many subscriptions. `seen` notes by slot at which
+    /// node a session was met last: it is for one count of every node.
+    pub fn count(&self, node: u32, seen: &mut Vec<u32>) -> Option<(&Target, u64, u64)> {
+        let Node { target, lists } = self.nodes.get(node as usize)?;
+        let lists = lists.iter().map(|(_, list)| &self.lists[*list as usize].subscribers);
+        let subscriptions = lists.clone().map(|subscribers| subscribers.len() as u64).sum();
+        if lists.len() == 1 {
+            // A session is in it once.
+            return Some((target, subscriptions, subscriptions));
+        }
+        let mut sessions = 0;
+        for subscriber in lists.flatten() {
+            let slot = subscriber.session as usize;
+            if seen.len() <= slot {
+                seen.resize(slot + 1, u32::MAX);
+            }
+            sessions += u64::from(std::mem::replace(&mut seen[slot], node) != node);
+        }
+        Some((target, sessions, subscriptions))
+    }
+
     /// How many subscribers there are.
     pub fn len(&self) -> usize {
         self.subscribers
