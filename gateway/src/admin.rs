@@ -5,6 +5,7 @@
 //! check waiting for long.
 
 mod feeds;
+mod log;
 mod routes;
 mod sessions;
 mod shards;
@@ -16,6 +17,7 @@ pub use token::Token;
 use crate::clock;
 use crate::feed::directory::Directory;
 use crate::latency::LatencyWindow;
+use crate::log_filter::LogFilter;
 use crate::log_limit::{LogLimit, Verdict};
 use crate::metrics::Metrics;
 use crate::reload::InEffect;
@@ -57,6 +59,8 @@ pub struct AdminState {
     pub shards: Vec<mpsc::Sender<Question>>,
     /// What clients are spoken to in; its files are looked at from here.
     pub tls: Option<Tls>,
+    /// What is logged, where that can be changed.
+    pub log: Option<LogFilter>,
 }
 
 /// Bounds of the admin listener.
@@ -200,13 +204,16 @@ impl Service {
     }
 }
 
-/// Keeps the start of the quantiles' window moving between scrapes.
+/// Keeps the start of the quantiles' window moving between scrapes, and puts back what is logged when its time is over.
 async fn observe(service: Arc<Service>) {
     let mut ticks = tokio::time::interval(Duration::from_nanos(LatencyWindow::STEP_NS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         service.metrics().observe(&service.state.board, clock::mono_ns());
+        if let Some(log) = &service.state.log {
+            log.look();
+        }
     }
 }
 
@@ -245,7 +252,7 @@ async fn accept(listener: tokio::net::TcpListener, service: Arc<Service>, limits
         tokio::spawn(async move {
             let answer = service_fn(move |request| {
                 let service = service.clone();
-                async move { Ok::<_, std::convert::Infallible>(routes::answer(&service, &request).await) }
+                async move { Ok::<_, std::convert::Infallible>(routes::answer(&service, request).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

@@ -21,6 +21,7 @@ mod value;
 
 pub use admin::AdminAccess;
 pub use auth::AuthConfig;
+pub(crate) use check::log as check_log;
 pub use delays::DelaysConfig;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use render::example;

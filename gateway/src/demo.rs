@@ -10,6 +10,7 @@ use tickgate_broker::{Broker, BrokerConfig};
 use tickgate_gateway::cli::DemoArgs;
 use tickgate_gateway::clock;
 use tickgate_gateway::config::{Config, FeedConfig};
+use tickgate_gateway::log_filter::LogFilter;
 use tickgate_gateway::server::{self, Bound, Running};
 use tickgate_load::latency::human;
 use tickgate_load::{LiveStats, Plan, fleet};
@@ -29,7 +30,7 @@ const WARMUP_MS: u64 = 2_000;
 ///
 /// # Errors
 /// When a part cannot start, or when a client saw a loss that nothing announced.
-pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
+pub fn run(args: &DemoArgs, log: &LogFilter) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stop = Arc::new(AtomicBool::new(false));
     let (stop_clients, clients_stopped) = watch::channel(false);
@@ -39,7 +40,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
 
     let broker = Broker::start(BrokerConfig::default()).context("the embedded broker")?;
     broker.create_topic(TOPIC, PARTITIONS).context("the embedded broker")?;
-    let gateway = start_gateway(args, &broker.bootstrap())?;
+    let gateway = start_gateway(args, &broker.bootstrap(), log)?;
     let (listen, admin) = (gateway.listen_addr(), gateway.admin_addr());
 
     let model_config =
@@ -106,7 +107,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
 
 /// A gateway on the asked ports. A default port that is taken is replaced by a free one, and that is said: nobody asked
 /// for it.
-fn start_gateway(args: &DemoArgs, brokers: &str) -> anyhow::Result<Running> {
+fn start_gateway(args: &DemoArgs, brokers: &str, log: &LogFilter) -> anyhow::Result<Running> {
     let mut config = Config { listen: args.listen, admin: args.admin, ..Config::default() };
     config.kafka.brokers = brokers.to_owned();
     config.feeds = vec![FeedConfig::for_topic(TOPIC)];
@@ -129,7 +130,7 @@ fn start_gateway(args: &DemoArgs, brokers: &str) -> anyhow::Result<Running> {
             Err(_) => Err(error),
         }
     })?;
-    bound.start()
+    bound.with_log(log.clone()).start()
 }
 
 fn plan(args: &DemoArgs, listen: SocketAddr, symbols: Vec<String>) -> Plan {

@@ -9,15 +9,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tickgate_gateway::cli::{Cli, Command, RunArgs};
 use tickgate_gateway::config::load::log_filter;
-use tickgate_gateway::config::{Config, ConfigError, ConfigErrors, Origin, ceiling};
+use tickgate_gateway::config::{Config, ConfigErrors, ceiling};
+use tickgate_gateway::log_filter::LogFilter;
 use tickgate_gateway::logs::LogWriter;
 use tickgate_gateway::panics;
-use tickgate_gateway::reload::{Commit, Part};
 use tickgate_gateway::{server, session, shard};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+use tracing_subscriber::{EnvFilter, Layer, reload};
 
 /// Ended by a fault of its own (`EX_SOFTWARE`).
 const EXIT_BROKEN: i32 = 70;
@@ -33,7 +33,9 @@ fn main() -> ExitCode {
     shard::give_back_by(allocator::give_back);
     let result = match cli.command {
         Command::Run(args) => run(&args),
-        Command::Demo(args) => logging(&log_filter("warn"), |_| demo::run(&args).map(|()| ExitCode::SUCCESS)),
+        Command::Demo(args) => {
+            logging(&log_filter("warn"), |logs| demo::run(&args, &logs.filter).map(|()| ExitCode::SUCCESS))
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("tickgate: {error:#}");
@@ -65,7 +67,7 @@ fn serve(args: &RunArgs, config: Config, logs: &Logs) -> anyhow::Result<ExitCode
     tracing::info!(bytes = ceiling::sum(&terms), "memory ceiling:\n{}", ceiling::table(&terms));
     let accept_for = Duration::from_millis(config.drain.accept_ms);
     let (is_asked, is_behind) = (config.auth.is_required(), !config.proxies.trusted.is_empty());
-    let bound = server::bind(config)?;
+    let bound = server::bind(config)?.with_log(logs.filter.clone());
     let (scheme, listen, admin) = (bound.scheme(), bound.listen_addr(), bound.admin_addr());
     let running = bound.start()?;
     let sessions = format!("{}-…", session::names());
@@ -82,7 +84,7 @@ fn serve(args: &RunArgs, config: Config, logs: &Logs) -> anyhow::Result<ExitCode
              tls.key_file, or put something in front that speaks TLS"
         );
     }
-    let mut reloader = running.reloader().with(logs.part());
+    let mut reloader = running.reloader();
     let signal = runtime.block_on(async {
         loop {
             tokio::select! {
@@ -183,25 +185,7 @@ impl Signals {
 /// Where log lines go, and which.
 struct Logs {
     writer: LogWriter,
-    filter: reload::Handle<EnvFilter, Registry>,
-}
-
-impl Logs {
-    /// Takes another filter over.
-    fn part(&self) -> Part {
-        let filter = self.filter.clone();
-        Part::new(&["log"], move |config| {
-            let (log, filter) = (config.log.clone(), filter.clone());
-            let new = EnvFilter::try_new(&log).map_err(|error| ConfigError {
-                origin: Origin::Default,
-                key: "log".to_owned(),
-                what: error.to_string(),
-            })?;
-            let is_other = filter.with_current(|now| now.to_string() != new.to_string()).unwrap_or(true);
-            // Without anybody who logs there is nothing to filter.
-            Ok(is_other.then(|| Box::new(move || _ = filter.reload(new)) as Commit))
-        })
-    }
+    filter: LogFilter,
 }
 
 /// Runs with logs to standard error: for people on a terminal, as JSON otherwise. Nobody who logs waits for whoever reads.
@@ -212,10 +196,14 @@ fn logging(filter: &str, run: impl FnOnce(&Logs) -> anyhow::Result<ExitCode>) ->
         true => lines.with_target(false).boxed(),
         false => lines.json().boxed(),
     };
-    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter).context("the filter of log lines")?);
-    tracing_subscriber::registry().with(filter).with(lines).init();
+    let (layer, handle) = reload::Layer::new(EnvFilter::try_new(filter).context("the filter of log lines")?);
+    // Not a filter of the layer's own: asked whether a line of librdkafka's is wanted, which comes by way of `log`, it leaves
+    // the answer behind, and the thread's next line, whatever it says, is left out with it.
+    tracing_subscriber::registry().with(layer).with(lines).init();
     panics::log_and_count();
-    let result = run(&Logs { writer: writer.clone(), filter: handle });
+    // Without anybody who logs there is nothing to filter.
+    let filter = LogFilter::new(filter, move |new| _ = handle.reload(new));
+    let result = run(&Logs { writer: writer.clone(), filter });
     writer.drain();
     result
 }

@@ -14,6 +14,7 @@ use crate::feed::seen::Seen;
 use crate::feed::topics::Topics;
 use crate::feed::{self, Feed};
 use crate::listener;
+use crate::log_filter::LogFilter;
 use crate::logs::LogWriter;
 use crate::reload::{InEffect, Part, Reloader};
 use crate::replay::ReadAgain;
@@ -43,6 +44,7 @@ pub struct Bound {
     admin: Admin,
     listen: SocketAddr,
     tls: Option<Tls>,
+    log: Option<LogFilter>,
 }
 
 /// A serving gateway.
@@ -60,6 +62,7 @@ pub struct Running {
     tls: Option<Tls>,
     access: Option<(Arc<Access>, Watch)>,
     audit: Option<Arc<Audit>>,
+    log: Option<LogFilter>,
 }
 
 /// Binds the addresses of a gateway, and sees to it that its sessions fit under the limit of open files.
@@ -75,7 +78,7 @@ pub fn bind(mut config: Config) -> anyhow::Result<Bound> {
         .with_context(|| format!("cannot listen on {}: choose another with --listen", config.listen))?;
     let listen = listeners[0].local_addr()?;
     let admin = Admin::bind(config.admin).context("choose another address with --admin")?;
-    Ok(Bound { loaded, config: Arc::new(config), listeners, admin, listen, tls })
+    Ok(Bound { loaded, config: Arc::new(config), listeners, admin, listen, tls, log: None })
 }
 
 impl Bound {
@@ -89,6 +92,12 @@ impl Bound {
         self.admin.local_addr()
     }
 
+    /// With a filter of log lines that can be changed while it runs.
+    #[must_use]
+    pub fn with_log(self, filter: LogFilter) -> Self {
+        Self { log: Some(filter), ..self }
+    }
+
     /// How they begin to talk to it: `ws` or `wss`.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "wss" } else { "ws" }
@@ -99,7 +108,7 @@ impl Bound {
     /// # Errors
     /// When librdkafka refuses the configuration or a thread cannot be started.
     pub fn start(self) -> anyhow::Result<Running> {
-        let Self { loaded, config, listeners, admin, listen, tls } = self;
+        let Self { loaded, config, listeners, admin, listen, tls, log } = self;
         let (threads, tiers) = (listeners.len(), config.delays.tiers());
         let board = Arc::new(Board::with_tiers(threads, tiers.clone()));
         if let Some(tls) = &tls {
@@ -219,6 +228,7 @@ impl Bound {
             directory: directory.clone(),
             shards: questions,
             tls: tls.clone(),
+            log: log.clone(),
         };
         let admin = admin.spawn(state)?;
         Ok(Running {
@@ -234,6 +244,7 @@ impl Bound {
             access,
             audit,
             tls,
+            log,
         })
     }
 }
@@ -278,6 +289,10 @@ impl Running {
     pub fn reloader(&self) -> Reloader {
         let reloader = Reloader::new(self.loaded.clone(), self.in_effect.clone(), self.board.clone())
             .with(Part::cursor_keys(self.cursor_keys.clone()));
+        let reloader = match &self.log {
+            Some(log) => reloader.with(log.part()),
+            None => reloader,
+        };
         let reloader = match &self.tls {
             Some(tls) => reloader.with(tls.part(self.board.clone())),
             None => reloader,

@@ -128,6 +128,8 @@ pub struct PendingSubscribe {
     pub reservation: Reservation,
     /// Requests that came behind it in the same read; counted in `limits.reading_bytes_total_max`.
     pub deferred: VecDeque<Box<str>>,
+    /// Its span, which ends with its answer.
+    pub span: tracing::Span,
 }
 
 /// Where a session is in its life.

@@ -73,6 +73,8 @@ use windows::Windows;
 
 /// Disconnected slow clients that are logged within ten seconds; further ones are only counted.
 const SLOW_LOGS_PER_10_S: u32 = 5;
+/// Sessions ended by a panic of their own that are logged within ten seconds.
+const PANIC_LOGS_PER_10_S: u32 = 5;
 
 /// What everybody is told when Kafka no longer had what the feed was to read next.
 const LOST: &str = "Kafka had deleted records before this gateway read them: a gap tells what streams may have lost; \
@@ -175,6 +177,7 @@ pub struct Shard<S = ClientSocket> {
     wall_ahead_ns: i64,
     is_draining: bool,
     slow_logs: LogLimit,
+    panic_logs: LogLimit,
     /// Notified when it cannot go on.
     broken: Rc<Notify>,
     #[cfg(debug_assertions)]
@@ -248,6 +251,7 @@ impl<S: Socket> Shard<S> {
             wall_ahead_ns: 0,
             is_draining: false,
             slow_logs: LogLimit::new(SLOW_LOGS_PER_10_S),
+            panic_logs: LogLimit::new(PANIC_LOGS_PER_10_S),
             broken: Rc::default(),
             #[cfg(debug_assertions)]
             hooks: hooks::Hooks::new(),

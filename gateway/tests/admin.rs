@@ -10,6 +10,7 @@ use tickgate_gateway::config::Config;
 use tickgate_gateway::config::load::Sources;
 use tickgate_gateway::feed::directory::Directory;
 use tickgate_gateway::feed::request::Target;
+use tickgate_gateway::log_filter::LogFilter;
 use tickgate_gateway::reload::InEffect;
 use tickgate_gateway::stats::{Board, Question, SessionInfo, SessionsRequest, TargetInfo, Which};
 use tokio::sync::mpsc;
@@ -41,6 +42,7 @@ impl Served {
             directory: directory.clone(),
             shards,
             tls: None,
+            log: Some(LogFilter::new("info", |_| {})),
         };
         Self { admin: admin.spawn(state).expect("a thread"), board, directory }
     }
@@ -51,7 +53,9 @@ impl Served {
 
     fn request(&self, method: &str, target: &str, headers: &str) -> Answer {
         let mut socket = self.connect();
-        write!(socket, "{method} {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").expect("it takes a request");
+        let end = if headers.contains("\r\n\r\n") { "" } else { "\r\n" };
+        write!(socket, "{method} {target} HTTP/1.1\r\nHost: x\r\n{headers}{end}")
+            .expect("it takes a request");
         let mut text = String::new();
         socket.read_to_string(&mut text).expect("an answer, then the end");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
@@ -293,6 +297,49 @@ fn the_hottest_symbols_and_the_most_subscribed_are_told() {
     assert_eq!((&lines[4][..], lines.len()), (&["B*", "7", "7"][..], 6), "{table}");
     assert_eq!(table.lines().last(), Some("shards without an answer: [1]"));
     assert_eq!(served.get("/symbols?top=1001").status, 400);
+}
+
+#[test]
+fn what_is_logged_is_shown_and_changed_but_not_by_pages_of_a_browser() {
+    let served = Served::plain();
+    let shown = || served.request("GET", "/log", "Accept: text/plain\r\n").body;
+    assert_eq!(served.get("/log").body, "{\"log\":\"info\",\"configured\":\"info\",\"back_in_s\":null}\n");
+    let put = |target: &str, headers: &str, filter: &str| {
+        let length = filter.len();
+        served.request("PUT", target, &format!("Content-Length: {length}\r\n{headers}\r\n{filter}"))
+    };
+    let answer = put("/log?for=10m", "", "info,tickgate_gateway::shard=debug\n");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let value: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+    assert_eq!(
+        (&value["log"], &value["back_in_s"]),
+        (&"info,tickgate_gateway::shard=debug".into(), &600.into())
+    );
+    assert_eq!(put("/log", "Accept: text/plain\r\n", "warn").body, "warn\n");
+
+    // Whoever has such a page open must not find another log later.
+    for header in ["Origin: http://evil.example\r\n", "Origin: null\r\n", "Sec-Fetch-Site: cross-site\r\n"] {
+        assert_eq!(put("/log", header, "off").status, 403, "{header}");
+    }
+    let allowed = |answer: &Answer| answer.head.contains("allow: get, head, put");
+    for method in ["POST", "OPTIONS", "DELETE"] {
+        let answer = served.request(method, "/log", "Content-Length: 3\r\n\r\noff");
+        assert_eq!((answer.status, allowed(&answer)), (405, true), "{method}");
+        assert!(!answer.head.contains("access-control"), "{}", answer.head);
+    }
+    for (target, filter, status, part) in [
+        ("/log", "nonsense", 400, "the filter must be a level"),
+        ("/log", "", 400, "the filter is empty"),
+        ("/log", "tickgate_gateway=loud", 400, "the filter"),
+        ("/log?for=1", "debug", 400, "for must be a time"),
+        ("/log?x=1", "debug", 400, "the only parameter is for"),
+        ("/log", &"x=debug,".repeat(100), 413, "512 bytes"),
+    ] {
+        let answer = put(target, "", filter);
+        assert_eq!(answer.status, status, "{filter}");
+        assert!(answer.body.contains(part), "{}", answer.body);
+    }
+    assert_eq!(shown(), "warn\n", "what was refused changed nothing");
 }
 
 #[test]

@@ -149,6 +149,7 @@ fn what_is_probed_and_scraped_answers() {
         directory: Arc::new(Directory::new(0)),
         shards: Vec::new(),
         tls: None,
+        log: None,
     };
     let admin = admin.spawn(state).expect("a thread");
     let status_with = |path: &str, headers: &str| {

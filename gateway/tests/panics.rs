@@ -68,6 +68,7 @@ async fn a_panic_ends_one_session_and_nobody_else_notices() {
     .await;
     let log = process.log();
     assert_eq!(log.matches("panicked at gateway/src/shard/hooks.rs:").count(), 4, "{log}");
+    assert_eq!(log.matches("\"its turn has panicked: the session ends\"").count(), 4, "{log}");
     assert!(log.contains("as was asked for, in a write") && log.contains("\"thread\":\"shard-0\""), "{log}");
 }
 

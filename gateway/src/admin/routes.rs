@@ -1,11 +1,11 @@
 //! Which path answers what.
 
 use super::feeds::FeedList;
-use super::{Service, sessions, symbols};
+use super::{Service, log, sessions, symbols};
 use crate::latency::{self, Stage};
 use crate::metrics;
 use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes};
 use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
@@ -14,8 +14,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use std::sync::atomic::Ordering;
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
 
 const INDEX: &str = "\
 Tickgate admin
@@ -26,6 +26,7 @@ Tickgate admin
 /sessions?top=20     the sessions with the oldest queues as JSON (a table with Accept: text/plain)
 /symbols?top=20      the symbols with the most ticks, and what most sessions subscribed to, in the same two ways
 /feeds               every feed and partition as JSON (a table with Accept: text/plain)
+/log                 what is logged; PUT another filter to change it, ?for=10m for a while
 /latency             the latency since the start as HdrHistogram text; ?stage=ingest_to_written, or another stage
 ";
 
@@ -33,10 +34,14 @@ Tickgate admin
 const TOP_DEFAULT: usize = 20;
 const TOP_MAX: usize = 1_000;
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Answers one request. Never fails and never waits longer than shards are given to answer.
-pub(super) async fn answer<B>(service: &Service, request: &Request<B>) -> Answer {
+pub(super) async fn answer<B>(service: &Service, request: Request<B>) -> Answer
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let path = request.uri().path();
     // What a load balancer asks has nothing in it that is not for everybody.
     if !matches!(path, "/healthz" | "/readyz") && !service.state.token.admits(request.headers()) {
@@ -56,12 +61,19 @@ pub(super) async fn answer<B>(service: &Service, request: &Request<B>) -> Answer
             | "/symbols"
             | "/feeds"
             | "/latency"
+            | "/log"
     ) {
         return error(StatusCode::NOT_FOUND, "no such path: / lists those that exist");
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    let (methods, told) = if path == "/log" {
+        (&[Method::GET, Method::HEAD, Method::PUT][..], "only GET, HEAD and PUT")
+    } else {
+        (&[Method::GET, Method::HEAD][..], "only GET and HEAD")
+    };
+    if !methods.contains(request.method()) {
+        let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, told);
+        let allowed = if path == "/log" { "GET, HEAD, PUT" } else { "GET, HEAD" };
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         return answer;
     }
     match path {
@@ -69,10 +81,11 @@ pub(super) async fn answer<B>(service: &Service, request: &Request<B>) -> Answer
         "/metrics" => text(StatusCode::OK, metrics::CONTENT_TYPE, service.scrape()),
         "/healthz" => text(StatusCode::OK, JSON, line(&json!({"status": "ok"}))),
         "/readyz" => ready(service),
-        "/config" => config(service, accepts(request, JSON)),
-        "/feeds" => feeds(service, accepts(request, "text/plain")),
+        "/config" => config(service, accepts(&request, JSON)),
+        "/feeds" => feeds(service, accepts(&request, "text/plain")),
         "/latency" => latencies(service, request.uri().query().unwrap_or("")),
-        _ => list(service, request).await,
+        "/log" => log::answer(service, request).await,
+        _ => list(service, &request).await,
     }
 }
 
@@ -146,7 +159,7 @@ async fn list<B>(service: &Service, request: &Request<B>) -> Answer {
     if as_table { text(StatusCode::OK, TEXT, list.table()) } else { json(&list) }
 }
 
-fn json(list: &impl serde::Serialize) -> Answer {
+pub(super) fn json(list: &impl serde::Serialize) -> Answer {
     match serde_json::to_string(list) {
         Ok(json) => text(StatusCode::OK, JSON, json + "\n"),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the list does not fit into JSON"),
@@ -166,14 +179,14 @@ fn top(query: &str) -> Result<usize, &'static str> {
 }
 
 /// Whether the client named this type; `*/*` is not a wish.
-fn accepts<B>(request: &Request<B>, content_type: &str) -> bool {
+pub(super) fn accepts<B>(request: &Request<B>, content_type: &str) -> bool {
     let values = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     values
         .flat_map(|value| value.split(','))
         .any(|part| part.split(';').next().is_some_and(|t| t.trim() == content_type))
 }
 
-fn error(status: StatusCode, message: &str) -> Answer {
+pub(super) fn error(status: StatusCode, message: &str) -> Answer {
     let name = status.canonical_reason().unwrap_or("error").to_lowercase().replace(' ', "_");
     text(status, JSON, line(&json!({"error": name, "message": message})))
 }
@@ -182,7 +195,7 @@ fn line(value: &serde_json::Value) -> String {
     format!("{value}\n")
 }
 
-fn text(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+pub(super) fn text(status: StatusCode, content_type: &'static str, body: String) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

@@ -394,7 +394,7 @@ pub(super) fn cursor_key(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn log(text: &str) -> Result<(), String> {
+pub(crate) fn log(text: &str) -> Result<(), String> {
     // A bare word that is no level would be taken for a module: mistyped, it would silence everything else.
     let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
     let is_mistyped = |part: &str| !part.contains(['=', '[']) && !is_level(part.trim());

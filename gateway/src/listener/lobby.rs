@@ -255,7 +255,8 @@ async fn wait_here(
                 &mut answer,
                 Control::Ack { id, ok: true, results: Vec::new(), limits }.to_json().as_bytes(),
             );
-            let opening = Opening { answer, early: Bytes::from(caller.received), guest, is_greeted: true };
+            let early = Bytes::from(caller.received);
+            let opening = Opening { answer, early, guest, is_greeted: true, connect: opening.connect };
             // From here on the session's end gives the place back.
             place.keep();
             let session = panics::session(shard, caller.socket, opening);
@@ -263,6 +264,8 @@ async fn wait_here(
             session.await;
         }
         Err(refused) => {
+            opening.connect.record("refused", refused.label);
+            drop(opening.connect);
             tracing::debug!(session = name, peer = %address, reason = refused.label, "not let in");
             door.shard.borrow_mut().refused(refused.reason);
             door.audit(&Line {

@@ -13,6 +13,7 @@ use crate::config::{Compression, LimitsConfig};
 use crate::session::guest::{Guest, Opening, Pass};
 use crate::shard::panics;
 use crate::shard::socket::ClientSocket;
+use crate::spans;
 use crate::stats::RefuseReason;
 use fastwebsockets::upgrade::upgrade as upgrade_answer;
 use http_body_util::Full;
@@ -32,6 +33,7 @@ use tickgate_protocol::control::SUBPROTOCOL_JSON;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
+use tracing::Span;
 
 /// What is logged of who takes too long.
 const LATE: &str = "no whole request in time";
@@ -98,6 +100,11 @@ struct Accepted {
 /// Answers one request, and makes a session of the connection if it was a handshake.
 async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, mut entry: Entry) {
     let door = &*visit.door;
+    let connect = spans::connect(peer);
+    let refuse = |reason: RefuseReason, error: &str| {
+        connect.record("refused", reason.label());
+        door.refuse(peer, reason, error);
+    };
     let limits = &door.config.limits;
     let arrived = Instant::now();
     let deadline = arrived + Duration::from_millis(limits.head_timeout_ms);
@@ -105,15 +112,18 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, mut entry:
     if says == Says::ProxyHeader {
         let entered = match timeout_at(deadline, Proxies::take_header(&mut socket, peer)).await {
             Ok(Ok(client)) => door.enter(client),
-            Ok(Err(error)) => return door.refuse(peer, RefuseReason::ProxyHeader, &error.to_string()),
-            Err(_) => return door.refuse(peer, RefuseReason::Head, LATE),
+            Ok(Err(error)) => return refuse(RefuseReason::ProxyHeader, &error.to_string()),
+            Err(_) => return refuse(RefuseReason::Head, LATE),
         };
         if matches!(entered, Entry::Off) {
             return;
         }
         entry = entered;
     }
-    let Some(socket) = secured(door, socket, peer).await else { return };
+    let Some(socket) = secured(door, socket, peer).await else {
+        connect.record("refused", RefuseReason::Tls.label());
+        return;
+    };
     let deadline = Instant::now() + Duration::from_millis(limits.head_timeout_ms);
     let entry = RefCell::new(entry);
     let accepted = RefCell::new(None);
@@ -123,9 +133,9 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, mut entry:
             *entry.borrow_mut() = door.enter(client);
         }
         let answer = match &*entry.borrow() {
-            Entry::In(guest) => Ok(answer(request, door, guest.peer, &accepted)),
+            Entry::In(guest) => Ok(answer(request, door, guest.peer, &accepted, &connect)),
             Entry::Away(why) => {
-                door.refuse(peer, *why, "too many");
+                refuse(*why, "too many");
                 Err(Some(Refusal::too_many(*why).response()))
             }
             // Nobody is told anything: hyper ends the connection.
@@ -153,7 +163,7 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, mut entry:
         Err(_) => Some(LATE.to_owned()),
     };
     if let Some(error) = refusal {
-        return door.refuse(peer, RefuseReason::Head, &error);
+        return refuse(RefuseReason::Head, &error);
     }
     let Some(Accepted { upgrade, place, is_deflated, pass }) = accepted.take() else { return };
     // hyper is done, so this is ready. Frames from strangers are read by our own decoder: only the bare socket is wanted.
@@ -163,7 +173,7 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, mut entry:
     let Entry::In(guest) = entry.into_inner() else { return };
     let must_show = door.access.is_some() && pass.is_none();
     let guest = Guest { is_deflated, pass, ..guest };
-    let opening = Opening { answer, early: parts.read_buf, guest, is_greeted: false };
+    let opening = Opening { answer, early: parts.read_buf, guest, is_greeted: false, connect };
     // Fresh tasks: this one has room for all that hyper needed, for as long as it lives, and is among the unfinished.
     if must_show {
         let deadline = arrived + Duration::from_millis(door.config.auth.timeout_ms);
@@ -231,6 +241,7 @@ async fn answer(
     door: &Door,
     peer: SocketAddr,
     accepted: &RefCell<Option<Accepted>>,
+    connect: &Span,
 ) -> Response<Full<Bytes>> {
     // Only now: a handshake that does not come to its end takes no place from anybody.
     let place = door.place();
@@ -254,6 +265,7 @@ async fn answer(
     let pass = match identified {
         Ok(pass) => pass,
         Err((reason, refusal)) => {
+            connect.record("refused", reason.label());
             door.refuse(peer, reason, refusal.message);
             return refusal.response();
         }
@@ -266,6 +278,7 @@ async fn answer(
             response
         }
         Err(refusal) => {
+            connect.record("refused", RefuseReason::BadRequest.label());
             door.refuse(peer, RefuseReason::BadRequest, refusal.message);
             refusal.response()
         }

@@ -71,4 +71,6 @@ pub struct Opening {
     pub guest: Guest,
     /// Whether it was greeted already: `answer` is then that to what it showed.
     pub is_greeted: bool,
+    /// The span of its connect, which ends with its session's beginning.
+    pub connect: tracing::Span,
 }

@@ -60,7 +60,7 @@ impl<S: Socket> Shard<S> {
             }
         }
         let Some(pending) = pending else { return };
-        let PendingSubscribe { id, mut named, wants, reservation, deferred, .. } = *pending;
+        let PendingSubscribe { id, mut named, wants, reservation, deferred, span, .. } = *pending;
         if let Some(session) = self.open_session(key) {
             session.subs.make_room(wants.len());
         }
@@ -97,6 +97,10 @@ impl<S: Socket> Shard<S> {
         // Whoever began is counted by now.
         drop(reservation);
         self.acknowledge(key, id.as_ref(), &named);
+        if !span.is_disabled() {
+            span.record("refused", named.iter().filter(|named| named.fault.is_some()).count());
+        }
+        drop(span);
         if unread {
             self.refuse_resume(key, ResumeRefusal::AgedOut);
             self.tell(key, &Control::error(id.clone(), Code::ReplayAgedOut, UNREAD, false));

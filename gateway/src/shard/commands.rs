@@ -9,6 +9,7 @@ use crate::feed::request::{Request as Ask, Resume, SessionKey, Target};
 use crate::log_limit::Verdict;
 use crate::session::throttle::{Bucket, Rates};
 use crate::session::{Life, Named, PendingSubscribe, Wanted, want};
+use crate::spans::{self, session_line};
 use crate::stats::{CloseReason, ReplayRefusal};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -260,7 +261,7 @@ impl<S: Socket> Shard<S> {
         let total_max = self.shared.config.limits.subscriptions_total_max;
         let replays_max = self.shared.config.replay.per_session_max;
         let reservation = Reservation::new(self.shared.subscriptions.clone());
-        let replay_counts = self.replay_counts.clone();
+        let (shard, replay_counts) = (self.id, self.replay_counts.clone());
         let Some((session, table)) = self.open_session_and_table(key) else { return };
         let rights = session.guest.pass.as_ref().map(|pass| pass.identity.rights.clone());
         if let Some(most) = rights.as_ref().and_then(|rights| rights.max_subscriptions) {
@@ -275,6 +276,7 @@ impl<S: Socket> Shard<S> {
             resumes: Vec::new(),
             reservation,
             deferred: VecDeque::new(),
+            span: spans::subscribe(|| session.name(shard), shard, names),
         };
         let mut new = 0;
         // What the request named already, and its place in `wants` unless it is held just so.
@@ -536,7 +538,10 @@ impl<S: Socket> Shard<S> {
 
     /// The socket failed.
     pub(super) fn on_read_error(&mut self, key: SessionKey, error: &std::io::Error) {
-        tracing::debug!(%error, "read failed");
+        let id = self.id;
+        if let Some(session) = self.session(key) {
+            session_line!(DEBUG, session, id, %error, "read failed");
+        }
         let reason = match self.session(key).map(|s| s.life) {
             Some(Life::Closing(reason)) => reason,
             _ => CloseReason::Io,
@@ -551,7 +556,6 @@ impl<S: Socket> Shard<S> {
         let Some(session) = self.open_session(key) else { return };
         // One that is being closed has had its last cursor.
         let cursor = Some(cursor.to_string()).filter(|_| !session.outbox.is_closing());
-        let name = session.name(id);
         let delay_ms = session.outbox.delay_us(now_us()) / 1000;
         let queued_bytes = session.outbox.queued_bytes();
         let peer = session.guest.peer;
@@ -566,15 +570,10 @@ impl<S: Socket> Shard<S> {
             retry_after_ms: None,
             cursor,
         };
-        if let Verdict::Write { left_out } = self.slow_logs.admit(clock::mono_ms()) {
-            tracing::warn!(
-                session = name,
-                %peer,
-                queued_bytes,
-                delay_ms,
-                left_out,
-                "slow client disconnected"
-            );
+        if let Verdict::Write { left_out } = self.slow_logs.admit(clock::mono_ms())
+            && let Some(session) = self.session(key)
+        {
+            session_line!(WARN, session, id, %peer, queued_bytes, delay_ms, left_out, "slow client disconnected");
         }
         let words = Some(error.to_json().into_bytes());
         let (number, text) = (Code::SlowConsumer.number(), Code::SlowConsumer.name());

@@ -265,7 +265,13 @@ mod tests {
         let identity = Identity { subject, expires_s: None, way, rights: rights.clone() };
         let guest = Guest { pass: Some(Pass::new(identity, seat)), ..Guest::new(([127, 0, 0, 1], 1).into()) };
         let key = shard.next_key();
-        let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest, is_greeted: false };
+        let opening = Opening {
+            answer: Vec::new(),
+            early: Bytes::new(),
+            guest,
+            is_greeted: false,
+            connect: tracing::Span::none(),
+        };
         shard.open(Rc::new(Sink), opening);
         for pattern in patterns {
             let target = Target::parse(pattern);

@@ -7,6 +7,7 @@ use crate::feed::request::{Request, SessionKey};
 use crate::latency::{Recorder, Stage};
 use crate::outbox::{Books, Offer, Stamps};
 use crate::session::Life;
+use crate::spans::session_line;
 use crate::stats::CloseReason;
 use std::io::ErrorKind;
 use tickgate_protocol::FlushMs;
@@ -127,7 +128,7 @@ impl<S: Socket> Shard<S> {
     fn write_failed(&mut self, key: SessionKey, error: &std::io::Error) {
         let id = self.id;
         let Some(session) = self.session(key) else { return };
-        tracing::debug!(session = session.name(id), %error, "write failed");
+        session_line!(DEBUG, session, id, %error, "write failed");
         self.end_session(key, CloseReason::Io);
     }
 

@@ -12,6 +12,7 @@ use crate::session::guest::Opening;
 use crate::session::subs::Subs;
 use crate::session::throttle::{Bucket, Pace};
 use crate::session::{Life, Session};
+use crate::spans::{self, session_line};
 use crate::stats::{CloseReason, SessionInfo};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -35,7 +36,7 @@ pub(crate) const PUBLISH_QUIET_MS: u64 = 1_000;
 impl<S: Socket> Shard<S> {
     /// Opens a session and greets it, in one write with the answer that its handshake is still owed.
     pub(super) fn open(&mut self, socket: Rc<S>, opening: Opening) {
-        let Opening { answer, guest, is_greeted, .. } = opening;
+        let Opening { answer, guest, is_greeted, connect, .. } = opening;
         let key = self.next_key();
         let config = self.shared.config.clone();
         let now_ms = clock::mono_ms();
@@ -73,7 +74,8 @@ impl<S: Socket> Shard<S> {
             heard_ms: now_ms,
             pings: Pace::default(),
         };
-        tracing::debug!(session = session.name(self.id), peer = %session.guest.peer, "opened");
+        spans::of(&connect, || session.name(self.id));
+        session_line!(DEBUG, session, self.id, peer = %session.guest.peer, "opened");
         #[cfg(debug_assertions)]
         self.hooks.open(super::hooks::Step::Insert);
         // From here on its end takes all of this back.
@@ -185,7 +187,10 @@ impl<S: Socket> Shard<S> {
         filled.clear();
         self.filled = filled;
         if let Some(error) = failed {
-            tracing::debug!(%error, "greeting failed");
+            let id = self.id;
+            if let Some(session) = self.session(key) {
+                session_line!(DEBUG, session, id, %error, "greeting failed");
+            }
             self.end_session(key, CloseReason::Io);
         }
     }
@@ -268,7 +273,7 @@ impl<S: Socket> Shard<S> {
         session.decoder = None;
         session.pending = None;
         session.wake();
-        tracing::debug!(session = session.name(id), reason = reason.label(), held, "closed");
+        session_line!(DEBUG, session, id, reason = reason.label(), held, "closed");
         self.unwatch_pass(key);
         self.audit(key, Cause::Close, reason.label(), None);
         self.account(key.slot);

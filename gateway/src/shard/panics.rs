@@ -9,9 +9,12 @@
 
 use super::socket::Socket;
 use super::{READ_BYTES, Shard};
+use crate::clock;
 use crate::feed::request::SessionKey;
+use crate::log_limit::Verdict;
 use crate::session::Life;
 use crate::session::guest::Opening;
+use crate::spans::session_line;
 use crate::stats::CloseReason;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -72,6 +75,12 @@ impl<S: Socket> Shard<S> {
     /// Puts in order what an unwound turn may have left, and ends its session. Another one that it was flushing ends too:
     /// what was taken from its queue is gone, and it would go on without.
     fn recover(&mut self, key: SessionKey, end: fn(&mut Self, SessionKey)) {
+        let id = self.id;
+        if let Verdict::Write { left_out } = self.panic_logs.admit(clock::mono_ms())
+            && let Some(session) = self.session(key)
+        {
+            session_line!(ERROR, session, id, left_out, "its turn has panicked: the session ends");
+        }
         let other = self.put_in_order().filter(|other| *other != key);
         let is_other_over = other.is_none_or(|other| self.is_ended(other, Self::close_after_panic));
         if !self.is_ended(key, end) || !is_other_over {
@@ -194,7 +203,13 @@ mod tests {
 
     fn opening() -> Opening {
         let guest = Guest::new(([127, 0, 0, 1], 1).into());
-        Opening { answer: b"welcome".to_vec(), early: Bytes::new(), guest, is_greeted: false }
+        Opening {
+            answer: b"welcome".to_vec(),
+            early: Bytes::new(),
+            guest,
+            is_greeted: false,
+            connect: tracing::Span::none(),
+        }
     }
 
     /// As the listener does it.

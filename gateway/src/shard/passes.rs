@@ -185,7 +185,13 @@ mod tests {
             let pass = Some(Pass::new(identity, seat));
             let guest = Guest { pass, ..Guest::new(([127, 0, 0, 1], 1).into()) };
             let key = shard.next_key();
-            let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest, is_greeted: false };
+            let opening = Opening {
+                answer: Vec::new(),
+                early: Bytes::new(),
+                guest,
+                is_greeted: false,
+                connect: tracing::Span::none(),
+            };
             shard.open(Rc::new(Sink), opening);
             shard.session(key).expect("it is not over yet").life
         };

@@ -342,7 +342,13 @@ mod tests {
         let mut shard: Shard<Sink> = Shard::new(0, shared, Arc::default());
         let key = shard.next_key();
         let guest = Guest::new(([127, 0, 0, 1], 1).into());
-        let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest, is_greeted: false };
+        let opening = Opening {
+            answer: Vec::new(),
+            early: Bytes::new(),
+            guest,
+            is_greeted: false,
+            connect: tracing::Span::none(),
+        };
         shard.open(Rc::new(Sink), opening);
         let channel = Channel::Quotes;
         let past = Past { since_ns: 0, until_ns: None, speed_thousandths: None };

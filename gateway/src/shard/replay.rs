@@ -14,6 +14,7 @@ use crate::feed::request::{Live, Request, Resume, Resumed, SessionKey, State, Ta
 use crate::outbox::Offer;
 use crate::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed, place};
 use crate::session::Wanted;
+use crate::spans::{self, session_line};
 use crate::stats::{PartRefusal, ReplayKind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -245,11 +246,12 @@ impl<S: Socket> Shard<S> {
         let (counts, began_at) = (self.replay_counts.clone(), self.positions.clone());
         let Some(session) = self.open_session(key) else { return };
         session.is_replaying = true;
+        let kind = if past.is_some() { ReplayKind::Past } else { ReplayKind::Missed };
+        let span = spans::replay(|| session.name(shard), shard, kind.label(), subs.len());
         let replays = session.replays.get_or_insert_default();
         let number = replays.begun;
         let is_wanted = Arc::new(AtomicBool::new(true));
-        let kind = if past.is_some() { ReplayKind::Past } else { ReplayKind::Missed };
-        let counted = counts.begin(kind, is_wanted.clone());
+        let counted = counts.begin(kind, is_wanted.clone(), span);
         replays.begun = replays.begun.wrapping_add(1);
         // A time is a position only Kafka knows.
         let from = if since_ns.is_some() && !is_memory_only { From::Kafka } else { From::Memory };
@@ -335,9 +337,11 @@ impl<S: Socket> Shard<S> {
 
     /// Those who read Kafka again cannot do so now.
     pub(super) fn turned_away(&mut self, ask: Box<Ask>, reason: PartRefusal) {
-        tracing::debug!(reason = reason.label(), "a replay has to wait");
         self.replay_counts.put_off(reason);
-        let (key, number) = (ask.key, ask.replay);
+        let (id, key, number) = (self.id, ask.key, ask.replay);
+        if let Some(session) = self.session(key) {
+            session_line!(DEBUG, session, id, reason = reason.label(), "a replay has to wait");
+        }
         if let Some(replay) = self.replay(key, number) {
             replay.next = Some((ask, From::Kafka));
             self.put_off(key, number);

@@ -3,6 +3,7 @@
 use super::Shard;
 use super::socket::Socket;
 use crate::feed::request::{Resume, SessionKey};
+use crate::spans::session_line;
 use crate::stats::{PartRefusal, ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals, ResumeRefusal};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tickgate_protocol::Code;
 use tickgate_protocol::control::Control;
+use tracing::Span;
 
 const NOT_READ_AGAIN: &str = "this gateway reads nothing from Kafka again (replay.consumers_max = 0), and its memory no longer \
     has all of it: a gap says what is missing, and the stream goes on";
@@ -37,11 +39,11 @@ pub(super) struct ReplayCounts(Rc<RefCell<ReplayTotals>>);
 
 impl ReplayCounts {
     /// A replay begins; `is_wanted` is true until it ends.
-    pub(super) fn begin(&self, kind: ReplayKind, is_wanted: Arc<AtomicBool>) -> Counted {
+    pub(super) fn begin(&self, kind: ReplayKind, is_wanted: Arc<AtomicBool>, span: Span) -> Counted {
         let mut totals = self.0.borrow_mut();
         totals.begun[kind as usize] += 1;
         totals.running[kind as usize] += 1;
-        Counted { counts: self.clone(), kind, end: ReplayEnd::GivenUp, is_wanted }
+        Counted { counts: self.clone(), kind, end: ReplayEnd::GivenUp, is_wanted, span }
     }
 
     /// So many subscriptions are not replayed.
@@ -99,11 +101,7 @@ impl<S: Socket> Shard<S> {
         self.replay_counts.0.borrow_mut().resumes_refused[reason as usize] += 1;
         let id = self.id;
         if let Some(session) = self.session(key) {
-            tracing::debug!(
-                session = session.name(id),
-                reason = reason.label(),
-                "not resumed, or not wholly"
-            );
+            session_line!(DEBUG, session, id, reason = reason.label(), "not resumed, or not wholly");
         }
     }
 }
@@ -115,6 +113,7 @@ pub(super) struct Counted {
     kind: ReplayKind,
     end: ReplayEnd,
     is_wanted: Arc<AtomicBool>,
+    span: Span,
 }
 
 impl Counted {
@@ -127,6 +126,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.is_wanted.store(false, Ordering::Relaxed);
+        self.span.record("end", self.end.label());
         let mut totals = self.counts.0.borrow_mut();
         totals.running[self.kind as usize] -= 1;
         totals.ended[self.kind as usize][self.end as usize] += 1;

@@ -329,7 +329,13 @@ mod tests {
         shard.borrow_mut().drain();
         let key = shard.borrow().next_key();
         let guest = Guest::new(([127, 0, 0, 1], 1).into());
-        let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest, is_greeted: false };
+        let opening = Opening {
+            answer: Vec::new(),
+            early: Bytes::new(),
+            guest,
+            is_greeted: false,
+            connect: tracing::Span::none(),
+        };
         shard.borrow_mut().open(Rc::new(ClientSocket::Plain(socket)), opening);
         let mut seen_off =
             pin!(see_off(&door, &shards, tokio::time::Instant::now() + Duration::from_secs(600)));

@@ -96,6 +96,11 @@ impl Process {
         }
     }
 
+    /// Address of the admin listener.
+    pub fn admin(&self) -> &str {
+        &self.admin
+    }
+
     /// What the admin listener answers, head and all; nothing when it is gone.
     pub fn get(&self, path: &str) -> String {
         self.get_with(path, "")

@@ -301,7 +301,13 @@ impl Gateway {
             Pass::new(Identity { subject, expires_s: None, way, rights }, seat)
         });
         let guest = Guest { pass, is_deflated, ..Guest::new(([127, 0, 0, 1], 1).into()) };
-        let opening = Opening { answer: Vec::new(), early: Bytes::new(), guest, is_greeted: false };
+        let opening = Opening {
+            answer: Vec::new(),
+            early: Bytes::new(),
+            guest,
+            is_greeted: false,
+            connect: tracing::Span::none(),
+        };
         let future = session(place.shard.clone(), Wire(pipe.clone()), opening);
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         place.tasks.push(Task { future: Box::pin(future), woken });
