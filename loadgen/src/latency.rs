@@ -63,6 +63,16 @@ impl Latencies {
         self.beyond += other.beyond;
     }
 
+    /// The nanoseconds that were measured.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+
+    /// The same, without the rest.
+    pub fn into_histogram(self) -> Histogram<u64> {
+        self.histogram
+    }
+
     /// Forgets everything.
     pub fn reset(&mut self) {
         self.histogram.reset();

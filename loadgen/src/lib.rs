@@ -15,7 +15,7 @@
 //!
 //! [`target`] is where a gateway is, [`trust`] whom to believe that it is one, [`discover`] finds out which symbols there are, [`waiting`] waits for one that
 //! is only starting, [`gateway_process`] tells what the gateway costs, [`machine`] where it ran, [`report_file`] writes
-//! what came out.
+//! what came out, and [`metrics`] says meanwhile how it goes.
 #![deny(missing_docs, rustdoc::broken_intra_doc_links)]
 
 pub mod asserts;
@@ -31,6 +31,7 @@ pub mod gateway_process;
 pub mod latency;
 pub mod live;
 pub mod machine;
+pub mod metrics;
 pub mod persona;
 pub mod plan;
 pub mod processes;

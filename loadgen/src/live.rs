@@ -120,6 +120,8 @@ pub(crate) struct Recorder {
     pub(crate) tallies: [Tally; 5],
     latencies: [Option<Box<Latencies>>; 5],
     pub(crate) sessions: Sessions,
+    /// Sessions established that were not the first of their client.
+    pub(crate) reopened: u64,
     /// From the intended start of a connection to its `hello`.
     pub(crate) connect: Latencies,
     /// How late the thread's own timer was.
@@ -196,6 +198,27 @@ impl LiveStats {
         }
     }
 
+    /// What a scrape shows, added up over threads and processes.
+    pub(crate) fn figures(&self) -> Figures {
+        let mut figures = Figures::default();
+        for (_, cell) in self.cells().iter() {
+            let recorder = cell.lock();
+            figures.reopened += recorder.reopened;
+            figures.add(
+                &recorder.sessions,
+                recorder.tallies.iter(),
+                recorder.latencies.iter().flatten().map(|latencies| &**latencies),
+                &recorder.lag,
+            );
+        }
+        let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, totals) in processes.values() {
+            figures.reopened += totals.reopened;
+            figures.add(&totals.sessions, totals.tallies.values(), totals.latencies.values(), &totals.lag);
+        }
+        figures
+    }
+
     pub(crate) fn set_phase(&self, phase: Phase) {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
@@ -253,6 +276,7 @@ impl LiveStats {
                 }
             }
             totals.sessions.add(&recorder.sessions);
+            totals.reopened += recorder.reopened;
             totals.connect.add(&recorder.connect);
             totals.lag.add(&recorder.lag);
             totals.recovery.add(&recorder.recovery);
@@ -266,12 +290,50 @@ impl LiveStats {
     }
 }
 
+/// The few totals that a scrape shows: a thread that counts waits no longer for it than these take to be added up.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) planned: u64,
+    pub(crate) open: u64,
+    pub(crate) reopened: u64,
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+    pub(crate) gaps: u64,
+    pub(crate) unannounced: u64,
+    /// Of all personas.
+    pub(crate) latency: Latencies,
+    pub(crate) lag: Latencies,
+}
+
+impl Figures {
+    fn add<'a>(
+        &mut self,
+        sessions: &Sessions,
+        tallies: impl Iterator<Item = &'a Tally>,
+        latencies: impl Iterator<Item = &'a Latencies>,
+        lag: &Latencies,
+    ) {
+        self.planned += sessions.planned;
+        self.open += sessions.open;
+        for tally in tallies {
+            self.events += tally.events;
+            self.bytes += tally.bytes;
+            self.gaps += tally.gaps;
+            self.unannounced += tally.unannounced;
+        }
+        latencies.for_each(|latencies| self.latency.add(latencies));
+        self.lag.add(lag);
+    }
+}
+
 /// Everything that was counted, added up over the threads.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Totals {
     pub(crate) tallies: BTreeMap<Persona, Tally>,
     pub(crate) latencies: BTreeMap<Persona, Latencies>,
     pub(crate) sessions: Sessions,
+    #[serde(default)]
+    pub(crate) reopened: u64,
     pub(crate) connect: Latencies,
     pub(crate) lag: Latencies,
     #[serde(default)]
@@ -290,6 +352,7 @@ impl Totals {
             self.latencies.entry(*persona).or_default().add(latencies);
         }
         self.sessions.add(&other.sessions);
+        self.reopened += other.reopened;
         self.connect.add(&other.connect);
         self.lag.add(&other.lag);
         self.recovery.add(&other.recovery);

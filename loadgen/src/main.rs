@@ -7,13 +7,16 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use run_args::{RUN_HELP, RunArgs};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tickgate_exporter::{Listener, Serving};
 use tickgate_load::asserts::Assert;
 use tickgate_load::client::ClientError;
 use tickgate_load::fleet::{self, FleetError, Prepared};
+use tickgate_load::metrics::Metrics;
 use tickgate_load::plan::Plan;
 use tickgate_load::processes::{self, ProcessError};
 use tickgate_load::report::Report;
@@ -37,7 +40,7 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 const AFTER_HELP: &str = "\
 Exit status: 0 passed; 1 failed (run: events lost without a gap, sessions lost, no event at all, the generator late, \
-an assertion broken, a process of it died); 64 the command line makes no sense; 69 the gateway cannot be reached; 73 a file cannot be written.";
+an assertion broken, a process of it died); 64 the command line makes no sense; 69 the gateway cannot be reached, or --metrics not be served; 73 a file cannot be written.";
 
 const MERGE_HELP: &str = "\
 Counts are added up, histograms too, and all quantiles are taken anew from those: nothing is averaged. Gateways are told
@@ -183,16 +186,19 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 fn run_command(mut args: RunArgs) -> Result<ExitCode, Failure> {
-    let patience = args.connect_timeout;
+    let (patience, metrics) = (args.connect_timeout, args.metrics);
     let (out, asserts) = (args.report.take(), std::mem::take(&mut args.asserts));
     let plan = args.plan().map_err(failure(EXIT_USAGE))?;
     check_report(out.as_deref())?;
     let runtime = runtime()?;
     let options = plan.client_options().context("cannot connect").map_err(failure(EXIT_USAGE))?;
+    let live = Arc::new(LiveStats::default());
+    let serving = metrics.map(|address| serve_metrics(address, Arc::clone(&live))).transpose();
+    let _serving = serving.map_err(|error| failure(EXIT_UNAVAILABLE)(error.into()))?;
     for url in &plan.urls {
         runtime.block_on(wait_for_gateway(url, &options, patience))?;
     }
-    let report = runtime.block_on(run(plan)).map_err(|error| {
+    let report = runtime.block_on(run(plan, live)).map_err(|error| {
         let exit = match &error {
             ProcessError::Fleet(error) => match error {
                 FleetError::Plan(_) | FleetError::BadUrl(_) | FleetError::Descriptors { .. } => EXIT_USAGE,
@@ -258,8 +264,17 @@ async fn wait_for_gateway(url: &str, options: &ClientOptions, patience: Duration
     })
 }
 
-async fn run(plan: Plan) -> Result<Report, ProcessError> {
-    let live = Arc::new(LiveStats::default());
+/// Says how the run goes, and where it says so.
+fn serve_metrics(address: SocketAddr, live: Arc<LiveStats>) -> io::Result<Serving> {
+    let listener = Listener::bind(address)?;
+    let address = listener.local_addr();
+    let mut metrics = Metrics::new(live);
+    let serving = listener.serve(move || metrics.render(Instant::now()))?;
+    eprintln!("tickgate-load: metrics at http://{address}/metrics");
+    Ok(serving)
+}
+
+async fn run(plan: Plan, live: Arc<LiveStats>) -> Result<Report, ProcessError> {
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let progress = progress::Progress::new(&plan);
     let mut running = Box::pin(run_all(plan, stopped, Arc::clone(&live)));

@@ -4,6 +4,7 @@ use crate::parse_on_slow;
 use anyhow::Context;
 use clap::Args;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tickgate_load::asserts::Assert;
@@ -59,6 +60,11 @@ SEVERAL GATEWAYS, PROCESSES, MACHINES
   connections than one process may have. Their counts and histograms are added up and judged as one. On several
   machines, start a run on each at the same time, with --report and a --seed of its own, and add the reports up with
   `tickgate-load merge`.
+
+METRICS
+  --metrics 127.0.0.1:9102 serves http://127.0.0.1:9102/metrics until the report is made; a line on standard error says
+  so, with the port that was taken. Whoever reaches the address may read it. Totals are copied at a scrape, at most twice a
+  second. With --processes the sum of all is served, half a second old at most. docs/metrics-load.md lists what is there.
 
 EXAMPLES
   tickgate-load run --url ws://127.0.0.1:8080/v1/stream --connections 1000 --for 30s --assert 'p99<5ms'
@@ -167,6 +173,9 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value_t = 0, value_name = "N", hide_default_value = true, help_heading = "Clients")]
     source_addresses: usize,
 
+    /// Say at http://ADDR/metrics how the run goes, for Prometheus; port 0 takes a free one (see below)
+    #[arg(long, value_name = "ADDR", help_heading = "Report")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// JSON report; its percentiles go to .hgrm files beside it
     #[arg(long, short = 'o', value_name = "FILE", help_heading = "Report")]
     pub(crate) report: Option<PathBuf>,

@@ -69,6 +69,8 @@ struct Life {
     pairs: Vec<(Channel, u32)>,
     /// Of a client that comes back.
     returning: Option<Box<Returning>>,
+    /// Whether it had a session before.
+    was_here: bool,
 }
 
 /// Lives the life of one client, until the run is over or its session is lost.
@@ -78,7 +80,8 @@ pub(crate) async fn run(shared: Arc<Shared>, client: ClientPlan) {
     let mut due = shared.start + ramp.mul_f64(client.index as f64 / planned as f64);
     let plan = &shared.plan;
     let returning = Returning::new(plan.resume, plan.turn_of(client.index), plan.waits_of(client.index));
-    let mut life = Life { verifier: SessionVerifier::default(), pairs: Vec::new(), returning };
+    let mut life =
+        Life { verifier: SessionVerifier::default(), pairs: Vec::new(), returning, was_here: false };
     loop {
         if shared.sleep_until(due).await.is_break() {
             break;
@@ -385,6 +388,7 @@ impl<'a> Session<'a> {
             Control::Hello { .. } if !self.is_established => {
                 self.is_established = true;
                 recorder.sessions.established += 1;
+                recorder.reopened += u64::from(std::mem::replace(&mut self.life.was_here, true));
                 recorder.sessions.open += 1;
                 let waited = self.due.elapsed();
                 recorder.connect.record_ns(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX));

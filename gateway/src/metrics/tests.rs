@@ -108,6 +108,12 @@ fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     found[0]
 }
 
+/// What clients measure is laid over what the gateway says, bucket by bucket.
+#[test]
+fn the_load_programs_have_the_same_buckets() {
+    assert_eq!(EDGES_NS, tickgate_exporter::page::EDGES_NS);
+}
+
 #[test]
 fn the_catalog_is_what_a_scrape_shows() {
     let (types, series) = parse(&scrape(&busy_board()));
