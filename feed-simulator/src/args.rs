@@ -1,6 +1,7 @@
 //! The flags of `tickgate-sim`.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tickgate_sim::model::Preset;
@@ -28,7 +29,7 @@ Exit codes:
   64  wrong flags
   65  a file cannot be understood
   66  a file cannot be opened
-  69  no broker answers, or there is no topic
+  69  no broker answers, there is no topic, or --metrics cannot be served
   74  --output or --report cannot be written";
 
 #[derive(Debug, Subcommand)]
@@ -57,7 +58,7 @@ pub(crate) struct Run {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Write records to a file (`-` is standard output) instead of Kafka, at once and without `send_ns`; needs `--for`
-    #[arg(long, value_name = "FILE", requires = "for")]
+    #[arg(long, value_name = "FILE", requires = "for", conflicts_with = "metrics")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) kafka: Kafka,
@@ -171,11 +172,18 @@ pub(crate) struct Kafka {
     /// How long to wait for a broker at the start
     #[arg(long, default_value = "10s", value_parser = duration, value_name = "TIME")]
     pub(crate) connect_timeout: Duration,
+    /// After every so many ticks send a record that nobody can read, to see what is done about it [default: never]
+    #[arg(long, default_value_t = 0, value_name = "N", hide_default_value = true)]
+    pub(crate) bad_every: u64,
     /// Any librdkafka property; may be repeated and wins over the flags above
     #[arg(short = 'X', value_parser = property, value_name = "KEY=VALUE")]
     pub(crate) properties: Vec<(String, String)>,
+    /// Say at http://ADDR/metrics how the run goes, for Prometheus: to whoever reaches the address. Port 0 takes a free one; a
+    /// line on standard error says which. docs/metrics-load.md lists what is there
+    #[arg(long, value_name = "ADDR", help_heading = "Report")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Write the final report as JSON, too
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) report: Option<PathBuf>,
 }
 

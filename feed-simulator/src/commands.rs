@@ -5,12 +5,15 @@ use crate::args::{Kafka, Reading, Replay, Run, Stats};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tickgate_exporter::{Listener, Serving};
 use tickgate_sim::TimedTick;
 use tickgate_sim::calibration::{Calibration, is_close, measure};
+use tickgate_sim::metrics::Metrics;
 use tickgate_sim::model::{Model, ModelConfig, Preset};
 use tickgate_sim::pacing::Speed;
 use tickgate_sim::producer::{EventClock, ProduceError, ProducerConfig, Progress, produce};
@@ -72,12 +75,12 @@ pub(crate) fn run(args: &Run) -> Result<u8, Failure> {
     }
     let mut producer = producer(&args.kafka, Speed::Times(1.0));
     producer.event_clock = EventClock::Live;
-    send(model.map(Ok), &producer, &args.kafka)
+    send(model.map(Ok), &producer, &args.kafka, Some(args.rate))
 }
 
 pub(crate) fn replay(args: &Replay) -> Result<u8, Failure> {
     let mut source = replay::open_with(&args.files, args.reading.format, &options(&args.reading))?;
-    let sent = send(&mut source, &producer(&args.kafka, args.speed), &args.kafka);
+    let sent = send(&mut source, &producer(&args.kafka, args.speed), &args.kafka, None);
     print_skipped(&source);
     sent
 }
@@ -113,6 +116,7 @@ fn producer(kafka: &Kafka, speed: Speed) -> ProducerConfig {
         duration: kafka.duration,
         linger_ms: kafka.linger_ms,
         acks: kafka.acks.clone(),
+        bad_every: kafka.bad_every,
         connect_timeout: kafka.connect_timeout,
         properties: kafka.properties.clone(),
         ..ProducerConfig::new(&kafka.brokers, &kafka.topic)
@@ -123,6 +127,7 @@ fn send(
     source: impl Iterator<Item = Result<TimedTick, ReplayError>>,
     config: &ProducerConfig,
     kafka: &Kafka,
+    wanted_per_s: Option<f64>,
 ) -> Result<u8, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -132,6 +137,9 @@ fn send(
             .map_err(|error| Failure::new(EXIT_UNAVAILABLE, format!("signals: {error}")))?;
     }
     let progress = Arc::new(Progress::default());
+    let metrics = Metrics::new(Arc::clone(&progress), config.speed, wanted_per_s);
+    let serving = kafka.metrics.map(|address| serve(address, metrics)).transpose();
+    let _serving = serving.map_err(|error| Failure::new(EXIT_UNAVAILABLE, error))?;
     let ended = AtomicBool::new(false);
     let report = std::thread::scope(|scope| {
         scope.spawn(|| show(config, &progress, &stop, &ended));
@@ -147,6 +155,15 @@ fn send(
     }
     // Whoever ends a run early has nothing to complain about its rate.
     Ok(if report.stopped && report.delivery_errors == 0 { 0 } else { report.exit_code() })
+}
+
+/// Says how the run goes, and where it says so.
+fn serve(address: SocketAddr, mut metrics: Metrics) -> io::Result<Serving> {
+    let listener = Listener::bind(address)?;
+    let address = listener.local_addr();
+    let serving = listener.serve(move || metrics.render(Instant::now()))?;
+    eprintln!("tickgate-sim: metrics at http://{address}/metrics");
+    Ok(serving)
 }
 
 /// What is waited for, and on a terminal a line of progress once a second, until the run has ended.

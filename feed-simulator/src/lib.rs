@@ -11,6 +11,7 @@
 //! | [`pacing`] | absolute due times and speeds |
 //! | [`producer`] | the sending loop, the topic, what is counted while it runs |
 //! | [`report`] | the end of a run in numbers, and its exit code |
+//! | [`metrics`] | what a run says of itself while it goes on |
 //! | [`stats`] | peak-to-mean ratios of a stream |
 //! | [`calibration`] | the recordings that models are measured against |
 //!
@@ -31,6 +32,7 @@
 #![deny(missing_docs, rustdoc::broken_intra_doc_links)]
 
 pub mod calibration;
+pub mod metrics;
 pub mod model;
 pub mod pacing;
 pub mod producer;

@@ -31,6 +31,11 @@ const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
 const LATENESS_MAX_NS: u64 = 3_600_000_000_000;
 /// Pause between two warnings about the same broken connection.
 const WARN_EVERY: Duration = Duration::from_secs(5);
+/// What nobody can read, and how: not JSON, a trade without a symbol, and a type that there is not.
+pub const UNREADABLE: [&[u8]; 3] =
+    [b"certainly not JSON", b"{\"type\":\"trade\"}", b"{\"type\":\"weather\",\"symbol\":\"SUN\"}"];
+/// In place of the time at which a record was due.
+const BAD: usize = usize::MAX;
 /// How far behind its schedule a run may end to send what was due before `duration`.
 const CATCH_UP_NS: u64 = 500_000_000;
 
@@ -62,6 +67,8 @@ pub struct ProducerConfig {
     pub flush_timeout: Duration,
     /// The same once the run was stopped.
     pub stop_timeout: Duration,
+    /// After so many ticks each, a record that nobody can read; 0 never.
+    pub bad_every: u64,
     /// Further librdkafka properties; they win over everything above.
     pub properties: Vec<(String, String)>,
 }
@@ -82,6 +89,7 @@ impl ProducerConfig {
             connect_timeout: Duration::from_secs(10),
             flush_timeout: Duration::from_secs(15),
             stop_timeout: Duration::from_secs(10),
+            bad_every: 0,
             properties: Vec::new(),
         }
     }
@@ -137,6 +145,31 @@ pub struct Progress {
     pub late_max_ns: AtomicU64,
     /// When the newest record was due, in nanoseconds after the start.
     pub due_ns: AtomicU64,
+    /// Records that nobody can read, sent on purpose; they count nowhere else, unless they fail.
+    pub bad: AtomicU64,
+    /// Of each record that was sent.
+    lateness: Mutex<Lateness>,
+}
+
+impl Progress {
+    /// How late each record was so far: actual minus intended send time, in nanoseconds.
+    pub fn lateness(&self) -> Histogram<u64> {
+        self.late().0.clone()
+    }
+
+    /// Held for as long as one value or one copy takes; whoever looks is the sender's only rival.
+    fn late(&self) -> MutexGuard<'_, Lateness> {
+        self.lateness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct Lateness(Histogram<u64>);
+
+impl Default for Lateness {
+    fn default() -> Self {
+        Self(lateness_histogram())
+    }
 }
 
 /// Why nothing, or not everything, was produced.
@@ -270,11 +303,12 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    /// When the record was due, in nanoseconds after the start.
+    /// When the record was due, in nanoseconds after the start; [`BAD`] for one that nobody can read.
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, due_ns: usize) {
         match result {
+            Ok(_) if due_ns == BAD => 0,
             Ok(_) => {
                 let mut confirmed = self.confirmed();
                 if let Some(start) = confirmed.start {
@@ -327,7 +361,6 @@ pub fn produce(
         progress,
         stop,
         schedule,
-        lateness: lateness_histogram(),
         value: Vec::with_capacity(1024),
         end_ns: config.duration.map_or(u64::MAX, |duration| duration.as_nanos() as u64),
         sent_ns: 0,
@@ -338,11 +371,13 @@ pub fn produce(
     let undelivered = sender.flush();
     ended?;
     let confirmed = sender.outbox.context().confirmed().lateness.clone();
+    let lateness = progress.lateness();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     Ok(Report {
         topic: config.topic.clone(),
         brokers: config.brokers.clone(),
         speed: config.speed,
+        bad_records: count(&progress.bad),
         records: count(&progress.sent),
         bytes: count(&progress.bytes),
         delivered: count(&progress.delivered),
@@ -352,8 +387,8 @@ pub fn produce(
         due_s: count(&progress.due_ns) as f64 / 1e9,
         sent_s: sender.sent_ns as f64 / 1e9,
         elapsed_s: sending_ns as f64 / 1e9,
-        late_p99_ns: sender.lateness.value_at_quantile(0.99),
-        late_max_ns: sender.lateness.max(),
+        late_p99_ns: lateness.value_at_quantile(0.99),
+        late_max_ns: lateness.max(),
         confirmed_late_p99_ns: confirmed.value_at_quantile(0.99),
         confirmed_late_max_ns: confirmed.max(),
         stopped: stop.load(Ordering::Relaxed),
@@ -370,7 +405,6 @@ struct Sender<'a> {
     progress: &'a Progress,
     stop: &'a AtomicBool,
     schedule: Schedule,
-    lateness: Histogram<u64>,
     value: Vec<u8>,
     end_ns: u64,
     /// When the newest record was sent, in nanoseconds after the start.
@@ -399,7 +433,13 @@ impl Sender<'_> {
             }
             self.sent_ns = self.schedule.elapsed_ns();
             let late_ns = self.sent_ns.saturating_sub(due_ns);
-            self.lateness.saturating_record(late_ns);
+            self.progress.late().0.saturating_record(late_ns);
+            if self.config.bad_every > 0
+                && self.progress.sent.load(Ordering::Relaxed).is_multiple_of(self.config.bad_every)
+                && !self.send_bad(&timed.tick.symbol)
+            {
+                break;
+            }
             self.progress.late_max_ns.fetch_max(late_ns, Ordering::Relaxed);
             self.progress.due_ns.store(due_ns, Ordering::Relaxed);
         }
@@ -427,31 +467,45 @@ impl Sender<'_> {
         Some(due_ns)
     }
 
-    /// Gives the record to the producer, waiting while its queue is full; `false` ends the run.
+    /// Sends the record; `false` ends the run.
     fn send(&mut self, key: &str, due_ns: u64) -> bool {
-        let due_ns = usize::try_from(due_ns).unwrap_or(usize::MAX);
-        let record = || BaseRecord::with_opaque_to(&self.config.topic, due_ns).key(key).payload(&self.value);
+        let due_ns = usize::try_from(due_ns).unwrap_or(BAD).min(BAD - 1);
+        let Some(is_taken) = self.offer(key, due_ns) else { return false };
+        self.progress.sent.fetch_add(1, Ordering::Relaxed);
+        if is_taken {
+            self.progress.bytes.fetch_add(self.value.len() as u64, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Sends a record that nobody can read; `false` ends the run.
+    fn send_bad(&mut self, key: &str) -> bool {
+        let before = self.progress.bad.load(Ordering::Relaxed);
+        self.value.clear();
+        self.value.extend_from_slice(UNREADABLE[before as usize % UNREADABLE.len()]);
+        let is_over = self.offer(key, BAD).is_none();
+        self.progress.bad.store(before + u64::from(!is_over), Ordering::Relaxed);
+        !is_over
+    }
+
+    /// Gives the value to the producer, waiting while its queue is full: whether it took it. `None` ends the run.
+    fn offer(&self, key: &str, opaque: usize) -> Option<bool> {
+        let record = || BaseRecord::with_opaque_to(&self.config.topic, opaque).key(key).payload(&self.value);
         let mut offered = self.outbox.send(record());
         while let Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) = &offered {
             self.progress.queue_full.fetch_add(1, Ordering::Relaxed);
             if self.stopped() {
-                return false;
+                return None;
             }
             std::thread::sleep(QUEUE_FULL_PAUSE);
             offered = self.outbox.send(record());
         }
-        self.progress.sent.fetch_add(1, Ordering::Relaxed);
-        match offered {
-            Ok(()) => {
-                self.progress.bytes.fetch_add(self.value.len() as u64, Ordering::Relaxed);
-            }
-            Err((error, _)) => {
-                tracing::debug!(%error, key, "record refused");
-                self.outbox.context().remember(error.to_string());
-                self.progress.errors.fetch_add(1, Ordering::Relaxed);
-            }
+        if let Err((error, _)) = &offered {
+            tracing::debug!(%error, key, "record refused");
+            self.outbox.context().remember(error.to_string());
+            self.progress.errors.fetch_add(1, Ordering::Relaxed);
         }
-        true
+        Some(offered.is_ok())
     }
 
     /// Waits for what is in flight; how many records were given up.

@@ -22,6 +22,8 @@ pub struct Report {
     pub records: u64,
     /// Bytes of their values.
     pub bytes: u64,
+    /// Further records that nobody can read, sent on purpose.
+    pub bad_records: u64,
     /// Records that the broker acknowledged.
     pub delivered: u64,
     /// Records that were refused, timed out or were still in flight when waiting ended.
@@ -91,6 +93,9 @@ impl fmt::Display for Report {
             self.brokers,
             self.elapsed_s
         )?;
+        if self.bad_records > 0 {
+            writeln!(f, "unreadable {} more records, on purpose", grouped(self.bad_records))?;
+        }
         let achieved = self.achieved_per_s();
         match self.target_per_s() {
             Some(target) => writeln!(
@@ -140,6 +145,7 @@ mod tests {
             speed: Speed::Times(1.0),
             records: 10_000,
             bytes: 1_500_000,
+            bad_records: 0,
             delivered: 10_000,
             delivery_errors: 0,
             last_error: None,
