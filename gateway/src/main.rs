@@ -12,6 +12,7 @@ use tickgate_gateway::config::load::log_filter;
 use tickgate_gateway::config::{Config, ConfigErrors, ceiling};
 use tickgate_gateway::log_filter::LogFilter;
 use tickgate_gateway::logs::LogWriter;
+use tickgate_gateway::metrics;
 use tickgate_gateway::panics;
 use tickgate_gateway::{server, session, shard};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         }
     };
     shard::give_back_by(allocator::give_back);
+    metrics::allocator_is(allocator::committed_bytes);
     let result = match cli.command {
         Command::Run(args) => run(&args),
         Command::Demo(args) => {

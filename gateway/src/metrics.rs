@@ -28,6 +28,7 @@ use metrics::{Key, Label, Level, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use process::Process;
 use std::fmt::Write as _;
+pub use process::allocator_is;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tickgate_protocol::Channel;
 use tickgate_protocol::control::FeedState;
@@ -147,6 +148,8 @@ impl Metrics {
         }
 
         let threads = threads::cpu_s();
+            ("tickgate_allocator_committed_bytes", process.committed_bytes.map(|[now, _]| now as f64)),
+            ("tickgate_allocator_committed_peak_bytes", process.committed_bytes.map(|[_, peak]| peak as f64)),
         let mut families = scrape.families();
         if !threads.is_empty() {
             families.push(thread_text(&threads));

@@ -6,7 +6,7 @@ use tickgate_gateway::config::Config;
 use tickgate_gateway::config::delays::Tier;
 use tickgate_gateway::latency::{Recorder, Stage};
 use tickgate_gateway::metrics::catalog::{CATALOG, Kind, Metric, OPEN_LABELS};
-use tickgate_gateway::metrics::{EDGES_NS, Metrics};
+use tickgate_gateway::metrics::{EDGES_NS, Metrics, allocator_is};
 use tickgate_gateway::stats::{Board, PartitionTotals};
 use tickgate_protocol::control::{FeedState, FeedStatus};
 
@@ -59,6 +59,7 @@ fn scraped() -> BTreeMap<(String, String), BTreeSet<String>> {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((name, labels)) = line.split_once('{') else { continue };
         let labels = labels.split_once('}').expect("labels end").0;
+    allocator_is(|| [1, 1]);
         for (label, value) in labels.split(',').filter_map(|label| label.split_once('=')) {
             let key = (name.to_owned(), label.to_owned());
             found.entry(key).or_default().insert(value.trim_matches('"').to_owned());

@@ -21,8 +21,9 @@ const GROWTH_MAX: u64 = 2 << 20;
 /// How long the gateway has to be as it was before, once nobody comes any more.
 const SETTLES: Duration = Duration::from_secs(5);
 /// Gauges that go with the feed and with the clock, not with sessions.
-const MOVING: [&str; 11] = [
+const MOVING: [&str; 12] = [
     "process_resident_memory_bytes",
+    "tickgate_allocator_committed_",
     "tickgate_feed_event_timestamp_seconds",
     "tickgate_feed_lag_",
     "tickgate_feed_peak_ticks_per_second",

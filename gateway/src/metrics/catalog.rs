@@ -249,7 +249,9 @@ pub const CATALOG: &[Metric] = &[
     gauge("tickgate_limit_replays_parts_waiting", "parts", &[], "replay.queue_max."),
     gauge("tickgate_limit_replays_parts_reading", "parts", &[], "replay.consumers_max."),
 
-    // The process, absent where there is no /proc.
+    // The process, absent where there is no /proc, and its allocator.
+    gauge("tickgate_allocator_committed_bytes", "bytes", &[], "Memory that the allocator has of the system to use; not all of it need be resident."),
+    gauge("tickgate_allocator_committed_peak_bytes", "bytes", &[], "The most that it ever had."),
     counter("tickgate_thread_cpu_seconds_total", "seconds", &["thread"], "Processor time of threads that live, by kind; kafka is librdkafka's own."),
     counter("process_cpu_seconds_total", "seconds", &[], "Processor time used, of user and system."),
     gauge("process_resident_memory_bytes", "bytes", &[], "Resident memory."),

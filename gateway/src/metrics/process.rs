@@ -1,9 +1,18 @@
 //! What the kernel says about this process, from `/proc`; nothing where there is none.
 
 use std::fs;
+use std::sync::OnceLock;
 
 /// Ticks a second of the times in `/proc/self/stat`: fixed for user space on every architecture that Linux has.
 pub(super) const TICKS_PER_S: f64 = 100.0;
+
+/// Says how many bytes the allocator has, now and at most. It is the program's, and this is a library.
+static COMMITTED: OnceLock<fn() -> [u64; 2]> = OnceLock::new();
+
+/// Names what says how many bytes the allocator has of the system to use, now and at most; the first one counts.
+pub fn allocator_is(committed_bytes: fn() -> [u64; 2]) {
+    let _ = COMMITTED.set(committed_bytes);
+}
 
 /// What is known; each value is absent where it could not be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -14,6 +23,8 @@ pub(super) struct Process {
     pub(super) max_fds: Option<u64>,
     pub(super) threads: Option<u64>,
     pub(super) start_s: Option<f64>,
+    /// What the allocator has, now and at most.
+    pub(super) committed_bytes: Option<[u64; 2]>,
 }
 
 impl Process {
@@ -27,6 +38,7 @@ impl Process {
             &read("/proc/stat"),
         );
         // One of them is the folder that is read.
+        process.committed_bytes = COMMITTED.get().map(|ask| ask());
         process.open_fds =
             fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count().saturating_sub(1) as u64);
         process
@@ -53,6 +65,7 @@ impl Process {
             start_s: seconds(22)
                 .zip(value(system, "btime "))
                 .map(|(since_boot, boot)| since_boot + boot as f64),
+            committed_bytes: None,
         }
     }
 }
@@ -74,6 +87,7 @@ mod tests {
             max_fds: Some(1024),
             threads: Some(5),
             start_s: Some(1_700_000_123.45),
+            committed_bytes: None,
         };
         assert_eq!(process, expected);
         assert_eq!(Process::parse("", "", "", ""), Process::default());

@@ -101,6 +101,7 @@ fn scrape(board: &Board) -> String {
 
 fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     let (_, series) = parse(text);
+    allocator_is(|| [1, 2]);
     let wanted = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let found: Vec<_> =
         series.iter().filter(|(n, l, _)| n == name && *l == wanted).map(|(_, _, v)| *v).collect();
