@@ -97,6 +97,8 @@ pub struct KafkaConfig {
     pub warm_up_s: u64,
     /// How often partitions, topic ids and watermarks are looked up, in milliseconds.
     pub refresh_ms: u64,
+    /// How often librdkafka says how it is, in milliseconds; 0 for never.
+    pub statistics_ms: u64,
     /// Topic that unreadable records are copied to, with the reason in a header; empty for none.
     pub dead_letter_topic: String,
 }
@@ -308,6 +310,7 @@ impl Default for KafkaConfig {
             warm_up_records: 0,
             warm_up_s: 0,
             refresh_ms: 2_000,
+            statistics_ms: 0,
             dead_letter_topic: String::new(),
         }
     }

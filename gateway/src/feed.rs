@@ -30,7 +30,7 @@ use crate::config::delays::Tier;
 use crate::event::{Batch, Item};
 use crate::latency::{Recorder, Stage};
 use crate::log_limit::{LogLimit, Verdict};
-use crate::stats::{Board, Indispensable};
+use crate::stats::{Board, Indispensable, KafkaClient};
 use dead_letter::DeadLetters;
 use directory::Directory;
 use dispatch::Outlet;
@@ -53,7 +53,7 @@ use std::thread::JoinHandle;
 use tickgate_protocol::Position;
 use tickgate_protocol::record::RecordDecoder;
 use topics::Topics;
-use tracker::{Change, Look, Tracker, Why};
+use tracker::{Asking, Change, Look, Tracker, Why};
 pub(crate) use tracker::{epoch_of, look_up, no_leader, offsets};
 
 /// Records taken at once.
@@ -75,6 +75,7 @@ const CLIENT_LOGS_PER_10_S: u32 = 2;
 struct Context {
     broker_errors: Arc<AtomicU64>,
     logs: Mutex<LogLimit>,
+    board: Arc<Board>,
 }
 
 impl ClientContext for Context {
@@ -85,6 +86,11 @@ impl ClientContext for Context {
         if let Verdict::Write { left_out } = limit.admit(clock::mono_ms()) {
             tracing::warn!(%error, reason, left_out, "Kafka client");
         }
+    }
+
+    fn stats_raw(&self, text: &[u8]) {
+        // Only the live feed's client is set to write any.
+        self.board.kafka[KafkaClient::Feed as usize].put(text);
     }
 }
 
@@ -131,10 +137,10 @@ pub struct Prepared {
 ///
 /// # Errors
 /// When librdkafka refuses the configuration.
-pub fn prepare(config: &Config, tier: Tier) -> KafkaResult<Prepared> {
+pub fn prepare(config: &Config, tier: Tier, board: Arc<Board>) -> KafkaResult<Prepared> {
     let broker_errors = Arc::new(AtomicU64::new(0));
     let logs = Mutex::new(LogLimit::new(CLIENT_LOGS_PER_10_S));
-    let context = Context { broker_errors: broker_errors.clone(), logs };
+    let context = Context { broker_errors: broker_errors.clone(), logs, board };
     let consumer: BaseConsumer<Context> = tier_config(config, tier).create_with_context(context)?;
     let consumer = Arc::new(consumer);
     let queue = RecordQueue::new(consumer.clone(), RECORDS_PER_TAKE)
@@ -160,7 +166,7 @@ impl Prepared {
         let (looks, looks_out) = mpsc::sync_channel(CHANGES);
         let config = parts.config.clone();
         let tier = self.tier;
-        let asking: BaseConsumer = tier_config(&config, tier).create()?;
+        let asking = tier_config(&config, tier).create_with_context(Asking(parts.board.clone()))?;
         let wake = {
             let waker = self.waker.clone();
             Box::new(move || waker.wake())
@@ -257,8 +263,12 @@ pub(crate) fn client_config(config: &Config) -> ClientConfig {
 
 /// The same for a tier.
 fn tier_config(config: &Config, tier: Tier) -> ClientConfig {
-    let client = client_config(config);
-    if tier.is_live() { client } else { late::config(client) }
+    let mut client = client_config(config);
+    if !tier.is_live() {
+        return late::config(client);
+    }
+    client.set("statistics.interval.ms", config.kafka.statistics_ms.to_string());
+    client
 }
 
 fn producer_config(config: &Config) -> ClientConfig {

@@ -9,6 +9,7 @@
 
 pub mod catalog;
 mod delayed;
+mod kafka;
 mod partitions;
 mod process;
 mod threads;
@@ -27,8 +28,8 @@ use catalog::Kind;
 use metrics::{Key, Label, Level, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use process::Process;
-use std::fmt::Write as _;
 pub use process::allocator_is;
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tickgate_protocol::Channel;
 use tickgate_protocol::control::FeedState;
@@ -83,6 +84,7 @@ pub struct Metrics {
     window: LatencyWindow,
     /// When something is expected of each feed.
     calendars: Vec<(String, Calendar)>,
+    kafka: kafka::Kafka,
 }
 
 impl Metrics {
@@ -93,7 +95,12 @@ impl Metrics {
             let calendar = Calendar::new(&feed.hours, &feed.closed_on).unwrap_or_default();
             (feed.name.clone(), calendar)
         });
-        Self { limits: limits(config), window: LatencyWindow::new(now_ns), calendars: calendars.collect() }
+        Self {
+            limits: limits(config),
+            window: LatencyWindow::new(now_ns),
+            calendars: calendars.collect(),
+            kafka: kafka::Kafka::default(),
+        }
     }
 
     /// Keeps what the quantiles are measured from. Call it at least every [`LatencyWindow::STEP_NS`].
@@ -111,6 +118,7 @@ impl Metrics {
         shards(&scrape, board);
         feed(&scrape, board);
         delayed::delayed(&scrape, board);
+        self.kafka.show(&scrape, board);
         let of_readers = readers(&scrape, board);
         let wall_ns = clock::wall_ns();
         for (feed, calendar) in &self.calendars {
@@ -140,6 +148,8 @@ impl Metrics {
             ("process_max_fds", process.max_fds.map(|files| files as f64)),
             ("process_threads", process.threads.map(|threads| threads as f64)),
             ("process_start_time_seconds", process.start_s),
+            ("tickgate_allocator_committed_bytes", process.committed_bytes.map(|[now, _]| now as f64)),
+            ("tickgate_allocator_committed_peak_bytes", process.committed_bytes.map(|[_, peak]| peak as f64)),
         ];
         for (name, value) in values {
             if let Some(value) = value {
@@ -148,8 +158,6 @@ impl Metrics {
         }
 
         let threads = threads::cpu_s();
-            ("tickgate_allocator_committed_bytes", process.committed_bytes.map(|[now, _]| now as f64)),
-            ("tickgate_allocator_committed_peak_bytes", process.committed_bytes.map(|[_, peak]| peak as f64)),
         let mut families = scrape.families();
         if !threads.is_empty() {
             families.push(thread_text(&threads));

@@ -138,7 +138,7 @@ impl Bound {
         let mut unstarted = Vec::new();
         let mut chunks = chunks.into_iter();
         for (tier, topics) in tiers.iter().zip(&topics) {
-            let prepared = feed::prepare(&config, *tier).context("kafka")?;
+            let prepared = feed::prepare(&config, *tier, board.clone()).context("kafka")?;
             let shared = Shared {
                 config: config.clone(),
                 board: board.clone(),

@@ -5,11 +5,13 @@
 
 mod access;
 mod board;
+mod kafka;
 mod questions;
 mod spread;
 
 pub use access::AccessCounts;
 pub use board::{Board, Indispensable};
+pub use kafka::{KafkaClient, KafkaStatistic, KafkaStatistics};
 pub use questions::{Question, SessionInfo, SessionsRequest, TargetInfo, TargetsRequest, Which};
 pub use spread::Spread;
 
@@ -36,6 +38,7 @@ macro_rules! labelled {
         }
     };
 }
+use labelled;
 
 labelled! {
     /// What became of a configuration that was read again.

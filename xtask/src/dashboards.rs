@@ -3,7 +3,6 @@
 //! `dashboards/grafana/source` is what people edit, the JSON beside it is what Grafana reads. A panel that shows nothing looks
 //! like a panel with nothing to show: so every query is asked of a Prometheus that has seen the whole gateway under load.
 
-mod awaited;
 mod board;
 mod lint;
 mod names;

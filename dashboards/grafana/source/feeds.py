@@ -218,10 +218,10 @@ def third():
     )
     yield lines(
         "Brokers, as librdkafka sees them",
-        "Round trip of requests to brokers (p99) by librdkafka's own statistics, which `kafka.statistics_ms` turns on. High while the lag is 0: busy "
-        "brokers that still keep up; look at them before they do not.",
+        "Round trip of requests to brokers (p99) by librdkafka's own statistics, which `kafka.statistics_ms` turns on. What the tracker asks is answered at "
+        "once: high, it is busy brokers, or the way to them; look at them before the lag grows. Fetches of the feed wait for records, up to `fetch.wait.max.ms`.",
         "s",
-        [(f"max by (instance) ({round_trip()})", "{{instance}}")],
+        [(f"max by (instance, consumer) ({round_trip()})", "{{instance}} {{consumer}}")],
         empty="kafka.statistics_ms is 0",
     )
 

@@ -29,6 +29,7 @@ use crate::shard::memory::QUEUED_ENTRIES_MAX;
 use crate::shard::replay::PART_BYTES;
 use crate::shard::table::{self, LIST_BYTES, ROW_BYTES, Subscriber};
 use crate::shard::timers::Due;
+use crate::stats::{KafkaClient, KafkaStatistics};
 use crate::tls::records::{HELD_BYTES_MAX, OVERHEAD_BYTES};
 use crate::tls::socket::READ_BUFFER_BYTES;
 use std::sync::Arc;
@@ -68,6 +69,8 @@ const KAFKA_QUEUE_KBYTES: u64 = 32_768;
 const KAFKA_FETCH_BYTES: u64 = 16 << 20;
 /// The producer's queue of dead letters.
 const DEAD_LETTER_BYTES: u64 = 8 << 20;
+/// Texts of librdkafka's statistics of one client: being written, which doubles, waiting, and being read.
+const STATISTICS_TEXTS: u64 = 4;
 /// What a replay consumer holds beside its largest record: librdkafka's queue and a fetch response, what was taken from
 /// it ahead of its turn, what is wanted by name, and the events that go to a shard next.
 const REPLAY_CONSUMER_BYTES: u64 = 32 << 20;
@@ -388,6 +391,14 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
     if !kafka.dead_letter_topic.is_empty() {
         term("dead letters", &[DEAD_LETTER_BYTES], "what waits for the broker, by librdkafka".to_owned());
     }
+    if kafka.statistics_ms > 0 {
+        let clients = KafkaClient::COUNT as u64;
+        term(
+            "Kafka statistics",
+            &[clients, STATISTICS_TEXTS, KafkaStatistics::BYTES_MAX as u64],
+            format!("{clients} clients × {STATISTICS_TEXTS} × {} MiB", KafkaStatistics::BYTES_MAX >> 20),
+        );
+    }
     delays(config, &mut terms);
     terms
 }
@@ -498,7 +509,7 @@ mod tests {
         let base = Config { shards: 1, ..Config::default() };
         let before = sum(&memory_ceiling(&base));
         type Change = fn(&mut Config);
-        let changes: [(&str, Change); 25] = [
+        let changes: [(&str, Change); 26] = [
             ("compression", |c| c.session.compression = Compression::Deflate),
             ("TLS", |c| c.tls.certificate_file = "x".to_owned()),
             ("memory_bytes_max", |c| c.replay.memory_bytes_max *= 2),
@@ -524,6 +535,7 @@ mod tests {
             ("fetch.max.bytes", |c| {
                 c.kafka.properties.insert("fetch.max.bytes".to_owned(), "100000000".to_owned());
             }),
+            ("statistics_ms", |c| c.kafka.statistics_ms = 1_000),
             ("dead_letter_topic", |c| c.kafka.dead_letter_topic = "dead".to_owned()),
             ("queued.max.messages.kbytes", |c| {
                 c.kafka.properties.insert("queued.max.messages.kbytes".to_owned(), "65536".to_owned());

@@ -16,12 +16,13 @@ pub(super) type Origins = HashMap<String, Origin>;
 /// Feeds at most: their names are metric labels.
 const FEEDS_MAX: usize = 64;
 /// librdkafka properties that the gateway sets for its own correctness, with what to do instead.
-const RESERVED_PROPERTIES: [(&str, &str); 5] = [
+const RESERVED_PROPERTIES: [(&str, &str); 6] = [
     ("bootstrap.servers", "set kafka.brokers"),
     ("metadata.broker.list", "set kafka.brokers"),
     ("auto.offset.reset", "the gateway decides where to read on, and counts what was lost"),
     ("enable.auto.commit", "the gateway commits nothing"),
     ("enable.auto.offset.store", "the gateway stores nothing"),
+    ("statistics.interval.ms", "set kafka.statistics_ms"),
 ];
 
 const MASKED: &str = "is masked, as in a configuration that was shown: set the secret itself";

@@ -7,11 +7,13 @@
 //! its records pass for those of the old topic until the next look, which then announces the gap and starts over. A
 //! topic that stays away for a look is not read before it was looked at again.
 
-use super::Context;
+use super::{CLIENT_EVENTS, Context};
 use crate::config::delays::Tier;
 use crate::config::{FeedConfig, KafkaConfig};
 use crate::feed::native;
 use crate::log_limit::{LogLimit, Verdict};
+use crate::stats::{Board, KafkaClient};
+use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
@@ -100,9 +102,25 @@ struct Topic {
     partitions: BTreeMap<u32, Option<Why>>,
 }
 
+/// What librdkafka tells whoever asks beside answers.
+pub(super) struct Asking(pub(super) Arc<Board>);
+
+impl ClientContext for Asking {
+    fn error(&self, _: KafkaError, _: &str) {
+        // The reading client counts the same, and says so.
+    }
+
+    fn stats_raw(&self, text: &[u8]) {
+        // Only the live feed's tracker is set to write any.
+        self.0.kafka[KafkaClient::Tracker as usize].put(text);
+    }
+}
+
+impl ConsumerContext for Asking {}
+
 /// Watches the topics until the feed is gone.
 pub struct Tracker {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Asking>,
     reading: Arc<BaseConsumer<Context>>,
     kafka: KafkaConfig,
     feeds: Vec<FeedConfig>,
@@ -122,7 +140,7 @@ pub struct Tracker {
 impl Tracker {
     /// A tracker that has not looked yet and asks through `consumer`, beside the feed's own client `reading`.
     pub(super) fn new(
-        consumer: BaseConsumer,
+        consumer: BaseConsumer<Asking>,
         reading: Arc<BaseConsumer<Context>>,
         kafka: KafkaConfig,
         feeds: Vec<FeedConfig>,
@@ -155,6 +173,10 @@ impl Tracker {
     pub fn run(mut self, looks: Receiver<Look>) {
         loop {
             let is_answered = self.look();
+            // It reads nothing: errors and statistics come out here.
+            for _ in 0..CLIENT_EVENTS {
+                let _ = self.consumer.poll(Duration::ZERO);
+            }
             // What this look did not settle is asked for again by the feed.
             self.looks.clear();
             let pause_ms = if is_answered { self.kafka.refresh_ms } else { RETRY_MS };

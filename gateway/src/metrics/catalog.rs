@@ -202,6 +202,20 @@ pub const CATALOG: &[Metric] = &[
     gauge("tickgate_delayed_feed_lag_records", "records", &["delay_s", "feed"], "Records that a feed is behind the end of its topic, of partitions that have something due."),
     gauge("tickgate_delayed_feed_event_timestamp_seconds", "seconds", &["delay_s", "feed"], "Venue clock of the newest event of a feed, since the Unix epoch; absent before the first."),
 
+    // librdkafka's own statistics, by consumer; absent without `kafka.statistics_ms`.
+    counter("tickgate_kafka_statistics_total", "texts", &["consumer", "result"], "Texts of statistics that librdkafka wrote, by what became of them."),
+    gauge("tickgate_kafka_brokers_known", "brokers", &["consumer", "state"], "Brokers known, by the state of the connection to each; unused ones were not needed yet."),
+    gauge("tickgate_kafka_broker_rtt_seconds", "seconds", &["consumer", "q"], "Round trip of requests since the statistics before, of the broker that takes longest; 1 is the maximum. Fetches of the feed wait at the broker for records, up to fetch.wait.max.ms."),
+    gauge("tickgate_kafka_throttle_max_seconds", "seconds", &["consumer"], "Longest time for which a broker held back an answer because of a quota, since the statistics before."),
+    counter("tickgate_kafka_requests_sent_total", "requests", &["consumer"], "Requests sent to brokers."),
+    counter("tickgate_kafka_requests_retried_total", "requests", &["consumer"], "Requests sent again."),
+    counter("tickgate_kafka_requests_timed_out_total", "requests", &["consumer"], "Requests that were not answered in time."),
+    counter("tickgate_kafka_requests_failed_total", "requests", &["consumer"], "Requests that could not be sent, and answers that could not be received."),
+    counter("tickgate_kafka_disconnects_total", "disconnects", &["consumer"], "Connections to brokers that ended, whoever ended them."),
+    counter("tickgate_kafka_received_bytes_total", "bytes", &["consumer"], "Bytes received from brokers, compressed as they come."),
+    gauge("tickgate_kafka_queue_records", "records", &[], "Records that were fetched for the live feed and that it has not taken yet."),
+    gauge("tickgate_kafka_queue_bytes", "bytes", &[], "Bytes of those."),
+
     // Latency.
     Metric {
         name: "tickgate_latency_seconds",

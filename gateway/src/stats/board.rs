@@ -1,6 +1,8 @@
 //! The board itself: one place for the copy of each shard's and each feed's numbers.
 
-use super::{AccessCounts, FeedTotals, ReaderTotals, Reload, ShardTotals, TlsReload};
+use super::{
+    AccessCounts, FeedTotals, KafkaClient, KafkaStatistics, ReaderTotals, Reload, ShardTotals, TlsReload,
+};
 use crate::config::delays::Tier;
 use crate::latency::StageHistograms;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -34,6 +36,8 @@ pub struct Board {
     pub certificate_until_s: AtomicI64,
     /// Requests to the admin listener without its token.
     pub admin_refused: AtomicU64,
+    /// librdkafka's own statistics, by [`KafkaClient`].
+    pub kafka: [KafkaStatistics; KafkaClient::COUNT],
     /// Notified when a thread has ended that the gateway cannot be without.
     pub broken: Notify,
 }
@@ -73,6 +77,7 @@ impl Board {
             tls_reloads: Default::default(),
             certificate_until_s: AtomicI64::new(0),
             admin_refused: AtomicU64::new(0),
+            kafka: Default::default(),
             broken: Notify::new(),
         }
     }

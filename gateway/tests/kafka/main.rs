@@ -22,4 +22,5 @@ mod resumed;
 mod retention;
 mod revocations;
 mod start;
+mod statistics;
 mod warm_up;

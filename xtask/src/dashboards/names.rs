@@ -88,11 +88,6 @@ impl Known {
         self.rules.iter().map(String::as_str)
     }
 
-    /// Whether the gateway has a metric.
-    pub fn has(&self, name: &str) -> bool {
-        self.catalog.contains_key(self.metric(name))
-    }
-
     /// The metric that a name in a query stands for: of a histogram's parts, the histogram.
     fn metric<'a>(&self, name: &'a str) -> &'a str {
         let whole = ["_bucket", "_sum", "_count"].into_iter().find_map(|part| name.strip_suffix(part));
@@ -100,7 +95,7 @@ impl Known {
     }
 
     fn is_known(&self, name: &str) -> bool {
-        self.has(name)
+        self.catalog.contains_key(self.metric(name))
             || self.rules.contains(name)
             || OF_PROMETHEUS.contains(&name)
             || OF_PROGRAMS.iter().any(|prefix| name.starts_with(prefix))
@@ -111,7 +106,7 @@ impl Known {
         let mut findings = Vec::new();
         for board in boards {
             for name in board.exprs().flat_map(names) {
-                if !self.is_known(&name) && !super::awaited::is(&name) {
+                if !self.is_known(&name) {
                     findings.push(format!(
                         "{}: {name} is no metric of the catalog, and no rule records it",
                         board.name
@@ -120,7 +115,7 @@ impl Known {
             }
         }
         for name in &self.in_rules {
-            if !self.is_known(name) && !super::awaited::is(name) {
+            if !self.is_known(name) {
                 findings.push(format!("{RULES}: {name} is no metric of the catalog"));
             }
         }

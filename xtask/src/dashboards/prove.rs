@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::awaited;
 use super::board::{self, Board};
 use super::lint;
 use super::names::{self, Known};
@@ -62,7 +61,7 @@ pub fn prove() -> Result<()> {
         .iter()
         .zip(&idle)
         .filter(|(question, answer)| !(question.says_empty && **answer == Answer::Nothing))
-        .filter_map(|(question, answer)| failure(&known, question, answer))
+        .filter_map(|(question, answer)| failure(question, answer))
         .map(|text| format!("while idle: {text}"))
         .collect();
 
@@ -114,15 +113,12 @@ fn ask(prometheus: Prometheus, boards: &[Board], known: &Known, may_be_empty: bo
             *answer = Answer::Words;
         }
     }
-    let mut failures: Vec<_> = asked
-        .iter()
-        .zip(&answers)
-        .filter_map(|(question, answer)| failure(known, question, answer))
-        .collect();
+    let mut failures: Vec<_> =
+        asked.iter().zip(&answers).filter_map(|(question, answer)| failure(question, answer)).collect();
     let waits = asked
         .iter()
         .zip(&answers)
-        .filter(|(question, answer)| **answer == Answer::Nothing && awaits(known, &question.expr));
+        .filter(|(question, answer)| **answer == Answer::Nothing && awaits(&question.expr));
     let waits = waits.count();
     let found = asked.len() - failures.len() - waits;
     step(format_args!(
@@ -137,7 +133,7 @@ fn ask(prometheus: Prometheus, boards: &[Board], known: &Known, may_be_empty: bo
         left.into_iter().map(|name| format!("{name} is scraped, and on no dashboard and in no rule")),
     );
 
-    let missed = missed(prometheus, known)?;
+    let missed = missed(prometheus)?;
     failures
         .extend(missed.into_iter().map(|place| format!("a panel that is broken on purpose passed: {place}")));
     Ok(failures)
@@ -161,21 +157,20 @@ fn of_rules(prometheus: Prometheus, known: &Known) -> Result<Vec<String>> {
             says_empty: false,
         };
         let answer = prometheus.ask(name, true)?;
-        failures.extend(failure(known, &question, &answer));
+        failures.extend(failure(&question, &answer));
     }
     Ok(failures)
 }
 
 /// The panels of the broken dashboard that pass nevertheless.
-fn missed(prometheus: Prometheus, known: &Known) -> Result<Vec<String>> {
+fn missed(prometheus: Prometheus) -> Result<Vec<String>> {
     let broken = [Board::parse("broken", BROKEN)?];
     let asked = questions(prometheus, &broken)?;
     if asked.len() < 4 {
         bail!("the broken dashboard lost its queries");
     }
     let answers = ask_all(prometheus, &asked)?;
-    let passed =
-        asked.iter().zip(&answers).filter(|(question, answer)| failure(known, question, answer).is_none());
+    let passed = asked.iter().zip(&answers).filter(|(question, answer)| failure(question, answer).is_none());
     Ok(passed.map(|(question, _)| question.place.clone()).collect())
 }
 
@@ -184,11 +179,11 @@ fn ask_all(prometheus: Prometheus, asked: &[Question]) -> Result<Vec<Answer>> {
 }
 
 /// What is wrong with an answer.
-fn failure(known: &Known, question: &Question, answer: &Answer) -> Option<String> {
+fn failure(question: &Question, answer: &Answer) -> Option<String> {
     let what = match answer {
         Answer::Data(_) | Answer::Words => return None,
         Answer::NotANumber => "only NaN",
-        Answer::Nothing if awaits(known, &question.expr) => return None,
+        Answer::Nothing if awaits(&question.expr) => return None,
         Answer::Nothing => "no data",
         Answer::Refused(why) => why,
     };
@@ -196,11 +191,9 @@ fn failure(known: &Known, question: &Question, answer: &Answer) -> Option<String
 }
 
 /// Whether an expression needs a metric that is still to come.
-fn awaits(known: &Known, expr: &str) -> bool {
-    let of_load = |name: &str| name.starts_with("tickgate_load_") || name.starts_with("tickgate_sim_");
-    let is_missing =
-        |name: &String| (awaited::is(name) && !known.has(name)) || (of_load(name) && !has_load_metrics());
-    names::names(expr).iter().any(is_missing)
+fn awaits(expr: &str) -> bool {
+    let of_load = |name: &String| name.starts_with("tickgate_load_") || name.starts_with("tickgate_sim_");
+    !has_load_metrics() && names::names(expr).iter().any(of_load)
 }
 
 /// Every query of every panel and variable, with the values that Grafana would put in when everything is chosen.

@@ -237,7 +237,8 @@ fn start_gateway(
     let mut command = background::bound(&program("tickgate"));
     command.args(["run", "--brokers", &broker.to_string(), "--topic", "ticks,paused"]);
     command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-    command.args(settings.iter().chain(statistics()).flat_map(|setting| ["--set", setting]));
+    command.args(["--set", "kafka.statistics_ms=1000"]);
+    command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     let log = dir.join(format!("{}.log", name.replace(' ', "-")));
     let mut gateway = Program::start(format!("the {name}"), command, &log)?;
     let url = said(&mut gateway, &log, |line| Some(between(line, "clients: ", " ")?.to_owned()))?;
@@ -270,13 +271,6 @@ fn start(dir: &Path, name: &str, mut command: Command) -> Result<(Program, Optio
     }
     let log = dir.join(format!("{}.log", name.replace(' ', "-")));
     Ok((Program::start(format!("the {name}"), command, &log)?, address))
-}
-
-/// The setting that turns on librdkafka's statistics, where there is one.
-fn statistics() -> &'static [&'static str] {
-    let has = fs::read_to_string(shell::root().join("tickgate.example.toml"))
-        .is_ok_and(|text| text.contains("statistics_ms"));
-    if has { &["kafka.statistics_ms=1000"] } else { &[] }
 }
 
 /// Waits until a program has written a line in which `find` finds something.
