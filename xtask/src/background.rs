@@ -108,6 +108,25 @@ impl Program {
         }
     }
 
+    /// Waits until it has written a line in which `find` finds something.
+    pub fn said<T>(&mut self, at_most: Duration, find: impl Fn(&str) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + at_most;
+        loop {
+            let text = fs::read_to_string(&self.log).unwrap_or_default();
+            // A line that is still being written may be cut.
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            if let Some(found) = whole.lines().find_map(|line| find(line.trim())) {
+                return Ok(found);
+            }
+            self.check()?;
+            if Instant::now() >= deadline {
+                let Self { name, .. } = self;
+                return Err(Failure::error(1, format!("{name} does not come up:\n{}", tail(&self.log, 20))));
+            }
+            shell::pause(LOOK_EVERY)?;
+        }
+    }
+
     /// Its last lines, indented, for a message.
     pub fn log_tail(&self, lines: usize) -> String {
         tail(&self.log, lines)
@@ -124,6 +143,11 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What stands in a line between two texts.
+pub fn between<'a>(line: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    Some(line.split_once(before)?.1.split_once(after)?.0)
 }
 
 /// The last lines of a log, indented, for an error message.
@@ -162,6 +186,24 @@ mod tests {
         assert_eq!(status.code(), Some(3));
         assert_eq!((program.last_line().as_str(), program.log_tail(2).as_str()), ("two", "    one\n    two"));
         assert!(program.check().unwrap_err().to_string().contains("a script ended (exit status: 3)"));
+    }
+
+    #[test]
+    fn what_it_says_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = program(dir.path(), "echo one; echo 'address: a:1 and more'; exec sleep 600");
+        let address =
+            one.said(Duration::from_secs(20), |line| Some(between(line, "address: ", " ")?.to_owned()));
+        assert_eq!(address.unwrap(), "a:1");
+        let late =
+            one.said(Duration::ZERO, |line| between(line, "port: ", " ").map(str::to_owned)).unwrap_err();
+        assert!(late.to_string().starts_with("a script does not come up:"), "{late}");
+        // What has ended says nothing more.
+        let ends = tempfile::tempdir().unwrap();
+        let mut two = program(ends.path(), "echo two");
+        let error =
+            two.said(Duration::from_secs(20), |line| between(line, "a", "b").map(str::to_owned)).unwrap_err();
+        assert!(error.to_string().contains("a script ended"), "{error}");
     }
 
     #[test]

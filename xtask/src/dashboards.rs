@@ -7,9 +7,9 @@ mod board;
 mod lint;
 mod names;
 mod preview;
-mod prometheus;
+pub mod prometheus;
 mod prove;
-mod stage;
+pub mod stage;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -40,8 +40,8 @@ enum What {
     Render,
     /// Render again and compare; look at panels, and at the names of metrics in them and in rules
     ///
-    /// Every panel needs a title, a description, a unit and a query; every metric in a query has to be one of the gateway's
-    /// catalog, of the load programs or of a rule; and every metric of the catalog has to be on a dashboard or in a rule.
+    /// Every panel needs a title, a description, a unit and a query; every metric in a query has to be one of the catalogs of
+    /// the gateway and the load programs, or of a rule; and every metric of the catalogs has to be on a dashboard or in a rule.
     Check,
     /// Ask a real Prometheus every query of every panel, variable and rule, with the whole of it under load
     ///

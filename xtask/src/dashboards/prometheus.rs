@@ -1,12 +1,21 @@
 //! Prometheus, asked over its HTTP API as Grafana does.
 
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::background::{self, Program};
 use crate::http;
+use crate::shell::{self, Failure};
+
+/// How long it may take until it is ready.
+const START_MAX: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Disk that its samples may take: days of what is scraped here.
+const RETENTION: &str = "1GB";
 
 /// The stretch of time that is asked for, in seconds, and its resolution.
 const RANGE_S: u64 = 20;
@@ -34,6 +43,25 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
+    /// Starts one that listens at `address`, by the `prometheus.yml` in `dir`, where its data and its log go as well.
+    pub fn start(dir: &Path, address: SocketAddr) -> Result<(Self, Program)> {
+        let mut command = background::bound(Path::new("prometheus"));
+        command.arg(format!("--config.file={}", dir.join("prometheus.yml").display()));
+        command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
+        command.arg(format!("--storage.tsdb.retention.size={RETENTION}"));
+        command.arg(format!("--web.listen-address={address}")).arg("--log.level=warn");
+        let mut program = Program::start("Prometheus", command, &dir.join("prometheus.log"))?;
+        let (prometheus, end) = (Self { address }, Instant::now() + START_MAX);
+        while !prometheus.is_ready() {
+            program.check()?;
+            if Instant::now() > end {
+                return Err(Failure::error(1, format!("Prometheus is not ready:\n{}", program.log_tail(20))));
+            }
+            shell::pause(LOOK_EVERY)?;
+        }
+        Ok((prometheus, program))
+    }
+
     pub fn is_ready(self) -> bool {
         http::get(self.address, "/-/ready").is_ok_and(|(status, _)| status == 200)
     }
@@ -84,6 +112,12 @@ impl Prometheus {
         }
         serde_json::from_str(&body).with_context(|| format!("Prometheus answers {path} with no JSON"))
     }
+}
+
+/// A list, as JSON and YAML both have it.
+pub fn quoted(all: &[impl std::fmt::Display]) -> String {
+    let all: Vec<_> = all.iter().map(|one| format!("\"{one}\"")).collect();
+    format!("[{}]", all.join(", "))
 }
 
 fn answer(status: u16, body: &str) -> Result<Answer> {

@@ -8,9 +8,9 @@ use anyhow::{Result, bail};
 
 use super::board::{self, Board};
 use super::lint;
-use super::names::{self, Known};
+use super::names::Known;
 use super::prometheus::{Answer, Prometheus};
-use super::stage::{Stage, has_load_metrics};
+use super::stage::Stage;
 use crate::shell::{self, Failure, Progress, human, step};
 
 /// How long the gateway is alone with Prometheus: a few scrapes.
@@ -115,16 +115,8 @@ fn ask(prometheus: Prometheus, boards: &[Board], known: &Known, may_be_empty: bo
     }
     let mut failures: Vec<_> =
         asked.iter().zip(&answers).filter_map(|(question, answer)| failure(question, answer)).collect();
-    let waits = asked
-        .iter()
-        .zip(&answers)
-        .filter(|(question, answer)| **answer == Answer::Nothing && awaits(&question.expr));
-    let waits = waits.count();
-    let found = asked.len() - failures.len() - waits;
-    step(format_args!(
-        "{found} of {} queries of panels and variables return data, {waits} wait for metrics to come",
-        asked.len()
-    ));
+    let found = asked.len() - failures.len();
+    step(format_args!("{found} of {} queries of panels and variables return data", asked.len()));
 
     failures.extend(of_rules(prometheus, known)?);
     let there_are = prometheus.label_values("__name__", None)?;
@@ -183,17 +175,10 @@ fn failure(question: &Question, answer: &Answer) -> Option<String> {
     let what = match answer {
         Answer::Data(_) | Answer::Words => return None,
         Answer::NotANumber => "only NaN",
-        Answer::Nothing if awaits(&question.expr) => return None,
         Answer::Nothing => "no data",
         Answer::Refused(why) => why,
     };
     Some(format!("{}: {what}: {}", question.place, question.expr))
-}
-
-/// Whether an expression needs a metric that is still to come.
-fn awaits(expr: &str) -> bool {
-    let of_load = |name: &String| name.starts_with("tickgate_load_") || name.starts_with("tickgate_sim_");
-    !has_load_metrics() && names::names(expr).iter().any(of_load)
 }
 
 /// Every query of every panel and variable, with the values that Grafana would put in when everything is chosen.

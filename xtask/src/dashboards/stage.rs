@@ -5,21 +5,19 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::prometheus::Prometheus;
+use super::prometheus::{Prometheus, quoted};
 use super::{RULES, fresh_dir};
-use crate::background::{self, Program, free_ports};
+use crate::background::{self, Program, between, free_ports};
 use crate::kafka;
 use crate::setup::{self, Need};
-use crate::shell::{self, Failure, step};
+use crate::shell::{self, step};
 
 /// How long a program may take until it is up.
 const START_MAX: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What the gateway is set to, beside its addresses, so that everything it counts happens within seconds.
 const SETTINGS: [&str; 7] = [
@@ -39,11 +37,11 @@ const UNREADABLE: [&[u8]; 3] =
     [b"certainly not JSON", b"{\"type\":\"trade\"}", b"{\"type\":\"weather\",\"symbol\":\"SUN\"}"];
 const UNREADABLE_EVERY: Duration = Duration::from_secs(1);
 
-/// Markets: a name, the model, the topic, ticks a second, and for how long.
-const MARKETS: [(&str, &str, &str, &str, Option<&str>); 3] = [
-    ("simulator", "us-equities", "ticks", "800", None),
-    ("simulator of books", "crypto-perp", "ticks", "50", None),
-    ("simulator that stops", "fx", "paused", "50", Some("12s")),
+/// Markets: a name, the model, the topic, ticks a second, and what else.
+const MARKETS: [(&str, &str, &str, &str, &[&str]); 3] = [
+    ("simulator", "us-equities", "ticks", "800", &[]),
+    ("simulator of books", "crypto-perp", "ticks", "50", &["--bad-every", "50"]),
+    ("simulator that stops", "fx", "paused", "50", &["--for", "12s"]),
 ];
 
 /// Clients: a name, how many, and what they are like.
@@ -100,18 +98,6 @@ fn program(name: &str) -> PathBuf {
     shell::target_dir().join("debug").join(name)
 }
 
-/// Whether the load programs say how they are.
-pub fn has_load_metrics() -> bool {
-    static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(|| {
-        let says = |name: &str| {
-            let help = shell::output(Command::new(program(name)).args(["run", "--help"]));
-            help.is_some_and(|text| text.contains("--metrics"))
-        };
-        says("tickgate-load") && says("tickgate-sim")
-    })
-}
-
 impl Stage {
     /// Starts everything that makes no load.
     pub fn set() -> Result<Self> {
@@ -121,7 +107,7 @@ impl Stage {
         broker.args(["--listen", "127.0.0.1:0"]).args(TOPICS.iter().flat_map(|topic| ["--topic", topic]));
         let (log, mut running) = (dir.join("broker.log"), Vec::new());
         let mut broker = Program::start("the broker", broker, &log)?;
-        let at = said(&mut broker, &log, |line| line.parse::<SocketAddr>().ok())?;
+        let at = broker.said(START_MAX, |line| line.parse::<SocketAddr>().ok())?;
         running.push(broker);
 
         let mut scraped = Vec::new();
@@ -167,19 +153,7 @@ impl Stage {
         // Programs that come later are written there.
         fs::create_dir_all(dir.join("targets")).context("making a folder for targets")?;
         write(&dir.join("prometheus.yml"), &config(admins))?;
-        let mut command = background::bound(Path::new("prometheus"));
-        command.arg(format!("--config.file={}", dir.join("prometheus.yml").display()));
-        command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
-        command.arg(format!("--web.listen-address={}", self.prometheus.address)).arg("--log.level=warn");
-        let mut program = Program::start("Prometheus", command, &dir.join("prometheus.log"))?;
-        let end = Instant::now() + START_MAX;
-        while !self.prometheus.is_ready() {
-            program.check()?;
-            if Instant::now() > end {
-                return Err(Failure::error(1, format!("Prometheus is not ready:\n{}", program.log_tail(20))));
-            }
-            shell::pause(LOOK_EVERY)?;
-        }
+        let (_, program) = Prometheus::start(dir, self.prometheus.address)?;
         self.running.push(program);
         Ok(())
     }
@@ -188,16 +162,17 @@ impl Stage {
     pub fn load(&mut self) -> Result<()> {
         self.unreadable = Some(Instant::now());
         let mut targets = Vec::new();
-        for (name, model, topic, rate, stops) in MARKETS {
+        for (name, model, topic, rate, more) in MARKETS {
             let mut command = background::bound(&program("tickgate-sim"));
             command.args(["run", "--model", model, "--symbols", "100", "--rate", rate, "--topic", topic]);
             command.args(["--brokers", &self.broker.to_string(), "--partitions", "0"]);
-            command.args(stops.iter().flat_map(|time| ["--for", time]));
+            command.args(more);
             let (market, address) = start(&self.dir, name, command)?;
             self.markets.push(market);
-            targets.extend(address);
-            self.scraped
-                .extend(address.filter(|_| stops.is_none()).map(|address| (name.to_owned(), address)));
+            targets.push(address);
+            if !more.contains(&"--for") {
+                self.scraped.push((name.to_owned(), address));
+            }
         }
         for (name, connections, more) in CLIENTS {
             let mut command = background::bound(&program("tickgate-load"));
@@ -205,16 +180,11 @@ impl Stage {
             command.args(["--discover", "2s", "--warmup", "1s", "--lag-max", "1h"]).args(more);
             let (clients, address) = start(&self.dir, name, command)?;
             self.running.push(clients);
-            targets.extend(address);
-            self.scraped.extend(address.map(|address| (name.to_owned(), address)));
+            targets.push(address);
+            self.scraped.push((name.to_owned(), address));
         }
-        if !targets.is_empty() {
-            write(
-                &self.dir.join("targets/load.json"),
-                &format!("[{{\"targets\": {}}}]\n", quoted(&targets)),
-            )?;
-        }
-        Ok(())
+        let text = format!("[{{\"targets\": {}}}]\n", quoted(&targets));
+        write(&self.dir.join("targets/load.json"), &text)
     }
 
     /// Goes on with what is wrong on purpose; fails when something has ended that should run on.
@@ -241,8 +211,8 @@ fn start_gateway(
     command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     let log = dir.join(format!("{}.log", name.replace(' ', "-")));
     let mut gateway = Program::start(format!("the {name}"), command, &log)?;
-    let url = said(&mut gateway, &log, |line| Some(between(line, "clients: ", " ")?.to_owned()))?;
-    let admin = said(&mut gateway, &log, |line| between(line, "admin: http://", "/")?.parse().ok())?;
+    let url = gateway.said(START_MAX, |line| Some(between(line, "clients: ", " ")?.to_owned()))?;
+    let admin = gateway.said(START_MAX, |line| between(line, "admin: http://", "/")?.parse().ok())?;
     Ok((gateway, url, admin))
 }
 
@@ -261,36 +231,18 @@ fn certificate(dir: &Path) -> Result<[String; 2]> {
     Ok([setting("certificate_file", &certificate), setting("key_file", &key)])
 }
 
-/// Starts a program that makes load, and has it say how it is where it can: the program, and where.
-fn start(dir: &Path, name: &str, mut command: Command) -> Result<(Program, Option<SocketAddr>)> {
-    let mut address = None;
-    if has_load_metrics() {
-        let at = SocketAddr::from(([127, 0, 0, 1], free_ports(1)?[0]));
-        command.args(["--metrics", &at.to_string()]);
-        address = Some(at);
-    }
+/// Starts a program that makes load and says how it is: the program, and where it says so.
+fn start(dir: &Path, name: &str, mut command: Command) -> Result<(Program, SocketAddr)> {
+    command.args(["--metrics", "127.0.0.1:0"]);
     let log = dir.join(format!("{}.log", name.replace(' ', "-")));
-    Ok((Program::start(format!("the {name}"), command, &log)?, address))
+    let mut program = Program::start(format!("the {name}"), command, &log)?;
+    let address = program.said(START_MAX, metrics_address)?;
+    Ok((program, address))
 }
 
-/// Waits until a program has written a line in which `find` finds something.
-fn said<T>(program: &mut Program, log: &Path, find: impl Fn(&str) -> Option<T>) -> Result<T> {
-    let end = Instant::now() + START_MAX;
-    loop {
-        let text = fs::read_to_string(log).unwrap_or_default();
-        if let Some(found) = text.lines().find_map(|line| find(line.trim())) {
-            return Ok(found);
-        }
-        program.check()?;
-        if Instant::now() > end {
-            return Err(Failure::error(1, format!("it does not come up:\n{}", program.log_tail(20))));
-        }
-        shell::pause(LOOK_EVERY)?;
-    }
-}
-
-fn between<'a>(line: &'a str, before: &str, after: &str) -> Option<&'a str> {
-    Some(line.split_once(before)?.1.split_once(after)?.0)
+/// Where a program that makes load says how it is.
+pub fn metrics_address(line: &str) -> Option<SocketAddr> {
+    between(line, ": metrics at http://", "/metrics")?.parse().ok()
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -312,12 +264,6 @@ fn config(admins: &[SocketAddr]) -> String {
     )
 }
 
-/// A list, as JSON and YAML both have it.
-fn quoted(all: &[impl std::fmt::Display]) -> String {
-    let all: Vec<_> = all.iter().map(|one| format!("\"{one}\"")).collect();
-    format!("[{}]", all.join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,5 +281,7 @@ mod tests {
         assert_eq!(between(line, "clients: ", " "), Some("ws://127.0.0.1:1/v1/stream"));
         assert_eq!(between(line, "admin: http://", "/"), Some("127.0.0.1:2"));
         assert_eq!(between("nothing", "clients: ", " "), None);
+        let line = "tickgate-load: metrics at http://127.0.0.1:3/metrics";
+        assert_eq!(metrics_address(line), Some(SocketAddr::from(([127, 0, 0, 1], 3))));
     }
 }
