@@ -5,6 +5,7 @@ use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -127,6 +128,23 @@ impl Program {
         }
     }
 
+    /// Asks it to end and waits for that, also after a signal has asked us; `None` when it has not ended within `at_most`.
+    pub fn stop(&mut self, at_most: Duration) -> Result<Option<ExitStatus>> {
+        self.signal(Signal::TERM);
+        let deadline = Instant::now() + at_most;
+        loop {
+            let status = self.child.try_wait().with_context(|| format!("looking at {}", self.name))?;
+            if status.is_some() || Instant::now() >= deadline {
+                return Ok(status);
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its last lines, indented, for a message.
     pub fn log_tail(&self, lines: usize) -> String {
         tail(&self.log, lines)
@@ -204,6 +222,16 @@ mod tests {
         let error =
             two.said(Duration::from_secs(20), |line| between(line, "a", "b").map(str::to_owned)).unwrap_err();
         assert!(error.to_string().contains("a script ended"), "{error}");
+    }
+
+    #[test]
+    fn it_is_asked_to_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut program =
+            program(dir.path(), "trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.05; done");
+        program.said(Duration::from_secs(20), |line| (line == "up").then_some(())).unwrap();
+        let status = program.stop(Duration::from_secs(20)).unwrap().unwrap();
+        assert_eq!((status.code(), program.last_line().as_str()), (Some(7), "bye"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::setup::{self, Need};
 use crate::shell::{self, Failure, human, step};
 use gateway::{Gateway, Setting};
 use haproxy::Haproxy;
-use load::Programs;
+pub use load::Programs;
 use report::{Blow, Seen};
 
 const TOPIC: &str = "ticks";

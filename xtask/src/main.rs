@@ -22,6 +22,7 @@ mod fuzz;
 mod http;
 mod kafka;
 mod lock;
+mod observe;
 mod setup;
 mod shell;
 mod suite;
@@ -56,6 +57,7 @@ const EXIT_CODES: &str = concat!(
 enum Command {
     Setup(setup::Args),
     Demo(demo::DemoArgs),
+    Observe(observe::Args),
     Test(suite::Args),
     Check(check::Args),
     Kafka(kafka::Args),
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
     let result = shell::watch_signals().and_then(|()| match cli.command {
         Command::Setup(args) => setup::run(args),
         Command::Demo(args) => demo::demo(args),
+        Command::Observe(args) => observe::run(args),
         Command::Test(args) => suite::run(args),
         Command::Check(args) => check::run(args),
         Command::Kafka(args) => kafka::run(args),

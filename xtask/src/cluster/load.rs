@@ -47,9 +47,13 @@ impl Programs {
         self.dir.join("tickgate-load")
     }
 
+    pub fn simulator(&self) -> PathBuf {
+        self.dir.join("tickgate-sim")
+    }
+
     /// Starts a market that goes on until it is ended.
     pub fn start_feed(&self, args: &Args, setting: &Setting) -> Result<Program> {
-        let mut command = background::bound(&self.dir.join("tickgate-sim"));
+        let mut command = background::bound(&self.simulator());
         command.args([
             "run",
             "--model",
