@@ -400,11 +400,16 @@ fn what_is_composed_finds_each_other() {
     }
     assert_eq!(mounts, 4, "the configurations of Prometheus and Grafana, the rules and the dashboards");
     // The rules are where Prometheus looks for them.
-    let (folder, rules) = ("/etc/prometheus/tickgate", str_at(&prometheus, "/rule_files/0"));
+    let folder = "/etc/prometheus/tickgate";
     let mount = format!("./dashboards/prometheus:{folder}:ro");
     assert!(list_at(&service("prometheus"), "/volumes").iter().any(|volume| volume == mount.as_str()));
-    let file = rules.strip_prefix(&format!("{folder}/")).expect("rules of that folder");
-    assert!(repository().join("dashboards/prometheus").join(file).is_file(), "{rules}");
+    let named = list_at(&prometheus, "/rule_files");
+    for file in ["rules.yml", "alerts.yml"] {
+        assert!(repository().join("dashboards/prometheus").join(file).is_file(), "{file}");
+        let path = format!("{folder}/{file}");
+        assert!(named.iter().any(|rules| rules == path.as_str()), "{path} is not loaded");
+    }
+    assert_eq!(named.len(), 2, "what else is named nobody has looked at");
     // Where Grafana looks for dashboards is where they are mounted.
     let provider: Value = yaml("deploy/compose/grafana/provisioning/dashboards/tickgate.yml");
     let folder = format!("./dashboards/grafana:{}:ro", str_at(&provider, "/providers/0/options/path"));

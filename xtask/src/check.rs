@@ -19,7 +19,7 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 /// Format, lints, licences, documentation, what deploys it, and the rules of the house; reports every failure at the end.
 ///
 /// The steps are `tidy` (lengths of files, sleeps in tests, machine paths), `cargo fmt --check`, `deploy` (manifests of
-/// Kubernetes against its schemas, hadolint, `docker compose config`, `haproxy -c`), `alerts` (`promtool check rules` and `test rules`,
+/// Kubernetes against its schemas, hadolint, `docker compose config`, `promtool check config`, `haproxy -c`), `alerts` (`promtool check rules` and `test rules`,
 /// `amtool check-config`, a chapter of the runbook for each), `cargo clippy`, `cargo deny check
 /// bans licenses sources` and `cargo doc`, warnings being errors. A file that has a reason to break a rule of tidy says so
 /// in a comment: `tidy: allow(sleep) because …`.

@@ -3,7 +3,7 @@
 //! What no tool can know, that these files and the gateway mean the same, is in `gateway/tests/deploy.rs`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +14,10 @@ use crate::venv;
 
 /// The Python packages that are used, and all that they bring along, each in one version.
 const REQUIREMENTS: &str = "deploy/check/requirements.txt";
+/// Its Prometheus, and where it finds rules and a token that are elsewhere here.
+const PROMETHEUS: &str = "deploy/compose/prometheus.yml";
+const MOUNTED_RULES: &str = "/etc/prometheus/tickgate/";
+const MOUNTED_TOKEN: &str = "/run/tickgate/token";
 const MANIFESTS: &str = "deploy/kubernetes";
 /// The oldest Kubernetes that the manifests are for, and the newest that there are schemas of.
 const KUBERNETES_VERSIONS: [&str; 2] = ["1.30", "1.37"];
@@ -26,7 +30,7 @@ const FOREIGN_KINDS: [&str; 1] = ["podmonitor.yaml"];
 /// # Errors
 /// Which tools found something; they have said what.
 pub fn check() -> Result<()> {
-    setup::ensure(&[Need::Deploy])?;
+    setup::ensure(&[Need::Deploy, Need::Prometheus])?;
     let tools = venv::bin("deploy", REQUIREMENTS)?;
     let root = shell::root();
     let mut findings = Vec::new();
@@ -47,6 +51,8 @@ pub fn check() -> Result<()> {
     let compose = setup::compose().context("docker compose is gone again")?;
     let mut command = Command::new(compose[0]);
     look(command.args(&compose[1..]).args(["--file", "compose.yaml", "config", "--quiet"]))?;
+    let config = prometheus(root, &shell::target_dir().join("deploy"))?;
+    look(Command::new("promtool").args(["check", "config"]).arg(config))?;
     let haproxy = setup::haproxy().context("haproxy is gone again")?;
     look(Command::new(haproxy).args(["-c", "-dW", "-f", "deploy/haproxy.cfg"]))?;
 
@@ -54,6 +60,21 @@ pub fn check() -> Result<()> {
         return Ok(());
     }
     bail!("{} of the tools found something\n{}", findings.len(), findings.join("\n"));
+}
+
+/// The configuration of Prometheus with the paths of this machine, in `dir`.
+fn prometheus(root: &Path, dir: &Path) -> Result<PathBuf> {
+    let text = fs::read_to_string(root.join(PROMETHEUS)).with_context(|| format!("reading {PROMETHEUS}"))?;
+    if !text.contains(MOUNTED_RULES) || !text.contains(MOUNTED_TOKEN) {
+        bail!("{PROMETHEUS} names neither rules in {MOUNTED_RULES} nor {MOUNTED_TOKEN}");
+    }
+    let writing = || format!("writing into {}", dir.display());
+    fs::create_dir_all(dir).with_context(writing)?;
+    let (config, token) = (dir.join("prometheus.yml"), dir.join("token"));
+    let rules = format!("{}/", root.join("dashboards/prometheus").display());
+    let text = text.replace(MOUNTED_RULES, &rules).replace(MOUNTED_TOKEN, &token.display().to_string());
+    fs::write(&token, "none\n").and_then(|()| fs::write(&config, text)).with_context(writing)?;
+    Ok(config)
 }
 
 /// Runs a tool. A warning counts as a failure: kubernetes-validate passes a manifest of a kind that it does not know.
@@ -105,6 +126,22 @@ mod tests {
         assert!(looked(warns.arg("WARN something")).unwrap_err().to_string().contains("warned 1 time"));
         assert!(looked(Command::new("echo").arg("INFO passed")).is_ok());
         assert!(looked(&mut Command::new("false")).is_err());
+    }
+
+    #[test]
+    fn prometheus_is_looked_at_with_the_rules_that_it_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = fs::read_to_string(prometheus(shell::root(), dir.path()).unwrap()).unwrap();
+        let rules: Vec<_> = config
+            .lines()
+            .filter_map(|line| line.strip_prefix("  - "))
+            .filter(|l| l.ends_with(".yml"))
+            .collect();
+        assert_eq!(rules.len(), 2, "{config}");
+        assert!(
+            rules.iter().all(|file| Path::new(file).is_file()) && dir.path().join("token").is_file(),
+            "{config}"
+        );
     }
 
     #[test]
