@@ -24,6 +24,9 @@ pub enum Command {
     /// Serve: read the configured topics and stream them to WebSocket clients
     #[command(after_long_help = RUN_MANUAL)]
     Run(RunArgs),
+    /// Watch a running gateway in a terminal: its feeds, slowest sessions and hottest symbols
+    #[command(after_long_help = TOP_MANUAL)]
+    Top(TopArgs),
     /// Show it all on this machine: a broker, a simulated market, a gateway and clients in one process
     #[command(after_long_help = DEMO_MANUAL)]
     Demo(DemoArgs),
@@ -34,6 +37,7 @@ Exit codes:
   0   ended as asked
   1   something failed that the error line names
   64  the command line or the configuration is wrong; every error is listed
+  69  no gateway answers that could be watched
   70  something panicked that every client needs: a fault of the gateway, which the log names
 
 Log lines go to standard error; TICKGATE_LOG, or the key log, filters them (info, debug, tickgate_gateway=trace).
@@ -74,6 +78,24 @@ Nothing outside this machine is used, and nothing is left behind: the broker kee
 Examples:
   tickgate demo
   tickgate demo --symbols 2000 --rate 50000 --clients 1000 --for 1m";
+
+const TOP_MANUAL: &str = "\
+It asks the admin listener for what everybody may ask there: /metrics, /feeds, /sessions and /symbols.
+Only rates are worked out here, from one answer to the next; latency is that of the last ten seconds or so.
+
+Keys:
+  q, Esc, Ctrl-C   quit
+  Tab              the next list alone, then all again; 1 2 3 feeds, sessions, symbols, 0 all
+  p, space         pause, and go on
+  ?                what is shown, explained
+
+A gateway that answers no longer is asked again, and what was seen last stays on the screen.
+Without a terminal to draw on, or with --once, it prints one picture of one interval and ends with 0.
+
+Examples:
+  tickgate top
+  tickgate top --admin 10.0.0.7:9090 --token-file admin.token --every 5s
+  tickgate top --once > incident.txt";
 
 /// Flags of `tickgate run`. They are text here and checked with the rest of the configuration.
 #[derive(Debug, Clone, Default, Args)]
@@ -132,6 +154,23 @@ impl RunArgs {
     }
 }
 
+/// Flags of `tickgate top`.
+#[derive(Debug, Clone, Args)]
+pub struct TopArgs {
+    /// Address of the gateway's admin listener
+    #[arg(long, value_name = "H:P", default_value = "127.0.0.1:9090")]
+    pub admin: String,
+    /// File with its admin token, where it asks for one
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// How often it is asked, as 1s or 500ms; 100ms to 1h
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub every: Duration,
+    /// Print one picture and end
+    #[arg(long)]
+    pub once: bool,
+}
+
 /// Flags of `tickgate demo`.
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
@@ -156,6 +195,13 @@ pub struct DemoArgs {
     /// Address of metrics, health and introspection
     #[arg(long, value_name = "A:P", default_value = "127.0.0.1:9090")]
     pub admin: SocketAddr,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(every) if (Duration::from_millis(100)..=Duration::from_secs(3_600)).contains(&every) => Ok(every),
+        _ => Err("must be a time from 100ms to 1h, as 1s".to_owned()),
+    }
 }
 
 fn positive_time(text: &str) -> Result<Duration, String> {
@@ -195,7 +241,7 @@ mod tests {
         let all = ["tickgate", "run"].iter().chain(arguments);
         match Cli::read(all.copied()).expect("it is right").command {
             Command::Run(run) => run,
-            Command::Demo(_) => panic!("run was typed"),
+            _ => panic!("run was typed"),
         }
     }
 
@@ -256,6 +302,7 @@ mod tests {
             (&["tickgate", "run", "--lisen", "x"], 64),
             (&["tickgate", "demo", "--for", "never"], 64),
             (&["tickgate", "demo", "--clients", "0"], 64),
+            (&["tickgate", "top", "--every", "1ms"], 64),
             (&["tickgate", "--help"], 0),
             (&["tickgate", "run", "--help"], 0),
             (&["tickgate", "--version"], 0),

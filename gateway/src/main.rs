@@ -1,7 +1,9 @@
-//! `tickgate`: the gateway, and a demo of it.
+//! `tickgate`: the gateway, a look at one that runs, and a demo of it.
 
 mod allocator;
 mod demo;
+mod http;
+mod top;
 
 use anyhow::Context;
 use std::io::IsTerminal;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     metrics::allocator_is(allocator::committed_bytes);
     let result = match cli.command {
         Command::Run(args) => run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Demo(args) => {
             logging(&log_filter("warn"), |logs| demo::run(&args, &logs.filter).map(|()| ExitCode::SUCCESS))
         }

@@ -25,6 +25,7 @@ fn help_and_version_go_to_standard_output() {
         (&["--help"][..], "Usage: tickgate <COMMAND>"),
         (&["run", "--help"], "--print-config"),
         (&["demo", "--help"], "--clients"),
+        (&["top", "--help"], "--token-file"),
         (&["--version"], env!("CARGO_PKG_VERSION")),
     ] {
         let output = tickgate(arguments);
@@ -131,4 +132,13 @@ fn a_busy_port_is_named() {
             assert!(line.contains(address.as_str()) && line.contains(flag), "it says what to change: {line}");
         }
     }
+}
+
+#[test]
+fn a_gateway_that_is_not_there_cannot_be_watched_and_it_says_what_to_do() {
+    let output = tickgate(&["top", "--admin", NOWHERE]);
+    assert_eq!(output.status.code(), Some(69));
+    let errors = text(&output.stderr);
+    assert!(output.stdout.is_empty() && errors.contains("127.0.0.1:1: Connection refused"), "{errors}");
+    assert!(errors.lines().nth(1).is_some_and(|hint| hint.contains("--admin")), "{errors}");
 }
