@@ -45,7 +45,7 @@ const MARKETS: [(&str, &str, &str, &str, &[&str]); 3] = [
 ];
 
 /// Clients: a name, how many, and what they are like.
-const CLIENTS: [(&str, &str, &[&str]); 2] = [
+const CLIENTS: [(&str, &str, &[&str]); 3] = [
     (
         "clients",
         "60",
@@ -63,6 +63,8 @@ const CLIENTS: [(&str, &str, &[&str]); 2] = [
         "20",
         &["--personas", "stalled=25%,slow=25%@500", "--resume", "cursor", "--on-slow", "disconnect"],
     ),
+    // Never cut off, so that what they are sent is live, and had to wait.
+    ("clients that lag", "10", &["--personas", "slow=100%@8000", "--resume", "none", "--on-slow", "skip"]),
 ];
 
 /// What runs; dropped, all of it ends.
