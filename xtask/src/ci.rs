@@ -7,20 +7,20 @@ use anyhow::Result;
 use crate::beside::Beside;
 use crate::check::{self, Step};
 use crate::clients;
-use crate::conformance;
 use crate::dashboards;
-use crate::demo;
+use crate::drill;
 use crate::faults;
 use crate::setup::{self, Need};
 use crate::shell;
 use crate::suite;
 
 /// What continuous integration runs: check, test, a short demo, clients that are
-/// not ours, the dashboards against a real Prometheus, the fault matrix in its short form, a
+/// not ours, the dashboards and alerts against a real Prometheus, the fault matrix in its short form, a
 /// minute of each fuzz target of the codecs, the quick cases of the Autobahn test suite,
 /// instruction counts, with the time of each step.
 ///
-/// Licences and fuzzing, which only compute, run beside the tests, which mostly wait; what they said is shown after them.
+/// Licences, fuzzing and counting, which only compute, run beside the tests, which mostly wait, and the Autobahn test suite beside
+/// the fault matrix; what they said is shown when they are through.
 ///
 /// Goes on after a failed step, so that one run tells everything, and exits with 1 if any failed. The last lines are the
 /// test runner's own results and their sum.
@@ -39,9 +39,10 @@ pub fn run(args: Args) -> Result<()> {
     setup::ensure(&needs)?;
     let mut steps = check::all_but(&["deny"])?;
 
-    let beside = [
+    let computing = [
         Beside::start("deny", &["check", "--only", "deny"])?,
         Beside::start("fuzz", &["fuzz", "--seconds", "60"])?,
+        Beside::start("counts", &["bench", "instructions"])?,
     ];
     let mut summary = None;
     let mut test = Step::take("test", || {
@@ -55,15 +56,17 @@ pub fn run(args: Args) -> Result<()> {
         steps.push(Step { name: "kafka", took: summary.kafka, failure: None });
     }
     steps.push(test);
-    for running in beside {
-        steps.push(running.join()?);
-    }
     steps.push(Step::take("smoke", smoke)?);
     steps.push(Step::take("clients", clients::short)?);
-    steps.push(Step::take("dashboards", dashboards::short)?);
+    for running in computing {
+        steps.push(running.join()?);
+    }
+    let conformance = Beside::start("conformance", &["conformance", "--short"])?;
     steps.push(Step::take("faults", faults::short)?);
-    steps.push(Step::take("conformance", conformance::quick)?);
-    steps.push(Step::take("counts", || demo::count_instructions(&[]))?);
+    steps.push(conformance.join()?);
+    // What is to come within so many seconds has the machine to itself.
+    steps.push(Step::take("dashboards", dashboards::short)?);
+    steps.push(Step::take("drill", drill::short)?);
 
     let verdict = check::report(&steps);
     if let Some(summary) = summary {

@@ -3,12 +3,12 @@
 //! `dashboards/grafana/source` is what people edit, the JSON beside it is what Grafana reads. A panel that shows nothing looks
 //! like a panel with nothing to show: so every query is asked of a Prometheus that has seen the whole gateway under load.
 
-mod board;
+pub mod board;
 mod lint;
 mod names;
 mod preview;
 pub mod prometheus;
-mod prove;
+pub mod prove;
 pub mod stage;
 
 use std::fs;
@@ -150,7 +150,7 @@ fn names_in(dir: &Path) -> Result<Vec<String>> {
 }
 
 /// An empty folder for what is needed only now.
-fn fresh_dir(name: &str) -> Result<PathBuf> {
+pub fn fresh_dir(name: &str) -> Result<PathBuf> {
     let dir = shell::target_dir().join("dashboards").join(name);
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;

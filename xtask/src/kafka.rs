@@ -27,7 +27,7 @@ use cluster::{Cluster, Lifetime};
 use config::Beside;
 #[cfg(test)]
 pub use jars::KAFKA_VERSION as VERSION;
-pub use produce::produce;
+pub use produce::{produce, produce_at};
 use state::Node;
 use topic::Topic;
 

@@ -17,6 +17,7 @@ mod conformance;
 mod dashboards;
 mod demo;
 mod deploy;
+mod drill;
 mod faults;
 mod fuzz;
 mod http;
@@ -68,6 +69,7 @@ enum Command {
     Fuzz(fuzz::Args),
     Conformance(conformance::Args),
     Dashboards(dashboards::Args),
+    Drill(drill::Args),
     Ci(ci::Args),
 }
 
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run(args),
         Command::Conformance(args) => conformance::run(args),
         Command::Dashboards(args) => dashboards::run(args),
+        Command::Drill(args) => drill::run(args),
         Command::Ci(args) => ci::run(args),
     });
     match result {

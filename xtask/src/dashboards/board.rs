@@ -19,6 +19,8 @@ const DESCRIPTION_CHARS_MIN: usize = 40;
 pub struct Board {
     /// Its file, without the ending.
     pub name: String,
+    /// As people see it, without the folder.
+    pub title: String,
     pub variables: Vec<Variable>,
     pub panels: Vec<Panel>,
     uid: String,
@@ -73,7 +75,8 @@ impl Board {
                 variables.push(Variable::parse(variable)?);
             }
         }
-        Ok(Self { name: name.to_owned(), variables, panels, uid: text_at(&json, "/uid") })
+        let title = text_at(&json, "/title").trim_start_matches("Tickgate / ").to_owned();
+        Ok(Self { name: name.to_owned(), title, variables, panels, uid: text_at(&json, "/uid") })
     }
 
     /// Every expression, those of variables included.

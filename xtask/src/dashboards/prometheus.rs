@@ -36,6 +36,23 @@ pub enum Answer {
     Refused(String),
 }
 
+/// A sample of now, with what it is of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    pub labels: Vec<(String, String)>,
+    pub value: f64,
+}
+
+/// An alert that is pending or firing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Alert {
+    pub name: String,
+    /// `pending` or `firing`.
+    pub state: String,
+    /// What it is about: its labels but for the name and the severity.
+    pub about: String,
+}
+
 /// A Prometheus that runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Prometheus {
@@ -81,6 +98,16 @@ impl Prometheus {
         let (status, body) =
             http::get(self.address, &path).with_context(|| format!("asking {}", self.address))?;
         answer(status, &body)
+    }
+
+    /// The samples that a query comes to now; none are left out but those that are no number.
+    pub fn samples(self, expr: &str) -> Result<Vec<Sample>> {
+        samples(&self.get(&format!("/api/v1/query?query={}", encoded(expr)))?)
+    }
+
+    /// The alerts that are pending or firing.
+    pub fn alerts(self) -> Result<Vec<Alert>> {
+        alerts(&self.get("/api/v1/alerts")?)
     }
 
     /// The values of a label among some series.
@@ -143,6 +170,40 @@ fn answer(status: u16, body: &str) -> Result<Answer> {
     })
 }
 
+fn samples(json: &Value) -> Result<Vec<Sample>> {
+    let data = &json["data"];
+    if data["resultType"].as_str() == Some("scalar") {
+        return Ok(sample(&Value::Null, &data["result"]).into_iter().collect());
+    }
+    let series = data["result"].as_array().context("an answer without a result")?;
+    Ok(series.iter().filter_map(|one| sample(&one["metric"], &one["value"])).collect())
+}
+
+fn sample(metric: &Value, sample_: &Value) -> Option<Sample> {
+    let value = sample_[1].as_str()?.parse::<f64>().ok().filter(|value| !value.is_nan())?;
+    Some(Sample { labels: labels(metric), value })
+}
+
+fn labels(json: &Value) -> Vec<(String, String)> {
+    let all = json.as_object().into_iter().flatten();
+    all.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
+}
+
+fn alerts(json: &Value) -> Result<Vec<Alert>> {
+    let all = json["data"]["alerts"].as_array().context("no list of alerts")?;
+    let alert = |json: &Value| {
+        let labels = labels(&json["labels"]);
+        let about = labels.iter().filter(|(name, _)| name != "alertname" && name != "severity");
+        let about: Vec<_> = about.map(|(name, value)| format!("{name}={value}")).collect();
+        Alert {
+            name: json["labels"]["alertname"].as_str().unwrap_or_default().to_owned(),
+            state: json["state"].as_str().unwrap_or_default().to_owned(),
+            about: about.join(", "),
+        }
+    };
+    Ok(all.iter().map(alert).collect())
+}
+
 /// Whether a sample, `[time, "value"]`, is a number that can be drawn.
 fn is_number(sample: &Value) -> bool {
     let value = sample[1].as_str().and_then(|text| text.parse::<f64>().ok());
@@ -191,6 +252,26 @@ mod tests {
         let body = r#"{"status":"error","errorType":"bad_data","error":"unexpected end of input"}"#;
         assert_eq!(answer(400, body).unwrap(), Answer::Refused("unexpected end of input".to_owned()));
         assert!(answer(502, "<html>").is_err());
+    }
+
+    #[test]
+    fn samples_and_alerts_are_read() {
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let found = samples(&json(
+            r#"{"data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1,"2.5"]},{"metric":{},"value":[1,"NaN"]}]}}"#,
+        ));
+        let expected = Sample { labels: vec![("a".to_owned(), "b".to_owned())], value: 2.5 };
+        assert_eq!(found.unwrap(), [expected]);
+        let scalar = samples(&json(r#"{"data":{"resultType":"scalar","result":[1,"3"]}}"#)).unwrap();
+        assert_eq!(scalar, [Sample { labels: vec![], value: 3.0 }]);
+        assert!(samples(&json("{}")).is_err());
+        let found = alerts(&json(
+            r#"{"data":{"alerts":[{"labels":{"alertname":"A","severity":"page","feed":"f"},"state":"pending","value":"1"}]}}"#,
+        ));
+        let expected =
+            Alert { name: "A".to_owned(), state: "pending".to_owned(), about: "feed=f".to_owned() };
+        assert_eq!(found.unwrap(), [expected]);
+        assert!(alerts(&json("{}")).is_err());
     }
 
     #[test]

@@ -36,10 +36,10 @@ const BROKEN: &str = include_str!("broken.json");
 
 /// A query that is to be asked.
 #[derive(Debug)]
-struct Question {
+pub struct Question {
     /// Dashboard, panel, legend.
-    place: String,
-    expr: String,
+    pub place: String,
+    pub expr: String,
     is_instant: bool,
     /// Whether its panel says in words what no data means.
     says_empty: bool,
@@ -182,7 +182,7 @@ fn failure(question: &Question, answer: &Answer) -> Option<String> {
 }
 
 /// Every query of every panel and variable, with the values that Grafana would put in when everything is chosen.
-fn questions(prometheus: Prometheus, boards: &[Board]) -> Result<Vec<Question>> {
+pub fn questions(prometheus: Prometheus, boards: &[Board]) -> Result<Vec<Question>> {
     let mut all = Vec::new();
     for board in boards {
         let mut values =

@@ -96,7 +96,8 @@ pub fn build() -> Result<()> {
     )
 }
 
-fn program(name: &str) -> PathBuf {
+/// One of the programs built.
+pub fn program(name: &str) -> PathBuf {
     shell::target_dir().join("debug").join(name)
 }
 

@@ -14,7 +14,18 @@ const TIMEOUT_MS: i32 = 2_000;
 /// Writes `values`, without keys, to a partition of a topic.
 pub fn produce(broker: SocketAddr, topic: &str, partition: i32, values: &[&[u8]]) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine's clock is before 1970")?;
-    let batch = batch(i64::try_from(now.as_millis())?, values);
+    produce_at(broker, topic, partition, i64::try_from(now.as_millis())?, values)
+}
+
+/// The same, by a clock of ours.
+pub fn produce_at(
+    broker: SocketAddr,
+    topic: &str,
+    partition: i32,
+    at_ms: i64,
+    values: &[&[u8]],
+) -> Result<()> {
+    let batch = batch(at_ms, values);
     let mut body = Vec::new();
     body.extend((-1_i16).to_be_bytes()); // no transaction
     body.extend(1_i16.to_be_bytes()); // the leader confirms
