@@ -37,10 +37,8 @@ impl Process {
             &read("/proc/self/limits"),
             &read("/proc/stat"),
         );
-        // One of them is the folder that is read.
         process.committed_bytes = COMMITTED.get().map(|ask| ask());
-        process.open_fds =
-            fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count().saturating_sub(1) as u64);
+        process.open_fds = open_fds();
         process
     }
 
@@ -70,9 +68,33 @@ impl Process {
     }
 }
 
+/// How many files are open. Linux says so since 6.2 as the size of a folder; before that its entries are counted, which with tens of
+/// thousands of sessions takes most of a scrape.
+fn open_fds() -> Option<u64> {
+    let folder = "/proc/self/fd";
+    match fs::metadata(folder).ok()?.len() {
+        // One of them is the folder that is read.
+        0 => fs::read_dir(folder).ok().map(|entries| entries.count().saturating_sub(1) as u64),
+        open => Some(open),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every open file was listed to count them, which grew with sessions.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn open_files_are_counted() {
+        let listed = || fs::read_dir("/proc/self/fd").expect("there is /proc").count() as u64 - 1;
+        // Other tests open and close some meanwhile.
+        let is_between = |_| {
+            let (before, counted, after) = (listed(), open_fds().expect("there is /proc"), listed());
+            (before.min(after)..=before.max(after)).contains(&counted)
+        };
+        assert!((0..100).any(is_between));
+    }
 
     #[test]
     fn the_kernels_texts_are_read() {
