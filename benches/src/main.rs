@@ -16,6 +16,7 @@ mod peers;
 mod process;
 mod publisher;
 mod run;
+mod scrape;
 mod wire;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +51,7 @@ enum Command {
     /// Read a Kafka topic, and count
     Consumer(consumer::Args),
     Instructions(count::Args),
+    Scrape(scrape::Args),
     /// Do each step of the hot path, for callgrind to count
     Steps,
     /// Deliver pass after pass, each when the one before it is through, for callgrind to count
@@ -66,6 +68,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Client(args) => client::run(&args),
         Command::Consumer(args) => consumer::run(&args),
         Command::Instructions(args) => return count::run(&args),
+        Command::Scrape(args) => scrape::run(&args),
         Command::Steps => {
             count::steps::run();
             Ok(())

@@ -3,6 +3,7 @@
 use super::Entry;
 use super::deflate::{Deflate, DeflateTotals};
 use crate::event::Event;
+use crate::latency::IS_MEASURED;
 use std::collections::VecDeque;
 use tickgate_protocol::deflate::Deflater;
 use tickgate_protocol::frame::{self, HEADER_BYTES_MAX, Opcode};
@@ -174,7 +175,7 @@ impl Filled {
     #[inline]
     pub(super) fn written(&mut self, event: &Event, at_us: u32) {
         self.events += event.count;
-        if !(event.tail.snapshot | event.tail.replay) {
+        if IS_MEASURED && !(event.tail.snapshot | event.tail.replay) {
             self.stamps.add(event, at_us);
         }
     }

@@ -4,7 +4,7 @@ use super::socket::Socket;
 use super::{Shard, now_us};
 use crate::clock;
 use crate::feed::request::{Request, SessionKey};
-use crate::latency::{Recorder, Stage};
+use crate::latency::{IS_MEASURED, Recorder, Stage};
 use crate::outbox::{Books, Offer, Stamps};
 use crate::session::Life;
 use crate::spans::session_line;
@@ -309,7 +309,7 @@ impl<S: Socket> Shard<S> {
 /// Records how long written events took. The wall clock is `wall_ahead_ns` ahead of the monotonic one.
 #[inline]
 fn record(recorder: &mut Recorder, stamps: &Stamps, wall_ahead_ns: i64, had_to_wait: bool) {
-    if stamps.offered.is_empty() {
+    if !IS_MEASURED || stamps.offered.is_empty() {
         return;
     }
     let mono_ns = clock::mono_ns();
