@@ -5,13 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tickgate_broker::{Broker, BrokerConfig};
 use tickgate_exporter::catalog;
 use tickgate_exporter::manual;
 use tickgate_protocol::record::RecordDecoder;
-use tickgate_sim::metrics::CATALOG;
-use tickgate_sim::producer::UNREADABLE;
+use tickgate_sim::metrics::{CATALOG, Metrics};
+use tickgate_sim::model::{Model, ModelConfig, Preset};
+use tickgate_sim::pacing::Speed;
+use tickgate_sim::producer::{ProducerConfig, Progress, UNREADABLE, produce};
 
 /// Longest wait for what should come at once.
 const SOON: Duration = Duration::from_secs(20);
@@ -139,7 +143,7 @@ fn a_scrape_is_what_the_catalog_says() {
 }
 
 #[test]
-fn what_has_no_rate_or_schedule_says_none() {
+fn what_has_no_rate_says_none() {
     let broker = Broker::start(BrokerConfig::default()).unwrap();
     let brokers = broker.bootstrap();
     let folder = tempfile::tempdir().unwrap();
@@ -156,6 +160,20 @@ fn what_has_no_rate_or_schedule_says_none() {
             && page.contains("tickgate_sim_send_late_seconds{"),
         "{page}"
     );
+}
+
+/// As fast as possible nothing is late.
+#[test]
+fn without_a_schedule_there_is_no_lateness() {
+    let broker = Broker::start(BrokerConfig::default()).unwrap();
+    let config = ProducerConfig { speed: Speed::Max, ..ProducerConfig::new(broker.bootstrap(), "ticks") };
+    let model = ModelConfig { symbols: 2, rate_per_s: 100.0, seed: 1 };
+    let source = Model::new(Preset::Constant, model).unwrap().take(20).map(Ok);
+    let progress = Arc::new(Progress::default());
+    produce(source, &config, &progress, &AtomicBool::new(false)).unwrap();
+    let page = |speed| Metrics::new(Arc::clone(&progress), speed, None).render(Instant::now());
+    assert!(page(Speed::Times(1.0)).contains("tickgate_sim_send_late_seconds{"), "it was measured");
+    assert!(!page(Speed::Max).contains("tickgate_sim_send_late_seconds"));
 }
 
 /// What is sent on purpose is unreadable, stands between the ticks, and is not counted among them.

@@ -343,7 +343,7 @@ mod tests {
         ] {
             assert!(with.contains(part), "{part}\n{with}");
         }
-        assert!(!config(address(1), &[], None).contains("alert_managers"));
+        assert!(!config(address(1), &[], None).contains("alerting:"), "nobody is told of them");
     }
 
     #[test]
