@@ -45,6 +45,10 @@ pub struct Config {
     pub admin_access: AdminAccess,
     /// What is logged, as `tracing_subscriber` reads it.
     pub log: String,
+    /// Where traces go, as OTLP over HTTP; empty for nowhere.
+    pub otlp_endpoint: String,
+    /// How many of a hundred connects, subscribes and replays go there.
+    pub otlp_sample_percent: u32,
     /// Threads that own sessions; 0 is one per processor.
     pub shards: usize,
     /// The way to clients.
@@ -264,6 +268,8 @@ impl Default for Config {
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
             admin_access: AdminAccess::default(),
             log: "info,librdkafka=off,rdkafka=off".to_owned(),
+            otlp_endpoint: String::new(),
+            otlp_sample_percent: 100,
             shards: 0,
             tls: TlsConfig::default(),
             kafka: KafkaConfig::default(),

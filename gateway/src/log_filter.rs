@@ -145,11 +145,11 @@ mod tests {
     use crate::config::Config;
     use crate::reload::{InEffect, Reloader};
     use crate::stats::{Board, Reload};
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::sync_channel;
 
     #[test]
     fn another_filter_counts_until_its_time_is_over_or_a_reload() {
-        let (applied, is_applied) = channel();
+        let (applied, is_applied) = sync_channel(16);
         let filter = LogFilter::new("info", move |filter| applied.send(filter.to_string()).expect("read"));
         assert!(filter.set("nonsense", None).is_err() && filter.set("", None).is_err());
         assert!(is_applied.try_recv().is_err(), "nothing has changed");

@@ -3,6 +3,8 @@
 mod allocator;
 mod demo;
 mod http;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod top;
 
 use anyhow::Context;
@@ -16,7 +18,7 @@ use tickgate_gateway::log_filter::LogFilter;
 use tickgate_gateway::logs::LogWriter;
 use tickgate_gateway::metrics;
 use tickgate_gateway::panics;
-use tickgate_gateway::{server, session, shard};
+use tickgate_gateway::{server, session, shard, spans};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -38,9 +40,9 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run(&args),
         Command::Top(args) => top::run(&args),
-        Command::Demo(args) => {
-            logging(&log_filter("warn"), |logs| demo::run(&args, &logs.filter).map(|()| ExitCode::SUCCESS))
-        }
+        Command::Demo(args) => logging(&log_filter("warn"), &Tracing::default(), |logs| {
+            demo::run(&args, &logs.filter).map(|()| ExitCode::SUCCESS)
+        }),
     };
     result.unwrap_or_else(|error| {
         eprintln!("tickgate: {error:#}");
@@ -60,7 +62,9 @@ fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         print!("{}", config.masked().to_toml());
         return Ok(ExitCode::SUCCESS);
     }
-    logging(&config.log.clone(), |logs| serve(args, config, logs))
+    let (filter, endpoint) = (config.log.clone(), config.otlp_endpoint.clone());
+    let tracing = Tracing { endpoint: &endpoint, sample_percent: config.otlp_sample_percent };
+    logging(&filter, &tracing, |logs| serve(args, config, logs))
 }
 
 fn serve(args: &RunArgs, config: Config, logs: &Logs) -> anyhow::Result<ExitCode> {
@@ -129,13 +133,13 @@ fn serve(args: &RunArgs, config: Config, logs: &Logs) -> anyhow::Result<ExitCode
 /// A gateway that only seems to serve is worse than none: clients go on elsewhere.
 fn end_broken(logs: &Logs) -> ! {
     tracing::error!("broken by a panic, which the log has said: the gateway ends");
-    logs.writer.drain();
+    logs.drain();
     std::process::exit(EXIT_BROKEN);
 }
 
 fn stop_at_once(logs: &Logs) -> ! {
     tracing::warn!("stopped at once");
-    logs.writer.drain();
+    logs.drain();
     std::process::exit(1);
 }
 
@@ -187,28 +191,85 @@ impl Signals {
     }
 }
 
-/// Where log lines go, and which.
+/// Where log lines go, which, and where traces do.
 struct Logs {
     writer: LogWriter,
     filter: LogFilter,
+    #[cfg(feature = "otlp")]
+    traces: Option<otlp::Traces>,
+}
+
+impl Logs {
+    /// Waits for what is left of both, but not for long.
+    fn drain(&self) {
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = &self.traces {
+            traces.drain();
+        }
+        self.writer.drain();
+    }
+}
+
+/// What collectors are told, if any are.
+#[derive(Default)]
+struct Tracing<'a> {
+    endpoint: &'a str,
+    sample_percent: u32,
 }
 
 /// Runs with logs to standard error: for people on a terminal, as JSON otherwise. Nobody who logs waits for whoever reads.
-fn logging(filter: &str, run: impl FnOnce(&Logs) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+fn logging(
+    filter: &str,
+    tracing: &Tracing<'_>,
+    run: impl FnOnce(&Logs) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
     let writer = LogWriter::start()?;
     let lines = tracing_subscriber::fmt::layer().with_writer(writer.clone());
     let lines = match std::io::stderr().is_terminal() {
         true => lines.with_target(false).boxed(),
         false => lines.json().boxed(),
     };
-    let (layer, handle) = reload::Layer::new(EnvFilter::try_new(filter).context("the filter of log lines")?);
+    let is_traced = !tracing.endpoint.is_empty();
+    let (layer, handle) = reload::Layer::new(with_spans(
+        EnvFilter::try_new(filter).context("the filter of log lines")?,
+        is_traced,
+    ));
     // Not a filter of the layer's own: asked whether a line of librdkafka's is wanted, which comes by way of `log`, it leaves
     // the answer behind, and the thread's next line, whatever it says, is left out with it.
-    tracing_subscriber::registry().with(layer).with(lines).init();
+    let registry = tracing_subscriber::registry().with(layer).with(lines);
+    #[cfg(feature = "otlp")]
+    let traces = is_traced
+        .then(|| otlp::Traces::start(tracing.endpoint, tracing.sample_percent).context("otlp_endpoint"))
+        .transpose()?;
+    #[cfg(feature = "otlp")]
+    let registry = registry.with(traces.as_ref().map(otlp::Traces::layer));
+    registry.init();
     panics::log_and_count();
+    #[cfg(not(feature = "otlp"))]
+    if is_traced {
+        tracing::warn!(
+            percent = tracing.sample_percent,
+            "otlp_endpoint is set, and this build sends no traces"
+        );
+    }
     // Without anybody who logs there is nothing to filter.
-    let filter = LogFilter::new(filter, move |new| _ = handle.reload(new));
-    let result = run(&Logs { writer: writer.clone(), filter });
-    writer.drain();
+    let filter = LogFilter::new(filter, move |new| _ = handle.reload(with_spans(new, is_traced)));
+    let logs = Logs {
+        writer,
+        filter,
+        #[cfg(feature = "otlp")]
+        traces,
+    };
+    let result = run(&logs);
+    logs.drain();
     result
+}
+
+/// Lets the spans for a collector through as well, whatever is logged.
+fn with_spans(filter: EnvFilter, is_traced: bool) -> EnvFilter {
+    let directive = format!("{}=debug", spans::TARGET);
+    match directive.parse() {
+        Ok(directive) if is_traced => filter.add_directive(directive),
+        _ => filter,
+    }
 }

@@ -22,7 +22,7 @@ use crate::latency::{self, LatencyWindow, Stage, StageHistograms};
 use crate::stats::{
     AuditOf, AuthFailure, AuthWay, Board, CloseReason, DiscardReason, DropReason, KeysFetch, PartEnd,
     PartRefusal, ReaderTotals, RefuseReason, Reload, ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals,
-    ResumeRefusal, RevocationRecord, ShardTotals, Spread,
+    ResumeRefusal, RevocationRecord, ShardTotals, SpanEnd, Spread,
 };
 use catalog::Kind;
 use metrics::{Key, Label, Level, Recorder as _};
@@ -413,6 +413,9 @@ fn feed(scrape: &Scrape, board: &Board) {
     scrape.gauge("tickgate_config_keys_waiting", &[], waiting as f64);
     let refused = board.admin_refused.load(Ordering::Relaxed);
     scrape.counter("tickgate_admin_refused_total", &[], refused);
+    for end in SpanEnd::ALL {
+        scrape.counter("tickgate_trace_spans_total", &[("result", end.label())], crate::spans::counted(*end));
+    }
     scrape.counter("tickgate_log_lines_lost_total", &[], crate::logs::lines_lost());
     for (name, value) in [
         ("tickgate_feed_records_total", feed.records),

@@ -7,12 +7,31 @@
 //! A connect, a subscribe and a replay each have one from their beginning to their end, if somebody wants them: a filter of log
 //! lines that lets debug through, or a collector of traces.
 
+use crate::stats::SpanEnd;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::Span;
 use tracing::field::{Empty, display};
 
 /// What the spans of connects, subscribes and replays are told apart by.
 pub const TARGET: &str = "tickgate_gateway::spans";
+
+/// Spans that wait for a collector, at most: some seconds of a crowd that comes back.
+pub const SPANS_WAITING_MAX: usize = 4_096;
+/// What one takes, with its texts, there and while it is sent.
+pub const SPAN_BYTES: u64 = 4_096;
+
+static ENDS: [AtomicU64; SpanEnd::COUNT] = [const { AtomicU64::new(0) }; SpanEnd::COUNT];
+
+/// Counts spans for a collector.
+pub fn count(end: SpanEnd, spans: u64) {
+    ENDS[end as usize].fetch_add(spans, Ordering::Relaxed);
+}
+
+/// Spans since the start that ended so.
+pub fn counted(end: SpanEnd) -> u64 {
+    ENDS[end as usize].load(Ordering::Relaxed)
+}
 
 /// A line of a session's: level, session, number of its shard, and what [`tracing::event`] takes.
 macro_rules! session_line {

@@ -41,6 +41,18 @@ macro_rules! labelled {
 use labelled;
 
 labelled! {
+    /// What became of a span that was to go to a collector.
+    SpanEnd {
+        /// It was taken.
+        Exported = "exported",
+        /// As many waited as may.
+        Dropped = "dropped",
+        /// The collector did not take it.
+        Failed = "failed",
+    }
+}
+
+labelled! {
     /// What became of a configuration that was read again.
     Reload {
         /// It is in effect, but for keys that need a restart.

@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::process::Process;
-use harness::{Kafka, trade};
+use harness::{Kafka, trade, until};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -46,6 +46,7 @@ async fn each_line_of_a_session_stands_in_its_span_and_levels_change_while_it_ru
     kafka.producer(&topic).send(&trade("AAPL", "1"));
     let mut process = Process::start(&kafka, &topic, &[]);
     let quiet = come_and_go(&process).await;
+    until("it has gone", || process.metric("tickgate_sessions_closed_total", "") == 1.0).await;
     let changed = put(&process, "/log", "info,tickgate_gateway=debug");
     assert!(changed.starts_with("HTTP/1.1 200"), "{changed}");
     assert!(process.get("/log").contains(r#""log":"info,tickgate_gateway=debug""#));

@@ -29,6 +29,7 @@ use crate::shard::memory::QUEUED_ENTRIES_MAX;
 use crate::shard::replay::PART_BYTES;
 use crate::shard::table::{self, LIST_BYTES, ROW_BYTES, Subscriber};
 use crate::shard::timers::Due;
+use crate::spans::{SPAN_BYTES, SPANS_WAITING_MAX};
 use crate::stats::{KafkaClient, KafkaStatistics};
 use crate::tls::records::{HELD_BYTES_MAX, OVERHEAD_BYTES};
 use crate::tls::socket::READ_BUFFER_BYTES;
@@ -159,6 +160,15 @@ pub fn memory_ceiling(config: &Config) -> Vec<Term> {
     );
 
     let log = 2 * logs::WAITING_BYTES_MAX as u64;
+    if !config.otlp_endpoint.is_empty() {
+        term(
+            "traces",
+            &[SPANS_WAITING_MAX as u64, SPAN_BYTES],
+            format!(
+                "{SPANS_WAITING_MAX} × {SPAN_BYTES}: spans that wait for the collector, or are being sent"
+            ),
+        );
+    }
     term("log", &[log], "lines that wait to be written, and those being written".to_owned());
 
     term("sessions", &[sessions, SESSION_BYTES as u64], format!("limits.sessions_max × {SESSION_BYTES}"));

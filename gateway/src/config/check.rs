@@ -409,6 +409,18 @@ pub(crate) fn log(text: &str) -> Result<(), String> {
     ))
 }
 
+pub(super) fn otlp_endpoint(text: &str) -> Result<(), String> {
+    let is_right = |uri: &hyper::Uri| {
+        uri.scheme_str() == Some("http")
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && !text.contains('@')
+    };
+    if text.is_empty() || text.parse::<hyper::Uri>().is_ok_and(|uri| is_right(&uri)) {
+        return Ok(());
+    }
+    Err("must be a URL as http://127.0.0.1:4318/v1/traces, without TLS, or empty".to_owned())
+}
+
 pub(super) fn path_or_empty(text: &str) -> Result<(), String> {
     if text.contains('\0') { Err("must be a path, which has no zero bytes".to_owned()) } else { Ok(()) }
 }

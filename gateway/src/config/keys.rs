@@ -137,8 +137,27 @@ pub(super) static KEYS: &[Key<Config>] = &[
         Kind::Text(super::check::log),
         Text,
         "What is logged: error, warn, info, debug, trace, or levels by module. A reload takes it over, unless the \
-         environment says it. What librdkafka says of broken connections is said in our own words, once.",
+         environment says it, and `/log` of the admin listener changes it until then. What librdkafka says of broken \
+         connections is said in our own words, once.",
         log
+    ),
+    other!(
+        "otlp_endpoint",
+        Kind::Text(super::check::otlp_endpoint),
+        Text,
+        "Where spans of connects, subscribes and replays go, as http://127.0.0.1:4318/v1/traces: OTLP over HTTP, in \
+         its binary encoding, to a collector beside the gateway. Empty for nowhere. What it does not take in time is \
+         dropped and counted (tickgate_trace_spans_total): nobody waits for it.",
+        otlp_endpoint
+    ),
+    number!(
+        "otlp_sample_percent",
+        Unit::Count("percent"),
+        1,
+        100,
+        None,
+        "How many of a hundred of those go there, by chance.",
+        otlp_sample_percent
     ),
     number!(
         "shards",

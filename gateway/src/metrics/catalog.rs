@@ -233,6 +233,7 @@ pub const CATALOG: &[Metric] = &[
     // The gateway itself.
     gauge("tickgate_gateway_ready", "flag", &[], "1 when the gateway takes clients: every needed feed is caught up and it does not drain."),
     gauge("tickgate_gateway_draining", "flag", &[], "1 once the gateway began to stop."),
+    counter("tickgate_trace_spans_total", "spans", &["result"], "Spans for a collector of traces (otlp_endpoint): taken by it, dropped as too many waited, or not taken."),
     counter("tickgate_log_lines_lost_total", "lines", &[], "Log lines left out because standard error took no more."),
     counter("tickgate_panics_total", "panics", &[], "Panics in any thread. One in the turn of a session ends that session, one in what everybody needs the gateway."),
     counter("tickgate_config_reloads_total", "reloads", &["result"], "Reloads that were asked for: taken over, refused, or without a file to read again."),

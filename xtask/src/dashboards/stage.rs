@@ -51,7 +51,7 @@ const CLIENTS: [(&str, &str, &[&str]); 3] = [
         "60",
         &[
             "--personas",
-            "stalled=10%,slow=10%@2000,churning=5%@1s,reconnecting=10%@4s",
+            "stalled=10%,slow=10%@8000,churning=5%@1s,reconnecting=10%@4s",
             "--resume",
             "mixed",
             "--on-slow",
