@@ -147,78 +147,10 @@ impl<S: Socket> Shard<S> {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::session::guest::Guest;
     use crate::shard::hooks::Step;
-    use crate::shard::trial::shared;
-    use hyper::body::Bytes;
-    use std::cell::Cell;
-    use std::io::{self, ErrorKind};
-    use std::pin::Pin;
-    use std::sync::Arc;
+    use crate::shard::trial::{Task, Wire, connect, shard};
     use std::task::{Context, Waker};
     use tickgate_protocol::FlushMs;
-
-    /// Both ends of a client's socket.
-    #[derive(Clone, Default)]
-    struct Wire {
-        sent: Rc<RefCell<Vec<u8>>>,
-        given: Rc<RefCell<Vec<u8>>>,
-        is_full: Rc<Cell<bool>>,
-        /// Bytes that it takes of each write.
-        takes: Rc<Cell<Option<usize>>>,
-    }
-
-    impl Socket for Wire {
-        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            if self.is_full.get() { Poll::Pending } else { Poll::Ready(Ok(())) }
-        }
-
-        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            if self.given.borrow().is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
-        }
-
-        fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-            if self.is_full.get() {
-                return Err(ErrorKind::WouldBlock.into());
-            }
-            let taken = self.takes.get().map_or(bytes.len(), |takes| takes.min(bytes.len()));
-            self.sent.borrow_mut().extend_from_slice(&bytes[..taken]);
-            Ok(taken)
-        }
-
-        fn read(&self, room: &mut [u8]) -> io::Result<usize> {
-            let given = self.given.take();
-            room[..given.len()].copy_from_slice(&given);
-            Ok(given.len())
-        }
-
-        fn shut(&self) {}
-    }
-
-    type Task = Pin<Box<dyn Future<Output = ()>>>;
-
-    fn shard(config: Config) -> Rc<RefCell<Shard<Wire>>> {
-        Rc::new(RefCell::new(Shard::new(0, shared(config), Arc::default())))
-    }
-
-    fn opening() -> Opening {
-        let guest = Guest::new(([127, 0, 0, 1], 1).into());
-        Opening {
-            answer: b"welcome".to_vec(),
-            early: Bytes::new(),
-            guest,
-            is_greeted: false,
-            connect: tracing::Span::none(),
-        }
-    }
-
-    /// As the listener does it.
-    fn connect(shard: &Rc<RefCell<Shard<Wire>>>) -> (Wire, SessionKey, Task) {
-        let wire = Wire::default();
-        let key = shard.borrow().next_key();
-        shard.borrow().shared.sessions.fetch_add(1, Ordering::Relaxed);
-        (wire.clone(), key, Box::pin(session(shard.clone(), wire, opening())))
-    }
 
     fn poll(task: &mut Task) -> Poll<()> {
         task.as_mut().poll(&mut Context::from_waker(Waker::noop()))
