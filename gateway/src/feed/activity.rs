@@ -36,8 +36,14 @@ impl Activity {
 
     /// Ticks since the start, by symbol. Those behind the last had none.
     pub fn totals(&self) -> Vec<u64> {
-        let made = self.chunks.iter().map_while(OnceLock::get);
-        made.flat_map(|chunk| chunk.iter().map(|total| total.load(Ordering::Relaxed))).collect()
+        let end = self.chunks.iter().rposition(|chunk| chunk.get().is_some()).map_or(0, |last| last + 1);
+        let mut totals = vec![0; end * CHUNK];
+        for (chunk, totals) in self.chunks.iter().zip(totals.chunks_exact_mut(CHUNK)) {
+            // Those of one may all have been met by replays alone.
+            let Some(chunk) = chunk.get() else { continue };
+            chunk.iter().zip(totals).for_each(|(total, copy)| *copy = total.load(Ordering::Relaxed));
+        }
+        totals
     }
 }
 
@@ -49,8 +55,9 @@ mod tests {
     fn every_symbol_has_its_own_total() {
         let activity = Activity::new(2 * CHUNK);
         assert!(activity.totals().is_empty(), "nothing is kept of what nobody trades");
-        activity.add(1, 2);
         activity.add(CHUNK as u32, 5);
+        assert_eq!(activity.totals()[CHUNK], 5, "whatever is known of those before it");
+        activity.add(1, 2);
         activity.add(1, 1);
         activity.add(2 * CHUNK as u32, 7);
         let totals = activity.totals();
