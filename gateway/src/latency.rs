@@ -94,6 +94,8 @@ struct StageRecord {
 pub struct Negative {
     /// How many there were. They are in no histogram, count or sum.
     pub count: u64,
+    /// Their sizes added up, in nanoseconds.
+    pub sum_ns: u128,
     /// The size of the largest, in nanoseconds.
     pub largest_ns: u64,
 }
@@ -101,6 +103,7 @@ pub struct Negative {
 impl Negative {
     fn add(&mut self, more: Self) {
         self.count += more.count;
+        self.sum_ns += more.sum_ns;
         self.largest_ns = self.largest_ns.max(more.largest_ns);
     }
 }
@@ -144,6 +147,7 @@ impl StageHistograms {
             rest.histogram.subtract(&earlier.histogram).expect("counts only grow");
             rest.sum_ns -= earlier.sum_ns;
             rest.negative.count -= earlier.negative.count;
+            rest.negative.sum_ns -= earlier.negative.sum_ns;
             rest.over_range -= earlier.over_range;
         }
         rest
@@ -351,7 +355,10 @@ mod tests {
     fn a_negative_time_is_counted_apart_and_never_clamped() {
         let stage = Stage::EventToWritten;
         let histograms = histograms(&[(stage, -5, 2), (stage, -9, 1), (stage, i64::MIN, 1)]);
-        assert_eq!(histograms.negative(Stage::EventToWritten), Negative { count: 4, largest_ns: 1 << 63 });
+        assert_eq!(
+            histograms.negative(Stage::EventToWritten),
+            Negative { count: 4, sum_ns: (1 << 63) + 19, largest_ns: 1 << 63 }
+        );
         assert_eq!(histograms.count(Stage::EventToWritten), 0);
         assert_eq!(histograms.sum_ns(Stage::EventToWritten), 0);
         assert_eq!(histograms.quantile_ns(Stage::EventToWritten, 0.5), None);
@@ -384,7 +391,7 @@ mod tests {
         let total = total(&board);
         assert_eq!(total.count(Stage::OfferedToWritten), 11);
         assert_eq!(total.sum_ns(Stage::OfferedToWritten), 2_010_000);
-        assert_eq!(total.negative(Stage::OfferedToWritten), Negative { count: 1, largest_ns: 1 });
+        assert_eq!(total.negative(Stage::OfferedToWritten), Negative { count: 1, sum_ns: 1, largest_ns: 1 });
         assert_eq!(total.count(Stage::AppendToIngest), 1);
         assert_eq!(board.latency(0).count(Stage::OfferedToWritten), 0);
     }

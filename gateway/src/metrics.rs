@@ -12,6 +12,7 @@ mod delayed;
 mod kafka;
 mod partitions;
 mod process;
+mod text;
 mod threads;
 mod tls;
 
@@ -29,7 +30,6 @@ use metrics::{Key, Label, Level, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use process::Process;
 pub use process::allocator_is;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tickgate_protocol::Channel;
 use tickgate_protocol::control::FeedState;
@@ -85,6 +85,8 @@ pub struct Metrics {
     /// When something is expected of each feed.
     calendars: Vec<(String, Calendar)>,
     kafka: kafka::Kafka,
+    lags: partitions::Lags,
+    threads: threads::Threads,
 }
 
 impl Metrics {
@@ -100,6 +102,8 @@ impl Metrics {
             window: LatencyWindow::new(now_ns),
             calendars: calendars.collect(),
             kafka: kafka::Kafka::default(),
+            lags: partitions::Lags::default(),
+            threads: threads::Threads::default(),
         }
     }
 
@@ -117,6 +121,7 @@ impl Metrics {
         let scrape = Scrape::new();
         shards(&scrape, board);
         feed(&scrape, board);
+        self.lags.show(&scrape, &board.feed().clone(), clock::wall_ns());
         delayed::delayed(&scrape, board);
         self.kafka.show(&scrape, board);
         let of_readers = readers(&scrape, board);
@@ -134,12 +139,14 @@ impl Metrics {
             1.0,
         );
         scrape.gauge("tickgate_latency_window_seconds", &[], length_ns as f64 / 1e9);
+        let mut skews = Vec::new();
         for stage in Stage::ALL {
             let labels = [("stage", stage.label())];
             let negative = latencies.negative(stage);
             scrape.counter("tickgate_latency_negative_total", &labels, negative.count);
             scrape.gauge("tickgate_latency_negative_max_seconds", &labels, negative.largest_ns as f64 / 1e9);
             scrape.counter("tickgate_latency_over_range_total", &labels, latencies.over_range(stage));
+            skews.push((stage.label(), negative.sum_ns as f64 / 1e9));
         }
         let process = Process::read();
         let values = [
@@ -157,15 +164,16 @@ impl Metrics {
             }
         }
 
-        let threads = threads::cpu_s();
+        let threads = self.threads.cpu_s();
         let mut families = scrape.families();
         if !threads.is_empty() {
-            families.push(thread_text(&threads));
+            families.push(text::by_label("tickgate_thread_cpu_seconds_total", "thread", &threads));
         }
-        families.push(histogram_text(&latencies));
-        families.push(quantile_text(&recent));
+        families.push(text::by_label("tickgate_latency_negative_seconds_total", "stage", &skews));
+        families.push(text::histogram(&latencies));
+        families.push(text::quantiles(&recent));
         families.extend(of_readers);
-        families.extend(process.cpu_s.map(|cpu_s| seconds_text("process_cpu_seconds_total", cpu_s)));
+        families.extend(process.cpu_s.map(|cpu_s| text::seconds("process_cpu_seconds_total", cpu_s)));
         // The first line of a family names it.
         families.sort();
         families.concat()
@@ -200,7 +208,7 @@ fn limits(config: &Config) -> Vec<(&'static str, f64)> {
 }
 
 fn shards(scrape: &Scrape, board: &Board) {
-    let mut imbalance = 0i64;
+    let mut imbalance = 0u64;
     let mut queue_age_max_ms = 0;
     let mut sessions_all = 0;
     let (mut all_queue_bytes, mut all_queue_ages_us) = (Spread::default(), Spread::default());
@@ -257,7 +265,8 @@ fn shards(scrape: &Scrape, board: &Board) {
         }
         scrape.add("tickgate_events_held", &[], held as f64);
         let gone = sent + conflated + dropped.iter().sum::<u64>() + held;
-        imbalance = imbalance.saturating_add(offered.wrapping_sub(gone).cast_signed());
+        // Two that are wrong in opposite ways are both wrong.
+        imbalance = imbalance.saturating_add(offered.abs_diff(gone));
 
         scrape.add("tickgate_sessions_open", &of_shard, sessions as f64);
         for (encoding, open) in ENCODINGS.iter().zip([sessions - sessions_deflated, sessions_deflated]) {
@@ -472,7 +481,6 @@ fn feed(scrape: &Scrape, board: &Board) {
             scrape.gauge("tickgate_feed_peak_ticks_per_second", &labels, *rate as f64);
         }
     }
-    partitions::partitions(scrape, &feed);
 }
 
 fn flag(flag: bool) -> f64 {
@@ -536,61 +544,6 @@ fn key(name: &'static str, kind: Kind, labels: &[(&'static str, &str)]) -> Key {
         name,
         labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect::<Vec<_>>(),
     )
-}
-
-/// A counter in seconds: those of the recorder are whole numbers.
-fn seconds_text(name: &str, value_s: f64) -> String {
-    format!("{}{name} {value_s}\n", head(name))
-}
-
-/// Counters in seconds too.
-fn thread_text(threads: &[(&str, f64)]) -> String {
-    let name = "tickgate_thread_cpu_seconds_total";
-    let mut text = head(name);
-    for (thread, cpu_s) in threads {
-        let _ = writeln!(text, "{name}{{thread=\"{thread}\"}} {cpu_s}");
-    }
-    text
-}
-
-/// The lines that introduce a family.
-fn head(name: &str) -> String {
-    let metric = catalog::find(name).expect("only names of the catalog are written");
-    format!("# HELP {name} {}\n# TYPE {name} {}\n", metric.help, metric.kind.name())
-}
-
-fn histogram_text(latencies: &StageHistograms) -> String {
-    let name = "tickgate_latency_seconds";
-    let mut text = head(name);
-    for stage in Stage::ALL {
-        let label = stage.label();
-        for (edge_ns, count) in EDGES_NS.iter().zip(latencies.cumulative(stage, &EDGES_NS)) {
-            let edge_s = *edge_ns as f64 / 1e9;
-            let _ = writeln!(text, "{name}_bucket{{stage=\"{label}\",le=\"{edge_s}\"}} {count}");
-        }
-        let count = latencies.count(stage);
-        let sum_s = latencies.sum_ns(stage) as f64 / 1e9;
-        let _ = writeln!(text, "{name}_bucket{{stage=\"{label}\",le=\"+Inf\"}} {count}");
-        let _ = writeln!(text, "{name}_sum{{stage=\"{label}\"}} {sum_s}");
-        let _ = writeln!(text, "{name}_count{{stage=\"{label}\"}} {count}");
-    }
-    text
-}
-
-/// A stage without values in the window has no quantiles: 0 would look like a good one.
-fn quantile_text(recent: &StageHistograms) -> String {
-    let name = "tickgate_latency_quantile_seconds";
-    let mut text = head(name);
-    for stage in Stage::ALL {
-        let label = stage.label();
-        for (quantile, shown) in QUANTILES {
-            if let Some(ns) = recent.quantile_ns(stage, quantile) {
-                let value_s = ns as f64 / 1e9;
-                let _ = writeln!(text, "{name}{{stage=\"{label}\",q=\"{shown}\"}} {value_s}");
-            }
-        }
-    }
-    text
 }
 
 #[cfg(test)]

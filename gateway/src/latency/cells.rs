@@ -77,6 +77,7 @@ impl Cells {
             }
             Err(_) => {
                 self.negative.count += n;
+                self.negative.sum_ns += u128::from(ns.unsigned_abs()) * u128::from(n);
                 self.negative.largest_ns = self.negative.largest_ns.max(ns.unsigned_abs());
             }
         }

@@ -227,6 +227,7 @@ pub const CATALOG: &[Metric] = &[
     gauge("tickgate_latency_quantile_seconds", "seconds", &["stage", "q"], "Quantiles over the last seconds, within 0.8 %; 1 is the maximum. Not to be averaged over gateways."),
     gauge("tickgate_latency_window_seconds", "seconds", &[], "How many seconds the quantiles look back."),
     counter("tickgate_latency_negative_total", "events", &["stage"], "Events that took less than no time: the clocks of the stage disagree. In no histogram."),
+    counter("tickgate_latency_negative_seconds_total", "seconds", &["stage"], "The sizes of negative times, added up: divided by their number, how far the clocks of the stage disagree."),
     gauge("tickgate_latency_negative_max_seconds", "seconds", &["stage"], "The largest size of a negative time since the start."),
     counter("tickgate_latency_over_range_total", "events", &["stage"], "Events that took longer than the histograms reach (68.7 s)."),
 

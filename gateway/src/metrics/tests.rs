@@ -192,7 +192,7 @@ fn the_books_close_and_a_lost_event_shows() {
     assert_eq!(value(&text, "tickgate_books_imbalance_events", &[]), 0.0);
     board.shard(0).sent -= 3;
     board.shard(1).sent += 1;
-    assert_eq!(value(&scrape(&board), "tickgate_books_imbalance_events", &[]), 2.0);
+    assert_eq!(value(&scrape(&board), "tickgate_books_imbalance_events", &[]), 4.0);
 }
 
 #[test]
