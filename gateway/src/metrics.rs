@@ -15,6 +15,7 @@ mod process;
 mod text;
 mod threads;
 mod tls;
+pub mod watched;
 
 use crate::clock;
 use crate::config::calendar::Calendar;

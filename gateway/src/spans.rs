@@ -14,7 +14,7 @@ use tracing::Span;
 use tracing::field::{Empty, display};
 
 /// What the spans of connects, subscribes and replays are told apart by.
-pub const TARGET: &str = "tickgate_gateway::spans";
+pub const TARGET: &str = module_path!();
 
 /// Spans that wait for a collector, at most: some seconds of a crowd that comes back.
 pub const SPANS_WAITING_MAX: usize = 4_096;

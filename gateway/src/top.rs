@@ -162,7 +162,7 @@ fn is_going_on(view: &mut View, key: KeyEvent) -> bool {
 
 /// What a terminal would show, as lines of text.
 fn once(address: &str, first: &Sample, second: &Sample) -> anyhow::Result<String> {
-    let mut view = View::new(address, second.taken.duration_since(first.taken));
+    let mut view = View::new(address, Duration::from_nanos(second.taken_ns - first.taken_ns));
     view.rates = Some(Rates::between(first, second));
     view.sample = Some(second.clone());
     view.is_plain = true;

@@ -10,7 +10,8 @@ use hyper::header::{ACCEPT, AUTHORIZATION};
 use hyper::{Request, StatusCode};
 use serde::de::DeserializeOwned;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tickgate_gateway::clock;
 use tokio::net::TcpStream;
 
 /// Time for all the answers.
@@ -74,7 +75,7 @@ impl Asker {
         let (metrics, feeds, sessions, symbols) =
             tokio::time::timeout(PATIENCE, all).await.map_err(|_| late())??;
         Ok(Sample {
-            taken: Instant::now(),
+            taken_ns: clock::mono_ns(),
             metrics,
             feeds: feeds.feeds,
             sessions: sessions.sessions,

@@ -9,6 +9,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Clear, Paragraph, Row, Table};
 use std::time::Duration;
 use tickgate_gateway::clock;
+use tickgate_gateway::metrics::watched;
 
 /// Which lists are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,10 +135,10 @@ impl View {
         let Some(sample) = &self.sample else { return };
         let metrics = &sample.metrics;
         let bold = Style::new().add_modifier(Modifier::BOLD);
-        let version = metrics.label("tickgate_build_info", "version").unwrap_or("?");
-        let started_s = metrics.sum("process_start_time_seconds", None).unwrap_or(0.0);
+        let version = metrics.label(watched::BUILD_INFO, "version").unwrap_or("?");
+        let started_s = metrics.sum(watched::STARTED, None).unwrap_or(0.0);
         let up_s = (clock::wall_ns() as f64 / 1e9 - started_s).max(0.0) as u64;
-        let is_ready = metrics.sum("tickgate_gateway_ready", None) == Some(1.0);
+        let is_ready = metrics.sum(watched::GATEWAY_READY, None) == Some(1.0);
         let mut first = vec![
             Span::styled(format!("Tickgate {version}"), bold),
             Span::raw(format!(" at {} · up {} · ", self.address, time(up_s))),
@@ -164,20 +165,20 @@ impl View {
         let gauge = |name: &str| metrics.sum(name, None).map_or_else(|| "-".to_owned(), count);
         let second = format!(
             "clients {} (+{}/s -{}/s)   subscriptions {}   ticks {}/s   deliveries {}/s",
-            gauge("tickgate_sessions_open"),
+            gauge(watched::SESSIONS_OPEN),
             rate(|rates| rates.opened),
             rate(|rates| rates.closed),
-            gauge("tickgate_subscriptions_held"),
+            gauge(watched::SUBSCRIPTIONS_HELD),
             rate(|rates| rates.ticks),
             rate(|rates| rates.sent),
         );
         let quantile = |quantile: &str| {
             let labels = [("stage", "ingest_to_written"), ("quantile", quantile)];
-            let seconds = metrics.one("tickgate_latency_quantile_seconds", &labels);
+            let seconds = metrics.one(watched::LATENCY_QUANTILES, &labels);
             seconds.map_or_else(|| "-".to_owned(), latency)
         };
         let lag = metrics
-            .max("tickgate_feed_lag_seconds")
+            .max(watched::FEED_LAG_SECONDS)
             .map_or_else(|| "-".to_owned(), |lag_s| format!("{lag_s:.1} s"));
         let third = format!(
             "latency p50 {}  p99 {}  p99.9 {}   conflated {}   dropped {}   lag {lag}",

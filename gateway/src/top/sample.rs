@@ -2,12 +2,13 @@
 
 use super::metrics::Scrape;
 use serde::Deserialize;
-use std::time::Instant;
+use tickgate_gateway::metrics::watched;
 
 /// The answers of one time.
 #[derive(Debug, Clone)]
 pub(super) struct Sample {
-    pub taken: Instant,
+    /// Monotonic nanoseconds.
+    pub taken_ns: u64,
     pub metrics: Scrape,
     pub feeds: Vec<Feed>,
     pub sessions: Vec<Session>,
@@ -88,20 +89,20 @@ pub(super) struct Rates {
 
 impl Rates {
     pub fn between(before: &Sample, now: &Sample) -> Self {
-        let seconds = now.taken.saturating_duration_since(before.taken).as_secs_f64().max(1e-3);
+        let seconds = (now.taken_ns.saturating_sub(before.taken_ns) as f64 / 1e9).max(1e-3);
         let came = |name: &str| {
             let [before, now] = [before, now].map(|sample| sample.metrics.sum(name, None).unwrap_or(0.0));
             // A gateway that was started anew counts from nothing.
             if now >= before { now - before } else { now }
         };
-        let offered = came("tickgate_events_offered_total").max(1.0);
+        let offered = came(watched::EVENTS_OFFERED).max(1.0);
         Self {
-            ticks: came("tickgate_feed_ticks_total") / seconds,
-            sent: came("tickgate_events_sent_total") / seconds,
-            opened: came("tickgate_sessions_opened_total") / seconds,
-            closed: came("tickgate_sessions_closed_total") / seconds,
-            conflated: came("tickgate_events_conflated_total") * 100.0 / offered,
-            dropped: came("tickgate_events_dropped_total") * 100.0 / offered,
+            ticks: came(watched::FEED_TICKS) / seconds,
+            sent: came(watched::EVENTS_SENT) / seconds,
+            opened: came(watched::SESSIONS_OPENED) / seconds,
+            closed: came(watched::SESSIONS_CLOSED) / seconds,
+            conflated: came(watched::EVENTS_CONFLATED) * 100.0 / offered,
+            dropped: came(watched::EVENTS_DROPPED) * 100.0 / offered,
         }
     }
 }
