@@ -20,7 +20,7 @@ pub mod watched;
 use crate::clock;
 use crate::config::calendar::Calendar;
 use crate::config::{Config, ceiling};
-use crate::latency::{self, LatencyWindow, Stage, StageHistograms};
+use crate::latency::{self, LatencyWindow, Stage};
 use crate::stats::{
     AuditOf, AuthFailure, AuthWay, Board, CloseReason, DiscardReason, DropReason, KeysFetch, PartEnd,
     PartRefusal, ReaderTotals, RefuseReason, Reload, ReplayEnd, ReplayKind, ReplayRefusal, ReplayTotals,
@@ -381,8 +381,8 @@ fn readers(scrape: &Scrape, board: &Board) -> [String; 2] {
     scrape.counter("tickgate_replays_records_passed_total", &[], records_passed);
     scrape.counter("tickgate_replays_events_read_total", &[], events);
     [
-        seconds_text("tickgate_replays_reading_seconds_total", reading_ns as f64 / 1e9),
-        seconds_text("tickgate_replays_pausing_seconds_total", pausing_ns as f64 / 1e9),
+        text::seconds("tickgate_replays_reading_seconds_total", reading_ns as f64 / 1e9),
+        text::seconds("tickgate_replays_pausing_seconds_total", pausing_ns as f64 / 1e9),
     ]
 }
 

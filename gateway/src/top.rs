@@ -98,14 +98,15 @@ async fn keep_asking(asker: &Asker, every: Duration, updates: &SyncSender<Update
             _ = terminate.recv() => return Ok(()),
             _ = hangup.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
-        let update = match asker.sample().await {
-            Ok(sample) => Update::Sample(Box::new(sample)),
-            Err(Refused { what, .. }) => Update::Lost(what),
-        };
-        if updates.send(update).is_err() {
-            return Ok(());
+            sample = async { ticks.tick().await; asker.sample().await } => {
+                let update = match sample {
+                    Ok(sample) => Update::Sample(Box::new(sample)),
+                    Err(Refused { what, .. }) => Update::Lost(what),
+                };
+                if updates.send(update).is_err() {
+                    return Ok(());
+                }
+            }
         }
     }
 }

@@ -352,7 +352,7 @@ mod tests {
     use crate::event::{Event, Stream, Symbol};
     use crate::outbox::Offer;
     use crate::session::Life;
-    use crate::shard::trial::{Wire, connect, shard};
+    use crate::shard::trial::{connect, shard};
     use crate::stats::CloseReason;
     use std::num::NonZeroU64;
     use std::sync::Arc;

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::shard::hooks::Step;
-    use crate::shard::trial::{Task, Wire, connect, shard};
+    use crate::shard::trial::{Task, connect, shard};
     use std::task::{Context, Waker};
     use tickgate_protocol::FlushMs;
 

@@ -173,7 +173,7 @@ impl View {
             rate(|rates| rates.sent),
         );
         let quantile = |quantile: &str| {
-            let labels = [("stage", "ingest_to_written"), ("quantile", quantile)];
+            let labels = [("stage", "ingest_to_written"), ("q", quantile)];
             let seconds = metrics.one(watched::LATENCY_QUANTILES, &labels);
             seconds.map_or_else(|| "-".to_owned(), latency)
         };

@@ -71,6 +71,9 @@ async fn a_gateway_is_on_the_screen_and_keys_change_what_is_shown() {
     {
         assert!(plain.contains(part), "{part}: {plain}");
     }
+    // It asked for quantiles by a label that they do not have, and had a dash for each.
+    let (_, latency) = plain.split_once("latency p50 ").expect("it is there");
+    assert!(latency.starts_with(|c: char| c.is_ascii_digit()), "{plain}");
     let last = lines.last().expect("lines").split_whitespace().collect::<Vec<_>>();
     assert_eq!(last, ["AAPL", "0", "1", "AAPL", "1", "1"], "what was traded, and what was named: {plain}");
     assert!(!plain.contains("quit"), "there are no keys: {plain}");
