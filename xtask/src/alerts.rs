@@ -10,6 +10,10 @@ use crate::shell;
 
 const FOLDER: &str = "dashboards/prometheus";
 const RUNBOOK: &str = "docs/runbook.md";
+/// Who gives targets their `job`.
+const COMPOSE: &str = "deploy/compose/prometheus.yml";
+const MONITOR: &str = "deploy/kubernetes/podmonitor.yaml";
+const PODS: &str = "deploy/kubernetes/deployment.yaml";
 
 /// Looks at the rules, runs their tests, reads the example for Alertmanager, and holds every alert to what it must have.
 ///
@@ -25,7 +29,9 @@ pub fn check() -> Result<()> {
     let read =
         |path: &str| fs::read_to_string(shell::root().join(path)).with_context(|| format!("reading {path}"));
     let tests = read(&format!("{FOLDER}/alerts_test.yml"))? + &read(&format!("{FOLDER}/budget_test.yml"))?;
-    let findings = findings(&read(&format!("{FOLDER}/alerts.yml"))?, &read(RUNBOOK)?, &tests);
+    let alerts = read(&format!("{FOLDER}/alerts.yml"))?;
+    let mut findings = findings(&alerts, &read(RUNBOOK)?, &tests);
+    findings.extend(jobs(&alerts, &read(COMPOSE)?, &read(MONITOR)?, &read(PODS)?));
     if findings.is_empty() {
         return Ok(());
     }
@@ -79,9 +85,66 @@ fn findings(alerts: &str, runbook: &str, tests: &str) -> Vec<String> {
     findings
 }
 
+/// Where alerts ask for a job that nobody gives, or one is given that no alert asks for.
+fn jobs(alerts: &str, compose: &str, monitor: &str, pods: &str) -> Vec<String> {
+    let mut asked: Vec<_> =
+        alerts.split("job=\"").skip(1).filter_map(|rest| rest.split_once('"')).map(|(job, _)| job).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    let [job] = asked[..] else {
+        return vec![format!("alerts ask for the jobs {asked:?}, and it should be one")];
+    };
+    let value = |text: &str, key: &str| {
+        let line = text.lines().find_map(|line| line.trim_start_matches([' ', '-']).strip_prefix(key));
+        line.map(|rest| rest.trim().to_owned())
+    };
+    let mut findings = Vec::new();
+    let given = value(compose, "job_name:");
+    if given.as_deref() != Some(job) {
+        findings.push(format!("{COMPOSE} has the job {given:?}, alerts ask for {job}"));
+    }
+    // The operator's own is NAMESPACE/NAME.
+    let label = value(monitor, "jobLabel:");
+    let template = pods.split_once("\n  template:\n").map_or("", |(_, rest)| rest);
+    let given = label.and_then(|label| value(template, &format!("{label}:")));
+    if given.as_deref() != Some(job) {
+        findings
+            .push(format!("{MONITOR}: by its jobLabel the job of {PODS} is {given:?}, alerts ask for {job}"));
+    }
+    findings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In Kubernetes TickgateDown could not fire and TickgateAbsent always did: the operator called the job `NAMESPACE/tickgate`, alerts
+    /// asked for `tickgate`.
+    #[test]
+    fn jobs_are_called_what_alerts_ask_for() {
+        let alerts = "expr: up{job=\"tickgate\"} == 0\nexpr: absent(up{job=\"tickgate\"})\n";
+        let compose = "scrape_configs:\n  - job_name: tickgate\n";
+        let monitor = "spec:\n  jobLabel: app/name\n";
+        let pods = "metadata:\n  labels:\n    app/name: other\nspec:\n  template:\n    metadata:\n      labels:\n        app/name: tickgate\n";
+        assert_eq!(jobs(alerts, compose, monitor, pods), [""; 0]);
+        let unlabelled = monitor.replace("jobLabel", "label");
+        for (found, which) in [
+            (
+                jobs(
+                    &alerts.replace("absent(up{job=\"tickgate", "absent(up{job=\"gateway"),
+                    compose,
+                    monitor,
+                    pods,
+                ),
+                "jobs",
+            ),
+            (jobs(alerts, "  - job_name: gateway\n", monitor, pods), COMPOSE),
+            (jobs(alerts, compose, &unlabelled, pods), MONITOR),
+            (jobs(alerts, compose, monitor, &pods.replace(": tickgate", ": gateway")), MONITOR),
+        ] {
+            assert!(found.len() == 1 && found[0].contains(which), "{which}: {found:?}");
+        }
+    }
 
     const ALERTS: &str = "groups:\n  - name: a\n    rules:\n      - alert: TickgateLag\n        labels: {severity: page}\n        \
         annotations:\n          summary: \"s\"\n          description: \"d\"\n          runbook_url: RUNBOOK#tickgatelag\n          \
