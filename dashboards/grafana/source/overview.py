@@ -14,6 +14,11 @@ def budget():
     return 'min (tickgate:slo:budget_left_ratio30d{job=~"$job"})'
 
 
+def settled():
+    """Events whose fate was settled; not those offered, which may have been so before: more than 100 % of them can be conflated."""
+    return " + ".join(total(f"tickgate_events_{what}_total") for what in ("sent", "conflated", "dropped"))
+
+
 def stats():
     yield number(
         "Feeds",
@@ -67,10 +72,10 @@ def stats():
         )
     yield number(
         "Conflated",
-        "Share of offered events that a newer state replaced, because a client read too slowly. A few clients conflate always; a "
-        "rising share means that many cannot keep up, or that the way to them is full.",
+        "Of the events that were sent, replaced or dropped, the share that a newer state replaced because a client read too slowly. A few "
+        "clients conflate always; a rising share means that many cannot keep up, or that the way to them is full.",
         "percentunit",
-        [(share(total("tickgate_events_conflated_total"), total("tickgate_events_offered_total")), "conflated")],
+        [(share(total("tickgate_events_conflated_total"), settled()), "conflated")],
         [(0.05, YELLOW), (0.2, RED)],
         decimals=1,
     )
