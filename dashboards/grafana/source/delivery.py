@@ -5,7 +5,8 @@ from parts import (
 )
 
 # The legs of the way, and the ways they add up to.
-LEGS = ["append_to_ingest", "ingest_to_decoded", "decoded_to_offered", "queue_wait", "offered_to_written"]
+# queue_wait is the part of offered_to_written in which a socket refused bytes, of the events that met with it: it adds nothing.
+LEGS = ["append_to_ingest", "ingest_to_decoded", "decoded_to_offered", "offered_to_written", "queue_wait"]
 WAYS = ["ingest_to_written", "event_to_written", "send_to_written"]
 
 SENT = total("tickgate_events_sent_total")
@@ -73,15 +74,16 @@ def stats():
 def first():
     yield lines(
         "Mean time of each leg",
-        "Mean time an event spends on each leg of its way, one above the other. *append_to_ingest* is Kafka; *decoded_to_offered* with its *queue_wait* "
-        "the way into the shards (processors); *offered_to_written* the sockets (slow clients, flush windows).",
+        "Mean time an event spends on each leg of its way, one above the other. *append_to_ingest* is Kafka; *decoded_to_offered* the way "
+        "into the shards (processors); *offered_to_written* the sockets (slow clients, flush windows).",
         "s",
         [(mean(name), name) for name in LEGS if name != "queue_wait"],
         stacked=True,
     )
     yield lines(
         "p99 by stage",
-        "p99 of each leg and each whole way, of the worst gateway over its last seconds. *send_to_written* begins when the producer meant to send, "
+        "p99 of each leg and each whole way, of the worst gateway over its last seconds. *queue_wait* is the part of *offered_to_written* in which "
+        "a socket refused bytes: clients, or the way to them. *send_to_written* begins when the producer meant to send, "
         "*event_to_written* at the venue's clock: with them high and all legs low, the time was lost before Kafka.",
         "s",
         [(quantile(name, "0.99"), name) for name in LEGS + WAYS],

@@ -22,7 +22,7 @@ OBJECTIVES = [
     (
         "survival",
         "Sessions survive",
-        "ended sessions that did not end by a fault of ours, nor because they could not be written to fast enough",
+        "sessions, open or opened, that were not ended for being slow or stalled, for want of memory, or by a panic in their own work",
         "See the reasons in **Sessions and limits**, and `/sessions?top=20` for who is slow",
     ),
 ]
