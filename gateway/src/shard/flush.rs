@@ -389,12 +389,13 @@ mod tests {
             let mut shard = shard.borrow_mut();
             let bounds = shard.bounds;
             wire.is_full.set(true);
-            let session = shard.session(key).expect("it is open");
-            assert_eq!(
-                session.outbox.offer(&trade(100), OnSlow::Disconnect, super::now_us(), &bounds),
-                Offer::Queued
-            );
-            shard.flush_session(key.slot, false);
+            // The first is being written, and the second waits behind it.
+            for _ in 0..2 {
+                let session = shard.session(key).expect("it is open");
+                let offer = session.outbox.offer(&trade(100), OnSlow::Disconnect, super::now_us(), &bounds);
+                assert_eq!(offer, Offer::Queued);
+                shard.flush_session(key.slot, false);
+            }
             assert!(shard.session(key).expect("it is open").outbox.is_blocked());
 
             // Longer than what is queued may wait.
@@ -419,7 +420,7 @@ mod tests {
             let bounds = shard.bounds;
             wire.is_full.set(true);
             let large = trade(bounds.bytes_max / 2 + 1);
-            for expected in [Offer::Queued, Offer::Overflow] {
+            for expected in [Offer::Queued, Offer::Queued, Offer::Overflow] {
                 let session = shard.session(key).expect("it is open");
                 let offer = session.outbox.offer(&large, OnSlow::Disconnect, super::now_us(), &bounds);
                 assert_eq!(offer, expected);
