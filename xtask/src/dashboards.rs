@@ -4,6 +4,7 @@
 //! like a panel with nothing to show: so every query is asked of a Prometheus that has seen the whole gateway under load.
 
 pub mod board;
+mod labels;
 mod lint;
 mod names;
 mod preview;
@@ -26,6 +27,9 @@ const DIR: &str = "dashboards/grafana";
 const SOURCE: &str = "dashboards/grafana/source";
 const REQUIREMENTS: &str = "dashboards/grafana/source/requirements.txt";
 const RULES: &str = "dashboards/prometheus/rules.yml";
+const ALERTS: &str = "dashboards/prometheus/alerts.yml";
+const RULE_TESTS: [&str; 2] =
+    ["dashboards/prometheus/alerts_test.yml", "dashboards/prometheus/budget_test.yml"];
 
 /// Renders the Grafana dashboards, looks at them, and proves that each of their queries returns data.
 #[derive(Debug, clap::Args)]
@@ -38,10 +42,11 @@ pub struct Args {
 enum What {
     /// Write dashboards/grafana/*.json from dashboards/grafana/source
     Render,
-    /// Render again and compare; look at panels, and at the names of metrics in them and in rules
+    /// Render again and compare; look at panels, and at the names of metrics in them, in rules, in alerts and in their tests
     ///
     /// Every panel needs a title, a description, a unit and a query; every metric in a query has to be one of the catalogs of
-    /// the gateway and the load programs, or of a rule; and every metric of the catalogs has to be on a dashboard or in a rule.
+    /// the gateway and the load programs, or of a rule, with labels and values that docs/metrics.md has; and every metric of the
+    /// catalogs has to be on a dashboard, in a rule or in an alert.
     Check,
     /// Ask a real Prometheus every query of every panel, variable and rule, with the whole of it under load
     ///

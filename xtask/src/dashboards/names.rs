@@ -5,8 +5,9 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-use super::RULES;
 use super::board::Board;
+use super::labels::{self, Labels};
+use super::{ALERTS, RULE_TESTS, RULES};
 use crate::shell;
 
 /// Of the gateway, and of the load programs.
@@ -22,13 +23,12 @@ const OF_PROMETHEUS: [&str; 5] = [
     "scrape_series_added",
 ];
 
-/// Metrics that are on no dashboard and in no rule, and why.
+/// Metrics that are on no dashboard, in no rule and in no alert, and why.
 const UNSHOWN: &[(&str, &str)] = &[
     (
-        "tickgate_auth_keys_timestamp_seconds",
-        "the fetches by result show the same; it is for an alert of one's own",
+        "tickgate_auth_revocation_timestamp_seconds",
+        "the records by result show the same; it is for an alert of one's own",
     ),
-    ("tickgate_auth_revocation_timestamp_seconds", "the records by result show the same; likewise"),
     (
         "tickgate_delayed_feed_event_timestamp_seconds",
         "late by design: its age is the delay and whatever the live feed's is",
@@ -63,9 +63,13 @@ const UNSHOWN: &[(&str, &str)] = &[
 pub struct Known {
     /// What the programs have, and whether it is a histogram.
     catalog: BTreeMap<String, bool>,
-    /// What rules record, and the names that each of their expressions has.
+    /// What rules record.
     rules: BTreeSet<String>,
+    /// Rules, alerts and their tests: each file's name and its text without comments.
+    files: Vec<(&'static str, String)>,
+    /// The names in expressions of rules and alerts: somebody is shown those.
     in_rules: BTreeSet<String>,
+    labels: Labels,
 }
 
 impl Known {
@@ -73,18 +77,29 @@ impl Known {
         let text = |name: &str| {
             fs::read_to_string(shell::root().join(name)).with_context(|| format!("reading {name}"))
         };
-        Self::parse(&CATALOGS.map(text).into_iter().collect::<Result<Vec<_>>>()?, &text(RULES)?)
+        let files = [RULES, ALERTS].into_iter().chain(RULE_TESTS).map(|name| Ok((name, text(name)?)));
+        Self::parse(
+            &CATALOGS.map(text).into_iter().collect::<Result<Vec<_>>>()?,
+            &files.collect::<Result<Vec<_>>>()?,
+            &text(labels::METRICS)?,
+        )
     }
 
-    fn parse(catalogs: &[impl AsRef<str>], rules: &str) -> Result<Self> {
+    fn parse(catalogs: &[impl AsRef<str>], files: &[(&'static str, String)], metrics: &str) -> Result<Self> {
         let parts: Vec<_> = catalogs.iter().map(|catalog| catalogued(catalog.as_ref())).collect();
         if let Some(at) = parts.iter().position(|part| part.len() < 5) {
             bail!("{} is not laid out as expected: {} names", CATALOGS[at], parts[at].len());
         }
         let known = Self {
             catalog: parts.into_iter().flatten().collect(),
-            rules: recorded(rules),
-            in_rules: names(&uncommented(rules)),
+            rules: files.iter().flat_map(|(_, text)| recorded(text)).collect(),
+            in_rules: files
+                .iter()
+                .filter(|(name, _)| !RULE_TESTS.contains(name))
+                .flat_map(|(_, text)| names(&uncommented(text)))
+                .collect(),
+            files: files.iter().map(|(name, text)| (*name, uncommented(text))).collect(),
+            labels: Labels::parse(metrics)?,
         };
         if known.rules.is_empty() {
             bail!("{RULES} is not laid out as expected: it has no names");
@@ -109,27 +124,23 @@ impl Known {
             || OF_PROMETHEUS.contains(&name)
     }
 
-    /// Names in queries that nothing has, metrics that nobody shows, and exceptions that are none.
+    /// Names and labels in queries that nothing has, metrics that nobody shows, and exceptions that are none.
     pub fn findings(&self, boards: &[Board]) -> Result<Vec<String>> {
         let mut findings = Vec::new();
-        for board in boards {
-            for name in board.exprs().flat_map(names) {
-                if !self.is_known(&name) {
-                    findings.push(format!(
-                        "{}: {name} is no metric of the catalog, and no rule records it",
-                        board.name
-                    ));
-                }
+        let of_boards = boards.iter().flat_map(|board| board.exprs().map(|expr| (board.name.as_str(), expr)));
+        let of_files = self.files.iter().map(|(name, text)| (*name, text.as_str()));
+        for (place, text) in of_boards.chain(of_files) {
+            for name in names(text).into_iter().filter(|name| !self.is_known(name)) {
+                findings.push(format!("{place}: {name} is no metric of the catalog, and no rule records it"));
             }
-        }
-        for name in &self.in_rules {
-            if !self.is_known(name) {
-                findings.push(format!("{RULES}: {name} is no metric of the catalog"));
-            }
+            let of_labels = self.labels.findings(text, |name| self.metric(name));
+            findings.extend(of_labels.into_iter().map(|finding| format!("{place}: {finding}")));
         }
         let shown = self.shown(boards);
         let left = self.leftovers(boards, self.catalog.keys().map(String::as_str));
-        findings.extend(left.into_iter().map(|name| format!("{name} is on no dashboard and in no rule")));
+        findings.extend(
+            left.into_iter().map(|name| format!("{name} is on no dashboard, in no rule and in no alert")),
+        );
         for (name, _) in UNSHOWN.iter().filter(|(name, _)| !name.ends_with('_')) {
             if shown.contains(*name) || !self.catalog.contains_key(*name) {
                 findings.push(format!("{name} is named as a metric that nobody shows: it is shown, or gone"));
@@ -138,7 +149,7 @@ impl Known {
         Ok(findings)
     }
 
-    /// The metrics among `there_are` that are on no dashboard and in no rule, without a reason.
+    /// The metrics among `there_are` that are on no dashboard, in no rule and in no alert, without a reason.
     pub fn leftovers<'a>(&self, boards: &[Board], there_are: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
         let shown = self.shown(boards);
         let is_excused = |name: &str| {
@@ -190,7 +201,8 @@ fn uncommented(text: &str) -> String {
 /// The names of metrics in an expression. Names in a regular expression count, too: a variable may ask for one of several.
 pub fn names(expr: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    let words = expr.split(|c| !is_part(c));
+    // A colon that follows a name is a sentence's.
+    let words = expr.split(|c| !is_part(c)).map(|word| word.trim_end_matches(':'));
     let is_name = |word: &&str| {
         ["tickgate_", "tickgate:", "process_", "scrape_"].iter().any(|prefix| word.starts_with(prefix))
             || *word == "up"
@@ -205,11 +217,17 @@ mod tests {
     const RULES_TEXT: &str = "groups:\n  - name: tickgate_some\n    rules:\n      # tickgate_spoken_of\n      - record: \
         tickgate:slo:objective\n        expr: rate(tickgate_in_rule_total[5m])\n";
 
+    const LISTED: &str = "| `tickgate_of_1` | gauge | x | `reason`: a | A. |\n| `tickgate_of_2` | gauge | x |  | B. |\n\
+        | `tickgate_of_3` | gauge | x |  | C. |\n| `tickgate_of_4` | gauge | x |  | D. |\n| `tickgate_of_5` | gauge | x |  | E. |\n";
+
     fn known() -> Known {
         let mut catalog: String =
             (0..10).map(|n| format!("    gauge(\"tickgate_of_{n}\", \"x\", &[], \"y\"),\n")).collect();
         catalog += "    Metric {\n        name: \"tickgate_latency_seconds\",\n    counter(\"tickgate_in_rule_total\", \"x\", &[], \"\"),\n";
-        Known::parse(&[catalog], RULES_TEXT).unwrap()
+        let alerts = "groups:\n  - name: a\n    rules:\n      - alert: A\n        expr: tickgate_of_9 > 1\n";
+        let tests = "tests:\n  - name: \"tickgate_named\"\n    input_series:\n      - {series: 'tickgate_of_8', values: '1x2'}\n";
+        let files = [(RULES, RULES_TEXT), (ALERTS, alerts), (RULE_TESTS[0], tests)];
+        Known::parse(&[catalog], &files.map(|(name, text)| (name, text.to_owned())), LISTED).unwrap()
     }
 
     fn board(expr: &str) -> Board {
@@ -239,6 +257,25 @@ mod tests {
         check("tickgate_off_1", "tickgate_off_1 is no metric");
         check("tickgate_of_1_bucket", "tickgate_of_1_bucket is no metric");
         check("tickgate:slo:objectives", "tickgate:slo:objectives is no metric");
+        check("tickgate_of_1{reason=\"a\"}", "");
+        check("tickgate_of_1{reason=\"b\"}", "reason of tickgate_of_1 is never b");
+    }
+
+    /// Only rules were looked at: an alert on a metric that there is not can never come, and nobody would have known.
+    #[test]
+    fn names_in_alerts_and_in_tests_have_to_be_of_something() {
+        let mut known = known();
+        assert_eq!(known.leftovers(&[], ["tickgate_of_8", "tickgate_of_9"].into_iter()), ["tickgate_of_8"]);
+        for (index, file) in [RULES, ALERTS, RULE_TESTS[0]].into_iter().enumerate() {
+            known.files[index].1 += " tickgate_off_1";
+            let all = known.findings(&[]).unwrap();
+            assert!(
+                all.contains(&format!(
+                    "{file}: tickgate_off_1 is no metric of the catalog, and no rule records it"
+                )),
+                "{all:?}"
+            );
+        }
     }
 
     #[test]
@@ -258,7 +295,8 @@ mod tests {
 
     #[test]
     fn a_catalog_that_is_laid_out_otherwise_is_no_empty_one() {
-        assert!(Known::parse(&["const CATALOG: &[Metric] = load();"], RULES_TEXT).is_err());
+        let files = [(RULES, RULES_TEXT.to_owned())];
+        assert!(Known::parse(&["const CATALOG: &[Metric] = load();"], &files, LISTED).is_err());
     }
 
     #[test]

@@ -122,7 +122,8 @@ fn ask(prometheus: Prometheus, boards: &[Board], known: &Known, may_be_empty: bo
     let there_are = prometheus.label_values("__name__", None)?;
     let left = known.leftovers(boards, there_are.iter().map(String::as_str));
     failures.extend(
-        left.into_iter().map(|name| format!("{name} is scraped, and on no dashboard and in no rule")),
+        left.into_iter()
+            .map(|name| format!("{name} is scraped, and on no dashboard, in no rule and in no alert")),
     );
 
     let missed = missed(prometheus)?;
