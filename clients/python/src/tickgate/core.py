@@ -1,0 +1,448 @@
+"""What a client says and understands, without sockets, clocks or threads: messages in, events and messages out.
+
+A `Core` lives as long as its client and goes through many sessions: `opened` and `lost` part them. What it wants to send is taken
+with `take_outbox`, in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .errors import NotReadable, Refused
+from .events import CHANNELS, Channel
+from .judge import Judge
+from .notices import (
+    Ack,
+    AckResult,
+    AnyEvent,
+    AuthAck,
+    Error,
+    Feed,
+    GoAway,
+    ReplayDone,
+    Slow,
+    State,
+    StateName,
+)
+from .prices import PriceType
+from .stats import Clock, Latencies
+from .subscriptions import Options, Pair, Subscriptions
+from .wire import (
+    Decoder,
+    Heartbeat,
+    Hello,
+    Limits,
+    Pong,
+    WireAck,
+    WireError,
+    WireGoAway,
+    WireReplayDone,
+    WireSlow,
+    encode,
+)
+
+# Requests that wait for their answer: a gateway takes 20 a second.
+REQUESTS_MAX = 10_000
+# A gateway has some feeds: what is beyond is not told.
+_FEEDS_MAX = 1_000
+# How long after it a book is asked for again whose chain broke again.
+_RESYNC_EVERY_NS = 1_000_000_000
+# When a request that resumes is sent again which was refused for now, without a word as to when.
+_RETRY_NS = 1_000_000_000
+# How long after a refusal a token is tried again: its key may not be known yet.
+_TOKEN_RETRY_NS = 5_000_000_000
+_TOKEN_TRIES = 3
+
+Answered = Callable[["Ack | Refused"], None]
+
+
+class Request:
+    """A request that waits for its answer. `kind`: subscribe, unsubscribe, resume, resync or auth."""
+
+    __slots__ = ("answered", "awaited", "body", "kind", "options", "pairs")
+
+    def __init__(self, kind: str, body: dict[str, Any], pairs: list[Pair]) -> None:
+        self.kind = kind
+        self.body = body
+        self.pairs = pairs
+        self.options: Options = {}
+        # Of a resume: what a replay is awaited of.
+        self.awaited: list[Pair] = []
+        self.answered: Answered | None = None
+
+
+class Core:
+    """A client, but for its socket."""
+
+    def __init__(self, prices: PriceType = float) -> None:
+        self.judge = Judge()
+        self.subscriptions = Subscriptions()
+        self.clock = Clock()
+        self.latencies = Latencies()
+        self.limits = Limits()
+        self.state: StateName = "connecting"
+        self.session: str | None = None
+        self.heartbeat_ms = 0
+        self.cursor: str | None = None
+        self.feeds: dict[str, str] = {}
+        self.messages = self.bytes = self.bad_frames = 0
+        # The gateway waits for a token, or says that the present one is nearly over.
+        self.wants_token_at_ns: int | None = None
+        # What a fatal error said.
+        self.fatal: WireError | None = None
+        self._decoder = Decoder(prices)
+        self._outbox: list[bytes] = []
+        self._requests: dict[int, Request] = {}
+        self._pings: deque[tuple[int, int]] = deque(maxlen=8)
+        self._next_id = 1
+        self._is_ready = False
+        self._had_session = False
+        # Replays that a reconnect waits for, and those that the user asked for.
+        # Each with the request that resumed it.
+        self._awaited: dict[Pair, int] = {}
+        self._user_replays: set[Pair] = set()
+        # Ids of the requests that a session begins with, and whether it may be called live without more.
+        self._first: set[int] = set()
+        self._later: list[tuple[int, Request]] = []
+        self._resync_at_ns = 0
+        self._token_tries = 0
+
+    # What the user asks for.
+
+    def subscribe(self, channel: Channel, symbols: list[str], options: Options, answered: Answered | None = None) -> None:
+        """Subscribes, now or as soon as there is a session."""
+        body = {"op": "subscribe", "subscriptions": [{"channel": channel, "symbols": symbols, **options}]}
+        request = Request("subscribe", body, [(channel, symbol) for symbol in symbols])
+        request.options = options
+        request.answered = answered
+        self._ask(request)
+
+    def unsubscribe(self, channel: Channel, symbols: list[str], answered: Answered | None = None) -> None:
+        """Unsubscribes."""
+        body = {"op": "unsubscribe", "subscriptions": [{"channel": channel, "symbols": symbols}]}
+        request = Request("unsubscribe", body, [(channel, symbol) for symbol in symbols])
+        request.answered = answered
+        self._ask(request)
+
+    def authenticate(self, token: str) -> None:
+        """Shows a token, because the gateway wants one."""
+        self.wants_token_at_ns = None
+        self._send(Request("auth", {"op": "auth", "token": token}, []))
+
+    def ping(self, now_ns: int) -> None:
+        """Asks the gateway for its time."""
+        if self.session is not None:
+            number = self._next_id
+            self._next_id += 1
+            self._pings.append((number, now_ns))
+            self._outbox.append(encode({"op": "ping", "id": number}))
+
+    def take_outbox(self) -> list[bytes]:
+        """The messages to send."""
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    # What happens.
+
+    def lost(self) -> None:
+        """The session has ended. Requests without an answer are sent again in the next one."""
+        if self.session is not None:
+            self.judge.came_back()
+        self.session = None
+        self.fatal = None
+        self._is_ready = False
+        self.wants_token_at_ns = None
+        self._outbox.clear()
+        self._later.clear()
+        self._awaited.clear()
+        self._first.clear()
+        self._pings.clear()
+        self.clock.reset()
+        users = {i: r for i, r in self._requests.items() if r.kind in ("subscribe", "unsubscribe")}
+        self._requests = users
+
+    def move(self, state: StateName, out: list[AnyEvent], *, attempt: int = 0, reason: str = "") -> None:
+        """Tells a new state."""
+        if state != self.state or attempt or state == "connecting":
+            self.state = state
+            out.append(State(state, attempt, reason))
+
+    def tick(self, now_ns: int) -> None:
+        """Does what is due by now."""
+        if self._later:
+            due = [request for at_ns, request in self._later if at_ns <= now_ns]
+            self._later = [(at_ns, request) for at_ns, request in self._later if at_ns > now_ns]
+            for request in due:
+                self._send(request)
+        self._resync_books(now_ns)
+
+    def binary(self, size: int, out: list[AnyEvent]) -> None:
+        """A binary message came, of which there are none in this protocol."""
+        self.messages += 1
+        self.bytes += size
+        self._bad_frame("a binary message", out)
+
+    def text(self, text: bytes | memoryview, received_ns: int, out: list[AnyEvent]) -> None:
+        """Takes a text message, and adds what is to be handed out to `out`."""
+        self.messages += 1
+        self.bytes += len(text)
+        try:
+            first = text[0] if len(text) else 0
+            if first == 0x5B:  # [
+                self._data(text, received_ns, out)
+            elif first == 0x7B:  # {
+                self._control(text, received_ns, out)
+            else:
+                raise NotReadable("neither an object nor an array")
+        except NotReadable as error:
+            self._bad_frame(str(error), out)
+
+    def _data(self, text: bytes | memoryview, received_ns: int, out: list[AnyEvent]) -> None:
+        events = self._decoder.data(text)
+        came = self.judge.frame(events, received_ns)
+        if came:
+            first = came[0]
+            ingest_ns = getattr(first, "ingest_ns", None)
+            # What was there before the subscription says nothing about the way here.
+            if ingest_ns is not None and not (first.snapshot or first.replay):  # type: ignore[union-attr]
+                self.latencies.record(received_ns + (self.clock.skew_ns or 0) - ingest_ns)
+            out.extend(came)
+        if self.judge.broken_books:
+            self._resync_books(received_ns)
+
+    def _bad_frame(self, what: str, out: list[AnyEvent]) -> None:
+        self.bad_frames += 1
+        out.append(Error("bad_frame", what[:256]))
+
+    def _control(self, text: bytes | memoryview, received_ns: int, out: list[AnyEvent]) -> None:
+        message = self._decoder.control(text)
+        if isinstance(message, Heartbeat):
+            self._keep_cursor(message.cursor)
+            for feed in message.feeds:
+                if self.feeds.get(feed.name) != feed.state and (feed.name in self.feeds or len(self.feeds) < _FEEDS_MAX):
+                    self.feeds[feed.name] = feed.state
+                    out.append(Feed(feed.name, feed.state))
+        elif isinstance(message, WireAck):
+            request = self._requests.pop(message.id, None) if isinstance(message.id, int) else None
+            if request is not None:
+                if message.limits is not None:
+                    self.limits = message.limits
+                self._answered(int(message.id or 0), request, message, out)
+        elif isinstance(message, WireReplayDone):
+            self._replay_done(message, out)
+        elif isinstance(message, WireError):
+            self._error(message, received_ns, out)
+        elif isinstance(message, Pong):
+            sent = next((sent for number, sent in self._pings if number == message.id), None)
+            if sent is not None:
+                self.clock.pong(sent, received_ns, message.now_ns)
+        elif isinstance(message, WireSlow):
+            out.append(Slow(message.delay_ms, message.queued_bytes, message.limit_bytes, message.action))
+        elif isinstance(message, WireGoAway):
+            self._keep_cursor(message.cursor)
+            out.append(GoAway(message.reason, message.close_in_ms))
+        elif isinstance(message, Hello):
+            self._hello(message, received_ns, out)
+
+    def _hello(self, hello: Hello, received_ns: int, out: list[AnyEvent]) -> None:
+        if self.session is not None:
+            raise NotReadable("a second greeting")
+        self.session = hello.session
+        self.limits = hello.limits
+        self.heartbeat_ms = hello.heartbeat_ms
+        if hello.auth == "required":
+            self.wants_token_at_ns = received_ns
+        else:
+            self._begin(out)
+
+    def _begin(self, out: list[AnyEvent]) -> None:
+        """The gateway is ready for requests: asks for what was held, and for what was asked for meanwhile."""
+        self._is_ready = True
+        waiting = self._requests
+        self._requests = {}
+        if self._had_session and len(self.subscriptions):
+            self.move("resyncing", out)
+            self._resume()
+        self._had_session = True
+        for number, request in waiting.items():
+            self._send(request, number)
+        self._first = set(self._requests)
+        self._settle(out)
+
+    def _resume(self) -> None:
+        for resumed in self.subscriptions.resume(self.cursor, self.judge.last):
+            request = Request("resume", resumed.body, resumed.pairs)
+            request.awaited = resumed.awaited
+            self._first.add(self._send(request))
+
+    def _settle(self, out: list[AnyEvent]) -> None:
+        """Live, once everything that the session began with was answered and has caught up."""
+        if self._is_ready and not self._first and not self._awaited:
+            self.move("live", out)
+
+    def _keep_cursor(self, cursor: str | None) -> None:
+        # One that overtakes the answers of a reconnect says nothing of what was missed.
+        if cursor is not None and self._is_ready and not self._first:
+            self.cursor = cursor
+
+    # Requests and their answers.
+
+    def _ask(self, request: Request) -> None:
+        if self._is_ready:
+            self._send(request)
+        else:
+            self._requests[self._next_id] = request
+            self._next_id += 1
+
+    def _send(self, request: Request, number: int | None = None) -> int:
+        if number is None:
+            number = self._next_id
+            self._next_id += 1
+        self._requests[number] = request
+        self._outbox.append(encode({**request.body, "id": number}))
+        return number
+
+    @property
+    def open_requests(self) -> int:
+        """Requests that wait for an answer."""
+        return len(self._requests)
+
+    def _answered(self, number: int, request: Request, ack: WireAck, out: list[AnyEvent]) -> None:
+        results = tuple(ack.results)
+        kind = request.kind
+        if kind == "subscribe":
+            self._subscribed(request, results)
+        elif kind == "unsubscribe":
+            for channel, symbol in request.pairs:
+                self.subscriptions.drop(channel, symbol)
+                self.judge.unsubscribed(channel, symbol)
+        elif kind == "auth":
+            self._token_tries = 0
+            for result in results:
+                self._drop(result)
+            out.append(AuthAck(ack.ok, tuple(result for result in results if not result.ok)))
+            if not self._is_ready:
+                self._begin(out)
+        else:
+            refused = {(result.channel, result.symbol) for result in results if not result.ok}
+            self._awaited.update({pair: number for pair in request.awaited if pair not in refused})
+            for result in results:
+                if not result.ok:
+                    self._drop(result)
+                    out.append(
+                        Error(
+                            result.code or "refused",
+                            result.message or "the subscription has ended",
+                            symbol=result.symbol,
+                            channel=result.channel,
+                        )
+                    )
+                elif kind == "resync" and result.channel == "book":
+                    self.judge.expects_snapshot(result.symbol)
+        if kind in ("subscribe", "unsubscribe"):
+            told = Ack(kind, ack.ok, results)
+            out.append(told)
+            if request.answered is not None:
+                request.answered(told)
+        self._first.discard(number)
+        self._settle(out)
+
+    def _drop(self, result: AckResult) -> None:
+        if not result.ok and result.channel in CHANNELS:
+            self.subscriptions.drop(_channel(result.channel), result.symbol)
+
+    def _subscribed(self, request: Request, results: tuple[AckResult, ...]) -> None:
+        for result in results:
+            if result.channel not in CHANNELS:
+                continue
+            channel = _channel(result.channel)
+            if not result.ok:
+                continue
+            if "from" in request.options:
+                # The user says where to begin: what was seen counts for nothing.
+                self.judge.unsubscribed(channel, result.symbol)
+                self._user_replays.add((channel, result.symbol))
+            else:
+                self.judge.resubscribed(channel, result.symbol)
+            self.subscriptions.hold(channel, result.symbol, request.options)
+
+    def _replay_done(self, done: WireReplayDone, out: list[AnyEvent]) -> None:
+        if done.channel not in CHANNELS:
+            return
+        pair = (_channel(done.channel), done.symbol)
+        self._awaited.pop(pair, None)
+        if pair in self._user_replays:
+            self._user_replays.discard(pair)
+            out.append(ReplayDone(*pair, done.seq))
+        self._settle(out)
+
+    def _error(self, error: WireError, received_ns: int, out: list[AnyEvent]) -> None:
+        self._keep_cursor(error.cursor)
+        number = error.id if isinstance(error.id, int) else None
+        request = None if number is None else self._requests.get(number)
+        symbol = channel = None
+        if request is not None and len(request.pairs) == 1:
+            channel, symbol = request.pairs[0]
+        out.append(Error(error.code, error.message, error.fatal, symbol, channel))
+        if error.fatal:
+            self.fatal = error
+            return
+        if error.code == "replay_aged_out":
+            self._aged_out(number)
+            self._settle(out)
+        elif error.code == "token_expiring":
+            self.wants_token_at_ns = received_ns
+        elif request is not None and number is not None:
+            del self._requests[number]
+            self._first.discard(number)
+            self._failed(request, error, received_ns, out)
+            self._settle(out)
+
+    def _failed(self, request: Request, error: WireError, now_ns: int, out: list[AnyEvent]) -> None:
+        """A request was refused as a whole."""
+        if request.kind == "auth":
+            self._token_tries += 1
+            if self._token_tries < _TOKEN_TRIES:
+                self.wants_token_at_ns = now_ns + _TOKEN_RETRY_NS
+        elif request.kind in ("resume", "resync"):
+            if error.code == "rate_limited":
+                wait_ns = _RETRY_NS if error.retry_after_ms is None else error.retry_after_ms * 1_000_000
+                self._later.append((now_ns + wait_ns, request))
+            elif error.code == "bad_request" and "cursor" in request.body:
+                # Of another cluster, or made with a key that is no longer known: positions are as good, for who has them.
+                self.cursor = None
+                self._resume()
+            else:
+                for channel, symbol in request.pairs:
+                    self.subscriptions.drop(channel, symbol)
+                    out.append(Error(error.code, error.message, symbol=symbol, channel=channel))
+        elif request.answered is not None:
+            first = request.pairs[0] if request.pairs else (None, None)
+            request.answered(Refused(error.code, error.message, channel=first[0], symbol=first[1]))
+
+    def _aged_out(self, number: int | None) -> None:
+        """What a request resumed is gone in part: what comes of it next may follow anything."""
+        gone = [pair for pair, asked in self._awaited.items() if asked == number]
+        for channel, symbol in gone:
+            del self._awaited[channel, symbol]
+            self.judge.aged_out(channel, symbol, self._awaited)
+
+    def _resync_books(self, now_ns: int) -> None:
+        broken = self.judge.broken_books
+        if not broken or not self._is_ready or now_ns < self._resync_at_ns:
+            return
+        self._resync_at_ns = now_ns + _RESYNC_EVERY_NS
+        names = {name for name in (self.subscriptions.name_of("book", symbol) for symbol in broken) if name}
+        broken.clear()
+        for name in sorted(names):
+            options = self.subscriptions.options_of("book", name) or {}
+            asked = [{"channel": "book", "symbols": [name]}]
+            self._send(Request("again", {"op": "unsubscribe", "subscriptions": asked}, []))
+            again = [{**asked[0], **options}]
+            self._send(Request("resync", {"op": "subscribe", "subscriptions": again}, [("book", name)]))
+
+
+def _channel(name: str) -> Channel:
+    return CHANNELS[CHANNELS.index(name)]

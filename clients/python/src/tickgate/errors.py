@@ -1,0 +1,59 @@
+"""What can go wrong, each with a code, where it concerns one the symbol, and a hint at what to do."""
+
+from __future__ import annotations
+
+HINTS: dict[str, str] = {
+    "bad_request": "compare the request with protocol/README.md; a cursor may be of another cluster",
+    "unauthenticated": "pass token= a token that the gateway takes, or a function that fetches a fresh one",
+    "forbidden": "the token does not grant this: ask for less, or for a token that grants more",
+    "unknown_channel": "the channels are trades, quotes, book and status",
+    "unknown_symbol": "no such symbol here: look at its spelling",
+    "auth_timeout": "the token came too late: fetch it before connecting",
+    "replay_aged_out": "some of what was asked for is gone; a gap says from where to where",
+    "subscription_limit": "hold fewer subscriptions, or use a pattern such as 'BTC*'",
+    "rate_limited": "wait, and ask for more symbols with fewer requests",
+    "connection_limit": "close other connections of this subject",
+    "slow_consumer": "read faster, subscribe to less, or choose on_slow='conflate' or 'skip'",
+    "token_expiring": "pass token= a function that fetches a fresh token; then this is done for you",
+    "token_expired": "pass token= a function that fetches a fresh token",
+    "internal": "a fault of the gateway; the client comes back by itself",
+    "source_down": "the gateway has lost its feed; the client comes back by itself",
+    "bad_frame": "a message that this client cannot read: something between it and the gateway, or another protocol version",
+    "bad_position": "positions are '<epoch in hex>:<partition>:<offset>', as `seq` has them",
+    "token_failed": "the function given as token= raised, or took too long",
+    "connection_lost": "is the gateway there? With reconnect=True the client comes back by itself",
+    "refused": "the gateway, or a proxy before it, refused the connection",
+    "too_many_symbols": "so many symbols cannot be checked for gaps by one client: use several, with patterns that part them",
+    "callback_failed": "a function given to on() raised; the event was handed out all the same",
+    "closed": "the client was closed",
+}
+
+
+def hint(code: str) -> str:
+    """What to do about an error with this `code`."""
+    return HINTS.get(code, "see protocol/README.md")
+
+
+class TickgateError(Exception):
+    """Something failed for good. `code` is the protocol's name for it, or one of this client's."""
+
+    def __init__(self, code: str, message: str, *, symbol: str | None = None, channel: str | None = None) -> None:
+        self.code = code
+        self.message = message
+        self.symbol = symbol
+        self.channel = channel
+        self.hint = hint(code)
+        about = f" ({channel} {symbol})" if symbol else ""
+        super().__init__(f"{code}{about}: {message}. Hint: {self.hint}")
+
+
+class Refused(TickgateError):
+    """A subscription was refused, in whole or in part."""
+
+
+class ConnectionLost(TickgateError):
+    """The connection ended, and the client does not come back: it was told not to, or it would be in vain."""
+
+
+class NotReadable(ValueError):
+    """A message cannot be read, and nothing of it was taken."""

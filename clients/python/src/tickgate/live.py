@@ -1,0 +1,472 @@
+"""`Live`: a stream of a gateway, as an iterator."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Generic, Literal, TypeVar, cast, overload
+from urllib.parse import parse_qsl, urlsplit
+
+from .book import Book
+from .capture import Capture
+from .core import REQUESTS_MAX, Core
+from .engine import Engine, Token
+from .errors import Refused, TickgateError
+from .events import BookUpdate, Channel, Gap, P
+from .inbox import Inbox
+from .notices import Ack, AnyEvent, Event
+from .prices import Fixed, PriceType
+from .replay import played
+from .stats import Stats
+from .subscriptions import OnSlow, Options, options
+
+QUEUE_EVENTS = 100_000
+QUEUE_BYTES = 64 * 1024 * 1024
+# What names a secret in a URL, where it would be in every log on the way.
+_SECRETS = ("token", "key", "secret", "password", "auth")
+# Waits are cut into these, so that Ctrl-C is seen on every system.
+_WAIT_S = 0.5
+
+E = TypeVar("E")
+
+
+class Pending:
+    """The answer to a subscribe or unsubscribe, once it is there."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._answer: Ack | Refused | None = None
+
+    def wait(self, timeout_s: float = 10.0) -> Ack:
+        """Waits for the answer. That some symbols were refused is no error: `Ack.check()` makes one of it.
+
+        Raises:
+            Refused: the request was refused as a whole.
+            TimeoutError: no answer came in time; it may still come.
+        """
+        if not self._done.wait(timeout_s):
+            raise TimeoutError(f"no answer within {timeout_s:g} s")
+        if isinstance(self._answer, Ack):
+            return self._answer
+        raise self._answer or TickgateError("closed", "the client was closed before the answer came")
+
+    def _answered(self, answer: Ack | Refused | None) -> None:
+        self._answer = answer
+        self._done.set()
+
+
+class Live(Generic[P]):
+    """A stream of market data, kept up through lost connections, restarted gateways and slow readers.
+
+        with Live("ws://127.0.0.1:8080/v1/stream") as live:
+            live.subscribe("trades", ["AAPL", "MS*"])
+            for event in live:
+                print(event)
+
+    It connects at once, in a thread of its own, and gives everything that happens as one stream of events, in order: `for`, `async for`,
+    `batches`, `run` with functions given to `on`, `capture`. Data is `Trade`, `Quote`, `BookUpdate` and `Status`; `Gap` says that
+    something is missing, `State`, `Resync`, `Error` and the others of `tickgate.notices` what happens to the stream itself.
+
+    Args:
+        url: `ws://` or `wss://`, with the path `/v1/stream`.
+        token: what to show as `Authorization: Bearer`, or a plain function that fetches one: it is called, in a thread, for each
+            connection, and when the gateway says that the token is nearly over.
+        on_slow: what the gateway does when this client is too slow for it, unless a subscription says otherwise: `conflate` (the
+            newest state only), `skip` (and a gap), `disconnect` (and come back). See protocol/README.md.
+        when_full: what this client does when its own queue is full: `stop` reading, so that the gateway sees a slow client, or
+            `conflate` quotes, status and books first, and stop if that does not help. Trades are never conflated.
+        reconnect: whether it comes back, and goes on where it stopped, when the connection is lost.
+        prices: `float`, `Decimal`, or `Fixed(scale)` for integers.
+        queue_events, queue_bytes: bounds of the queue, in events, and in bytes as they came.
+        tls: a context for `wss://` other than the system's own.
+
+    Raises:
+        ValueError: a URL that is none, or has a secret in it.
+    """
+
+    @overload
+    def __init__(
+        self: Live[float],
+        url: str,
+        *,
+        token: Token = ...,
+        on_slow: OnSlow | None = ...,
+        when_full: Literal["stop", "conflate"] = ...,
+        reconnect: bool = ...,
+        queue_events: int = ...,
+        queue_bytes: int = ...,
+        tls: ssl.SSLContext | None = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Live[int],
+        url: str,
+        *,
+        prices: Fixed,
+        token: Token = ...,
+        on_slow: OnSlow | None = ...,
+        when_full: Literal["stop", "conflate"] = ...,
+        reconnect: bool = ...,
+        queue_events: int = ...,
+        queue_bytes: int = ...,
+        tls: ssl.SSLContext | None = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        url: str,
+        *,
+        prices: type[P],
+        token: Token = ...,
+        on_slow: OnSlow | None = ...,
+        when_full: Literal["stop", "conflate"] = ...,
+        reconnect: bool = ...,
+        queue_events: int = ...,
+        queue_bytes: int = ...,
+        tls: ssl.SSLContext | None = ...,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: Token = None,
+        on_slow: OnSlow | None = None,
+        when_full: Literal["stop", "conflate"] = "stop",
+        reconnect: bool = True,
+        prices: Any = float,
+        queue_events: int = QUEUE_EVENTS,
+        queue_bytes: int = QUEUE_BYTES,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        _check(url)
+        if when_full not in ("stop", "conflate"):
+            raise ValueError(f"when_full is stop or conflate, not {when_full!r}")
+        self._on_slow = on_slow
+        self._url = url
+        self._arguments: dict[str, Any] = {"token": token, "prices": prices, "tls": tls}
+        self._core = Core(cast(PriceType, prices))
+        self._inbox = Inbox(queue_events, queue_bytes, conflates=when_full == "conflate")
+        self._engine = Engine(url, self._core, self._inbox, token=token, reconnect=reconnect, tls=tls)
+        self._pending: list[Pending] = []
+        self._books: dict[str, Book[P]] = {}
+        self._calls: list[tuple[Any, Callable[[Any], object]]] = []
+        # The batch that is being handed out, and how far.
+        self._batch: list[AnyEvent] = []
+        self._at = 0
+        self._is_closing = False
+        self._engine.start()
+
+    # Subscriptions.
+
+    def subscribe(
+        self,
+        channel: Channel,
+        symbols: str | Iterable[str],
+        *,
+        on_slow: OnSlow | None = None,
+        conflate_ms: int | None = None,
+        depth: int | None = None,
+        snapshot: int | None = None,
+        from_: str | int | datetime | None = None,
+    ) -> Pending:
+        """Subscribes to symbols and patterns (`"BTC*"`, `"*"`) of a channel. Returns at once; `wait()` of what it returns waits
+        for the answer, which also comes as an `Ack` event. It may be called at any time, also before there is a connection.
+
+        Args:
+            channel: `trades`, `quotes`, `book` or `status`.
+            symbols: one or several.
+            on_slow: see `Live`.
+            conflate_ms: quotes and book: at most one update in so many milliseconds, always the newest.
+            depth: book: levels a side; 0 is all.
+            snapshot: trades: so many of the last ones first.
+            from_: begin in the past: behind a `seq`, or at a time (nanoseconds, or a `datetime` with a time zone). `ReplayDone`
+                says that all of that has come.
+
+        Raises:
+            ValueError: an option that nobody can mean.
+        """
+        if on_slow is None and not (self._on_slow == "conflate" and channel == "trades"):
+            on_slow = self._on_slow
+        wanted = options(channel, on_slow=on_slow, conflate_ms=conflate_ms, depth=depth, snapshot=snapshot, from_=from_)
+        return self._subscribe(channel, symbols, wanted)
+
+    def _subscribe(self, channel: Channel, symbols: str | Iterable[str], wanted: Options) -> Pending:
+        names = [symbols] if isinstance(symbols, str) else list(symbols)
+        pending = self._ask()
+        self._engine.call(self._core.subscribe, channel, names, wanted, pending._answered)
+        return pending
+
+    def unsubscribe(self, channel: Channel, symbols: str | Iterable[str]) -> Pending:
+        """Unsubscribes, as they were subscribed: a pattern by the same pattern."""
+        options(channel)
+        names = [symbols] if isinstance(symbols, str) else list(symbols)
+        pending = self._ask()
+        self._engine.call(self._core.unsubscribe, channel, names, pending._answered)
+        return pending
+
+    def _ask(self) -> Pending:
+        self._pending = [pending for pending in self._pending if not pending._done.is_set()]
+        if len(self._pending) >= REQUESTS_MAX:
+            raise TickgateError("rate_limited", f"{REQUESTS_MAX} requests wait for their answers")
+        pending = Pending()
+        self._pending.append(pending)
+        if self._inbox.is_closed:
+            pending._answered(None)
+        return pending
+
+    # Events.
+
+    def __iter__(self) -> Iterator[Event[P]]:
+        """Everything that happens, until the client is closed.
+
+        Raises:
+            TickgateError: it ended for good, and not by `close`.
+        """
+        while True:
+            event = self._next(None)
+            if event is None:
+                return
+            yield event
+
+    async def __aiter__(self) -> AsyncIterator[Event[P]]:
+        """The same in any event loop."""
+        while True:
+            if self._at >= len(self._batch) and not await self._fill_async(None):
+                return
+            yield self._hand_out()
+
+    def events(self, seconds: float | None = None) -> Iterator[Event[P]]:
+        """Everything that happens, for so many seconds at most."""
+        end_s = None if seconds is None else time.monotonic() + seconds
+        while True:
+            event = self._next(end_s)
+            if event is None:
+                return
+            yield event
+
+    def batches(self, max_wait_ms: float = 100.0, max_events: int = 10_000) -> Iterator[list[Event[P]]]:
+        """Everything that happens, in lists: from the first event on what comes within `max_wait_ms`, `max_events` at most."""
+        while True:
+            batch: list[Event[P]] = []
+            end_s: float | None = None
+            while len(batch) < max_events:
+                event = self._next(end_s)
+                if event is None:
+                    break
+                batch.append(event)
+                if end_s is None:
+                    end_s = time.monotonic() + max_wait_ms / 1000
+            if not batch:
+                return
+            yield batch
+
+    def on(self, kind: type[E] | tuple[type[Any], ...], function: Callable[[E], object]) -> None:
+        """Calls `function` with every event of a kind (or several) as it is handed out, in the thread that takes the events.
+        What it raises, it raises there.
+        """
+        self._calls.append((kind, function))
+
+    def run(self, seconds: float | None = None) -> None:
+        """Takes events, for the functions given to `on`, for so many seconds or until the client is closed."""
+        for _ in self.events(seconds):
+            pass
+
+    def capture(self, seconds: float, max_events: int = 1_000_000) -> Capture:
+        """Gathers what comes in so many seconds, `max_events` at most, for data frames, Arrow tables and Parquet files."""
+        captured = Capture(self._arguments["prices"])
+        for event in self.events(seconds):
+            captured.add(event)
+            if len(captured) >= max_events:
+                captured.is_full = True
+                break
+        return captured
+
+    def book(self, symbol: str, depth: int | None = None) -> Book[P]:
+        """The book of a symbol, kept in step as events are handed out; subscribed to if it is not yet. `depth`: see `subscribe`.
+
+        Taken before the symbol's first event is handed out, it is complete as soon as that is.
+        """
+        held = self._books.get(symbol)
+        if held is not None:
+            return held
+        known = self._core.subscriptions.options_of("book", symbol)
+        if known is None:
+            self.subscribe("book", symbol, depth=depth)
+        else:
+            depth = known.get("depth", 0)
+        book = self._books[symbol] = Book(symbol, depth or 0)
+        return book
+
+    def replay(
+        self,
+        channel: Channel,
+        symbols: str | Iterable[str],
+        *,
+        from_time: int | datetime,
+        until: int | datetime | None = None,
+        speed: float | None = None,
+    ) -> Iterator[Event[P]]:
+        """The past, over a connection of its own: every event from one time to another, then it ends.
+
+        Args:
+            channel: `trades`, `quotes` or `status`.
+            symbols: one or several, or patterns.
+            from_time: nanoseconds, or a `datetime` with a time zone.
+            until: the same; now if it is left out.
+            speed: 1 is as it happened; without it, as fast as it can be read. From 0.001 to 1000.
+
+        Raises:
+            TickgateError: it was refused, or ended for good.
+        """
+        wanted = options(channel, from_=from_time, until=time.time_ns() if until is None else until, speed=speed)
+        names = [symbols] if isinstance(symbols, str) else list(symbols)
+        with Live[P](self._url, **self._arguments) as past:
+            yield from played(past, past._subscribe, channel, names, wanted)
+
+    def wait_live(self, timeout_s: float = 10.0) -> None:
+        """Waits until the gateway was reached and all that was asked for is answered. Events stay in the queue.
+
+        Raises:
+            TickgateError: it ended for good.
+            TimeoutError: it is not yet.
+        """
+        end_s = time.monotonic() + timeout_s
+        while self._core.state != "live":
+            if self._inbox.is_closed:
+                raise self._engine.error or TickgateError("closed", "the client was closed")
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"not live within {timeout_s:g} s: {self._core.state}")
+            time.sleep(0.005)
+
+    def stats(self) -> Stats:
+        """What is known of the stream so far."""
+        core, counts = self._core, self._core.judge.counts
+        skew_ns, round_trip_ns = core.clock.skew_ns, core.clock.round_trip_ns
+        return Stats(
+            state=core.state,
+            session=core.session,
+            messages=core.messages,
+            bytes=core.bytes,
+            events=counts.events,
+            gaps=counts.gaps,
+            conflated=counts.conflated + self._inbox.conflated,
+            duplicates=counts.duplicates,
+            unverified=counts.unverified,
+            unannounced=counts.unannounced,
+            resyncs=counts.resyncs,
+            bad_frames=core.bad_frames,
+            reconnects=self._engine.reconnects,
+            paused=self._engine.paused,
+            queued_events=self._inbox.events,
+            queued_bytes=self._inbox.bytes,
+            latency_p50_ms=core.latencies.quantile_ms(0.5),
+            latency_p99_ms=core.latencies.quantile_ms(0.99),
+            skew_ms=None if skew_ns is None else skew_ns / 1e6,
+            round_trip_ms=None if round_trip_ns is None else round_trip_ns / 1e6,
+            feeds=dict(core.feeds),
+        )
+
+    # Its end.
+
+    def close(self) -> None:
+        """Ends the connection; events that came before can still be taken. It may be called twice, and from any thread."""
+        self._is_closing = True
+        self._engine.stop()
+        for pending in self._pending:
+            if not pending._done.is_set():
+                pending._answered(None)
+
+    def __enter__(self) -> Live[P]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Live[P]:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await asyncio.to_thread(self.close)
+
+    def __repr__(self) -> str:
+        return f"Live({self._url!r}, state={self._core.state!r})"
+
+    # How events are taken.
+
+    def _next(self, end_s: float | None) -> Event[P] | None:
+        """The next event; `None` at `end_s`, or when there will be none."""
+        if self._at >= len(self._batch) and not self._fill(end_s):
+            return None
+        return self._hand_out()
+
+    def _hand_out(self) -> Event[P]:
+        event = self._batch[self._at]
+        self._at += 1
+        if self._books:
+            self._keep_book(event)
+        for kind, function in self._calls:
+            if isinstance(event, kind):
+                function(event)
+        return event
+
+    def _keep_book(self, event: AnyEvent) -> None:
+        if isinstance(event, BookUpdate):
+            book = self._books.get(event.symbol)
+            if book is not None:
+                book.apply(event)
+        elif isinstance(event, Gap) and event.channel == "book":
+            book = self._books.get(event.symbol)
+            if book is not None:
+                book.lose()
+
+    def _fill(self, end_s: float | None) -> bool:
+        while True:
+            wait_s = _WAIT_S if end_s is None else min(_WAIT_S, end_s - time.monotonic())
+            batch = self._inbox.take(max(wait_s, 0.0))
+            if batch is not None:
+                self._batch, self._at = batch, 0
+                return True
+            if self._is_over() or (end_s is not None and time.monotonic() >= end_s):
+                return False
+
+    async def _fill_async(self, end_s: float | None) -> bool:
+        loop = asyncio.get_running_loop()
+        while True:
+            ready = asyncio.Event()
+            batch = self._inbox.take_or_call(lambda: _wake(loop, ready))  # noqa: B023 (called before the next turn)
+            if batch is not None:
+                self._batch, self._at = batch, 0
+                return True
+            if self._is_over():
+                return False
+            await ready.wait()
+
+    def _is_over(self) -> bool:
+        if not self._inbox.is_closed or self._inbox.events:
+            return False
+        error = self._engine.error
+        if error is not None and not self._is_closing:
+            raise error
+        return True
+
+
+def _wake(loop: asyncio.AbstractEventLoop, ready: asyncio.Event) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(ready.set)
+
+
+def _check(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError("the URL of a gateway is ws://HOST:PORT/v1/stream, or wss://…")
+    names = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    if parts.username or parts.password or any(part in name for name in names for part in _SECRETS):
+        raise ValueError("no secrets in a URL, where every log on the way has them: pass token=")
