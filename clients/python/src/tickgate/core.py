@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import NotReadable, Refused
-from .events import CHANNELS, Channel
+from .events import CHANNELS, Channel, Gap
 from .judge import Judge
 from .notices import (
     Ack,
@@ -264,18 +264,21 @@ class Core:
         self._requests = {}
         if self._had_session and len(self.subscriptions):
             self.move("resyncing", out)
-            self._resume()
+            self._resume(out)
         self._had_session = True
         for number, request in waiting.items():
             self._send(request, number)
         self._first = set(self._requests)
         self._settle(out)
 
-    def _resume(self) -> None:
+    def _resume(self, out: list[AnyEvent]) -> None:
         for resumed in self.subscriptions.resume(self.cursor, self.judge.last):
             request = Request("resume", resumed.body, resumed.pairs)
             request.awaited = resumed.awaited
             self._first.add(self._send(request))
+            for channel, symbol in resumed.fresh:
+                self.judge.counts.gaps += 1
+                out.append(Gap(channel, symbol, "unannounced"))
 
     def _settle(self, out: list[AnyEvent]) -> None:
         """Live, once everything that the session began with was answered and has caught up."""
@@ -413,7 +416,7 @@ class Core:
             elif error.code == "bad_request" and "cursor" in request.body:
                 # Of another cluster, or made with a key that is no longer known: positions are as good, for who has them.
                 self.cursor = None
-                self._resume()
+                self._resume(out)
             else:
                 for channel, symbol in request.pairs:
                     self.subscriptions.drop(channel, symbol)

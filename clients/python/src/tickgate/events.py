@@ -153,7 +153,8 @@ class Status(_Timed, msgspec.Struct, tag="status", tag_field="type", gc=False, r
 class Gap(msgspec.Struct, tag="gap", tag_field="type", gc=False, repr_omit_defaults=True):
     """Events of a symbol on a channel are missing: those behind position `after` up to and with `upto`, `count` of them.
 
-    `cause` is the gateway's word for it (protocol/README.md), or `unannounced`: the chain of positions broke and nothing had said so.
+    `cause` is the gateway's word for it (protocol/README.md), or `unannounced`: the chain of positions broke and nothing had said so,
+    or a session was lost before there was anything to go on from; then `symbol` may be a pattern.
     """
 
     channel: Channel

@@ -19,6 +19,7 @@ from .engine import Engine, Token
 from .errors import Refused, TickgateError
 from .events import BookUpdate, Channel, Gap, P
 from .inbox import Inbox
+from .judge import matches
 from .notices import Ack, AnyEvent, Event
 from .prices import Fixed, PriceType
 from .replay import played
@@ -157,6 +158,8 @@ class Live(Generic[P]):
         self._engine = Engine(url, self._core, self._inbox, token=token, reconnect=reconnect, tls=tls)
         self._pending: list[Pending] = []
         self._books: dict[str, Book[P]] = {}
+        # Depths of books that were asked for, by symbol or pattern.
+        self._book_depths: dict[str, int] = {}
         self._calls: list[tuple[Any, Callable[[Any], object]]] = []
         # The batch that is being handed out, and how far.
         self._batch: list[AnyEvent] = []
@@ -201,6 +204,8 @@ class Live(Generic[P]):
     def _subscribe(self, channel: Channel, symbols: str | Iterable[str], wanted: Options) -> Pending:
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         pending = self._ask()
+        if channel == "book":
+            self._book_depths.update(dict.fromkeys(names, int(wanted.get("depth", 0))))
         self._engine.call(self._core.subscribe, channel, names, wanted, pending._answered)
         return pending
 
@@ -209,6 +214,8 @@ class Live(Generic[P]):
         options(channel)
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         pending = self._ask()
+        for name in names if channel == "book" else ():
+            self._book_depths.pop(name, None)
         self._engine.call(self._core.unsubscribe, channel, names, pending._answered)
         return pending
 
@@ -289,20 +296,19 @@ class Live(Generic[P]):
                 break
         return captured
 
-    def book(self, symbol: str, depth: int | None = None) -> Book[P]:
-        """The book of a symbol, kept in step as events are handed out; subscribed to if it is not yet. `depth`: see `subscribe`.
+    def book(self, symbol: str, *, depth: int | None = None, subscribe: bool = True) -> Book[P]:
+        """The book of a symbol, kept in step as events are handed out; subscribed to if nothing that was asked for brings it.
 
-        Taken before the symbol's first event is handed out, it is complete as soon as that is.
+        Taken before the first event of the book is handed out, it is complete as soon as that is. `depth`: see `subscribe`.
+        With `subscribe=False` the caller sees to that, before or after.
         """
-        held = self._books.get(symbol)
-        if held is not None:
-            return held
-        known = self._core.subscriptions.options_of("book", symbol)
-        if known is None:
-            self.subscribe("book", symbol, depth=depth)
-        else:
-            depth = known.get("depth", 0)
-        book = self._books[symbol] = Book(symbol, depth or 0)
+        book = self._books.get(symbol)
+        if book is None:
+            names = [name for name in self._book_depths if matches(name, symbol)]
+            known = self._book_depths[max(names, key=lambda name: (name == symbol, len(name)))] if names else None
+            book = self._books[symbol] = Book(symbol, (known if depth is None else depth) or 0)
+            if subscribe and not names:
+                self.subscribe("book", symbol, depth=depth)
         return book
 
     def replay(

@@ -73,11 +73,14 @@ def is_past(options: Options) -> bool:
 
 
 class Resumed:
-    """A request that a reconnect begins with, and the symbols and patterns of which a replay is awaited."""
+    """A request that a reconnect begins with. `awaited`: the symbols and patterns of which a replay is; `fresh`: those that begin
+    anew, so that nobody knows what of them is missing.
+    """
 
-    __slots__ = ("awaited", "body", "pairs")
+    __slots__ = ("awaited", "body", "fresh", "pairs")
 
-    def __init__(self, body: dict[str, Any], pairs: list[Pair], awaited: list[Pair]) -> None:
+    def __init__(self, body: dict[str, Any], pairs: list[Pair], awaited: list[Pair], fresh: list[Pair]) -> None:
+        self.fresh = fresh
         self.body = body
         self.pairs = pairs
         self.awaited = awaited
@@ -128,7 +131,7 @@ class Subscriptions:
             part = pairs[first : first + _SYMBOLS_PER_REQUEST]
             if cursor is not None:
                 body = {"op": "subscribe", "cursor": cursor, "subscriptions": self._grouped(part)}
-                yield Resumed(body, part, [pair for pair in part if self._is_replayed(pair)])
+                yield Resumed(body, part, [pair for pair in part if self._is_replayed(pair)], [])
                 continue
             asked: list[dict[str, Any]] = []
             fresh: list[Pair] = []
@@ -143,7 +146,7 @@ class Subscriptions:
                 kept = self._without_snapshot((channel, symbol))
                 asked.append({"channel": channel, "symbols": [symbol], **kept, "from": {"seq": to_text(position)}})
             body = {"op": "subscribe", "subscriptions": asked + self._grouped(fresh, with_snapshot=True)}
-            yield Resumed(body, part, awaited)
+            yield Resumed(body, part, awaited, fresh)
 
     def _is_replayed(self, pair: Pair) -> bool:
         # Of what is conflated or cut to a depth the newest state comes at once, and nothing says that it is all.

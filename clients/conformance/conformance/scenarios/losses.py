@@ -1,0 +1,117 @@
+"""Sessions that end, and how a client goes on."""
+
+from __future__ import annotations
+
+from ..world import World, book, quote, trade
+
+
+def goaway(world: World) -> None:
+    """A gateway says that it stops. Its client stays to the end, comes back to another one, and misses nothing."""
+    stage = world.stage()
+    first, second = stage.gateway(), stage.gateway()
+    proxy = world.proxy(first)
+    world.connect(proxy.url)
+    world.subscribe("trades", ["A", "B*"])
+    world.subscribe("quotes", ["A"])
+    stage.send(trade("A", 1), trade("B", 2), quote("A", 3))
+    world.client.until("quote")
+    proxy.heartbeat_behind()
+    proxy.turn_to(second.address)
+    first.program.terminate()
+    world.client.until("goaway")
+    world.client.until("state", state="reconnecting")
+    world.client.until("state", state="live")
+    stage.send(trade("A", 4), quote("A", 5), trade("B", 6))
+    world.client.until("trade", symbol="B")
+    world.client.send("stats")
+    world.client.until("stats")
+
+
+def resume(world: World) -> None:
+    """The gateway is killed. What came meanwhile comes from another one, each event once; what is known is discarded."""
+    stage = world.stage()
+    first, second = stage.gateway(), stage.gateway()
+    proxy = world.proxy(first)
+    world.connect(proxy.url)
+    world.subscribe("trades", ["A", "B*"])
+    world.subscribe("quotes", ["A"])
+    world.subscribe("book", ["A"])
+    stage.send(trade("A", 1), trade("BC", 2), quote("A", 3))
+    stage.send(book("A", 4, [["9", "1"]], [["11", "1"]], snapshot=True))
+    world.client.until("book")
+    # Up to here a cursor covers all of it.
+    proxy.heartbeat_behind()
+    world.client.send("book", symbol="A")
+    world.client.until("levels")
+    # Nothing more comes through, and the client does not know why.
+    proxy.hush()
+    stage.send(trade("A", 5), trade("BC", 6), quote("A", 7), book("A", 8, [["9", "0"], ["8", "2"]], []))
+    stage.send(trade("A", 9), trade("BD", 10))
+    stage.has_read(second)
+    proxy.turn_to(second.address)
+    first.program.kill()
+    proxy.cut()
+    world.client.until("state", state="live")
+    world.client.send("book", symbol="A")
+    world.client.until("levels")
+    stage.send(trade("A", 11))
+    world.client.until("trade", event_ns=_at(11))
+    stage.send(book("A", 12, [], [["10.5", "4"]]))
+    world.client.until("book")
+    world.client.send("book", symbol="A")
+    world.client.until("levels")
+    world.client.send("stats")
+    world.client.until("stats")
+
+
+def resume_duplicates(world: World) -> None:
+    """The last cursor is older than what the client has: what it has comes again, and is discarded."""
+    stage = world.stage()
+    first, second = stage.gateway(), stage.gateway()
+    proxy = world.proxy(first)
+    world.connect(proxy.url)
+    world.subscribe("trades", ["*"])
+    world.subscribe("quotes", ["A"])
+    stage.send(trade("A", 1), quote("A", 1))
+    world.client.until("quote")
+    proxy.heartbeat_behind()
+    proxy.filter = lambda frame: b"" if b'"op":"heartbeat"' in frame.payload else frame.raw
+    stage.send([trade("A", 2), trade("A", 3)], quote("A", 4), trade("B", 5))
+    world.client.until("trade", symbol="B")
+    proxy.hush()
+    stage.send(trade("A", 6), quote("A", 7))
+    stage.has_read(second)
+    proxy.turn_to(second.address)
+    proxy.cut()
+    world.client.until("state", state="reconnecting")
+    world.client.until("state", state="live")
+    stage.send(trade("A", 8))
+    world.client.until("trade", event_ns=_at(8))
+    world.client.send("stats")
+    stats = world.client.until("stats")[0]
+    assert stats["duplicates"] >= 4, f"two trades of one record, one more and a quote come again: {stats}"
+
+
+def resume_positions(world: World) -> None:
+    """A session ends before it ever had a cursor: symbols go on from their last position, others begin anew, and are told."""
+    # There are no heartbeats, and so there is no cursor.
+    stage = world.stage(session__heartbeat_ms=0)
+    first, second = stage.gateway(), stage.gateway()
+    proxy = world.proxy(first)
+    world.connect(proxy.url)
+    world.subscribe("trades", ["A", "B", "C*"])
+    stage.send(trade("A", 1), trade("A", 2), trade("CC", 2))
+    world.client.until("trade", 3)
+    proxy.hush()
+    stage.send(trade("A", 3), trade("B", 4), trade("A", 5), trade("CC", 5))
+    stage.has_read(second)
+    proxy.turn_to(second.address)
+    proxy.cut()
+    world.client.until("state", state="reconnecting")
+    world.client.until("state", state="live")
+    stage.send(trade("B", 6), trade("CC", 6), trade("A", 7))
+    world.client.until("trade", event_ns=_at(7))
+
+
+def _at(number: int) -> str:
+    return str(1_381_158_000_000_000_000 + number)
