@@ -128,6 +128,7 @@ class Proxy:
             gateway.settimeout(None)
         except OSError:
             client.close()
+            gateway.close()
             return
         for side in (client, gateway):
             side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

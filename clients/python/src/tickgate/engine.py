@@ -5,13 +5,13 @@ works beside any program: a script, a notebook whose loop runs already, or anoth
 from __future__ import annotations
 
 import asyncio
-import inspect
+import contextlib
 import logging
 import ssl
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from .backoff import Backoff
 from .core import Core
@@ -33,6 +33,7 @@ _PINGS_AT_S = (0.0, 0.2, 0.5, 1.0)
 _PING_EVERY_S = 15.0
 _TICK_S = 0.1
 _CLOSE_TIMEOUT_S = 2.0
+_GOODBYE_TIMEOUT_S = 0.5
 # Names of HTTP refusals, and those for which coming again would be in vain.
 _STATUS_CODES = {400: "bad_request", 401: "unauthenticated", 403: "forbidden", 429: "connection_limit"}
 _STATUS_FOR_GOOD = {301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 414, 426, 431}
@@ -135,17 +136,21 @@ class Engine:
         finally:
             with self._lock:
                 self._is_stopping = True
-            if self._link is not None:
-                self._link.close()
             self._core.lost()
             self._core.move("closed", self._out, reason="" if self.error is None else str(self.error))
             self._hand_over()
             self._inbox.close()
-            # What picows closes, it does in the next turns of the loop.
-            self._loop.run_until_complete(asyncio.sleep(0))
-            if self._fetching is not None:
-                self._fetching.cancel()
+            self._loop.run_until_complete(self._end())
             self._loop.close()
+
+    async def _end(self) -> None:
+        """Closes the connection, if there is one, and lets everything end that still runs."""
+        if self._link is not None:
+            await self._link.end(_GOODBYE_TIMEOUT_S)
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _live(self) -> None:
         self._room.set()
@@ -187,16 +192,16 @@ class Engine:
             OSError: there was none.
         """
         headers = await self._headers()
-        link = Link(self)
+        # The greeting may be read before `open` returns.
+        self._is_paused = False
+        self._allowance, self._allowance_at_s = 0.0, 0.0
+        self._received_at_s = opened_at_s = time.monotonic()
+        self._link = link = Link(self)
         try:
             await link.open(self._url, headers, self._tls, _CONNECT_TIMEOUT_S)
         except HandshakeRefused as refused:
             self._handshake_refused(refused)
             raise
-        self._link = link
-        self._is_paused = False
-        self._allowance, self._allowance_at_s = 0.0, 0.0
-        self._received_at_s = opened_at_s = time.monotonic()
         watch = asyncio.ensure_future(self._watch(link, opened_at_s))
         try:
             await link.ended()
@@ -242,10 +247,10 @@ class Engine:
     async def _fetch_token(self) -> str:
         token = self._token
         if callable(token):
-            fetched = await asyncio.wait_for(asyncio.to_thread(token), _TOKEN_TIMEOUT_S)
+            fetched = await asyncio.wait_for(_in_thread(token), _TOKEN_TIMEOUT_S)
         else:
             fetched = token or ""
-        if inspect.isawaitable(fetched) or not isinstance(fetched, str):
+        if not isinstance(fetched, str):
             raise TypeError("token= is a text, or a plain function that returns one")
         return fetched
 
@@ -256,7 +261,7 @@ class Engine:
         while True:
             await asyncio.sleep(_TICK_S)
             core, now_s = self._core, time.monotonic()
-            if core.session is None and now_s - opened_at_s > _GREETING_TIMEOUT_S + _CONNECT_TIMEOUT_S:
+            if core.session is None and now_s - opened_at_s > _CONNECT_TIMEOUT_S + _GREETING_TIMEOUT_S:
                 link.close()
                 return
             is_asked_for_token = core.session is None or core.wants_token_at_ns is not None
@@ -367,6 +372,33 @@ class Engine:
             self._received_at_s = time.monotonic()
             if self._link is not None:
                 self._link.resume()
+
+
+async def _in_thread(function: Callable[[], str]) -> str:
+    """What a function returns that may take its time. Its thread holds up nobody's exit, as one of a pool would."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[str] = loop.create_future()
+
+    def settle(result: str | None, error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(cast(str, result))
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except Exception as raised:
+            error = raised
+        # Nobody may be there any more to be told.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=work, name="tickgate-token", daemon=True).start()
+    return await done
 
 
 def _describe(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import struct
 from collections.abc import Callable
@@ -114,6 +115,13 @@ class Link(WSListener):
         if transport is not None and not transport.is_disconnected:
             transport.send_close()
             transport.disconnect(graceful=False)
+
+    async def end(self, timeout_s: float) -> None:
+        """Says goodbye and waits until the connection is gone, cut off if it takes longer."""
+        self.close()
+        if self._transport is not None:
+            with contextlib.suppress(asyncio.TimeoutError, WSError, OSError):
+                await asyncio.wait_for(self._transport.wait_disconnected(), timeout_s)
 
     def _underlying(self, call: Callable[[Any], None]) -> None:
         transport = self._transport

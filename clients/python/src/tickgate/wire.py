@@ -120,6 +120,8 @@ Control = Union[Hello, WireAck, WireError, Heartbeat, WireSlow, WireGoAway, Pong
 # Integers stand as text in some places: lax decoding takes both.
 _control = msgspec.json.Decoder(Control, strict=False)
 _encoder = msgspec.json.Encoder()
+# What is no JSON, no UTF-8, not what it should be, or nested beyond all measure.
+_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def encode(request: dict[str, Any]) -> bytes:
@@ -143,7 +145,7 @@ class Decoder:
         """
         try:
             events: list[OnWire[Any]] = self._data.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _FAULTS as error:
             raise NotReadable(str(error)) from error
         each = self._convert
         if each is not None:
@@ -160,6 +162,6 @@ class Decoder:
         """
         try:
             message: Control = _control.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _FAULTS as error:
             raise NotReadable(str(error)) from error
         return message

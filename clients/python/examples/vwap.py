@@ -1,0 +1,40 @@
+"""The volume-weighted average price of each symbol, exact, with the digits of the feed.
+
+python vwap.py --url ws://127.0.0.1:8080/v1/stream --seconds 10
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from decimal import Decimal
+
+from tickgate import Gap, Live, Trade
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="ws://127.0.0.1:8080/v1/stream")
+    parser.add_argument("--symbols", default="*")
+    parser.add_argument("--seconds", type=float, default=10)
+    args = parser.parse_args()
+    money: dict[str, Decimal] = defaultdict(Decimal)
+    volume: dict[str, Decimal] = defaultdict(Decimal)
+    missing: dict[str, int] = defaultdict(int)
+    with Live(args.url, prices=Decimal) as live:
+        live.subscribe("trades", args.symbols.split(","))
+        for event in live.events(args.seconds):
+            if isinstance(event, Trade):
+                money[event.symbol] += event.price * event.size
+                volume[event.symbol] += event.size
+            elif isinstance(event, Gap):
+                missing[event.symbol] += event.count or 1
+    print(f"{'symbol':<12} {'volume':>16} {'vwap':>16}")
+    for symbol in sorted(volume):
+        note = f"  without {missing[symbol]} trades that are missing" if missing[symbol] else ""
+        print(f"{symbol:<12} {volume[symbol]:>16} {money[symbol] / volume[symbol]:>16.6f}{note}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Sessions that are lost: killed and drained gateways, cut connections, silence, old cursors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance import websocket
+from conformance.proxy import Proxy
+from conformance.server import Server
+from conformance.stage import Gateway, Stage, eventually
+from conformance.tokens import Issuer
+from conformance.world import book, quote, trade
+
+from conftest import is_a, take
+from tickgate import AuthAck, BookUpdate, Error, Gap, GoAway, Live, Quote, Resync, State, Trade
+
+
+def states(events: list[Any]) -> list[str]:
+    return [event.state for event in events if isinstance(event, State)]
+
+
+def test_a_gateway_is_killed_and_another_one_goes_on(stage: Stage) -> None:
+    first, second = stage.gateway(), stage.gateway()
+    proxy = Proxy(first.address)
+    with Live(proxy.url) as live:
+        live.subscribe("trades", ["A", "B*"]).wait()
+        live.subscribe("quotes", "*", conflate_ms=10).wait()
+        live.subscribe("book", "A").wait()
+        kept = live.book("A")
+        stage.send(trade("A", 0), quote("A", 0), book("A", 1, [["9", "1"]], [["11", "1"]], snapshot=True))
+        take(iter(live), is_a(BookUpdate))
+        proxy.heartbeat_behind()
+        proxy.turn_to(second.address)
+        for number in range(1, 40):
+            stage.send(trade("A", number), quote("A", number), book("A", 2, [[str(number), "1"]], []))
+            if number == 20:
+                first.program.kill()
+        events = take(iter(live), is_a(Trade, size=39.0))
+        assert [event.size for event in events if isinstance(event, Trade)] == [float(number) for number in range(1, 40)]
+        assert "reconnecting" in states(events)
+        if "live" not in states(events):
+            events += take(iter(live), is_a(State, state="live"))
+        assert states(events)[-2:] == ["resyncing", "live"]
+        stage.send(book("A", 3, [["100", "1"]], []))
+        take(iter(live), lambda event: isinstance(event, BookUpdate) and event.bids == [(100.0, 1.0)])
+        assert [level.price for level in kept.bids()] == [100.0, *map(float, range(39, 0, -1))]
+        stats = live.stats()
+        assert (stats.gaps, stats.unannounced, stats.reconnects) == (0, 0, 1)
+    proxy.close()
+
+
+def test_a_gateway_is_drained_and_another_one_goes_on(stage: Stage) -> None:
+    first, second = stage.gateway(), stage.gateway()
+    proxy = Proxy(first.address)
+    with Live(proxy.url) as live:
+        live.subscribe("trades", "*").wait()
+        proxy.turn_to(second.address)
+        first.program.terminate()
+        numbers = range(1, 200)
+        for number in numbers:
+            stage.send(trade("A", number))
+        events = take(iter(live), is_a(State, state="resyncing"))
+        assert any(isinstance(event, GoAway) and event.reason == "drain" for event in events)
+        if not any(isinstance(event, Trade) and event.size == 199.0 for event in events):
+            events += take(iter(live), is_a(Trade, size=199.0))
+        assert [event.size for event in events if isinstance(event, Trade)] == [float(number) for number in numbers]
+    proxy.close()
+
+
+def test_retention_took_what_was_missed(stage: Stage) -> None:
+    """A gateway that keeps nothing and reads nothing again: what was missed is gone, and told."""
+    settings = {"replay__memory_bytes_max": 0, "replay__consumers_max": 0}
+    first, second = stage.gateway(**settings), stage.gateway(**settings)
+    proxy = Proxy(first.address)
+    with Live(proxy.url) as live:
+        live.subscribe("trades", "A").wait()
+        live.subscribe("quotes", "A").wait()
+        stage.send(trade("A", 1), quote("A", 1))
+        take(iter(live), is_a(Quote))
+        proxy.heartbeat_behind()
+        proxy.hush()
+        stage.send(trade("A", 2), quote("A", 2))
+        stage.has_read(second)
+        proxy.turn_to(second.address)
+        proxy.cut()
+        events = take(iter(live), is_a(State, state="live"))
+        stage.send(trade("A", 3), quote("A", 3))
+        events += take(iter(live), is_a(Quote, bid_price=103.25))
+        assert [event.code for event in events if isinstance(event, Error)] == ["replay_aged_out"]
+        gaps = [event for event in events if isinstance(event, Gap)]
+        assert {(gap.channel, gap.cause) for gap in gaps} == {("trades", "retention"), ("quotes", "retention")}
+        assert Resync("quotes", "A") in events
+        assert [event.size for event in events if isinstance(event, Trade)] == [3.0]
+        assert live.stats().unannounced == 0
+    proxy.close()
+
+
+def test_silence_is_stale_and_then_lost() -> None:
+    server = Server()
+    with Live(server.url) as live:
+        server.greet(heartbeat_ms=100)
+        events = take(iter(live), is_a(State, state="stale"))
+        assert states(events) == ["connecting", "live", "stale"]
+        server.send('{"op":"heartbeat","now_ns":"5","cursor":"c","queued_bytes":0,"delay_ms":0,"feeds":[]}')
+        events = take(iter(live), is_a(State, state="reconnecting"))
+        assert states(events) == ["live", "stale", "reconnecting"]
+    server.close()
+
+
+def test_a_token_is_refreshed_in_place(stage: Stage) -> None:
+    issuer = Issuer(stage.dir)
+    gateway = stage.gateway(**issuer.settings(auth__warn_s=5, auth__leeway_s=0))
+    proxy = Proxy(gateway.address)
+    tokens = [issuer.token(6), issuer.token(600)]
+    shown = list(tokens)
+    with Live(proxy.url, token=lambda: tokens.pop(0)) as live:
+        live.subscribe("trades", "A").wait()
+        events = take(iter(live), is_a(AuthAck))
+        assert [event.code for event in events if isinstance(event, Error)] == ["token_expiring"]
+        assert events[-1] == AuthAck(True)
+        stage.send(trade("A", 1))
+        take(iter(live), is_a(Trade))
+        assert (proxy.connections, tokens) == (1, [])
+    assert f"Authorization: Bearer {shown[0]}".encode() in proxy.heads[0]
+    proxy.close()
+
+
+def test_a_gateway_that_wants_the_token_as_a_message(stage: Stage) -> None:
+    issuer = Issuer(stage.dir)
+    gateway = stage.gateway(**issuer.settings())
+    proxy = Proxy(gateway.address)
+
+    def wants_it(frame: websocket.Frame) -> bytes:
+        return websocket.encode(frame.opcode, frame.payload.replace(b'"auth":"accepted"', b'"auth":"required"'))
+
+    proxy.filter = wants_it
+    with Live(proxy.url, token=issuer.token(600)) as live:
+        live.subscribe("trades", "A").wait()
+        assert [request["op"] for request in proxy.requests[:2]] == ["auth", "subscribe"]
+    proxy.close()
+
+
+def test_an_old_cursor_brings_nothing_twice(proxy: Proxy, stage: Stage) -> None:
+    with Live(proxy.url) as live:
+        live.subscribe("trades", "*").wait()
+        stage.send(trade("A", 0))
+        take(iter(live), is_a(Trade))
+        proxy.heartbeat_behind()
+        proxy.filter = lambda frame: b"" if b'"op":"heartbeat"' in frame.payload else frame.raw
+        came: list[float] = []
+        for turn in range(3):
+            first = 1 + turn * 10
+            stage.send(*(trade("AB"[number % 2], number) for number in range(first, first + 10)))
+            events = take(iter(live), is_a(Trade, size=float(first + 9)))
+            came += [event.size for event in events if isinstance(event, Trade)]
+            proxy.cut()
+            take(iter(live), is_a(State, state="live"))
+        assert came == [float(number) for number in range(1, 31)]
+        stats = live.stats()
+        assert stats.duplicates >= 10 + 20 + 30
+        assert (stats.gaps, stats.reconnects) == (0, 3)
+
+
+def test_who_takes_nothing_while_the_gateway_is_away_keeps_little(gateway: Gateway) -> None:
+    proxy = Proxy(gateway.address)
+    with Live(proxy.url) as live:
+        live.wait_live()
+        proxy.turn_to("127.0.0.1:1")
+        proxy.cut()
+        eventually(lambda: live._core.state == "reconnecting" and live._engine._backoff.attempts >= 4, "four attempts")
+        assert live.stats().queued_events <= 4
+    proxy.close()
