@@ -82,6 +82,16 @@ def test_what_comes_first_to_who_came_back_may_reach_further_back() -> None:
     assert chain.gap(at(17), at(20)) is GapVerdict.MISFIT
 
 
+def test_who_came_back_is_so_until_something_live_comes() -> None:
+    chain = Chain()
+    chain.event(at(9), at(8))
+    chain.resumed()
+    assert chain.event(at(12), at(7), is_replay=True) is Verdict.IN_ORDER
+    assert chain.event(at(15), at(10), is_replay=True) is Verdict.IN_ORDER
+    assert chain.event(at(18), at(13)) is Verdict.IN_ORDER, "the first live one"
+    assert chain.event(at(21), at(17)) is Verdict.UNANNOUNCED
+
+
 def test_what_comes_again_of_the_partition_before_is_known() -> None:
     chain = Chain()
     chain.event(at(8), at(7))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import timezone
 from decimal import Decimal
@@ -199,6 +200,24 @@ def test_a_book_under_a_pattern_takes_its_depth(stage: Stage, gateway: Gateway) 
         assert kept.bids() == [(9.5, 1.0)]
 
 
+def test_a_book_behind_a_gap_has_no_levels() -> None:
+    server = Server()
+    with Live(server.url) as live:
+        kept = live.book("A", subscribe=False)
+        server.greet()
+        event = {"type": "book", "symbol": "A", "bids": [["9", "1"]], "asks": [], "event_ns": "1", "ingest_ns": "1"}
+        server.send(json.dumps([{**event, "seq": "1:0:1", "snapshot": True}]))
+        take(iter(live), is_a(BookUpdate))
+        assert kept.is_complete
+        server.send(json.dumps([{"type": "gap", "symbol": "A", "channel": "book", "cause": "overload"}]))
+        take(iter(live), is_a(Gap))
+        assert (kept.is_complete, kept.bids()) == (False, [])
+        server.send(json.dumps([{**event, "seq": "1:0:5"}, {**event, "seq": "1:0:6", "prev": "1:0:5", "snapshot": True}]))
+        take(iter(live), is_a(BookUpdate, snapshot=True))
+        assert (kept.is_complete, kept.bids()) == (True, [(9.0, 1.0)])
+    server.close()
+
+
 def test_the_past_is_played_to_its_end(stage: Stage, gateway: Gateway) -> None:
     for number in range(6):
         stage.records.send(trade("AB"[number % 2], number), time_ms=FIRST_MS + number * 1_000)
@@ -261,7 +280,7 @@ def test_a_program_that_takes_nothing_looks_slow_to_the_gateway_and_memory_stays
         assert {gap.cause for gap in gaps} == {"slow_consumer"}
         assert len(trades) + sum(gap.count or 0 for gap in gaps) == 30_000
         assert any(isinstance(event, Slow) for event in events)
-        assert live.stats().unannounced == 0
+        assert (live.stats().unannounced, live.stats().reconnects) == (0, 0)
     proxy.close()
 
 

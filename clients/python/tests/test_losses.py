@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from conformance import websocket
 from conformance.proxy import Proxy
 from conformance.server import Server
@@ -12,7 +13,7 @@ from conformance.tokens import Issuer
 from conformance.world import book, quote, trade
 
 from conftest import is_a, take
-from tickgate import AuthAck, BookUpdate, Error, Gap, GoAway, Live, Quote, Resync, State, Trade
+from tickgate import AuthAck, BookUpdate, ConnectionLost, Error, Gap, GoAway, Live, Quote, Resync, State, Trade
 
 
 def states(events: list[Any]) -> list[str]:
@@ -123,6 +124,14 @@ def test_a_token_is_refreshed_in_place(stage: Stage) -> None:
         assert (proxy.connections, tokens) == (1, [])
     assert f"Authorization: Bearer {shown[0]}".encode() in proxy.heads[0]
     proxy.close()
+
+
+def test_a_token_that_nobody_can_refresh_ends_it(stage: Stage) -> None:
+    issuer = Issuer(stage.dir)
+    gateway = stage.gateway(**issuer.settings(auth__warn_s=2, auth__leeway_s=0))
+    with Live(gateway.url, token=issuer.token(3)) as live, pytest.raises(ConnectionLost) as lost:
+        take(iter(live), lambda event: False)
+    assert lost.value.code == "token_expired"
 
 
 def test_a_gateway_that_wants_the_token_as_a_message(stage: Stage) -> None:
