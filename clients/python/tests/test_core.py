@@ -87,6 +87,22 @@ def test_a_cursor_that_overtakes_the_answers_of_a_reconnect_is_not_kept() -> Non
     assert states(talk.says({"op": "replay_done", "id": request["id"], "channel": "trades", "symbol": "A", "seq": None})) == ["live"]
 
 
+def test_what_is_live_of_a_symbol_says_that_its_replay_is_done() -> None:
+    talk = Talk()
+    talk.hello()
+    talk.subscribed("trades", "A")
+    talk.beat("c")
+    talk.lost()
+    talk.hello()
+    (request,) = talk.asked()
+    assert states(talk.says(talk.ack(request["id"], ("trades", "A")))) == []
+    out: list[AnyEvent] = []
+    talk.core.text(json.dumps([{**trade("1:0:7")[0], "replay": True}]).encode(), 9, out)
+    assert states(out) == []
+    talk.core.text(json.dumps(trade("1:0:9", "1:0:7")).encode(), 9, out)
+    assert states(out) == ["live"]
+
+
 def test_a_request_without_an_answer_is_sent_again() -> None:
     talk = Talk()
     talk.hello()

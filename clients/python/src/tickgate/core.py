@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import NotReadable, Refused
-from .events import CHANNELS, Channel, Gap
+from .events import CHANNELS, BookUpdate, Channel, Gap, Quote, Status, Trade
 from .judge import Judge
 from .notices import (
     Ack,
@@ -209,8 +209,17 @@ class Core:
             if ingest_ns is not None and not (first.snapshot or first.replay):  # type: ignore[union-attr]
                 self.latencies.record(received_ns + (self.clock.skew_ns or 0) - ingest_ns)
             out.extend(came)
+            if self._awaited:
+                self._catch_up(came, out)
         if self.judge.broken_books:
             self._resync_books(received_ns)
+
+    def _catch_up(self, came: list[AnyEvent], out: list[AnyEvent]) -> None:
+        """What is live of a symbol comes behind its replay, whether that was said to be done or not."""
+        for event in came:
+            if isinstance(event, (Trade, Quote, BookUpdate, Status)) and not (event.snapshot or event.replay):
+                self._awaited.pop((event.channel, event.symbol), None)
+        self._settle(out)
 
     def _bad_frame(self, what: str, out: list[AnyEvent]) -> None:
         self.bad_frames += 1
