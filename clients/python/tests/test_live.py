@@ -233,6 +233,15 @@ def test_the_past_is_played_to_its_end(stage: Stage, gateway: Gateway) -> None:
         assert refused.value.code == "bad_request"
 
 
+def test_a_past_that_is_refused_is_raised(stage: Stage) -> None:
+    gateway = stage.gateway(replay__consumers_max=0)
+    with Live(gateway.url) as live:
+        for symbols in (["A"], []):
+            with pytest.raises(Refused) as refused:
+                list(live.replay("trades", symbols, from_time=FIRST_MS * 1_000_000))
+            assert refused.value.code == "bad_request"
+
+
 def test_a_subscription_may_begin_in_the_past(stage: Stage, gateway: Gateway) -> None:
     stage.send(trade("A", 1), trade("A", 2), trade("A", 3))
     stage.has_read(gateway)

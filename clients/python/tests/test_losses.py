@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from conformance import websocket
+from conformance.kafka import FIRST_MS
 from conformance.proxy import Proxy
 from conformance.server import Server
 from conformance.stage import Gateway, Stage, eventually
@@ -168,6 +169,30 @@ def test_an_old_cursor_brings_nothing_twice(proxy: Proxy, stage: Stage) -> None:
         stats = live.stats()
         assert stats.duplicates >= 10 + 20 + 30
         assert (stats.gaps, stats.reconnects) == (0, 3)
+
+
+@pytest.mark.parametrize("speed", [None, 1000.0])
+def test_a_past_that_is_broken_off_goes_on_and_brings_nothing_twice(stage: Stage, gateway: Gateway, speed: float | None) -> None:
+    for first in range(0, 4_000, 500):
+        stage.records.send(*(trade("AB"[number % 2], number) for number in range(first, first + 500)), time_ms=FIRST_MS + first)
+    proxy = Proxy(gateway.address)
+    passed = 0
+
+    def cut_once(frame: websocket.Frame) -> bytes:
+        nonlocal passed
+        was, passed = passed, passed + frame.payload.count(b'"type":"trade"')
+        if was < 1_500 <= passed:
+            proxy.cut()
+        return frame.raw
+
+    proxy.filter = cut_once
+    with Live(proxy.url) as live:
+        begin, end = FIRST_MS * 1_000_000, (FIRST_MS + 10_000) * 1_000_000
+        played = list(live.replay("trades", ["A", "B"], from_time=begin, until=end, speed=speed))
+    assert "reconnecting" in states(played)
+    assert [event.size for event in played if isinstance(event, Trade)] == [float(number) for number in range(4_000)]
+    assert not any(isinstance(event, Gap) for event in played)
+    proxy.close()
 
 
 def test_who_takes_nothing_while_the_gateway_is_away_keeps_little(gateway: Gateway) -> None:

@@ -61,7 +61,7 @@ Answered = Callable[["Ack | Refused"], None]
 class Request:
     """A request that waits for its answer. `kind`: subscribe, unsubscribe, resume, resync or auth."""
 
-    __slots__ = ("answered", "awaited", "body", "kind", "options", "pairs")
+    __slots__ = ("answered", "awaited", "body", "keeps_place", "kind", "options", "pairs")
 
     def __init__(self, kind: str, body: dict[str, Any], pairs: list[Pair]) -> None:
         self.kind = kind
@@ -71,6 +71,7 @@ class Request:
         # Of a resume: what a replay is awaited of.
         self.awaited: list[Pair] = []
         self.answered: Answered | None = None
+        self.keeps_place = False
 
 
 class Core:
@@ -111,12 +112,23 @@ class Core:
 
     # What the user asks for.
 
-    def subscribe(self, channel: Channel, symbols: list[str], options: Options, answered: Answered | None = None) -> None:
-        """Subscribes, now or as soon as there is a session."""
+    def subscribe(
+        self,
+        channel: Channel,
+        symbols: list[str],
+        options: Options,
+        answered: Answered | None = None,
+        *,
+        keeps_place: bool = False,
+    ) -> None:
+        """Subscribes, now or as soon as there is a session. `keeps_place`: what was seen stays seen, although it says where to
+        begin.
+        """
         body = {"op": "subscribe", "subscriptions": [{"channel": channel, "symbols": symbols, **options}]}
         request = Request("subscribe", body, [(channel, symbol) for symbol in symbols])
         request.options = options
         request.answered = answered
+        request.keeps_place = keeps_place
         self._ask(request)
 
     def unsubscribe(self, channel: Channel, symbols: list[str], answered: Answered | None = None) -> None:
@@ -374,7 +386,8 @@ class Core:
                 continue
             if "from" in request.options:
                 # The user says where to begin: what was seen counts for nothing.
-                self.judge.unsubscribed(channel, result.symbol)
+                if not request.keeps_place:
+                    self.judge.unsubscribed(channel, result.symbol)
                 self._user_replays.add((channel, result.symbol))
             else:
                 self.judge.resubscribed(channel, result.symbol)

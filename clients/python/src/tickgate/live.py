@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 from urllib.parse import parse_qsl, urlsplit
@@ -201,12 +202,13 @@ class Live(Generic[P]):
         wanted = options(channel, on_slow=on_slow, conflate_ms=conflate_ms, depth=depth, snapshot=snapshot, from_=from_)
         return self._subscribe(channel, symbols, wanted)
 
-    def _subscribe(self, channel: Channel, symbols: str | Iterable[str], wanted: Options) -> Pending:
+    def _subscribe(self, channel: Channel, symbols: str | Iterable[str], wanted: Options, *, keeps_place: bool = False) -> Pending:
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         pending = self._ask()
         if channel == "book":
             self._book_depths.update(dict.fromkeys(names, int(wanted.get("depth", 0))))
-        self._engine.call(self._core.subscribe, channel, names, wanted, pending._answered)
+        ask = partial(self._core.subscribe, channel, names, wanted, pending._answered, keeps_place=keeps_place)
+        self._engine.call(ask)
         return pending
 
     def unsubscribe(self, channel: Channel, symbols: str | Iterable[str]) -> Pending:

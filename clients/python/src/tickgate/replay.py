@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .errors import TickgateError
+from .errors import Refused
 from .events import Channel
 from .notices import Ack, Error, ReplayDone, State
 
 # How much of the past is played again after a loss, at a given speed: clocks of venues are not Kafka's.
 _AGAIN_NS = 60_000_000_000
+# With these a request is refused as a whole.
+_REFUSALS = frozenset({"bad_request", "forbidden", "rate_limited", "subscription_limit", "unknown_channel", "unknown_symbol"})
 
 
 def played(
     live: Iterable[Any],
-    subscribe: Callable[[Channel, list[str], dict[str, Any]], Any],
+    subscribe: Callable[..., Any],
     channel: Channel,
     symbols: list[str],
     wanted: dict[str, Any],
@@ -36,18 +38,16 @@ def played(
                 return
             continue
         if isinstance(event, Ack):
-            for result in event.refused:
-                if result.code != "rate_limited":
-                    event.check()
-            is_asked = True
-        elif isinstance(event, Error) and event.fatal:
-            raise TickgateError(event.code, event.message, symbol=event.symbol, channel=event.channel)
+            event.check()
+        elif isinstance(event, Error) and not event.fatal and event.code in _REFUSALS:
+            # Of a fatal one the client comes back, or raises it itself.
+            raise Refused(event.code, event.message, symbol=event.symbol, channel=event.channel)
         elif isinstance(event, State):
             if event.state == "reconnecting":
                 is_asked = False
             elif event.state == "live" and not is_asked:
                 is_asked = True
-                subscribe(channel, sorted(left), _again(wanted, last_ns))
+                subscribe(channel, sorted(left), _again(wanted, last_ns), keeps_place=True)
         else:
             last_ns = max(last_ns, getattr(event, "event_ns", 0))
         yield event
