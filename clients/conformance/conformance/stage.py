@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -56,6 +57,9 @@ class Program:
         self.name = name
         self.log = log
         # A gateway takes every such variable for a setting of its own.
+        if shutil.which("setpriv"):
+            # It ends with us, even when we are killed.
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
         env = {key: value for key, value in os.environ.items() if not key.startswith("TICKGATE_")}
         with log.open("wb") as out:
             self.process = subprocess.Popen(

@@ -130,7 +130,7 @@ def test_a_token_is_refreshed_in_place(stage: Stage) -> None:
 def test_a_token_that_nobody_can_refresh_ends_it(stage: Stage) -> None:
     issuer = Issuer(stage.dir)
     gateway = stage.gateway(**issuer.settings(auth__warn_s=2, auth__leeway_s=0))
-    with Live(gateway.url, token=issuer.token(3)) as live, pytest.raises(ConnectionLost) as lost:
+    with Live(gateway.url, token=issuer.token(5)) as live, pytest.raises(ConnectionLost) as lost:
         take(iter(live), lambda event: False)
     assert lost.value.code == "token_expired"
 

@@ -90,13 +90,13 @@ def token_refresh(world: World) -> None:
     """A token is nearly over: the client gets another, and goes on in the same session when the first one is over."""
     stage = world.stage()
     issuer = Issuer(stage.dir)
-    gateway = stage.gateway(**issuer.settings(auth__warn_s=2, auth__leeway_s=0))
+    gateway = stage.gateway(**issuer.settings(auth__warn_s=6, auth__leeway_s=0))
     proxy = world.proxy(gateway)
-    first = issuer.token(5)
-    over_ns = (int(time.time()) + 6) * 1_000_000_000
+    first = issuer.token(8)
+    over_ns = (int(time.time()) + 9) * 1_000_000_000
     world.connect(proxy.url, tokens=[first, issuer.token(3600)])
-    world.subscribe("trades", ["A"])
     world.client.until("auth")
+    world.subscribe("trades", ["A"])
     stage.send(trade("A", 1))
     world.client.until("trade")
 
