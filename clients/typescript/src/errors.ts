@@ -1,0 +1,63 @@
+/** Errors, each with its code, what it concerns and what to do about it. */
+
+/** What to do about errors, by their code. */
+const HINTS: Record<string, string> = {
+  bad_request: "the request is wrong: the message says what of it",
+  unauthenticated: "the token is missing, wrong, over or revoked: give `token`, as a function if it changes",
+  forbidden: "the token does not grant it, or the page's origin is not in session.allowed_origins",
+  unknown_channel: "channels are trades, quotes, book and status",
+  unknown_symbol: "the gateway knows no such symbol: a pattern such as `BTC*` takes what there is",
+  auth_timeout: "the token came too late: a token function must answer within seconds",
+  replay_aged_out: "what was asked for is gone: a gap says what, and the rest comes",
+  subscription_limit: "too many symbols in one session: use a pattern, or a second connection",
+  rate_limited: "too many requests: try again after `retry_after_ms`",
+  connection_limit: "too many connections: close others, the client tries again",
+  slow_consumer: "this client reads too slowly: subscribe to less, with `conflate_ms`, or with on_slow `conflate` or `skip`",
+  token_expired: "the token is over: give `token` as a function, it is called when a new one is needed",
+  token_expiring: "the token is over soon: give `token` as a function, it is called when a new one is needed",
+  internal: "a fault of the gateway: the client connects again",
+  source_down: "the gateway cannot reach its feed",
+  bad_frame: "the server sent what is not of this protocol: is it a Tickgate gateway of version 1?",
+  connect_failed: "nobody answers: is the address right, is a gateway there, may this page's origin connect?",
+  connection_lost: "the connection broke: ask again",
+  no_websocket: "this runtime has no WebSocket: pass one, `connect(url, { WebSocket })`, such as that of the package `ws`",
+  bad_url: "the address is `ws://host:port/v1/stream` or `wss://…`, without a token in it",
+  bad_option: "see the reference of that option",
+  timeout: "the gateway did not answer in time",
+  closed: "this client was closed",
+  books_max: "raise `booksMax`, or subscribe to fewer books",
+  requests_max: "wait for the answers to earlier requests before asking for more",
+};
+
+/** What to do about an error of this code. */
+export function hintOf(code: string): string {
+  return HINTS[code] ?? "see the protocol's reference for this code";
+}
+
+/** More about a {@link TickgateError}. */
+export interface ErrorDetails {
+  symbol?: string | undefined;
+  retryAfterMs?: number | undefined;
+  cause?: unknown;
+}
+
+/** What this package throws and rejects with. */
+export class TickgateError extends Error {
+  override readonly name = "TickgateError";
+  /** Name of the error: one of the protocol's, or of the client's own such as `connect_failed`. */
+  readonly code: string;
+  /** What to do about it. */
+  readonly hint: string;
+  /** The symbol that it is about. */
+  readonly symbol?: string;
+  /** When to try again, in milliseconds from now. */
+  readonly retryAfterMs?: number;
+
+  constructor(code: string, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.hint = hintOf(code);
+    if (details.symbol !== undefined) this.symbol = details.symbol;
+    if (details.retryAfterMs !== undefined) this.retryAfterMs = details.retryAfterMs;
+  }
+}

@@ -1,0 +1,136 @@
+/** How a session goes on where the one before it ended: from a cursor, or from the last positions. */
+
+import type { Backoff } from "./backoff.js";
+import type { ControlError } from "./control.js";
+import type { AckResult, Channel } from "./events.js";
+import { Held, type ResumeRequest } from "./held.js";
+import type { Answer, Session } from "./session.js";
+import type { Streams } from "./streams.js";
+
+/** What a recovery tells its owner. */
+export interface RecoveryOwner {
+  /** A subscription was not taken again. */
+  onLost(result: AckResult): void;
+  /** Something was answered, or has caught up. */
+  onProgress(): void;
+}
+
+/** The subscriptions and the cursor of a client. */
+export class Recovery {
+  readonly held = new Held();
+  readonly #streams: Streams;
+  readonly #backoff: Backoff;
+  readonly #owner: RecoveryOwner;
+  #cursor: string | undefined;
+  /** Requests that resume and are not answered: a cursor that overtakes their acks is not to be kept. */
+  #unanswered = 0;
+  /** Symbols and patterns whose replay the session waits for, with the number of the request that asked for it. */
+  readonly #awaited = new Map<string, number>();
+  /** What was resumed of which only the newest state comes: gateways say nothing behind that. */
+  readonly #states = new Set<string>();
+
+  constructor(streams: Streams, backoff: Backoff, owner: RecoveryOwner) {
+    this.#streams = streams;
+    this.#backoff = backoff;
+    this.#owner = owner;
+  }
+
+  /** The newest cursor. */
+  get cursor(): string | undefined {
+    return this.#cursor;
+  }
+
+  /** Whether everything was taken again, and every replay is done. */
+  get isDone(): boolean {
+    return this.#unanswered === 0 && this.#awaited.size === 0;
+  }
+
+  /** Keeps the cursor of a message that has one. */
+  keepCursor(cursor: string | undefined): void {
+    if (cursor !== undefined && this.#unanswered === 0) this.#cursor = cursor;
+  }
+
+  /** A new session: asks for all that is held. */
+  begin(session: Session): void {
+    this.#unanswered = 0;
+    this.#awaited.clear();
+    this.#states.clear();
+    // A pattern has no last position: its symbols are not asked for by name.
+    const last = (channel: Channel, symbol: string): string | undefined => (symbol.endsWith("*") ? undefined : this.#streams.last(channel, symbol));
+    for (const request of this.held.resume(this.#cursor, last)) this.#send(session, request);
+  }
+
+  #send(session: Session, request: ResumeRequest): void {
+    const { subscriptions, cursor } = request;
+    this.#unanswered++;
+    const answered = (answer: Answer): void => {
+      this.#unanswered--;
+      if (answer.op === "error") this.#refused(session, request, answer);
+      for (const result of answer.op === "ack" ? (answer.results ?? []) : []) {
+        if (!result.ok) this.#owner.onLost(result);
+      }
+      this.#owner.onProgress();
+    };
+    const body = { op: "subscribe", subscriptions, ...(cursor === undefined ? {} : { cursor }) };
+    const id = session.request(body, answered, () => undefined);
+    for (const { channel, symbols, from, conflate_ms, depth } of subscriptions) {
+      const isState = (typeof conflate_ms === "number" && conflate_ms > 0) || (typeof depth === "number" && depth > 0);
+      for (const symbol of symbols) {
+        if (cursor === undefined && from === undefined) {
+          this.#streams.restarted(channel, symbol);
+          continue;
+        }
+        this.#streams.resumed(channel, symbol, cursor !== undefined);
+        if (isState) this.#states.add(`${channel} ${symbol}`);
+        else this.#awaited.set(`${channel} ${symbol}`, id);
+      }
+    }
+  }
+
+  /** A request was refused as a whole. The error itself was handed out. */
+  #refused(session: Session, { subscriptions, cursor }: ResumeRequest, error: ControlError): void {
+    const all = subscriptions.flatMap(({ channel, symbols }) => symbols.map((symbol) => ({ channel, symbol })));
+    for (const { channel, symbol } of all) this.#awaited.delete(`${channel} ${symbol}`);
+    if (error.code === "rate_limited") {
+      this.#unanswered++;
+      const again = (): void => {
+        if (!session.isReady) return;
+        this.#unanswered--;
+        this.#send(session, cursor === undefined ? { subscriptions } : { subscriptions, cursor });
+      };
+      setTimeout(again, this.#backoff.next(error.retry_after_ms ?? 1_000));
+    } else if (cursor !== undefined) {
+      // It is one of another cluster, or of none: from here on, then, and that there is a gap is told.
+      this.#cursor = undefined;
+      this.#send(session, { subscriptions });
+    } else {
+      for (const { channel, symbol } of all) {
+        this.#owner.onLost({ channel, symbol, ok: false, code: error.code, message: error.message });
+      }
+    }
+  }
+
+  /** The replay of a symbol or pattern has caught up; says whether that was awaited. */
+  caughtUp(channel: Channel, symbol: string): boolean {
+    if (this.#states.delete(`${channel} ${symbol}`)) return true;
+    if (!this.#awaited.delete(`${channel} ${symbol}`)) return false;
+    this.#owner.onProgress();
+    return true;
+  }
+
+  /** A subscription has ended. */
+  forget(channel: Channel, symbol: string): void {
+    this.held.remove(channel, symbol);
+    this.#awaited.delete(`${channel} ${symbol}`);
+    this.#states.delete(`${channel} ${symbol}`);
+  }
+
+  /** A request was told that what it resumed is gone: what nothing has come of since may go on behind anything. */
+  agedOut(request: number | string | undefined): void {
+    for (const [name, asked] of this.#awaited) {
+      if (asked !== request) continue;
+      const space = name.indexOf(" ");
+      this.#streams.agedOut(name.slice(0, space) as Channel, name.slice(space + 1));
+    }
+  }
+}

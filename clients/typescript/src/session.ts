@@ -1,0 +1,330 @@
+/** One session: a socket, its greeting, its token, and requests that are answered. What comes of it goes to its owner. */
+
+import type { Control, Hello } from "./control.js";
+import { BadFrame, decode, type Message } from "./decode.js";
+import { TickgateError } from "./errors.js";
+import { openSocket, refusedWith, codeOfStatus, type SocketConstructor, type SocketLike, type TokenVia } from "./socket.js";
+
+/** Most requests that wait for their turn or their answer. */
+const REQUESTS_MAX = 1_024;
+/** How long an answer may take. */
+const ANSWER_MS = 30_000;
+
+/** How a session ended. */
+export interface Ending {
+  /** Close code, or 1006 without one. */
+  code: number;
+  reason: string;
+  /** The error that ended it, if one was told or the handshake failed. */
+  error?: TickgateError;
+  /** Whether that error came as a message. */
+  wasTold?: boolean;
+}
+
+/** What a session tells its owner. Nothing comes after `onEnd`. */
+export interface SessionOwner {
+  /** There is a session: the token, if it was asked for, was taken. */
+  onReady(hello: Hello): void;
+  onMessage(message: Message, chars: number): void;
+  onBadFrame(error: BadFrame): void;
+  /** Nothing came for longer than two heartbeats and a second, or something came again. */
+  onSilence(isSilent: boolean): void;
+  onEnd(ending: Ending): void;
+}
+
+/** How a session is opened. */
+export interface SessionOptions {
+  url: string;
+  WebSocket: SocketConstructor | undefined;
+  /** Gives the token for this connection. */
+  token: (() => Promise<string>) | undefined;
+  tokenVia: TokenVia;
+  connectMs: number;
+}
+
+/** What a request is answered with. */
+export type Answer = Extract<Control, { op: "ack" | "pong" | "list" | "error" }>;
+
+interface Request {
+  body: Record<string, unknown>;
+  id: number;
+  answered: (answer: Answer) => void;
+  failed: (error: TickgateError) => void;
+  timer?: ReturnType<typeof setTimeout>;
+}
+
+/** One session. */
+export class Session {
+  readonly #owner: SessionOwner;
+  readonly #options: SessionOptions;
+  #socket: SocketLike | undefined;
+  #hello: Hello | undefined;
+  #isReady = false;
+  #isEnded = false;
+  #isSilent = false;
+  #isReading = true;
+  #nextId = 1;
+  #lastMs = 0;
+  #fatal: TickgateError | undefined;
+  /** Requests that wait for their turn: the gateway takes so many a second. */
+  readonly #waiting: Request[] = [];
+  readonly #asked = new Map<number, Request>();
+  #allowance = 0;
+  #allowanceMs = 0;
+  #sendTimer: ReturnType<typeof setTimeout> | undefined;
+  #watchTimer: ReturnType<typeof setInterval> | undefined;
+  #connectTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(options: SessionOptions, owner: SessionOwner) {
+    this.#options = options;
+    this.#owner = owner;
+    const late = new TickgateError("timeout", `no session within ${options.connectMs} ms`);
+    this.#connectTimer = setTimeout(() => this.#end({ code: 1006, reason: "too late", error: late }), options.connectMs);
+    // Its owner has to know it first.
+    queueMicrotask(() => void this.#open());
+  }
+
+  get hello(): Hello | undefined {
+    return this.#hello;
+  }
+
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** Whether every request has been answered. */
+  get isSettled(): boolean {
+    return this.#waiting.length === 0 && this.#asked.size === 0;
+  }
+
+  /**
+   * Sends a request. `answered` is called within the message that answers it, before anything behind that is looked at; `failed` when
+   * no answer can come.
+   *
+   * @returns Its number, which the answer repeats.
+   */
+  request(body: Record<string, unknown>, answered: (answer: Answer) => void, failed: (error: TickgateError) => void): number {
+    const id = this.#nextId++;
+    if (this.#isEnded) {
+      failed(new TickgateError("connection_lost", "the session has ended"));
+    } else if (this.#waiting.length + this.#asked.size >= REQUESTS_MAX) {
+      failed(new TickgateError("requests_max", `${REQUESTS_MAX} requests wait for their answers`));
+    } else {
+      this.#waiting.push({ body, id, answered, failed });
+      this.#sendSome();
+    }
+    return id;
+  }
+
+  /** Stops or goes on reading, where the socket can do that; says whether it can. */
+  setReading(isReading: boolean): boolean {
+    const socket = this.#socket;
+    if (socket?.pause === undefined || socket.resume === undefined) return false;
+    if (isReading) socket.resume();
+    else socket.pause();
+    this.#isReading = isReading;
+    this.#lastMs = performance.now();
+    return true;
+  }
+
+  /** Ends it. `onEnd` is called at once. */
+  close(reason: string): void {
+    this.#end({ code: 1000, reason });
+  }
+
+  async #open(): Promise<void> {
+    const { url, WebSocket, token, tokenVia } = this.#options;
+    let shown: string | undefined;
+    try {
+      if (this.#isEnded) return;
+      if (token !== undefined && tokenVia !== "message") shown = await token();
+      if (this.#isEnded) return;
+      this.#socket = openSocket(url, WebSocket, shown, tokenVia);
+    } catch (cause) {
+      const error = cause instanceof TickgateError ? cause : tokenFailed(cause);
+      return this.#end({ code: 1006, reason: error.message, error });
+    }
+    const socket = this.#socket;
+    socket.binaryType = "arraybuffer";
+    let refused: number | undefined;
+    let said: string | undefined;
+    socket.addEventListener("error", ({ message }) => {
+      said ??= message;
+      refused ??= refusedWith(message);
+    });
+    socket.addEventListener("close", ({ code, reason }) => this.#closed(code, reason, refused, said));
+    socket.addEventListener("message", ({ data }) => this.#received(data));
+    this.#lastMs = performance.now();
+  }
+
+  #closed(code: number, reason: string, refused: number | undefined, said: string | undefined): void {
+    const ending: Ending = { code, reason };
+    if (this.#fatal !== undefined) {
+      ending.error = this.#fatal;
+      ending.wasTold = true;
+    } else if (this.#hello === undefined) {
+      const why = refused === undefined ? (said ?? "no connection") : `the handshake was refused with ${refused}`;
+      ending.error = new TickgateError(codeOfStatus(refused), why);
+    }
+    this.#end(ending);
+  }
+
+  #received(data: unknown): void {
+    if (this.#isEnded) return;
+    this.#lastMs = performance.now();
+    if (this.#isSilent) {
+      this.#isSilent = false;
+      this.#owner.onSilence(false);
+    }
+    let message: Message;
+    try {
+      if (typeof data !== "string") throw new BadFrame("a binary message");
+      message = decode(data);
+    } catch (error) {
+      if (!(error instanceof BadFrame)) throw error;
+      return this.#owner.onBadFrame(error);
+    }
+    const chars = (data as string).length;
+    if (message.kind === "events") return this.#owner.onMessage(message, chars);
+    const { control } = message;
+    if (control.op === "hello") return this.#greeted(control);
+    if (control.op === "error" && control.fatal) {
+      this.#fatal = new TickgateError(control.code, control.message, { retryAfterMs: control.retry_after_ms });
+    }
+    const answers = control.op === "ack" || control.op === "error" || control.op === "pong" || control.op === "list";
+    const request = answers && typeof control.id === "number" ? this.#asked.get(control.id) : undefined;
+    this.#owner.onMessage(message, chars);
+    if (request !== undefined && answers) {
+      this.#asked.delete(request.id);
+      clearTimeout(request.timer);
+      request.answered(control);
+    }
+  }
+
+  #greeted(hello: Hello): void {
+    if (this.#hello !== undefined) return this.#owner.onBadFrame(new BadFrame("a second hello"));
+    if (hello.protocol !== 1) {
+      const error = new TickgateError("bad_frame", `the gateway speaks version ${hello.protocol} of the protocol`);
+      return this.#end({ code: 1000, reason: error.message, error });
+    }
+    this.#hello = hello;
+    this.#allowance = Math.max(1, hello.limits.requests_per_s);
+    this.#allowanceMs = performance.now();
+    this.#watch(hello.heartbeat_ms);
+    if (hello.auth === "required") void this.#authenticate();
+    else this.#ready();
+  }
+
+  async #authenticate(): Promise<void> {
+    const { token } = this.#options;
+    if (token === undefined) {
+      const error = new TickgateError("unauthenticated", "the gateway asks for a token, and there is none");
+      return this.#end({ code: 4401, reason: error.message, error });
+    }
+    const failed = (cause: unknown): void => {
+      const error = cause instanceof TickgateError ? cause : tokenFailed(cause);
+      this.#end({ code: 1006, reason: error.message, error });
+    };
+    try {
+      const shown = await token();
+      if (this.#isEnded) return;
+      // An error is fatal here: the gateway closes.
+      const answered = (answer: Answer): void => (answer.op === "ack" ? this.#ready() : undefined);
+      this.#send({ body: { op: "auth", token: shown }, id: this.#nextId++, answered, failed });
+    } catch (cause) {
+      failed(cause);
+    }
+  }
+
+  #ready(): void {
+    if (this.#isEnded || this.#hello === undefined) return;
+    clearTimeout(this.#connectTimer);
+    this.#isReady = true;
+    this.#owner.onReady(this.#hello);
+    this.#sendSome();
+  }
+
+  #sendSome(): void {
+    if (!this.#isReady || this.#sendTimer !== undefined || this.#waiting.length === 0) return;
+    const perS = Math.max(1, this.#hello?.limits.requests_per_s ?? 1);
+    const nowMs = performance.now();
+    this.#allowance = Math.min(perS, this.#allowance + ((nowMs - this.#allowanceMs) / 1_000) * perS);
+    this.#allowanceMs = nowMs;
+    while (this.#allowance >= 1) {
+      const request = this.#waiting.shift();
+      if (request === undefined) return;
+      this.#allowance--;
+      this.#send(request);
+    }
+    if (this.#waiting.length === 0) return;
+    const waitMs = Math.ceil(((1 - this.#allowance) / perS) * 1_000) + 1;
+    this.#sendTimer = setTimeout(() => {
+      this.#sendTimer = undefined;
+      this.#sendSome();
+    }, waitMs);
+  }
+
+  #send(request: Request): void {
+    this.#asked.set(request.id, request);
+    request.timer = setTimeout(() => {
+      this.#asked.delete(request.id);
+      request.failed(new TickgateError("timeout", `no answer within ${ANSWER_MS} ms`));
+    }, ANSWER_MS);
+    try {
+      this.#socket?.send(JSON.stringify({ ...request.body, id: request.id }));
+    } catch {
+      // A socket that closes says so by itself.
+    }
+  }
+
+  /** Looks whether anything comes: heartbeats come in order with the data, so one timer is enough. */
+  #watch(heartbeatMs: number): void {
+    clearInterval(this.#watchTimer);
+    if (heartbeatMs === 0) return;
+    const silentMs = 2 * heartbeatMs + 1_000;
+    this.#watchTimer = setInterval(() => {
+      // Who does not read does not hear heartbeats.
+      if (!this.#isReading) return;
+      const pastMs = performance.now() - this.#lastMs;
+      if (pastMs > 2 * silentMs) {
+        this.#end({ code: 1006, reason: `nothing came for ${Math.round(pastMs)} ms` });
+      } else if (pastMs > silentMs && !this.#isSilent) {
+        this.#isSilent = true;
+        this.#owner.onSilence(true);
+      }
+    }, Math.max(50, heartbeatMs / 4));
+  }
+
+  /** The gateway was told another interval. */
+  heartbeatEvery(heartbeatMs: number): void {
+    if (!this.#isEnded) this.#watch(heartbeatMs);
+  }
+
+  #end(ending: Ending): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#isReady = false;
+    clearTimeout(this.#connectTimer);
+    clearTimeout(this.#sendTimer);
+    clearInterval(this.#watchTimer);
+    if (this.#socket !== undefined) {
+      // A socket that does not read would never see the other side close.
+      this.#socket.resume?.();
+      if (ending.code === 1006 && this.#socket.terminate !== undefined) this.#socket.terminate();
+      else if (this.#socket.readyState < 2) this.#socket.close(1000, ending.reason.slice(0, 30));
+    }
+    const lost = new TickgateError("connection_lost", `the session ended: ${ending.code} ${ending.reason}`);
+    const open = [...this.#asked.values(), ...this.#waiting];
+    this.#asked.clear();
+    this.#waiting.length = 0;
+    this.#owner.onEnd(ending);
+    for (const request of open) {
+      clearTimeout(request.timer);
+      request.failed(ending.error ?? lost);
+    }
+  }
+}
+
+function tokenFailed(cause: unknown): TickgateError {
+  return new TickgateError("unauthenticated", "the token function failed", { cause });
+}

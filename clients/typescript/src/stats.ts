@@ -1,0 +1,67 @@
+/** How a client is doing, in numbers. */
+
+import type { FeedStatus } from "./control.js";
+import type { State } from "./events.js";
+import type { Histogram } from "./latency.js";
+
+/** Latencies from the gateway's receipt of a record to the client, by the gateway's clock. */
+export interface LatencyStats {
+  count: number;
+  p50_ns: number;
+  p99_ns: number;
+  max_ns: number;
+}
+
+/** How a client is doing, since it was made. */
+export interface Stats {
+  state: State;
+  /** Messages, and characters in them. */
+  messages: number;
+  chars: number;
+  /** Trades, quotes, changes of books and status that were handed out. */
+  events: number;
+  /** Gaps that were handed out, and the events that they counted. */
+  gaps: number;
+  gapEvents: number;
+  /** Events that were discarded, as they had come before. */
+  duplicates: number;
+  /** Events of which the gateway did not know what came before them. */
+  unverified: number;
+  /** Breaks that nothing had announced: bugs of the gateway. */
+  unannounced: number;
+  /** Updates that the gateway merged into newer ones. */
+  conflated: number;
+  /** Events that this client's queue merged into newer ones, or dropped with a gap. */
+  queueConflated: number;
+  queueDropped: number;
+  /** Events that wait to be taken. */
+  queued: number;
+  /** Sessions after the first. */
+  reconnects: number;
+  /** Messages that could not be read. */
+  badFrames: number;
+  /** Notices that this client is slow. */
+  slow: number;
+  /** How far the gateway's clock is ahead of this one, and the round trip that says so. */
+  skew_ns: number;
+  roundTrip_ns: number;
+  /** Of live events, by the gateway's clock: since the beginning, and of the last 5 to 10 seconds. */
+  latency: LatencyStats;
+  latencyRecent: LatencyStats;
+  /** What the last heartbeat said waits for this client at the gateway, and for how long. */
+  gatewayQueued_bytes: number;
+  gatewayDelay_ms: number;
+  feeds: FeedStatus[];
+  /** Name of the session, for the operator's logs. */
+  session?: string;
+}
+
+/** A histogram in short. */
+export function latencyStats(histogram: Histogram): LatencyStats {
+  return {
+    count: histogram.count,
+    p50_ns: Math.round(histogram.quantileNs(0.5)),
+    p99_ns: Math.round(histogram.quantileNs(0.99)),
+    max_ns: Math.round(histogram.maxNs),
+  };
+}

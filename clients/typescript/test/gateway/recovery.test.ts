@@ -1,0 +1,210 @@
+/** What a client does when something breaks: gateways that die or leave, lines, frames, tokens. */
+
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { TokenVia } from "../../src/index.js";
+import { Collected } from "../support/collect.js";
+import { produce } from "../support/kafka.js";
+import { Stage, until } from "../support/programs.js";
+import { book, quote, range, trade } from "../support/records.js";
+import { Relay } from "../support/relay.js";
+
+let stage: Stage;
+
+before(async () => (stage = await Stage.start()));
+after(() => stage.end());
+
+/** Trades of a symbol, each once and in order. */
+function assertAll(client: Collected, symbol: string, count: number): void {
+  const ids = client.of("trade").filter((event) => event.symbol === symbol).map(({ trade_id }) => Number(trade_id));
+  assert.deepEqual(ids, range(0, count));
+  assert.deepEqual(client.of("gap"), []);
+}
+
+for (const [how, heartbeatMs] of [["its cursor", 100], ["the last positions", 60_000]] as const) {
+  test(`a gateway is killed: with ${how} the client goes on at another one`, async () => {
+    const [one, two] = [await stage.gateway(), await stage.gateway()];
+    const client = new Collected([one.url, two.url], { heartbeatMs });
+    const symbol = `KILL${heartbeatMs}`;
+    await client.live.subscribe("trades", [symbol]);
+    await produce(stage.broker, range(0, 50).map((n) => trade(symbol, n)));
+    await client.wait("trade", 50);
+    if (heartbeatMs === 100) await until(() => client.live.cursor, "a cursor");
+    await one.program.stop("SIGKILL");
+    await produce(stage.broker, range(50, 100).map((n) => trade(symbol, n)));
+    await client.wait("trade", 100);
+    await client.waitState("live", 2);
+    await produce(stage.broker, range(100, 110).map((n) => trade(symbol, n)));
+    await client.wait("trade", 110);
+    assertAll(client, symbol, 110);
+    assert.deepEqual(client.states, ["connecting", "live", "reconnecting 1", "resyncing", "live"]);
+    assert.equal(client.live.stats().reconnects, 1);
+    client.live.close();
+    await two.program.stop();
+  });
+}
+
+test("a gateway drains: it says so, and the client goes on at another one", async () => {
+  const [one, two] = [await stage.gateway(), await stage.gateway()];
+  const client = new Collected([one.url, two.url]);
+  await client.live.subscribe("trades", "DRAIN*");
+  await client.live.subscribe("quotes", "DRAIN", { conflate_ms: 10 });
+  await produce(stage.broker, [quote("DRAIN", 1), ...range(0, 20).map((n) => trade("DRAIN", n))]);
+  await client.wait("trade", 20);
+  await client.wait("quote", 1);
+  one.program.signal("SIGTERM");
+  await produce(stage.broker, [...range(20, 40).map((n) => trade("DRAIN", n)), quote("DRAIN", 2)]);
+  await client.waitState("live", 2);
+  await client.wait("trade", 40);
+  await until(() => client.of("quote").at(-1)?.bid_price === "2.00", "the newest quote");
+  assertAll(client, "DRAIN", 40);
+  assert.ok(client.of("goaway").length >= 1);
+  client.live.close();
+  await two.program.stop();
+});
+
+test("a line that is cut again and again loses nothing", async () => {
+  const gateway = await stage.gateway();
+  const relay = await Relay.start(gateway.url);
+  const client = new Collected(relay.url, { heartbeatMs: 100 });
+  await client.live.subscribe("trades", ["CUT"]);
+  for (let round = 0; round < 5; round++) {
+    await produce(stage.broker, range(round * 20, round * 20 + 10).map((n) => trade("CUT", n)));
+    if (round % 2 === 0) await client.wait("trade", round * 20 + 10);
+    relay.cut();
+    await produce(stage.broker, range(round * 20 + 10, round * 20 + 20).map((n) => trade("CUT", n)));
+    await client.waitState("live", round + 2);
+  }
+  await client.wait("trade", 100);
+  assertAll(client, "CUT", 100);
+  client.live.close();
+  relay.close();
+  await gateway.program.stop();
+});
+
+test("frames that are none are errors, and the session goes on", async () => {
+  const gateway = await stage.gateway();
+  const relay = await Relay.start(gateway.url);
+  const client = new Collected(relay.url);
+  await client.live.subscribe("trades", "FRAME");
+  const good = '{"type":"trade","symbol":"FRAME","price":"1","size":"1","seq":"1:0:9","event_ns":"1","ingest_ns":"1"}';
+  const bad = ["{no JSON", "7", '{"op":"surprise"}', `[${good},{"type":"weather","symbol":"SUN"}]`, '[{"type":"trade","symbol":"X"}]', "[null]", Buffer.from([1, 2])];
+  for (const frame of bad) relay.say(frame);
+  await client.wait("error", bad.length);
+  await produce(stage.broker, [trade("FRAME", 0)]);
+  await client.wait("trade", 1);
+  assertAll(client, "FRAME", 1); // nothing of a bad frame is taken
+  assert.ok(client.of("error").every(({ code, fatal, hint }) => code === "bad_frame" && !fatal && hint !== ""));
+  assert.equal(client.of("error")[4]?.symbol, "X");
+  assert.equal(client.live.stats().badFrames, bad.length);
+  assert.deepEqual(client.states, ["connecting", "live"]);
+  client.live.close();
+  relay.close();
+  await gateway.program.stop();
+});
+
+test("a break that nothing announced is a gap, and a book is asked for anew", async () => {
+  const gateway = await stage.gateway();
+  const relay = await Relay.start(gateway.url);
+  const client = new Collected(relay.url);
+  await produce(stage.broker, [book("LOST", [["9", "1"]], [["10", "1"]], true)]);
+  await client.live.subscribe("book", "LOST");
+  await client.wait("book", 1);
+  let dropped = 0;
+  relay.filter = (text) => {
+    if (!text.includes('"8.5"')) return text;
+    dropped++;
+    return undefined;
+  };
+  await produce(stage.broker, [book("LOST", [["8.5", "1"]], [])]);
+  await until(() => dropped === 1, "a frame that is lost");
+  relay.filter = (text) => text;
+  await produce(stage.broker, [book("LOST", [["8", "1"]], [])]);
+  await client.wait("resync", 1);
+  await until(() => client.live.book("LOST").isComplete, "a whole book");
+  assert.deepEqual(client.live.book("LOST").bids(), [["9", "1"], ["8.5", "1"], ["8", "1"]]);
+  const gap = client.of("gap")[0];
+  assert.equal(gap?.cause, "unannounced");
+  // It stands right before the event that broke the chain.
+  const at = client.events.indexOf(gap as never);
+  assert.equal((client.events[at + 1] as { prev?: string }).prev, gap?.upto);
+  client.live.close();
+  relay.close();
+  await gateway.program.stop();
+});
+
+test("a line that falls silent is stale, and given up when it stays so", async () => {
+  const gateway = await stage.gateway();
+  const relay = await Relay.start(gateway.url);
+  const client = new Collected(relay.url, { heartbeatMs: 100, clockMs: 0 });
+  await client.live.subscribe("trades", "STALE");
+  await client.waitState("live");
+  relay.isHeld = true;
+  await client.waitState("stale");
+  relay.isHeld = false;
+  await client.waitState("live", 2);
+  relay.isHeld = true;
+  await client.waitState("reconnecting");
+  relay.isHeld = false;
+  await client.waitState("live", 3);
+  assert.deepEqual(client.states, ["connecting", "live", "stale", "live", "stale", "reconnecting 1", "resyncing", "live"]);
+  client.live.close();
+  relay.close();
+  await gateway.program.stop();
+});
+
+const SECRET = "a secret of the tests that has more than 32 bytes";
+
+function token(subject: string, forS: number): string {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const exp = Math.floor(Date.now() / 1_000) + forS;
+  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ iss: "tests", aud: "tickgate", sub: subject, exp, tickgate: { symbols: ["TOKEN"] } })}`;
+  return `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
+}
+
+async function guarded(): ReturnType<Stage["gateway"]> {
+  const key = join(stage.dir, "secret");
+  writeFileSync(key, SECRET);
+  const config = `[auth]\nmode = "required"\nissuers = ["tests"]\naudiences = ["tickgate"]\nkey_files = ["HS256:${key}"]\n`;
+  return stage.gateway(["auth.warn_s=3", "auth.leeway_s=0"], { config });
+}
+
+test("a token is shown each way, refused ones end the client, and one that is over soon is replaced", async () => {
+  const gateway = await guarded();
+  for (const tokenVia of ["message", "subprotocol", "header"] satisfies TokenVia[]) {
+    const client = new Collected(gateway.url, { token: token("ann", 600), tokenVia });
+    const results = await client.live.subscribe("trades", ["TOKEN", "OTHER"]);
+    assert.deepEqual(results.map(({ ok, code }) => [ok, code]), [[true, undefined], [false, "forbidden"]], tokenVia);
+    client.live.close();
+
+    const refused = new Collected(gateway.url, { token: "not.a.token", tokenVia });
+    await refused.waitState("closed");
+    const [error] = refused.of("error");
+    assert.deepEqual([error?.code, error?.fatal], ["unauthenticated", true], tokenVia);
+    assert.ok(!JSON.stringify(refused.of("error")).includes("not.a.token"));
+  }
+  const none = new Collected(gateway.url);
+  await none.waitState("closed");
+  assert.equal(none.of("error")[0]?.code, "unauthenticated");
+
+  let calls = 0;
+  const renewed = new Collected(gateway.url, { token: () => token("bob", ++calls === 1 ? 4 : 600) });
+  await renewed.live.subscribe("trades", "TOKEN");
+  await renewed.wait("auth", 1);
+  assert.equal(renewed.of("auth")[0]?.ok, true);
+  assert.equal(calls, 2);
+  assert.equal(renewed.of("error")[0]?.code, "token_expiring");
+  await produce(stage.broker, [trade("TOKEN", 0)]);
+  await renewed.wait("trade", 1);
+  assert.deepEqual(renewed.states, ["connecting", "live"]);
+  renewed.live.close();
+
+  // One that is over without another ends the client, with a function it comes back.
+  const over = new Collected(gateway.url, { token: token("cid", 2) });
+  await over.waitState("closed");
+  assert.equal(over.of("error").at(-1)?.code, "token_expired");
+  await gateway.program.stop();
+});
