@@ -1,0 +1,24 @@
+// How much more is bid than asked within the best five levels: 1 is all bid, -1 all asked.
+import { connect, toNumber } from "tickgate";
+import { closeInTime, runtime, symbols, url } from "./arguments.mjs";
+
+const live = connect(url, runtime);
+live.subscribe("book", symbols, { depth: 5, conflate_ms: 100 });
+closeInTime(live);
+
+/** @param {[string, string][]} levels */
+const sizeOf = (levels) => levels.reduce((sum, [, size]) => sum + toNumber(size), 0);
+/** @type {Map<string, { count: number, sum: number, last: number }>} */
+const found = new Map();
+for await (const event of live) {
+  if (event.type !== "book") continue;
+  const book = live.book(event.symbol);
+  if (!book.isComplete) continue; // something is missing: a snapshot follows
+  const [bid, asked] = [sizeOf(book.bids()), sizeOf(book.asks())];
+  if (bid + asked === 0) continue;
+  const last = (bid - asked) / (bid + asked);
+  const { count, sum } = found.get(event.symbol) ?? { count: 0, sum: 0 };
+  found.set(event.symbol, { count: count + 1, sum: sum + last, last });
+}
+for (const [symbol, { count, sum, last }] of found) console.log(`${symbol.padEnd(10)} mean ${(sum / count).toFixed(3)}  last ${last.toFixed(3)}  of ${count}`);
+if (found.size === 0) process.exitCode = 1;
