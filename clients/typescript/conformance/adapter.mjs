@@ -36,6 +36,8 @@ function show(event) {
   if (type === "error" && !CODES.has(event.code)) return;
   const names = /** @type {Record<string, string[]>} */ (FIELDS)[type];
   if (names === undefined) return print({ event: type, ...rest });
+  // Which event of a bad frame is wrong the contract leaves to the text: a client that reads frames as a whole cannot tell.
+  if (type === "error" && event.code === "bad_frame") delete /** @type {{ symbol?: string }} */ (rest).symbol;
   const fields = names.map((name) => [name, /** @type {Record<string, unknown>} */ (rest)[name]]).filter(([, value]) => value !== undefined);
   if (type === "state" && event.attempt !== undefined) fields.push(["attempt", event.attempt]);
   print({ event: type, ...Object.fromEntries(fields) });

@@ -77,17 +77,18 @@ export interface Status extends EventBase {
 /** What a subscription brings. */
 export type MarketEvent = Trade | Quote | Book | Status;
 
-/** Why events are missing: causes of the gateway, and three of the client's own. */
+/** Why events are missing: causes of the gateway, and two of the client's own. */
 export type GapCause =
   | "slow_consumer"
   | "overload"
   | "upstream"
   | "retention"
   | "repartitioned"
-  /** The chain broke and nothing had announced it. */
+  /**
+   * The chain broke and nothing had announced it; or, of a symbol or a pattern and without `after` and `upto`, the session was lost before
+   * there was anything to go on from, and nobody knows what came meanwhile.
+   */
   | "unannounced"
-  /** The session ended before there was a cursor to go on from: what came in between is not known. */
-  | "no_cursor"
   /** The client's own queue was full. */
   | "client_queue";
 

@@ -260,7 +260,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
     if (!ok) return;
     if (op === "subscribe") {
       this.#recovery.held.add(channel, symbol, options);
-      this.#streams.subscribed(channel, symbol);
+      this.#streams.subscribed(channel, symbol, true);
     } else {
       this.#recovery.forget(channel, symbol);
       this.#streams.unsubscribed(channel, symbol);
@@ -457,7 +457,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
       done();
       if (answer.op !== "ack" || !answer.ok) return this.#fail("bad_frame", "the book broke, and cannot be had anew", { symbol });
       this.#recovery.held.add("book", symbol, bare);
-      this.#streams.subscribed("book", symbol);
+      this.#streams.subscribed("book", symbol, false);
     };
     const subscribe = (): void => void session.request({ op: "subscribe", subscriptions: [wire("book", [symbol], bare)] }, subscribed, done);
     // What only a pattern brings is asked for by its name, which brings its state as well.

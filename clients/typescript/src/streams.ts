@@ -18,6 +18,8 @@ interface Stream {
   wasSnapshot: boolean;
   /** A subscribe was acknowledged while it stood: its snapshot may repeat what was seen. */
   isResubscribed: boolean;
+  /** It was the user who subscribed: the snapshot is no news to him. */
+  isAsked: boolean;
   /** Whether the client came back, and nothing new has come of it since. */
   isAtSeam: boolean;
   hadState: boolean;
@@ -82,9 +84,11 @@ export class Streams {
       return this.#owner.handOut(event, chars);
     }
     const isSnapshot = event.snapshot === true;
+    const isAsked = stream.isAsked && isSnapshot;
     if (stream.isResubscribed && isSnapshot) {
       stream.chain = new Chain();
       stream.isResubscribed = false;
+      stream.isAsked = false;
     }
     const sameRecord = stream.frame === this.#frame && stream.wasSnapshot === isSnapshot;
     stream.frame = this.#frame;
@@ -99,7 +103,7 @@ export class Streams {
     stream.isAtSeam = false;
     if (verdict === "unverified") counts.unverified++;
     if (verdict === "unannounced") this.#unannounced(stream, last, event);
-    if (isSnapshot && stream.hadState && stream.channel !== "trades") {
+    if (isSnapshot && stream.hadState && !isAsked && stream.channel !== "trades") {
       this.#owner.handOut({ type: "resync", channel: stream.channel, symbol: stream.symbol }, 0);
     }
     stream.hadState = true;
@@ -142,6 +146,7 @@ export class Streams {
       frame: 0,
       wasSnapshot: false,
       isResubscribed: false,
+      isAsked: false,
       isAtSeam: false,
       hadState: false,
     };
@@ -173,10 +178,11 @@ export class Streams {
     return this.#streams[channel].get(symbol)?.chain.last;
   }
 
-  /** A subscribe was acknowledged, not that of a new session. */
-  subscribed(channel: Channel, symbol: string): void {
+  /** A subscribe was acknowledged, not that of a new session: one that the user asked for, or one of the client's own. */
+  subscribed(channel: Channel, symbol: string, isAsked: boolean): void {
     this.#touch(channel, symbol, (stream) => {
       stream.isResubscribed = true;
+      stream.isAsked = isAsked;
       stream.keeper?.setDepth(this.#owner.depthOf(stream.symbol));
     });
   }
@@ -199,14 +205,11 @@ export class Streams {
     });
   }
 
-  /** A new session begins a symbol or pattern anew: what came since the last event is not known. */
+  /** A new session begins a symbol or pattern anew: nobody knows what of it came since the loss of the one before. */
   restarted(channel: Channel, symbol: string): void {
+    this.counts.gaps++;
+    this.#owner.handOut({ type: "gap", channel, symbol, cause: "unannounced" }, 0);
     this.#touch(channel, symbol, (stream) => {
-      const { last } = stream.chain;
-      if (last === undefined) return;
-      this.counts.gaps++;
-      this.#owner.handOut({ type: "gap", channel, symbol: stream.symbol, cause: "no_cursor", after: last }, 0);
-      stream.chain.agedOut();
       stream.keeper?.invalidate();
       stream.isResubscribed = true;
     });
