@@ -78,15 +78,26 @@ export class Held {
   readonly #entries = new Map<string, Entry>();
   /** Patterns of each channel, the longest first. */
   readonly #patterns = new Map<Channel, Entry[]>();
+  /** Symbols and patterns with `conflate_ms`. */
+  readonly #conflated = new Map<Channel, Set<string>>();
 
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** Whether some of a channel is conflated by wish: it waits at the gateway, so its age says nothing of the way. */
+  isConflated(channel: Channel): boolean {
+    return (this.#conflated.get(channel)?.size ?? 0) > 0;
   }
 
   /** Takes note of one, in place of an earlier one of that name. */
   add(channel: Channel, symbol: string, options: SubscribeOptions): void {
     const entry = { channel, symbol, options };
     this.#entries.set(key(channel, symbol), entry);
+    const conflated = this.#conflated.get(channel) ?? new Set();
+    this.#conflated.set(channel, conflated);
+    if ((options.conflate_ms ?? 0) > 0) conflated.add(symbol);
+    else conflated.delete(symbol);
     if (symbol.endsWith("*")) {
       const others = (this.#patterns.get(channel) ?? []).filter((other) => other.symbol !== symbol);
       others.push(entry);
@@ -98,6 +109,7 @@ export class Held {
   /** Forgets a symbol or a pattern. */
   remove(channel: Channel, symbol: string): void {
     this.#entries.delete(key(channel, symbol));
+    this.#conflated.get(channel)?.delete(symbol);
     if (!symbol.endsWith("*")) return;
     this.#patterns.set(
       channel,

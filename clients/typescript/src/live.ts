@@ -369,8 +369,11 @@ export class Live implements AsyncIterable<TickgateEvent> {
   #clockEvents(events: readonly MarketEvent[]): void {
     const nowMs = performance.now();
     const gatewayNs = nowNs() + this.#skew.best.skewNs;
+    const { held } = this.#recovery;
+    const [quotes, books] = [held.isConflated("quotes"), held.isConflated("book")];
     for (const event of events) {
       if (event.ingest_ns === undefined || event.replay || event.snapshot) continue;
+      if ((quotes && event.type === "quote") || (books && event.type === "book")) continue;
       this.#latency.record(gatewayNs - Number(event.ingest_ns), nowMs);
     }
   }

@@ -4,7 +4,10 @@ import type { FeedStatus } from "./control.js";
 import type { State } from "./events.js";
 import type { Histogram } from "./latency.js";
 
-/** Latencies from the gateway's receipt of a record to the client, by the gateway's clock. */
+/**
+ * Latencies from the gateway's receipt of a record to the client, by the gateway's clock. Channels of which something is subscribed to with
+ * `conflate_ms` are left out: what waits by wish says nothing of the way.
+ */
 export interface LatencyStats {
   count: number;
   p50_ns: number;
