@@ -1,0 +1,96 @@
+/** How the connection is doing: state, latency, rates, notices, and the last two minutes as lines. */
+
+import { effect } from "@preact/signals-core";
+import uPlot from "uplot";
+import { announce, byId, clock, count, make, ms, setText } from "./dom.js";
+import type { Health, Notice } from "./messages.js";
+import * as state from "./state.js";
+
+const POINTS_MAX = 120;
+const NOTICES_MAX = 50;
+const COLORS = { dark: { text: "#b7c2d0", line: "#232c39", a: "#7cc4ff", b: "#ffb86b" }, light: { text: "#3d4854", line: "#dfe4ea", a: "#0b5cad", b: "#8a4b00" } };
+
+export class HealthPanel {
+  readonly #badge = byId("state");
+  readonly #latency = byId("latency");
+  readonly #rates = byId("rates");
+  readonly #details = byId("details");
+  readonly #notices = byId("notices");
+  readonly #plots: { plot: uPlot; holder: HTMLElement }[] = [];
+  readonly #times: number[] = [];
+  readonly #series: [number[], number[], number[]] = [[], [], []];
+  #point_s = 0;
+  #isPlotDirty = false;
+  #lastState = "";
+
+  constructor() {
+    effect(() => {
+      const theme = state.theme();
+      for (const { plot } of this.#plots.splice(0)) plot.destroy();
+      this.#plots.push(this.#makePlot("plot-rate", theme, [["events/s", COLORS[theme].a]]));
+      this.#plots.push(this.#makePlot("plot-latency", theme, [["p50 ms", COLORS[theme].a], ["p99 ms", COLORS[theme].b]]));
+      this.#isPlotDirty = true;
+    });
+  }
+
+  take(health: Health): void {
+    state.health.value = health;
+    const text = health.state === "reconnecting" ? `reconnecting ${health.attempt}` : health.state;
+    setText(this.#badge, text);
+    this.#badge.dataset.state = health.state;
+    this.#badge.title = health.reason ?? "";
+    if (text !== this.#lastState) {
+      this.#lastState = text;
+      announce(`Connection ${text}`);
+    }
+    const isLive = health.state === "live" || health.state === "degraded";
+    setText(this.#latency, isLive ? `p50 ${ms(health.p50_ms)} · p99 ${ms(health.p99_ms)} · skew ${ms(health.skew_ms)}` : "latency –");
+    setText(this.#rates, `${count(health.messages_s)} messages/s · ${count(health.events_s)} events/s · ${(health.conflated * 100).toFixed(1)}% conflated`);
+    const feeds = health.feeds.map(({ name, state }) => `${name} ${state}`).join(", ");
+    setText(this.#details, `${health.gaps} gaps · ${health.duplicates} came twice · ${health.reconnects} reconnects · feeds: ${feeds === "" ? "–" : feeds}`);
+    const now_s = Math.floor(Date.now() / 1_000);
+    if (now_s === this.#point_s) return;
+    this.#point_s = now_s;
+    this.#times.push(now_s);
+    [health.events_s, health.p50_ms, health.p99_ms].forEach((value, at) => this.#series[at as 0].push(value));
+    for (const list of [this.#times, ...this.#series]) if (list.length > POINTS_MAX) list.shift();
+    this.#isPlotDirty = true;
+  }
+
+  notice({ time_ms, kind, text }: Notice): void {
+    const item = make("li", kind);
+    const time = make("time");
+    time.textContent = clock(time_ms).slice(0, 8);
+    item.append(time, ` ${text}`);
+    this.#notices.prepend(item);
+    while (this.#notices.children.length > NOTICES_MAX) this.#notices.lastElementChild?.remove();
+    byId("no-notices").hidden = true;
+  }
+
+  paint(): void {
+    if (!this.#isPlotDirty || !state.panels.value.includes("health")) return;
+    this.#isPlotDirty = false;
+    const [events, p50, p99] = this.#series;
+    const data: uPlot.AlignedData[] = [[this.#times, events], [this.#times, p50, p99]];
+    this.#plots.forEach(({ plot, holder }, at) => {
+      if (holder.clientWidth > 0 && plot.width !== holder.clientWidth) plot.setSize({ width: holder.clientWidth, height: 84 });
+      plot.setData(data[at] as uPlot.AlignedData);
+    });
+  }
+
+  #makePlot(id: string, theme: "dark" | "light", series: [string, string][]): { plot: uPlot; holder: HTMLElement } {
+    const holder = byId(id);
+    const { text, line } = COLORS[theme];
+    const axis: uPlot.Axis = { stroke: text, font: "10px system-ui", grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 42 };
+    const options: uPlot.Options = {
+      width: Math.max(120, holder.clientWidth),
+      height: 84,
+      legend: { show: false },
+      cursor: { show: false },
+      axes: [{ ...axis, size: 20, space: 60 }, axis],
+      scales: { y: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] } },
+      series: [{}, ...series.map(([label, stroke]) => ({ label, stroke, width: 1.5, points: { show: false } }))],
+    };
+    return { plot: new uPlot(options, [[], ...series.map(() => [])] as unknown as uPlot.AlignedData, holder), holder };
+  }
+}

@@ -1,0 +1,108 @@
+/** What the page and its worker say to each other. All of it is bounded: what is not asked for in time is merged in the worker. */
+
+import type { Level, State } from "tickgate";
+
+/** What the page tells the worker. */
+export type Command =
+  | { do: "connect"; url: string; token?: string }
+  /** The symbols of the watchlist, in its order. */
+  | { do: "watch"; symbols: string[] }
+  /** The symbol of the ladder, the tape and the chart, and the seconds of its candles. */
+  | { do: "focus"; symbol: string; interval_s: number }
+  | { do: "slow"; isSlow: boolean }
+  /** Which symbols are there? */
+  | { do: "discover" }
+  /** The page can paint: what has changed? Answered by one `frame`. */
+  | { do: "pull" };
+
+/** One row of the watchlist. Prices and sizes are texts as they came. */
+export interface Row {
+  symbol: string;
+  bid?: string;
+  bidSize?: string;
+  ask?: string;
+  askSize?: string;
+  last?: string;
+  /** Where the last price went: 1 up, -1 down. */
+  direction: number;
+  /** The last price against the first that this page saw, in percent. */
+  change?: number;
+  state?: string;
+  /** When something of it came last, by the page's clock, in milliseconds since the epoch. */
+  changed_ms: number;
+  /** Something of it was lost: what is shown may be old. */
+  hasGap: boolean;
+  /** Last prices, a second apart, oldest first. */
+  spark: number[];
+}
+
+/** One trade of the tape. */
+export interface Print {
+  time_ms: number;
+  price: string;
+  size: string;
+  side?: "buy" | "sell";
+}
+
+/** One candle; `time_s` is where it begins. */
+export interface Candle {
+  time_s: number;
+  open: number;
+  high: number;
+  low: number;
+  close: number;
+  volume: number;
+}
+
+/** The book of the symbol in focus. */
+export interface Ladder {
+  isComplete: boolean;
+  /** Best first. */
+  bids: Level[];
+  asks: Level[];
+  last?: string;
+}
+
+/** How the connection is doing. */
+export interface Health {
+  state: State | "degraded";
+  attempt: number;
+  reason?: string;
+  session?: string;
+  p50_ms: number;
+  p99_ms: number;
+  skew_ms: number;
+  messages_s: number;
+  events_s: number;
+  /** Share of updates that were merged into newer ones, since the last report. */
+  conflated: number;
+  gaps: number;
+  duplicates: number;
+  reconnects: number;
+  queued_bytes: number;
+  feeds: { name: string; state: string }[];
+}
+
+/** Something that a person should know. */
+export interface Notice {
+  time_ms: number;
+  kind: "gap" | "error" | "slow" | "info";
+  text: string;
+}
+
+/** What has changed since the last frame. */
+export interface Frame {
+  rows: Row[];
+  prints: Print[];
+  /** Prints that were left out, as more came than anybody can read. */
+  printsSkipped: number;
+  ladder?: Ladder;
+  /** Candles that changed; all of them with `isAll`. */
+  candles?: { isAll: boolean; candles: Candle[] };
+  health?: Health;
+  notices: Notice[];
+  /** Symbols that are there, sorted. */
+  directory?: string[];
+  /** The gateway wants a token, or another one. */
+  needsToken?: boolean;
+}

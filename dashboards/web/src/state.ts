@@ -1,0 +1,72 @@
+/** What the page is set to, as signals; and its address, which follows. */
+
+import { effect, signal } from "@preact/signals-core";
+import { isSymbol, readHash, type Theme, type View, writeHash } from "./hash.js";
+import type { Health } from "./messages.js";
+import { ROWS_MAX } from "./rows.js";
+
+const view = readHash(location.hash);
+const systemTheme = matchMedia("(prefers-color-scheme: light)");
+
+export const symbols = signal(view.symbols);
+export const focus = signal(view.focus);
+export const interval_s = signal(view.interval_s);
+export const chosenTheme = signal(view.theme);
+export const panels = signal(view.panels);
+export const sizeMin = signal(view.sizeMin);
+export const isSlow = signal(false);
+export const directory = signal<string[]>([]);
+export const health = signal<Health | undefined>(undefined);
+export const motionReduced = matchMedia("(prefers-reduced-motion: reduce)");
+
+/** The theme that is shown. */
+export function theme(): Theme {
+  return chosenTheme.value ?? (systemTheme.matches ? "light" : "dark");
+}
+
+/** Adds a symbol and looks at it; says whether it could. */
+export function add(symbol: string): boolean {
+  if (!isSymbol(symbol) || (symbols.value.length >= ROWS_MAX && !symbols.value.includes(symbol))) return false;
+  if (!symbols.value.includes(symbol)) symbols.value = [...symbols.value, symbol];
+  focus.value = symbol;
+  return true;
+}
+
+/** Removes a symbol; its neighbour comes into focus. */
+export function remove(symbol: string): void {
+  const at = symbols.value.indexOf(symbol);
+  if (at < 0) return;
+  symbols.value = symbols.value.filter((other) => other !== symbol);
+  if (focus.value === symbol) focus.value = symbols.value[Math.min(at, symbols.value.length - 1)] ?? "";
+}
+
+/** Keeps the address in step, both ways. */
+export function followAddress(): void {
+  /** A gateway for development stays in the address. */
+  const gateway = new URLSearchParams(location.hash.slice(1)).get("gateway");
+  let own = location.hash;
+  effect(() => {
+    const now: View = {
+      symbols: symbols.value,
+      focus: focus.value,
+      interval_s: interval_s.value,
+      theme: chosenTheme.value,
+      panels: panels.value,
+      sizeMin: sizeMin.value,
+    };
+    const text = [writeHash(now), ...(gateway === null ? [] : [`gateway=${encodeURIComponent(gateway)}`])].filter((part) => part !== "").join("&");
+    own = text === "" ? "" : `#${text}`;
+    // Not a step of the history for each symbol.
+    if (own !== location.hash) history.replaceState(null, "", own === "" ? location.pathname + location.search : own);
+  });
+  addEventListener("hashchange", () => {
+    if (location.hash === own) return;
+    const next = readHash(location.hash);
+    symbols.value = next.symbols;
+    focus.value = next.focus;
+    interval_s.value = next.interval_s;
+    chosenTheme.value = next.theme;
+    panels.value = next.panels;
+    sizeMin.value = next.sizeMin;
+  });
+}

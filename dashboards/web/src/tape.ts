@@ -1,0 +1,88 @@
+/** Time and sales: the newest trades first, coloured by who was the aggressor; it stands still under the pointer. */
+
+import { effect } from "@preact/signals-core";
+import { byId, clock, make, setText } from "./dom.js";
+import type { Print } from "./messages.js";
+import * as state from "./state.js";
+
+const LINES = 40;
+/** Trades that are kept, for another filter and for copying. */
+const PRINTS_MAX = 500;
+
+export class Tape {
+  readonly #list = byId("prints");
+  readonly #note = byId("tape-note");
+  readonly #lines = Array.from({ length: LINES }, () => {
+    const element = make("div", "print", { role: "listitem" });
+    const cells = ["time", "price", "size"].map((name) => make("span", name));
+    element.append(...cells);
+    element.hidden = true;
+    this.#list.append(element);
+    return { element, cells };
+  });
+  /** Newest last. */
+  readonly #prints: Print[] = [];
+  #skipped = 0;
+  #isDirty = true;
+  #isPaused = false;
+  #missed = 0;
+
+  constructor() {
+    const panel = byId("tape");
+    const pause = (isPaused: boolean): void => {
+      this.#isPaused = isPaused;
+      if (!isPaused) this.#missed = 0;
+      this.#isDirty = true;
+    };
+    panel.addEventListener("pointerenter", () => pause(true));
+    panel.addEventListener("pointerleave", () => pause(false));
+    // For who has no pointer: it stands still while the focus is on it.
+    this.#list.addEventListener("focus", () => pause(true));
+    this.#list.addEventListener("blur", () => pause(false));
+    effect(() => {
+      state.sizeMin.value;
+      this.#isDirty = true;
+    });
+  }
+
+  take(prints: readonly Print[], skipped: number): void {
+    if (prints.length === 0) return;
+    this.#prints.push(...prints);
+    if (this.#prints.length > PRINTS_MAX) this.#prints.splice(0, this.#prints.length - PRINTS_MAX);
+    this.#skipped += skipped;
+    if (this.#isPaused) this.#missed += prints.length;
+    this.#isDirty = true;
+  }
+
+  /** What is kept, newest last. */
+  get prints(): readonly Print[] {
+    return this.#prints;
+  }
+
+  clear(): void {
+    this.#prints.length = 0;
+    this.#skipped = 0;
+    this.#isDirty = true;
+  }
+
+  paint(): void {
+    if (!this.#isDirty || !state.panels.value.includes("tape")) return;
+    this.#isDirty = false;
+    const paused = this.#isPaused ? `paused, ${this.#missed} new` : "";
+    setText(this.#note, paused || (this.#skipped > 0 ? `${this.#skipped} came too fast to be shown` : ""));
+    if (this.#isPaused && this.#missed > 0) return;
+    let at = this.#prints.length - 1;
+    for (const { element, cells } of this.#lines) {
+      while (at >= 0 && Number((this.#prints[at] as Print).size) < state.sizeMin.value) at--;
+      const print = this.#prints[at--];
+      element.hidden = print === undefined;
+      if (print === undefined) continue;
+      const sign = print.side === "buy" ? "▲" : print.side === "sell" ? "▼" : "·";
+      setText(cells[0] as HTMLElement, clock(print.time_ms));
+      setText(cells[1] as HTMLElement, `${sign} ${print.price}`);
+      setText(cells[2] as HTMLElement, print.size);
+      element.classList.toggle("buy", print.side === "buy");
+      element.classList.toggle("sell", print.side === "sell");
+    }
+  }
+}

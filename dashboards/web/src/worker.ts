@@ -1,0 +1,278 @@
+/**
+ * The worker: socket, decoding, checking, and the newest state of what is watched. It says something only when the page asks, so that a page
+ * that is busy or hidden gets less and never a backlog.
+ */
+
+import { connect, type Gap, type Live, type SubscribeOptions, type TickgateEvent, type Trade } from "tickgate";
+import { Candles } from "./candles.js";
+import type { Command, Frame, Health, Notice, Print } from "./messages.js";
+import { Rows } from "./rows.js";
+
+const PRINTS_MAX = 200;
+const NOTICES_MAX = 50;
+const DIRECTORY_MAX = 20_000;
+/** How long the symbols that there are are listened for. */
+const DISCOVER_MS = 2_000;
+/** How often health is told, and rows at the most. */
+const HEALTH_MS = 250;
+const ROWS_MS = 50;
+/** What a client that is slow on purpose takes, in bytes a second. */
+const SLOW_BYTES_PER_S = 2_048;
+const FULL_BYTES_PER_S = 0;
+
+const QUOTES: SubscribeOptions = { conflate_ms: 100 };
+const TRADES: SubscribeOptions = { on_slow: "skip" };
+const FOCUS_TRADES: SubscribeOptions = { on_slow: "skip", snapshot: 200 };
+const FOCUS_BOOK: SubscribeOptions = { depth: 20, conflate_ms: 100 };
+
+let live: Live | undefined;
+let watched: string[] = [];
+let focus: string | undefined;
+let interval_s = 1;
+const rows = new Rows();
+const candles = new Candles();
+const directory = new Set<string>();
+let isDirectoryNew = false;
+let isDiscovering = false;
+
+let prints: Print[] = [];
+let printsSkipped = 0;
+let notices: Notice[] = [];
+let isLadderNew = false;
+let areCandlesNew = false;
+let candlesSince_s: number | undefined;
+let needsToken = false;
+let rows_ms = 0;
+let health_ms = 0;
+let attempt = 0;
+let reason: string | undefined;
+let slow_ms = 0;
+let before = { at_ms: performance.now(), messages: 0, events: 0, conflated: 0 };
+
+const page = self as unknown as { postMessage(frame: Frame): void; onmessage: (event: { data: Command }) => void };
+
+page.onmessage = ({ data }) => {
+  switch (data.do) {
+    case "connect":
+      return start(data.url, data.token);
+    case "watch":
+      return watch(data.symbols);
+    case "focus":
+      return look(data.symbol, data.interval_s);
+    case "slow":
+      return live?.set({ maxBytesPerS: data.isSlow ? SLOW_BYTES_PER_S : FULL_BYTES_PER_S });
+    case "discover":
+      return discover();
+    case "pull":
+      return page.postMessage(frame());
+  }
+};
+
+setInterval(() => rows.second(), 1_000);
+
+function start(url: string, token: string | undefined): void {
+  live?.close();
+  live = connect(url, { heartbeatMs: 1_000, clockMs: 5_000, ...(token === undefined ? {} : { token }) });
+  live.onEvent(take);
+  const symbols = watched;
+  watched = [];
+  before = { at_ms: performance.now(), messages: 0, events: 0, conflated: 0 };
+  watch(symbols);
+  if (focus !== undefined) subscribeFocus(focus);
+}
+
+function watch(symbols: string[]): void {
+  const old = new Set(watched);
+  const now = new Set(symbols);
+  const added = symbols.filter((symbol) => !old.has(symbol));
+  const removed = watched.filter((symbol) => !now.has(symbol));
+  watched = [...now];
+  rows.watch(watched);
+  if (live === undefined) return;
+  if (added.length > 0) {
+    void live.subscribe("quotes", added, QUOTES).then(refusals, () => undefined);
+    void live.subscribe("status", added);
+    const others = added.filter((symbol) => symbol !== focus);
+    if (others.length > 0) void live.subscribe("trades", others, TRADES);
+  }
+  if (removed.length > 0) {
+    for (const channel of ["quotes", "status"] as const) void live.unsubscribe(channel, removed);
+    const trades = removed.filter((symbol) => symbol !== focus);
+    if (trades.length > 0) void live.unsubscribe("trades", trades);
+  }
+}
+
+/** Says once which symbols were refused. */
+function refusals(results: { symbol: string; ok: boolean; message?: string; code?: string }[]): void {
+  const refused = results.filter(({ ok }) => !ok);
+  const [first] = refused;
+  if (first === undefined) return;
+  const others = refused.length > 1 ? ` and ${refused.length - 1} more` : "";
+  note("error", `${first.symbol}${others}: ${first.message ?? first.code ?? "refused"}`);
+}
+
+function look(symbol: string, seconds: number): void {
+  interval_s = seconds;
+  areCandlesNew = true;
+  if (symbol === focus) return;
+  const left = focus;
+  focus = symbol === "" ? undefined : symbol;
+  candles.clear();
+  prints = [];
+  isLadderNew = true;
+  if (live === undefined) return;
+  if (left !== undefined) {
+    void live.unsubscribe("book", left);
+    if (watched.includes(left)) void live.subscribe("trades", left, TRADES);
+    else void live.unsubscribe("trades", left);
+  }
+  if (focus !== undefined) subscribeFocus(focus);
+}
+
+function subscribeFocus(symbol: string): void {
+  void live?.subscribe("trades", symbol, FOCUS_TRADES);
+  void live?.subscribe("book", symbol, FOCUS_BOOK);
+}
+
+/** A pattern brings the state of every symbol there is at once; then it is not needed any more. */
+function discover(): void {
+  if (isDiscovering || live === undefined) return;
+  isDiscovering = true;
+  const channels = ["quotes", "status"] as const;
+  for (const channel of channels) void live.subscribe(channel, "*", { ...(channel === "quotes" ? { conflate_ms: 1_000 } : {}), on_slow: "conflate" });
+  setTimeout(() => {
+    for (const channel of channels) void live?.unsubscribe(channel, "*");
+    isDiscovering = false;
+    isDirectoryNew = true;
+  }, DISCOVER_MS);
+}
+
+function take(event: TickgateEvent): void {
+  const now_ms = Date.now();
+  switch (event.type) {
+    case "trade":
+      meet(event.symbol);
+      rows.trade(event, now_ms);
+      if (event.symbol === focus) print(event);
+      return;
+    case "quote":
+      meet(event.symbol);
+      return rows.quote(event, now_ms);
+    case "status":
+      meet(event.symbol);
+      return rows.status(event, now_ms);
+    case "book":
+      isLadderNew = true;
+      return;
+    case "gap":
+      return gap(event);
+    case "state":
+      attempt = event.attempt ?? 0;
+      reason = event.reason;
+      health_ms = 0;
+      return;
+    case "slow":
+      slow_ms = performance.now();
+      return note("slow", `The gateway finds this client slow: ${event.delay_ms} ms behind, ${event.action} at the bound`);
+    case "goaway":
+      return event.close_in_ms === 0 ? undefined : note("info", `This gateway stops (${event.reason}): the page goes on at the next one`);
+    case "error":
+      if (event.code === "unauthenticated" || event.code === "token_expired") needsToken = true;
+      // States say that nobody answers.
+      if (event.code !== "connect_failed") note("error", `${event.message} (${event.hint})`);
+      return;
+  }
+}
+
+function meet(symbol: string): void {
+  if (!isDiscovering || directory.size >= DIRECTORY_MAX || directory.has(symbol)) return;
+  directory.add(symbol);
+  isDirectoryNew = true;
+}
+
+function gap({ channel, symbol, cause, count }: Gap): void {
+  rows.gap(symbol);
+  if (channel === "book") isLadderNew = true;
+  note("gap", `${symbol}: ${count ?? "some"} ${channel} missing (${cause.replaceAll("_", " ")})`);
+}
+
+function note(kind: Notice["kind"], text: string): void {
+  notices.push({ time_ms: Date.now(), kind, text });
+  if (notices.length > NOTICES_MAX) notices.shift();
+}
+
+function print({ event_ns, price, size, side }: Trade): void {
+  const time_ms = Number(event_ns / 1_000_000n);
+  prints.push({ time_ms, price, size, ...(side === undefined ? {} : { side }) });
+  if (prints.length > PRINTS_MAX) {
+    prints.shift();
+    printsSkipped++;
+  }
+  candles.trade(time_ms / 1_000, Number(price), Number(size));
+  candlesSince_s = Math.min(candlesSince_s ?? Infinity, time_ms / 1_000);
+  isLadderNew = true; // its mark of the last trade
+}
+
+function frame(): Frame {
+  const now_ms = performance.now();
+  const all: Frame = { rows: [], prints, printsSkipped, notices };
+  prints = [];
+  printsSkipped = 0;
+  notices = [];
+  if (now_ms - rows_ms >= ROWS_MS) {
+    rows_ms = now_ms;
+    all.rows = rows.take();
+    if (isLadderNew && focus !== undefined && live !== undefined) {
+      isLadderNew = false;
+      const book = live.book(focus);
+      const last = rows.get(focus)?.last;
+      all.ladder = { isComplete: book.isComplete, bids: book.bids(20), asks: book.asks(20), ...(last === undefined ? {} : { last }) };
+    }
+    if (areCandlesNew) all.candles = { isAll: true, candles: candles.all(interval_s) };
+    else if (candlesSince_s !== undefined) all.candles = { isAll: false, candles: candles.since(interval_s, candlesSince_s) };
+    areCandlesNew = false;
+    candlesSince_s = undefined;
+  }
+  if (isDirectoryNew && !isDiscovering) {
+    isDirectoryNew = false;
+    // What is watched by its name is not brought by a pattern.
+    const known = watched.filter((symbol) => (rows.get(symbol)?.changed_ms ?? 0) > 0);
+    all.directory = [...new Set([...directory, ...known])].sort();
+  }
+  if (needsToken) all.needsToken = true;
+  needsToken = false;
+  if (now_ms - health_ms >= HEALTH_MS && live !== undefined) {
+    health_ms = now_ms;
+    all.health = health(live, now_ms);
+  }
+  return all;
+}
+
+function health(client: Live, now_ms: number): Health {
+  const stats = client.stats();
+  const past_s = Math.max(0.001, (now_ms - before.at_ms) / 1_000);
+  const events = stats.events - before.events;
+  const conflated = stats.conflated - before.conflated;
+  const { state } = stats;
+  const isDegraded = state === "live" && (now_ms - slow_ms < 5_000 || stats.feeds.some((feed) => feed.state !== "live"));
+  const told: Health = {
+    state: isDegraded ? "degraded" : state,
+    attempt,
+    p50_ms: stats.latencyRecent.p50_ns / 1e6,
+    p99_ms: stats.latencyRecent.p99_ns / 1e6,
+    skew_ms: stats.skew_ns / 1e6,
+    messages_s: (stats.messages - before.messages) / past_s,
+    events_s: events / past_s,
+    conflated: events + conflated === 0 ? 0 : conflated / (events + conflated),
+    gaps: stats.gaps,
+    duplicates: stats.duplicates,
+    reconnects: stats.reconnects,
+    queued_bytes: stats.gatewayQueued_bytes,
+    feeds: stats.feeds.map(({ name, state }) => ({ name, state })),
+  };
+  if (reason !== undefined) told.reason = reason;
+  if (stats.session !== undefined) told.session = stats.session;
+  // Over a second: what comes in bursts would jump.
+  if (past_s >= 1) before = { at_ms: now_ms, messages: stats.messages, events: stats.events, conflated: stats.conflated };
+  return told;
+}

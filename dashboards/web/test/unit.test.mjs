@@ -1,0 +1,69 @@
+/** Parts of the page that need no browser. */
+
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { createServer } from "vite";
+
+// The sources are TypeScript: Vite reads them for Node, too.
+const vite = await createServer({ server: { middlewareMode: true, ws: false, hmr: false, watch: null }, appType: "custom", logLevel: "error", optimizeDeps: { noDiscovery: true } });
+after(() => vite.close());
+const { readHash, writeHash, gatewayUrl } = await vite.ssrLoadModule("/src/hash.ts");
+const { Candles } = await vite.ssrLoadModule("/src/candles.ts");
+const { Rows } = await vite.ssrLoadModule("/src/rows.ts");
+const { watchlistCsv, tapeCsv } = await vite.ssrLoadModule("/src/csv.ts");
+
+test("an address is read back as it was written, and nonsense is left out", () => {
+  const view = { symbols: ["AAPL", "BRK.B", "A&B=C", "É 1"], focus: "BRK.B", interval_s: 60, theme: "light", panels: ["chart", "tape"], sizeMin: 2.5 };
+  assert.deepEqual(readHash(`#${writeHash(view)}`), view);
+  const plain = readHash("");
+  assert.equal(writeHash(plain), "");
+  assert.deepEqual(readHash("#s=A,*,,A,B*&i=7&t=pink&p=chart,walls&z=-1"), { ...plain, symbols: ["A"], focus: "A", panels: ["chart"] });
+  assert.equal(readHash(`#s=${Array.from({ length: 5_000 }, (_, n) => n).join(",")}`).symbols.length, 1_000);
+});
+
+test("only a page of this machine connects elsewhere, and only to this machine", () => {
+  const page = { protocol: "https:", host: "gw.example", hostname: "gw.example", hash: "#gateway=ws://127.0.0.1:1/v1/stream" };
+  assert.equal(gatewayUrl(page), "wss://gw.example/v1/stream");
+  const here = { protocol: "http:", host: "localhost:5173", hostname: "localhost" };
+  const named = (/** @type {string} */ url) => gatewayUrl({ ...here, hash: `#gateway=${encodeURIComponent(url)}` });
+  assert.equal(named("ws://127.0.0.1:8080/v1/stream"), "ws://127.0.0.1:8080/v1/stream");
+  for (const url of ["ws://evil.example/v1/stream", "http://127.0.0.1/", "ws://127.0.0.1/?token=x", "ws://a@127.0.0.1/", "nothing"]) {
+    assert.equal(named(url), "ws://localhost:5173/v1/stream", url);
+  }
+});
+
+test("candles of each length say the same of their trades", () => {
+  const candles = new Candles();
+  for (let n = 0; n < 600; n++) candles.trade(1_000_020 + n, 100 + (n % 7), 2);
+  const [seconds, minutes, hours] = [1, 60, 3_600].map((length) => candles.all(length));
+  assert.deepEqual([seconds.length, minutes.length, hours.length], [600, 10, 1]);
+  assert.deepEqual(minutes[0], { time_s: 1_000_020, open: 100, high: 106, low: 100, close: 103, volume: 120 });
+  for (const all of [seconds, minutes, hours]) assert.equal(all.reduce((/** @type {number} */ sum, /** @type {any} */ { volume }) => sum + volume, 0), 1_200);
+  candles.trade(1_000_025, 500, 1); // one that is late
+  assert.equal(candles.all(1)[5].high, 500);
+  assert.deepEqual(candles.since(60, 1_000_500).map((/** @type {any} */ { time_s }) => time_s), [1_000_500, 1_000_560]);
+  for (let n = 0; n < 10_000; n++) candles.trade(2_000_000 + n, 1, 1);
+  assert.equal(candles.all(1).length, 7_200);
+});
+
+test("rows keep the newest state, and give what has changed once", () => {
+  const rows = new Rows();
+  rows.watch(["A", "B"]);
+  rows.take();
+  const trade = (/** @type {string} */ price) => rows.trade({ type: "trade", symbol: "A", price, size: "1", seq: "1:0:1", event_ns: 1n, ingest_ns: 1n }, 5);
+  trade("100");
+  trade("110.50");
+  trade("110.5");
+  rows.gap("A");
+  const [row, ...others] = rows.take();
+  assert.deepEqual([row.last, row.direction, row.hasGap, others.length], ["110.5", 1, true, 0]);
+  assert.equal(row.change.toFixed(2), "10.50");
+  assert.equal(rows.take().length, 0);
+  rows.trade({ type: "trade", symbol: "Z", price: "1", size: "1", seq: "1:0:1", event_ns: 1n, ingest_ns: 1n }, 5);
+  assert.equal(rows.take().length, 0, "nobody watches it");
+});
+
+test("what is copied is safe to open", () => {
+  assert.equal(watchlistCsv([{ symbol: '=cmd|"x"' }, { symbol: "A,B", bid: "-1.5" }]), 'symbol,bid_size,bid,ask,ask_size,last,change_percent\n"\'=cmd|""x""",,,,,,\n"A,B",,-1.5,,,,\n');
+  assert.equal(tapeCsv("A", [{ time_ms: 0, price: "1", size: "2", side: "buy" }]), "symbol,time,price,size,side\nA,1970-01-01T00:00:00.000Z,1,2,buy\n");
+});
