@@ -58,8 +58,8 @@ export function isZero(text: DecimalText): boolean {
 export function compareDecimals(a: DecimalText, b: DecimalText): number {
   if (a === b) return 0;
   const difference = Number(a) - Number(b);
-  // Doubles tell apart what differs within 15 digits; behind them, all digits are compared.
-  if (difference !== 0 && a.length <= 16 && b.length <= 16) return difference;
+  // Rounding keeps the order: where the nearest doubles differ, so do the numbers, the same way.
+  if (difference !== 0) return difference;
   const scale = Math.max(scaleOf(a), scaleOf(b));
   const [x, y] = [toFixedPoint(a, scale), toFixedPoint(b, scale)];
   return x < y ? -1 : x > y ? 1 : 0;

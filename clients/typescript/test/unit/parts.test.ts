@@ -60,6 +60,18 @@ test("whatever comes, it is read or refused", () => {
   }
 });
 
+test("a field that cannot be taken is refused, whichever it is", () => {
+  const lines = readFileSync(GOLDEN, "utf8").trim().split("\n");
+  const gap = '{"type":"gap","symbol":"A","channel":"trades","cause":"overload","after":"1:0:1","upto":"1:0:2","count":1}';
+  for (const line of [...lines, gap]) {
+    const event = JSON.parse(line) as Record<string, unknown>;
+    for (const name of Object.keys(event)) {
+      assert.throws(() => decode(JSON.stringify([{ ...event, [name]: { no: 1 } }])), BadFrame, `${line}: ${name}`);
+    }
+  }
+  assert.doesNotThrow(() => decode(`[${gap.replace("}", ',"new":{"field":1}}')}]`), "what nobody knows yet is no fault");
+});
+
 test("decimals are exact", () => {
   const decimal = fc.tuple(fc.bigInt({ min: -(10n ** 18n), max: 10n ** 18n }), fc.integer({ min: 0, max: 12 })).map(([mantissa, scale]) => {
     const digits = (mantissa < 0n ? -mantissa : mantissa).toString().padStart(scale + 1, "0");
@@ -73,6 +85,9 @@ test("decimals are exact", () => {
       assert.equal(Math.sign(compareDecimals(a.text, b.text)), a.value < b.value ? -1 : a.value > b.value ? 1 : 0);
     }),
   );
+  for (const [less, more] of [["9007199254740992", "9007199254740993"], ["0.100000000000000001", "0.100000000000000002"], ["-2", "-1.99999999999999999"]] as const) {
+    assert.ok(compareDecimals(less, more) < 0 && compareDecimals(more, less) > 0, `${less} and ${more}`);
+  }
   assert.equal(compareDecimals("9.50", "9.5"), 0);
   assert.equal(toFixedPoint("487.50", 1), 4_875n);
   assert.throws(() => toFixedPoint("487.55", 1), RangeError);
