@@ -44,7 +44,8 @@ export class HealthPanel {
       announce(`Connection ${text}`);
     }
     const isLive = health.state === "live" || health.state === "degraded";
-    setText(this.#latency, isLive ? `p50 ${ms(health.p50_ms)} · p99 ${ms(health.p99_ms)} · skew ${ms(health.skew_ms)}` : "latency –");
+    const latency = health.latencies === 0 ? "latency –" : `p50 ${ms(health.p50_ms)} · p99 ${ms(health.p99_ms)}`;
+    setText(this.#latency, isLive ? `${latency} · skew ${ms(health.skew_ms)}` : "latency –");
     setText(this.#rates, `${count(health.messages_s)} messages/s · ${count(health.events_s)} events/s · ${(health.conflated * 100).toFixed(1)}% conflated`);
     const feeds = health.feeds.map(({ name, state }) => `${name} ${state}`).join(", ");
     setText(this.#details, `${health.gaps} gaps · ${health.duplicates} came twice · ${health.reconnects} reconnects · feeds: ${feeds === "" ? "–" : feeds}`);

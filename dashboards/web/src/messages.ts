@@ -69,6 +69,8 @@ export interface Health {
   attempt: number;
   reason?: string;
   session?: string;
+  /** Latencies of the last seconds: none where nothing came that tells one. */
+  latencies: number;
   p50_ms: number;
   p99_ms: number;
   skew_ms: number;

@@ -258,6 +258,7 @@ function health(client: Live, now_ms: number): Health {
   const told: Health = {
     state: isDegraded ? "degraded" : state,
     attempt,
+    latencies: stats.latencyRecent.count,
     p50_ms: stats.latencyRecent.p50_ns / 1e6,
     p99_ms: stats.latencyRecent.p99_ns / 1e6,
     skew_ms: stats.skew_ns / 1e6,
