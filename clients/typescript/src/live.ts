@@ -84,7 +84,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
         handOut: (event, chars) => this.#emit(event, chars),
         depthOf: (symbol) => this.#recovery.held.optionsOf("book", symbol)?.depth ?? 0,
         bookBroke: (symbol) => void this.#mend(symbol),
-        isLive: (channel, symbol) => this.#recovery.caughtUp(channel, symbol),
+        isLive: (channel, symbol) => this.#recovery.live(channel, symbol),
         booksFull: (symbol) => this.#fail("books_max", "there are too many books: this one is not kept", { symbol }),
       },
       options.booksMax ?? 5_000,
@@ -411,7 +411,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
   }
 
   #replayDone(channel: Channel, symbol: string, seq: string | undefined): void {
-    if (this.#recovery.caughtUp(channel, symbol)) return;
+    if (this.#recovery.replayDone(channel, symbol)) return;
     const { held } = this.#recovery;
     const options = held.optionsOf(channel, symbol);
     if (options?.from !== undefined && held.has(channel, symbol)) {

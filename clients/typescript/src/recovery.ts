@@ -3,7 +3,7 @@
 import type { Backoff } from "./backoff.js";
 import type { ControlError } from "./control.js";
 import type { AckResult, Channel } from "./events.js";
-import { Held, type ResumeRequest } from "./held.js";
+import { Held, matches, type ResumeRequest } from "./held.js";
 import type { Answer, Session } from "./session.js";
 import type { Streams } from "./streams.js";
 
@@ -24,10 +24,10 @@ export class Recovery {
   #cursor: string | undefined;
   /** Requests that resume and are not answered: a cursor that overtakes their acks is not to be kept. */
   #unanswered = 0;
-  /** Symbols and patterns whose replay the session waits for, with the number of the request that asked for it. */
-  readonly #awaited = new Map<string, number>();
-  /** What was resumed of which only the newest state comes: gateways say nothing behind that. */
-  readonly #states = new Set<string>();
+  /** Symbols and patterns that were resumed, with the number of the request that asked for them. */
+  readonly #resumed = new Map<string, number>();
+  /** Those of them whose replay the session waits for: not what only the newest state comes of, behind which gateways say nothing. */
+  readonly #awaited = new Set<string>();
 
   constructor(streams: Streams, backoff: Backoff, owner: RecoveryOwner) {
     this.#streams = streams;
@@ -53,8 +53,9 @@ export class Recovery {
   /** A new session: asks for all that is held. */
   begin(session: Session): void {
     this.#unanswered = 0;
+    this.#resumed.clear();
     this.#awaited.clear();
-    this.#states.clear();
+    this.#watchLive();
     // A pattern has no last position: its symbols are not asked for by name.
     const last = (channel: Channel, symbol: string): string | undefined => (symbol.endsWith("*") ? undefined : this.#streams.last(channel, symbol));
     for (const request of this.held.resume(this.#cursor, last)) this.#send(session, request);
@@ -81,16 +82,18 @@ export class Recovery {
           continue;
         }
         this.#streams.resumed(channel, symbol, cursor !== undefined);
-        if (isState) this.#states.add(`${channel} ${symbol}`);
-        else this.#awaited.set(`${channel} ${symbol}`, id);
+        this.#resumed.set(`${channel} ${symbol}`, id);
+        if (!isState) this.#awaited.add(`${channel} ${symbol}`);
       }
     }
+    this.#watchLive();
   }
 
   /** A request was refused as a whole. The error itself was handed out. */
   #refused(session: Session, { subscriptions, cursor }: ResumeRequest, error: ControlError): void {
     const all = subscriptions.flatMap(({ channel, symbols }) => symbols.map((symbol) => ({ channel, symbol })));
     for (const { channel, symbol } of all) this.#awaited.delete(`${channel} ${symbol}`);
+    this.#watchLive();
     if (error.code === "rate_limited") {
       this.#unanswered++;
       const again = (): void => {
@@ -110,27 +113,52 @@ export class Recovery {
     }
   }
 
-  /** The replay of a symbol or pattern has caught up; says whether that was awaited. */
-  caughtUp(channel: Channel, symbol: string): boolean {
-    if (this.#states.delete(`${channel} ${symbol}`)) return true;
-    if (!this.#awaited.delete(`${channel} ${symbol}`)) return false;
+  /** The replay of a symbol or pattern is done; says whether it was one that a new session asked for. */
+  replayDone(channel: Channel, symbol: string): boolean {
+    const name = `${channel} ${symbol}`;
+    this.#caughtUp(name);
+    return this.#resumed.delete(name);
+  }
+
+  /** Something live came of a symbol: its subscription has caught up, as nothing does before. */
+  live(channel: Channel, symbol: string): void {
+    if (this.held.has(channel, symbol)) return this.#caughtUp(`${channel} ${symbol}`);
+    for (const name of this.#awaited) {
+      const space = name.indexOf(" ");
+      if (name.slice(0, space) === channel && matches(name.slice(space + 1), symbol)) return this.#caughtUp(name);
+    }
+  }
+
+  #caughtUp(name: string): void {
+    if (!this.#awaited.delete(name)) return;
+    this.#watchLive();
     this.#owner.onProgress();
-    return true;
+  }
+
+  #watchLive(): void {
+    this.#streams.tellsLive = this.#awaited.size > 0;
   }
 
   /** A subscription has ended. */
   forget(channel: Channel, symbol: string): void {
     this.held.remove(channel, symbol);
+    this.#resumed.delete(`${channel} ${symbol}`);
     this.#awaited.delete(`${channel} ${symbol}`);
-    this.#states.delete(`${channel} ${symbol}`);
+    this.#watchLive();
   }
 
-  /** A request was told that what it resumed is gone: what nothing has come of since may go on behind anything. */
+  /**
+   * A request was told that something of what it resumed is gone. Where nothing has come since, it may go on behind anything; and where nothing
+   * can be replayed, no word says that it is done.
+   */
   agedOut(request: number | string | undefined): void {
-    for (const [name, asked] of this.#awaited) {
+    for (const [name, asked] of this.#resumed) {
       if (asked !== request) continue;
       const space = name.indexOf(" ");
       this.#streams.agedOut(name.slice(0, space) as Channel, name.slice(space + 1));
+      this.#awaited.delete(name);
     }
+    this.#watchLive();
+    this.#owner.onProgress();
   }
 }

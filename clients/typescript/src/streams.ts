@@ -58,6 +58,8 @@ export class Streams {
   #frame = 0;
   #size = 0;
   #books = 0;
+  /** Whether the owner wants to know of what is live: while replays are waited for. */
+  tellsLive = false;
   readonly counts: Counts = { events: 0, gaps: 0, gapEvents: 0, duplicates: 0, unverified: 0, unannounced: 0, conflated: 0 };
 
   constructor(owner: StreamsOwner, booksMax: number) {
@@ -95,7 +97,7 @@ export class Streams {
     stream.wasSnapshot = isSnapshot;
     const { last } = stream.chain;
     const verdict = stream.chain.event(event, sameRecord);
-    if (!event.replay && !isSnapshot && stream.isAtSeam) this.#owner.isLive(stream.channel, stream.symbol);
+    if (this.tellsLive && !event.replay && !isSnapshot) this.#owner.isLive(stream.channel, stream.symbol);
     if (verdict === "duplicate") {
       counts.duplicates++;
       return;

@@ -85,6 +85,31 @@ test("a line that is cut again and again loses nothing", async () => {
   await gateway.program.stop();
 });
 
+test("a replay of which nobody says that it is done is done when something live comes, or when it is told as gone", async () => {
+  const gateway = await stage.gateway();
+  const relay = await Relay.start(gateway.url);
+  const client = new Collected(relay.url, { heartbeatMs: 100 });
+  await client.live.subscribe("trades", "MUTE*");
+  await until(() => client.live.cursor, "a cursor");
+  relay.filter = (text) => (text.includes('"replay_done"') ? undefined : text);
+  relay.cut();
+  await client.waitState("resyncing");
+  await produce(stage.broker, [trade("MUTE1", 0)]);
+  await client.waitState("live", 2);
+  const gone = (text: string): string => {
+    const { op, id } = JSON.parse(text) as { op?: string; id?: number };
+    return op === "replay_done" ? JSON.stringify({ op: "error", id, code: "replay_aged_out", number: 4410, message: "gone", fatal: false }) : text;
+  };
+  relay.filter = gone;
+  relay.cut();
+  await client.waitState("live", 3);
+  assert.equal(client.of("error").at(-1)?.code, "replay_aged_out");
+  assert.deepEqual(client.of("replay_done"), []);
+  client.live.close();
+  relay.close();
+  await gateway.program.stop();
+});
+
 test("frames that are none are errors, and the session goes on", async () => {
   const gateway = await stage.gateway();
   const relay = await Relay.start(gateway.url);
