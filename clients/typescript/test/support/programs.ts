@@ -22,6 +22,10 @@ export async function until<T>(condition: () => T | undefined | false | null | P
   }
 }
 
+/** What runs, so that nothing outlives a test that breaks down. */
+const running = new Set<ChildProcess>();
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
 /** A program that runs. */
 export class Program {
   readonly #child: ChildProcess;
@@ -31,6 +35,8 @@ export class Program {
     // The gateway reads every variable that begins so as a setting.
     const env = Object.fromEntries(Object.entries(process.env).filter(([variable]) => !variable.startsWith("TICKGATE_")));
     this.#child = spawn(join(BIN, name), args, { stdio: ["ignore", "pipe", "pipe"], env });
+    running.add(this.#child);
+    this.#child.on("exit", () => running.delete(this.#child));
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.on("data", (part: Buffer) => (this.#text = (this.#text + part.toString()).slice(-200_000)));
     }
