@@ -51,6 +51,8 @@ pub struct Config {
     pub otlp_sample_percent: u32,
     /// Threads that own sessions; 0 is one per processor.
     pub shards: usize,
+    /// Whether browsers get the live page at the address of clients.
+    pub page: bool,
     /// The way to clients.
     pub tls: TlsConfig,
     /// The Kafka side.
@@ -271,6 +273,7 @@ impl Default for Config {
             otlp_endpoint: String::new(),
             otlp_sample_percent: 100,
             shards: 0,
+            page: true,
             tls: TlsConfig::default(),
             kafka: KafkaConfig::default(),
             feeds: vec![FeedConfig::for_topic("ticks")],

@@ -15,7 +15,7 @@
 //! [`access`] says who may connect and see what.
 //!
 //! [`server`] composes it, [`listener`] turns connections into sessions, [`admin`] shows what [`stats`] and [`latency`]
-//! count. [`clock`] reads the clocks, [`config`] the environment, [`metrics`] names what is measured, [`descriptors`]
+//! count. [`page`] is what a browser gets there that asks for no stream. [`clock`] reads the clocks, [`config`] the environment, [`metrics`] names what is measured, [`descriptors`]
 //! raises the limit of open files, [`admission`] says who may connect and [`network`] from where, [`panics`] logs and counts panics,
 //! [`ranking`] finds the highest of many: each alone.
 #![deny(rustdoc::broken_intra_doc_links)]
@@ -38,6 +38,7 @@ pub mod logs;
 pub mod metrics;
 pub mod network;
 pub mod outbox;
+pub mod page;
 pub mod panics;
 pub mod ranking;
 pub mod reload;

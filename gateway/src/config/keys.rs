@@ -169,6 +169,14 @@ pub(super) static KEYS: &[Key<Config>] = &[
         shards
     ),
     other!(
+        "page",
+        Kind::Flag,
+        Flag,
+        "Whether browsers that open the address of clients get the live page. It is made of files in the program and shows what \
+         any client could see; with `auth` it asks for a token.",
+        page
+    ),
+    other!(
         "tls.certificate_file",
         Kind::Text(super::check::path_or_empty),
         Text,

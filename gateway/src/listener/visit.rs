@@ -10,6 +10,7 @@ use super::request;
 use crate::access::audit::{Cause, Line};
 use crate::admission::Turned;
 use crate::config::{Compression, LimitsConfig};
+use crate::page;
 use crate::session::guest::{Guest, Opening, Pass};
 use crate::shard::panics;
 use crate::shard::socket::ClientSocket;
@@ -29,7 +30,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tickgate_protocol::control::SUBPROTOCOL_JSON;
+use tickgate_protocol::control::{STREAM_PATH, SUBPROTOCOL_JSON};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
@@ -243,6 +244,12 @@ async fn answer(
     accepted: &RefCell<Option<Accepted>>,
     connect: &Span,
 ) -> Response<Full<Bytes>> {
+    if door.config.page
+        && request.uri().path() != STREAM_PATH
+        && let Some(response) = page::answer(&request)
+    {
+        return response;
+    }
     // Only now: a handshake that does not come to its end takes no place from anybody.
     let place = door.place();
     let refusal = {

@@ -1,0 +1,52 @@
+//! What a browser gets that opens the address of clients.
+
+mod harness;
+mod raw;
+
+use harness::{Gateway, Kafka};
+use raw::Raw;
+use tickgate_gateway::page;
+use tickgate_load::Incoming;
+
+async fn head(gateway: &Gateway, request: &str) -> String {
+    let mut raw = Raw::connect(gateway.url()).await;
+    raw.send(request.as_bytes()).await;
+    raw.head().await.to_lowercase()
+}
+
+async fn gateway(is_on: bool) -> (Kafka, Gateway) {
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let mut config = kafka.config(&topic);
+    config.page = is_on;
+    (kafka, Gateway::start(config).await)
+}
+
+const PAGE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip, br\r\n\r\n";
+
+/// The page is in the program where it was built before; without it, a browser is told where the stream is.
+#[tokio::test]
+async fn a_browser_gets_the_page_where_clients_connect() {
+    let (_kafka, gateway) = gateway(true).await;
+    let head = head(&gateway, PAGE).await;
+    if page::is_there() {
+        assert!(head.starts_with("http/1.1 200 "), "{head}");
+        for line in
+            ["content-encoding: br", "connection: close", "content-security-policy: default-src 'none';"]
+        {
+            assert!(head.contains(line), "{line}: {head}");
+        }
+    } else {
+        assert!(head.starts_with("http/1.1 404 "), "{head}");
+    }
+    // It took nobody's place.
+    let mut client = gateway.client().await;
+    assert!(matches!(client.next().await, Incoming::Control { .. }), "a greeting");
+}
+
+#[tokio::test]
+async fn a_gateway_may_have_no_page() {
+    let (_kafka, gateway) = gateway(false).await;
+    let head = head(&gateway, PAGE).await;
+    assert!(head.starts_with("http/1.1 404 "), "{head}");
+}
