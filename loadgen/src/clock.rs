@@ -1,12 +1,7 @@
-//! The one place that reads the wall clock.
+//! Times for people to read, and the clock of the client.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Now, in nanoseconds since the Unix epoch; the clock that producers stamp `send_ns` with.
-pub fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
+use std::time::UNIX_EPOCH;
+pub use tickgate_client::clock::now_ns;
 
 /// `ns` since the Unix epoch as `2013-10-07T13:00:00.123Z`, in UTC.
 pub fn rfc3339(ns: i64) -> String {

@@ -1,6 +1,5 @@
 //! What a client that comes back keeps from one session to the next.
 
-use crate::backoff::Backoff;
 use crate::clock::now_ns;
 use crate::live::Recorder;
 use crate::plan::{Plan, SYMBOLS_PER_REQUEST};
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::str::FromStr;
 use std::time::Duration;
+use tickgate_client::backoff::Backoff;
 use tickgate_protocol::Channel;
 use tickgate_protocol::control::Control;
 use tokio::time::Instant;

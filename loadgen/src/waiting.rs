@@ -1,7 +1,6 @@
 //! Waits for a gateway that is only starting: scripts start everything at once.
 
 use crate::client::{Client, ClientError, ClientOptions};
-use crate::transport::ConnectError;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -50,13 +49,7 @@ pub async fn for_gateway(
 fn may_pass(error: &ClientError) -> bool {
     match error {
         ClientError::Resolve(_) => true,
-        ClientError::Connect(error) => match error {
-            ConnectError::Io { .. } | ConnectError::Timeout(_) | ConnectError::Http(_) => true,
-            ConnectError::Refused { status, .. } => *status >= 500,
-            ConnectError::NotWebSocket(_) | ConnectError::NoTrust => false,
-            // A certificate that is not believed stays so; a gateway that is only starting says nothing of TLS.
-            ConnectError::Tls { source, .. } => source.get_ref().is_none(),
-        },
+        ClientError::Connect(error) => error.may_pass(),
         _ => false,
     }
 }

@@ -85,6 +85,17 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether a gateway that starts, or is too busy, may look like this: another attempt may do better.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Timeout(_) | Self::Http(_) => true,
+            Self::Refused { status, .. } => *status >= 500,
+            Self::NotWebSocket(_) | Self::NoTrust => false,
+            // A certificate that is not believed stays so; a gateway that is only starting says nothing of TLS.
+            Self::Tls { source, .. } => source.get_ref().is_none(),
+        }
+    }
+
     /// A short name for counting.
     pub fn label(&self) -> String {
         match self {

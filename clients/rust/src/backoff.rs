@@ -13,19 +13,20 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// Waits of one client.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     attempts: u32,
     rng: ChaCha8Rng,
 }
 
 impl Backoff {
-    pub(crate) fn new(rng: ChaCha8Rng) -> Self {
+    /// The waits of a client that has not failed yet, drawn by `rng`.
+    pub fn new(rng: ChaCha8Rng) -> Self {
         Self { attempts: 0, rng }
     }
 
     /// How long to wait before the next attempt, by chance: the first time up to the bound, later at least half of it.
     /// Who was told when to come again comes then, or up to half as much later.
-    pub(crate) fn next(&mut self, retry_after: Option<Duration>) -> Duration {
+    pub fn next(&mut self, retry_after: Option<Duration>) -> Duration {
         let bound_ms = FIRST_MS.saturating_mul(1 << self.attempts.min(16)).min(LAST_MS);
         let least_ms = if self.attempts == 0 { 0 } else { bound_ms / 2 };
         self.attempts += 1;
@@ -36,7 +37,7 @@ impl Backoff {
     }
 
     /// It is well again: the next wait is a first one.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.attempts = 0;
     }
 }
