@@ -395,7 +395,7 @@ impl Person {
                     writer.pong(payload);
                     let _ = writer.flush().await;
                 }
-                Ok(Message::Other) => {}
+                Ok(Message::Binary | Message::Other) => {}
                 Ok(Message::Close { code, reason }) => {
                     writer.close(code.unwrap_or(1000), "");
                     let _ = timeout(Duration::from_millis(200), writer.flush()).await;

@@ -301,7 +301,7 @@ impl<'a> Session<'a> {
                     writer.pong(payload);
                     let _ = writer.flush().await;
                 }
-                Ok(Message::Other) => {}
+                Ok(Message::Binary | Message::Other) => {}
                 Ok(Message::Close { code, reason }) if self.is_closing => {
                     // Cut off before the gateway came to read that the client closes.
                     if code == Some(Code::SlowConsumer.number()) {

@@ -102,7 +102,7 @@ impl ChainChecker {
     /// Takes note of an announced gap; `false` when it does not begin where the chain stands. One that begins elsewhere
     /// and ends there, or before, is of what the client has, which came back with an older cursor: it changes nothing.
     pub fn gap(&mut self, gap: &Gap) -> bool {
-        if self.is_resumed && gap.after != self.last && gap.upto.is_some_and(|upto| self.has(upto)) {
+        if self.has_all_of(gap) {
             return true;
         }
         let is_of_both = self.is_resumed && gap.after.is_some_and(|after| self.has(after));
@@ -114,6 +114,11 @@ impl ChainChecker {
         // A snapshot that repeats the last position lost is news to this client, not a duplicate.
         self.after_gap = true;
         fits
+    }
+
+    /// Whether a gap is about what the client has, which came back with an older cursor: it is to be ignored.
+    pub fn has_all_of(&self, gap: &Gap) -> bool {
+        self.is_resumed && gap.after != self.last && gap.upto.is_some_and(|upto| self.has(upto))
     }
 
     /// The last position seen or announced as lost.

@@ -68,6 +68,18 @@ impl BookKeeper {
         if snapshot { Applied::Snapshot } else { Applied::Update }
     }
 
+    /// Forgets everything: nothing can be said of the book before the next snapshot.
+    pub fn clear(&mut self) {
+        self.bids.clear();
+        self.asks.clear();
+        self.has_snapshot = false;
+    }
+
+    /// The depth that it was made for.
+    pub fn depth(&self) -> Depth {
+        self.depth
+    }
+
     /// The best bid: price and size.
     pub fn best_bid(&self) -> Option<Level> {
         self.bids.last_key_value().map(|(price, size)| (*price, *size))

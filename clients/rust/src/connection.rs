@@ -256,7 +256,7 @@ impl Connection {
                             // A connection that cannot be written to will say so when it is read.
                             let _ = self.writer.flush().await;
                         }
-                        Message::Close { .. } | Message::Other => {}
+                        Message::Close { .. } | Message::Binary | Message::Other => {}
                     }
                 }
             }

@@ -235,7 +235,9 @@ pub enum Message {
         /// Its text.
         reason: String,
     },
-    /// A pong or a binary message, neither of which was asked for.
+    /// A binary message, which the gateway never sends.
+    Binary,
+    /// A pong.
     Other,
 }
 
@@ -308,7 +310,8 @@ impl Reader {
                 let reason = String::from_utf8_lossy(frame.payload.get(2..).unwrap_or_default()).into_owned();
                 Message::Close { code, reason }
             }
-            OpCode::Pong | OpCode::Binary | OpCode::Continuation => Message::Other,
+            OpCode::Binary => Message::Binary,
+            OpCode::Pong | OpCode::Continuation => Message::Other,
         })
     }
 }
@@ -363,6 +366,11 @@ impl Writer {
     /// Queues a close frame: nothing may follow it.
     pub fn close(&mut self, code: u16, reason: &str) {
         self.push(Frame::close(code, reason.as_bytes()));
+    }
+
+    /// Whether something waits for [`Writer::flush`].
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     fn push(&mut self, mut frame: Frame<'_>) {

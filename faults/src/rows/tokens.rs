@@ -145,7 +145,7 @@ async fn lives_out(mut reader: Reader, mut writer: Writer, until_s: u64) -> Shor
                 short.is_early = late_ns < 0;
                 short.overdrawn = Duration::from_nanos(u64::try_from(late_ns).unwrap_or(0));
             }
-            Message::Other => {}
+            Message::Binary | Message::Other => {}
         }
     }
     short

@@ -1,0 +1,52 @@
+//! A client is killed half-way, and another one goes on from its last positions: is anything missing?
+//!
+//! The first client listens to trades for half of the time and keeps the last position of each symbol, as a program would keep it in
+//! a file. Then it is dropped without a word. The second one asks for what came behind those positions; what was traded while there
+//! was nobody comes first, with `replay`. Whether each first event follows the last one that was had, its `prev` says.
+
+mod common;
+
+use clap::Parser;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::Duration;
+use tickgate_client::event::Symbol;
+use tickgate_client::{Event, Live, Position, Subscription};
+use tokio::time::Instant;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let args = common::Args::parse();
+    let mut first = args.listen(Subscription::trades(&args.symbols)).await?;
+    first.until = Instant::now() + Duration::try_from_secs_f64(args.seconds / 2.0)?;
+    let mut last: BTreeMap<Symbol, Position> = BTreeMap::new();
+    while let Some(event) = first.next().await {
+        let Event::Trade(trade) = event else { continue };
+        if last.len() < common::SYMBOLS_MAX || last.contains_key(&trade.symbol) {
+            last.insert(trade.symbol, trade.meta.seq);
+        }
+    }
+    let had = first.live.stats().events;
+    drop(first);
+    println!("the first client had {had} trades of {} symbols, and is gone", last.len());
+
+    let mut live = Live::builder(&args.url).connect().await?;
+    live.subscribe_all(last.iter().map(|(symbol, seq)| Subscription::trades([&**symbol]).from_seq(*seq)))?;
+    let until = Instant::now() + Duration::try_from_secs_f64(args.seconds / 2.0)?;
+    let mut second = common::Listening { live, until };
+    let (mut followed, mut broken) = (0, 0);
+    while let Some(event) = second.next().await {
+        let Event::Trade(trade) = event else { continue };
+        // Only the first of each symbol: the client itself checks the others.
+        if let Some(seq) = last.remove(&trade.symbol) {
+            let follows = trade.meta.prev == Some(seq);
+            followed += u64::from(follows);
+            broken += u64::from(!follows);
+        }
+    }
+    let stats = second.live.stats();
+    println!("the second had {} trades, {} of them from before it came", stats.events, stats.replayed);
+    println!("{followed} symbols went on where they were, {broken} did not, {} had no trade", last.len());
+    println!("gaps {}, of which unannounced {}", stats.gaps, stats.unannounced);
+    if broken + stats.unannounced > 0 { Err("something is missing".into()) } else { Ok(()) }
+}

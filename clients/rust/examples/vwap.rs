@@ -1,0 +1,44 @@
+//! Volume-weighted average price, by symbol.
+
+mod common;
+
+use clap::Parser;
+use std::collections::BTreeMap;
+use std::error::Error;
+use tickgate_client::event::Symbol;
+use tickgate_client::{Decimal, Event, Subscription};
+
+/// Of one symbol.
+#[derive(Default)]
+struct Vwap {
+    trades: u64,
+    volume: f64,
+    value: f64,
+    last: Option<Decimal>,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let args = common::Args::parse();
+    let mut listening = args.listen(Subscription::trades(&args.symbols)).await?;
+    let mut vwaps: BTreeMap<Symbol, Vwap> = BTreeMap::new();
+    while let Some(event) = listening.next().await {
+        let Event::Trade(trade) = event else { continue };
+        if vwaps.len() == common::SYMBOLS_MAX && !vwaps.contains_key(&trade.symbol) {
+            continue;
+        }
+        let vwap = vwaps.entry(trade.symbol).or_default();
+        vwap.trades += 1;
+        vwap.volume += trade.size.to_f64();
+        vwap.value += trade.size.to_f64() * trade.price.to_f64();
+        vwap.last = Some(trade.price);
+    }
+    println!("{:<12} {:>8} {:>14} {:>14} {:>14}", "symbol", "trades", "volume", "vwap", "last");
+    for (symbol, v) in &vwaps {
+        let last = v.last.map_or(String::new(), |last| last.to_string());
+        println!("{symbol:<12} {:>8} {:>14.4} {:>14.4} {last:>14}", v.trades, v.volume, v.value / v.volume);
+    }
+    let stats = listening.live.stats();
+    println!("{} trades, {} lost", stats.events, stats.lost);
+    Ok(())
+}

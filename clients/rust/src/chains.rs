@@ -1,0 +1,206 @@
+//! Where the client stands in each channel and symbol, over all its sessions.
+
+use crate::event::Symbol;
+use rustc_hash::FxHashMap;
+use tickgate_protocol::checker::{ChainChecker, Verdict};
+use tickgate_protocol::event::{EventView, Gap};
+use tickgate_protocol::{Channel, Depth, Position};
+
+/// Most pairs of a channel and a symbol that are checked, some 100 MB: what comes beyond is handed out unchecked, and counted so.
+const CHAINS_MAX: usize = 500_000;
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Chains {
+    of: [FxHashMap<Symbol, Chain>; Channel::ALL.len()],
+    /// Number of the data frame that is read.
+    frame: u64,
+}
+
+#[derive(Debug)]
+struct Chain {
+    checker: ChainChecker,
+    /// The frame that last touched it: events of one record are never split over frames.
+    frame: u64,
+    /// Whether the last event was a snapshot: an update at the same position is no sibling of it.
+    was_snapshot: bool,
+    /// A subscribe was acknowledged while it stood: its snapshot may repeat what was seen.
+    resubscribed: Option<Resubscribed>,
+    /// Whether something of it was taken in this session.
+    is_of_session: bool,
+    /// Whether its user has a state that a snapshot would replace.
+    has_state: bool,
+    depth: Depth,
+}
+
+/// Why a snapshot comes that may repeat what was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resubscribed {
+    /// The user has asked for it.
+    ByUser,
+    /// It was renewed.
+    ByUs,
+}
+
+/// What is to be done with an event.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) symbol: Symbol,
+    pub(crate) depth: Depth,
+    pub(crate) verdict: Verdict,
+    /// Where the chain stood before.
+    pub(crate) last: Option<Position>,
+    /// Whether it replaces a state that was handed out.
+    pub(crate) is_resync: bool,
+}
+
+impl Chains {
+    /// A data frame begins.
+    pub(crate) fn begin_frame(&mut self) {
+        self.frame += 1;
+    }
+
+    /// Judges an event of `channel`. `depth` says how deep the book is that a chain begins with.
+    pub(crate) fn event(
+        &mut self,
+        channel: Channel,
+        seq: Position,
+        view: &EventView<'_>,
+        depth: impl FnOnce() -> Depth,
+    ) -> Judged {
+        let frame = self.frame;
+        let Some((symbol, chain)) = self.chain(channel, &view.symbol, depth) else {
+            let symbol = Symbol::from(&*view.symbol);
+            let verdict = Verdict::Unverified;
+            return Judged { symbol, depth: Depth::ALL, verdict, last: None, is_resync: false };
+        };
+        let resubscribed = chain.resubscribed.take_if(|_| view.snapshot);
+        if resubscribed.is_some() {
+            chain.checker = ChainChecker::default();
+        }
+        let same_record = chain.frame == frame && chain.was_snapshot == view.snapshot;
+        chain.frame = frame;
+        chain.was_snapshot = view.snapshot;
+        let last = chain.checker.last();
+        let verdict = chain.checker.event(seq, &view.tail(), same_record);
+        let is_kept = verdict != Verdict::Duplicate;
+        chain.is_of_session |= is_kept;
+        let is_resync = is_kept
+            && view.snapshot
+            && channel.is_state()
+            && chain.has_state
+            && resubscribed != Some(Resubscribed::ByUser);
+        chain.has_state |= is_kept;
+        Judged { symbol, depth: chain.depth, verdict, last, is_resync }
+    }
+
+    /// Takes note of a gap; `None` when it is about what this client has.
+    pub(crate) fn gap(
+        &mut self,
+        channel: Channel,
+        symbol: &str,
+        gap: &Gap,
+        depth: impl FnOnce() -> Depth,
+    ) -> Option<Symbol> {
+        let Some((name, chain)) = self.chain(channel, symbol, depth) else { return Some(symbol.into()) };
+        if chain.checker.has_all_of(gap) {
+            return None;
+        }
+        chain.checker.gap(gap);
+        Some(name)
+    }
+
+    fn chain(
+        &mut self,
+        channel: Channel,
+        symbol: &str,
+        depth: impl FnOnce() -> Depth,
+    ) -> Option<(Symbol, &mut Chain)> {
+        let chains = &mut self.of[channel as usize];
+        let name = match chains.get_key_value(symbol) {
+            Some((name, _)) => name.clone(),
+            None if chains.len() < CHAINS_MAX / Channel::ALL.len() => {
+                let name = Symbol::from(symbol);
+                let chain = Chain {
+                    checker: ChainChecker::default(),
+                    // Not the present frame: nothing of this chain stands in it yet.
+                    frame: self.frame.wrapping_sub(1),
+                    was_snapshot: false,
+                    resubscribed: None,
+                    is_of_session: false,
+                    has_state: false,
+                    depth: depth(),
+                };
+                chains.insert(name.clone(), chain);
+                name
+            }
+            None => return None,
+        };
+        let chain = chains.get_mut(symbol)?;
+        Some((name, chain))
+    }
+
+    /// The session has ended, and the next one goes on from a cursor, or from where each stands.
+    pub(crate) fn come_back(&mut self) {
+        for chain in self.of.iter_mut().flat_map(|chains| chains.values_mut()) {
+            chain.checker.resumed(true);
+            chain.resubscribed = None;
+            chain.is_of_session = false;
+        }
+    }
+
+    /// Where a pair stands, which it is resumed from; `None` when nothing of it was seen.
+    pub(crate) fn resume_from(&mut self, channel: Channel, symbol: &str) -> Option<Position> {
+        let chain = self.of[channel as usize].get_mut(symbol)?;
+        let last = chain.checker.last()?;
+        chain.checker.resumed(false);
+        Some(last)
+    }
+
+    /// What was resumed under `name` is gone, as far as nothing came of it and `is_its` says so.
+    pub(crate) fn aged_out(&mut self, channel: Channel, name: &str, is_its: impl Fn(&str) -> bool) {
+        self.each(channel, name, |symbol, chain| {
+            if !chain.is_of_session && is_its(symbol) {
+                chain.checker.aged_out();
+            }
+        });
+    }
+
+    /// A subscription to `name` was acknowledged again: its snapshot may repeat what was seen.
+    pub(crate) fn resubscribed(
+        &mut self,
+        by: Resubscribed,
+        channel: Channel,
+        name: &str,
+        depth: impl Fn(&str) -> Depth,
+    ) {
+        self.each(channel, name, |symbol, chain| {
+            chain.resubscribed = Some(by);
+            chain.depth = depth(symbol);
+        });
+    }
+
+    /// What `name` covers is no longer asked for, or begins anew.
+    pub(crate) fn forget(&mut self, channel: Channel, name: &str) {
+        let chains = &mut self.of[channel as usize];
+        match name.strip_suffix('*') {
+            Some(prefix) => chains.retain(|symbol, _| !symbol.starts_with(prefix)),
+            None => _ = chains.remove(name),
+        }
+    }
+
+    fn each(&mut self, channel: Channel, name: &str, mut change: impl FnMut(&str, &mut Chain)) {
+        let chains = &mut self.of[channel as usize];
+        match name.strip_suffix('*') {
+            None => {
+                if let Some(chain) = chains.get_mut(name) {
+                    change(name, chain);
+                }
+            }
+            Some(prefix) => chains
+                .iter_mut()
+                .filter(|(symbol, _)| symbol.starts_with(prefix))
+                .for_each(|(symbol, chain)| change(symbol, chain)),
+        }
+    }
+}

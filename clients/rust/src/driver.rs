@@ -1,0 +1,385 @@
+//! The task behind a [`crate::Live`]: it connects, reads, writes and waits; what that means, [`Session`] knows.
+
+use crate::backoff::Backoff;
+use crate::clock::now_ns;
+use crate::event::{Event, Fault, FaultCode, State};
+use crate::queue::{Queue, Told};
+use crate::session::{Session, UserRequest};
+use crate::target::Target;
+use crate::transport::{ConnectError, Message, Reader, TransportOptions, Writer, open};
+use fastwebsockets::WebSocketError;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tickgate_protocol::Code;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Longest wait for the greeting, or for the gateway to close too.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Requests of the user that wait for a session; beyond it [`crate::Live::subscribe`] is told so.
+pub(crate) const WAITING_MAX: usize = 1024;
+
+/// Whatever a function that gives tokens says when it has none.
+pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type TokenFuture = Pin<Box<dyn Future<Output = Result<String, TokenError>> + Send>>;
+pub(crate) type TokenSource = Arc<dyn Fn() -> TokenFuture + Send + Sync>;
+
+type Reading = Pin<Box<dyn Future<Output = (Reader, Result<Message, WebSocketError>)> + Send>>;
+
+pub(crate) struct Driver {
+    pub(crate) targets: Vec<Target>,
+    pub(crate) options: TransportOptions,
+    pub(crate) token: Option<TokenSource>,
+    /// Whether the token is always the same one, so that who is refused with it stays so.
+    pub(crate) is_token_fixed: bool,
+    pub(crate) comes_back: bool,
+    pub(crate) backoff: Backoff,
+    pub(crate) session: Session,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) requests: mpsc::Receiver<UserRequest>,
+    /// True, or gone with its sender, when the user has had enough.
+    pub(crate) closing: watch::Receiver<bool>,
+}
+
+/// How a session, or an attempt at one, ended.
+struct Ended {
+    reason: String,
+    retry_after: Option<Duration>,
+    is_final: bool,
+}
+
+impl Ended {
+    fn of(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), retry_after: None, is_final: false }
+    }
+
+    /// Its user closes it.
+    fn closed() -> Self {
+        Self { is_final: true, ..Self::of("closed by its user") }
+    }
+}
+
+impl Driver {
+    pub(crate) async fn run(mut self) {
+        let mut attempts = 0;
+        let mut turn = 0;
+        self.emit(Event::State(State::Connecting));
+        loop {
+            let ended = self.attempt(turn).await;
+            if self.session.is_live() {
+                attempts = 0;
+                self.backoff.reset();
+            }
+            self.session.lost();
+            self.hand_over(0);
+            if ended.is_final || !self.comes_back {
+                self.emit(Event::State(State::Closed { reason: ended.reason }));
+                return self.queue.end();
+            }
+            attempts += 1;
+            turn += 1;
+            let wait = self.backoff.next(ended.retry_after);
+            self.emit(Event::State(State::Reconnecting { attempt: attempts, reason: ended.reason }));
+            if self.wait(wait).await.is_err() {
+                self.emit(Event::State(State::Closed { reason: Ended::closed().reason }));
+                return self.queue.end();
+            }
+        }
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.session.out.events.push(event);
+        self.hand_over(0);
+    }
+
+    /// Hands over what there is, room or not: what is longer than a few events waits for room before it comes to that.
+    fn hand_over(&mut self, bytes: usize) {
+        let out = &mut self.session.out;
+        self.queue.tell(Told { counts: out.counts, skew_ns: self.session.skew_ns() });
+        let events = std::mem::take(&mut self.session.out.events);
+        if !events.is_empty() {
+            self.queue.push(events, bytes);
+        }
+    }
+
+    /// Waits so long, and for room: who does not read what came needs no more.
+    async fn wait(&mut self, wait: Duration) -> Result<(), ()> {
+        let until = Instant::now() + wait;
+        let mut has_room = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = closed(&mut self.closing) => return Err(()),
+                Some(request) = self.requests.recv(), if self.session.waiting() < WAITING_MAX => self.session.ask(request),
+                () = poll_fn(|cx| self.queue.poll_room(cx)), if !has_room => has_room = true,
+                () = sleep_until(until), if has_room => return Ok(()),
+            }
+        }
+    }
+
+    /// One session, from its first byte to its last.
+    async fn attempt(&mut self, turn: usize) -> Ended {
+        let target = self.targets[turn % self.targets.len()].clone();
+        let (options, token) = (self.options.clone(), self.token.clone());
+        let connecting = async move { connect(&target, options, token).await };
+        let mut connecting = std::pin::pin!(connecting);
+        let connected = loop {
+            tokio::select! {
+                biased;
+                () = closed(&mut self.closing) => return Ended::closed(),
+                Some(request) = self.requests.recv(), if self.session.waiting() < WAITING_MAX => self.session.ask(request),
+                connected = &mut connecting => break connected,
+            }
+        };
+        match connected {
+            Ok((reader, writer)) => {
+                self.session.begin();
+                self.serve(reader, writer).await
+            }
+            Err(failure) => self.failed(failure),
+        }
+    }
+
+    /// What an attempt that failed means for the next one.
+    fn failed(&mut self, failure: Failure) -> Ended {
+        let error = match failure {
+            Failure::Token(hint) => {
+                let fault = Fault { code: FaultCode::Token, symbol: None, hint: hint.clone(), fatal: false };
+                self.session.out.events.push(Event::Error(fault));
+                return Ended::of(hint);
+            }
+            Failure::Resolve(error) => return Ended::of(format!("cannot find the host: {error}")),
+            Failure::Connect(error) => error,
+        };
+        let reason = whole(&error);
+        let mut ended = Ended::of(reason.clone());
+        let is_fresh_token = self.token.is_some() && !self.is_token_fixed;
+        // Who had a session will have another one, unless it is about who we are.
+        ended.is_final = !error.may_pass() && !self.session.had_session();
+        if let ConnectError::Refused { status, retry_after, .. } = &error {
+            ended.retry_after =
+                retry_after.as_ref().and_then(|s| s.trim().parse().ok()).map(Duration::from_secs);
+            let (code, hint) = refusal(*status);
+            match status {
+                401 | 403 => ended.is_final = !is_fresh_token,
+                429 => ended.is_final = false,
+                _ => {}
+            }
+            let hint = format!("{reason}. {hint}");
+            self.session.out.events.push(Event::Error(Fault {
+                code,
+                symbol: None,
+                hint,
+                fatal: ended.is_final,
+            }));
+        }
+        ended
+    }
+
+    async fn serve(&mut self, reader: Reader, mut writer: Writer) -> Ended {
+        let mut reading: Reading = read(reader);
+        let mut showing: Option<TokenFuture> = None;
+        let mut again_at: Option<Instant> = None;
+        let mut heard_at = Instant::now();
+        let mut is_stale = false;
+        // Bytes of a message whose events wait for room; nothing is read until they have it.
+        let mut held_bytes = None;
+        loop {
+            for text in self.session.out.send.drain(..) {
+                writer.text(&text);
+            }
+            if std::mem::take(&mut self.session.out.wants_token) && showing.is_none() {
+                showing = self.token.as_ref().map(|source| source());
+            }
+            if let Some(after) = self.session.out.again_after.take() {
+                again_at = Some(Instant::now() + after);
+            }
+            if let Some(reason) = self.session.out.give_up.take() {
+                let ended = Ended { is_final: true, ..Ended::of(reason) };
+                self.hand_over(held_bytes.unwrap_or(0));
+                return close(reading, writer, ended).await;
+            }
+            let silence =
+                if self.session.is_greeted() { self.session.silence() } else { Some(GREETING_TIMEOUT) };
+            let silent_at = silence.map(|silence| heard_at + silence * (1 + u32::from(is_stale)));
+            tokio::select! {
+                biased;
+                () = closed(&mut self.closing) => {
+                    self.hand_over(held_bytes.unwrap_or(0));
+                    return close(reading, writer, Ended::closed()).await;
+                }
+                sent = writer.flush(), if writer.has_pending() => {
+                    if let Err(error) = sent {
+                        return Ended::of(format!("cannot send: {error}"));
+                    }
+                }
+                Some(request) = self.requests.recv(), if self.session.waiting() < WAITING_MAX => self.session.ask(request),
+                token = async { showing.as_mut().expect("it is there").await }, if showing.is_some() => {
+                    showing = None;
+                    match usable(token) {
+                        Ok(token) => self.session.token(&token),
+                        Err(hint) => {
+                            let fault = Fault { code: FaultCode::Token, symbol: None, hint, fatal: false };
+                            self.session.out.events.push(Event::Error(fault));
+                            self.hand_over(0);
+                        }
+                    }
+                }
+                () = until(again_at), if again_at.is_some() => {
+                    again_at = None;
+                    self.session.again();
+                }
+                () = poll_fn(|cx| self.queue.poll_room(cx)), if held_bytes.is_some() => {
+                    self.hand_over(held_bytes.take().unwrap_or(0));
+                    // It was us who did not listen.
+                    heard_at = Instant::now();
+                }
+                () = until(silent_at), if silent_at.is_some() && held_bytes.is_none() => {
+                    if is_stale || !self.session.is_greeted() {
+                        return Ended::of("the gateway has gone silent");
+                    }
+                    is_stale = true;
+                    if self.session.is_live() {
+                        self.emit(Event::State(State::Stale));
+                    }
+                }
+                (reader, message) = &mut reading, if held_bytes.is_none() => {
+                    heard_at = Instant::now();
+                    if std::mem::take(&mut is_stale) && self.session.is_live() {
+                        self.session.out.events.push(Event::State(State::Live));
+                    }
+                    let mut bytes = 0;
+                    match message {
+                        Ok(Message::Text(text)) => {
+                            bytes = text.as_bytes().len();
+                            self.session.message(text.as_bytes(), now_ns());
+                        }
+                        Ok(Message::Binary) => self.session.bad_frame("a binary message, which is never sent"),
+                        Ok(Message::Ping(payload)) => writer.pong(payload),
+                        Ok(Message::Other) => {}
+                        Ok(Message::Close { code, reason }) => return self.ended(code, &reason),
+                        Err(error) => return Ended::of(format!("the connection has ended: {error}")),
+                    }
+                    reading = read(reader);
+                    if self.session.out.events.is_empty() {
+                        self.hand_over(0);
+                    } else {
+                        held_bytes = Some(bytes);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The gateway has closed the session.
+    fn ended(&mut self, code: Option<u16>, reason: &str) -> Ended {
+        let code = code.map_or("without a code".to_owned(), |code| format!("with {code}"));
+        let mut ended = Ended::of(format!("closed {code}: {reason}"));
+        ended.retry_after = self.session.out.retry_after.take();
+        if let Some(reason) = self.session.out.give_up.take() {
+            (ended.is_final, ended.reason) = (true, reason);
+        }
+        ended
+    }
+}
+
+enum Failure {
+    Token(String),
+    Resolve(std::io::Error),
+    Connect(ConnectError),
+}
+
+async fn connect(
+    target: &Target,
+    mut options: TransportOptions,
+    token: Option<TokenSource>,
+) -> Result<(Reader, Writer), Failure> {
+    if let Some(source) = token {
+        options.token = Some(usable(source().await).map_err(Failure::Token)?.into());
+    }
+    let resolving = timeout(options.handshake_timeout, target.resolve());
+    let address = resolving
+        .await
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        .map_err(Failure::Resolve)?;
+    open(target, address, &options).await.map_err(Failure::Connect)
+}
+
+/// A token as it can stand in a header, or why there is none. What it is stays unsaid.
+pub(crate) fn usable(token: Result<String, TokenError>) -> Result<String, String> {
+    match token {
+        Ok(token) if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(token),
+        Ok(_) => Err("the token is empty, or has characters that no token has".to_owned()),
+        Err(error) => Err(format!("there is no token: {error}")),
+    }
+}
+
+/// What the protocol calls a refusal of the handshake, and what helps.
+fn refusal(status: u16) -> (FaultCode, &'static str) {
+    let code = match status {
+        400 | 405 | 414 | 426 | 431 => Code::BadRequest,
+        401 => Code::Unauthenticated,
+        403 => Code::Forbidden,
+        429 => Code::ConnectionLimit,
+        404 => return (FaultCode::Refused, "Is the path of the URL /v1/stream?"),
+        503 => return (FaultCode::Refused, "The gateway is busy or about to stop; the client comes again."),
+        _ => return (FaultCode::Refused, "Is there a Tickgate gateway at this URL?"),
+    };
+    (FaultCode::Protocol(code), crate::hint::advice(code))
+}
+
+/// An error and what caused it.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Ready when the user has had enough.
+async fn closed(closing: &mut watch::Receiver<bool>) {
+    // Without its sender there is no user.
+    let _ = closing.wait_for(|is_closing| *is_closing).await;
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn read(mut reader: Reader) -> Reading {
+    Box::pin(async move {
+        let message = reader.message().await;
+        (reader, message)
+    })
+}
+
+/// Closes as one should, and waits a moment for the gateway to do so too.
+async fn close(mut reading: Reading, mut writer: Writer, ended: Ended) -> Ended {
+    writer.close(1000, "");
+    let farewell = async {
+        if writer.flush().await.is_ok() {
+            loop {
+                let (reader, message) = (&mut reading).await;
+                if matches!(message, Err(_) | Ok(Message::Close { .. })) {
+                    break;
+                }
+                reading = read(reader);
+            }
+        }
+    };
+    // Whether it answers or not, the connection ends here.
+    let _ = timeout(CLOSE_TIMEOUT, farewell).await;
+    ended
+}

@@ -1,0 +1,245 @@
+//! The client for everybody: events as a stream, whatever happens to connections and gateways meanwhile.
+
+use crate::book::BookKeeper;
+use crate::builder::Builder;
+use crate::event::{Asked, Event, State, Symbol};
+use crate::queue::Queue;
+use crate::session::UserRequest;
+use crate::stats::{Stats, Tally};
+use crate::subscription::{Subscription, in_parts};
+use futures_core::Stream;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tickgate_protocol::control::AckResult;
+use tickgate_protocol::{Channel, OnSlow};
+use tokio::sync::{mpsc, watch};
+
+/// Why there is no client, or why it cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum LiveError {
+    #[error(transparent)]
+    BadUrl(#[from] crate::target::BadUrl),
+    #[error(transparent)]
+    Trust(#[from] crate::trust::TrustError),
+    #[error("{0}")]
+    Token(String),
+    #[error("no session: {0}")]
+    Connect(String),
+    #[error("too many requests wait for the gateway: ask for more symbols at once")]
+    Busy,
+    #[error("the client is closed")]
+    Closed,
+}
+
+/// Events of a gateway, and of its successors.
+///
+/// A [`Stream`] of [`Event`]s: in order, without duplicates, each checked to follow the one before it. What is missing, replaced or
+/// wrong is an event itself, and so is every change of the connection's [`State`]. A task reads ahead; when its queue is full it
+/// stops, so that the gateway does what the subscriptions' `on_slow` says. Dropping a `Live` closes it.
+#[derive(Debug)]
+pub struct Live {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) requests: mpsc::Sender<UserRequest>,
+    pub(crate) closing: watch::Sender<bool>,
+    /// The events of a message that is being handed out.
+    pub(crate) begun: std::vec::IntoIter<Event>,
+    pub(crate) tally: Tally,
+    pub(crate) books: Option<HashMap<Symbol, BookKeeper>>,
+    pub(crate) on_slow: Option<OnSlow>,
+}
+
+impl Live {
+    /// A client of the gateway at `url`: `ws://HOST:PORT` or `wss://HOST`.
+    pub fn builder(url: impl Into<String>) -> Builder {
+        Builder::new(url.into())
+    }
+
+    /// Asks for `subscription`. The answer is an [`Event::Ack`] for every 500 names; it is asked again after each loss of the
+    /// session, and goes on where it was.
+    ///
+    /// # Errors
+    /// [`LiveError::Busy`] when a thousand requests wait already, [`LiveError::Closed`] at the end.
+    pub fn subscribe(&mut self, subscription: Subscription) -> Result<(), LiveError> {
+        self.subscribe_all([subscription])
+    }
+
+    /// Asks for many subscriptions at once: gateways bound how many requests they take in a second.
+    ///
+    /// # Errors
+    /// As [`Live::subscribe`].
+    pub fn subscribe_all(
+        &mut self,
+        subscriptions: impl IntoIterator<Item = Subscription>,
+    ) -> Result<(), LiveError> {
+        let default = self.on_slow;
+        let with_default = |mut subscription: Subscription| {
+            let may = |on_slow: &OnSlow| subscription.channel.is_state() || *on_slow != OnSlow::Conflate;
+            subscription.options.on_slow = subscription.options.on_slow.or(default.filter(may));
+            subscription
+        };
+        self.ask(Asked::Subscribe, subscriptions.into_iter().map(with_default))
+    }
+
+    /// Ends a subscription to these symbols and patterns. The answer is an [`Event::Ack`].
+    ///
+    /// # Errors
+    /// As [`Live::subscribe`].
+    pub fn unsubscribe<S: Into<String>>(
+        &mut self,
+        channel: Channel,
+        symbols: impl IntoIterator<Item = S>,
+    ) -> Result<(), LiveError> {
+        self.ask(Asked::Unsubscribe, [Subscription::on(channel, symbols)])
+    }
+
+    /// Plays the past of `subscription` alone: see [`Subscription::past`].
+    ///
+    /// # Errors
+    /// As [`Live::subscribe`].
+    pub fn replay(
+        &mut self,
+        subscription: Subscription,
+        from_ns: i64,
+        until_ns: Option<i64>,
+        speed: Option<f64>,
+    ) -> Result<(), LiveError> {
+        self.subscribe(subscription.past(from_ns, until_ns, speed))
+    }
+
+    fn ask(
+        &mut self,
+        asked: Asked,
+        subscriptions: impl IntoIterator<Item = Subscription>,
+    ) -> Result<(), LiveError> {
+        for subscriptions in in_parts(subscriptions) {
+            self.requests.try_send(UserRequest { asked, subscriptions }).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => LiveError::Busy,
+                mpsc::error::TrySendError::Closed(_) => LiveError::Closed,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The next event; `None` behind [`State::Closed`]. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// The book of a symbol as of the last event handed out, if it is subscribed to and something came. What a gap has spoilt is
+    /// empty, and not complete, until the next snapshot.
+    pub fn book(&self, symbol: &str) -> Option<&BookKeeper> {
+        self.books.as_ref()?.get(symbol)
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        let told = self.queue.told();
+        let (queued_events, queued_bytes) = self.queue.held();
+        Stats {
+            duplicates: told.counts.duplicates,
+            unverified: told.counts.unverified,
+            unannounced: told.counts.unannounced,
+            reconnects: told.counts.reconnects,
+            bad_frames: told.counts.bad_frames,
+            skew_ns: told.skew_ns,
+            queued_events: queued_events + self.begun.len(),
+            queued_bytes,
+            ..self.tally.stats()
+        }
+    }
+
+    /// Closes the session. What was read before still comes, and [`State::Closed`] as the last event.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Until there is a session, or it is clear that there is none. What is seen is not taken.
+    pub(crate) async fn connected(&mut self) -> Result<(), LiveError> {
+        let mut seen = Vec::new();
+        let mut fault = None;
+        loop {
+            let Some(batch) = poll_fn(|cx| self.queue.poll_pop(cx)).await else {
+                return Err(LiveError::Closed);
+            };
+            let mut ended = None;
+            for event in &batch {
+                match event {
+                    Event::State(State::Live) => ended = Some(Ok(())),
+                    Event::State(State::Reconnecting { reason, .. } | State::Closed { reason }) => {
+                        ended = Some(Err(LiveError::Connect(reason.clone())));
+                    }
+                    Event::Error(error) => fault = Some(error.to_string()),
+                    _ => {}
+                }
+            }
+            seen.extend(batch);
+            match ended {
+                None => {}
+                Some(Ok(())) => {
+                    self.begun = seen.into_iter();
+                    return Ok(());
+                }
+                Some(Err(error)) => return Err(fault.map_or(error, LiveError::Connect)),
+            }
+        }
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        loop {
+            if let Some(event) = self.begun.next() {
+                self.tally.count(&event);
+                self.keep_book(&event);
+                return Poll::Ready(Some(event));
+            }
+            match ready!(self.queue.poll_pop(cx)) {
+                Some(events) => self.begun = events.into_iter(),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn keep_book(&mut self, event: &Event) {
+        let Some(books) = &mut self.books else { return };
+        match event {
+            Event::Book(update) => {
+                if !books.contains_key(&update.symbol) {
+                    books.insert(update.symbol.clone(), BookKeeper::new(update.depth));
+                }
+                let Some(book) = books.get_mut(&update.symbol) else { return };
+                if update.meta.snapshot && book.depth() != update.depth {
+                    *book = BookKeeper::new(update.depth);
+                }
+                book.apply_levels(&update.bids, &update.asks, update.meta.snapshot);
+            }
+            Event::Gap(gap) if gap.channel == Channel::Book => {
+                if let Some(book) = books.get_mut(&gap.symbol) {
+                    book.clear();
+                }
+            }
+            Event::Ack(ack) if ack.asked == Asked::Unsubscribe => {
+                for AckResult { symbol, .. } in
+                    ack.results.iter().filter(|r| r.ok && r.channel == Channel::Book.name())
+                {
+                    match symbol.strip_suffix('*') {
+                        Some(prefix) => books.retain(|name, _| !name.starts_with(prefix)),
+                        None => _ = books.remove(&**symbol),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Stream for Live {
+    type Item = Event;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.get_mut().poll_event(cx)
+    }
+}

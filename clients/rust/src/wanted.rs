@@ -1,0 +1,230 @@
+//! The subscriptions that a client holds, and how it asks for them again when it comes back.
+
+use crate::chains::Chains;
+use crate::event::Symbol;
+use crate::subscription::{Begin, NAMES_PER_REQUEST, Options, to_json};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use tickgate_protocol::{Channel, Depth};
+
+/// A channel, and a symbol or pattern.
+pub(crate) type Name = (Channel, Symbol);
+
+/// What was acknowledged.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    of: [HashMap<Symbol, Held>; Channel::ALL.len()],
+    /// Cursors that were kept so far.
+    cursors: u64,
+}
+
+/// One symbol or pattern.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) options: Options,
+    /// Where it was asked to begin.
+    pub(crate) begin: Option<Begin>,
+    /// Whether its user still waits for the end of a replay.
+    pub(crate) owes_done: bool,
+    /// Whether it was asked for again because its book had broken, and that was not answered.
+    pub(crate) is_renewing: bool,
+    /// Cursors that had been kept when it was acknowledged: later ones cover it.
+    cursors: u64,
+}
+
+/// A request that resumes.
+#[derive(Debug)]
+pub(crate) struct Resume {
+    pub(crate) subscriptions: Vec<Value>,
+    pub(crate) with_cursor: bool,
+    pub(crate) names: Vec<Name>,
+}
+
+impl Held {
+    pub(crate) fn is_past(&self) -> bool {
+        matches!(self.begin, Some(Begin::Past { .. }))
+    }
+}
+
+impl Wanted {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.of.iter().all(HashMap::is_empty)
+    }
+
+    /// A subscription was acknowledged.
+    pub(crate) fn hold(&mut self, channel: Channel, name: Symbol, options: Options, begin: Option<Begin>) {
+        let cursors = self.cursors;
+        let held = Held { options, begin, owes_done: begin.is_some(), is_renewing: false, cursors };
+        self.of[channel as usize].insert(name, held);
+    }
+
+    pub(crate) fn drop(&mut self, channel: Channel, name: &str) {
+        self.of[channel as usize].remove(name);
+    }
+
+    pub(crate) fn get_mut(&mut self, channel: Channel, name: &str) -> Option<&mut Held> {
+        self.of[channel as usize].get_mut(name)
+    }
+
+    /// A cursor was kept: it covers all that is held now.
+    pub(crate) fn covered(&mut self) {
+        self.cursors += 1;
+    }
+
+    /// The cursor that was kept is none: nothing is covered.
+    pub(crate) fn uncovered(&mut self) {
+        let cursors = self.cursors;
+        self.of.iter_mut().flat_map(HashMap::values_mut).for_each(|held| held.cursors = cursors);
+    }
+
+    /// The most specific subscription that brings `symbol`.
+    pub(crate) fn covering(&self, channel: Channel, symbol: &str) -> Option<&Symbol> {
+        let held = &self.of[channel as usize];
+        if let Some((name, _)) = held.get_key_value(symbol) {
+            return Some(name);
+        }
+        let mut pattern = String::with_capacity(symbol.len() + 1);
+        for end in (0..=symbol.len()).rev().filter(|end| symbol.is_char_boundary(*end)) {
+            pattern.clear();
+            pattern.push_str(&symbol[..end]);
+            pattern.push('*');
+            if let Some((name, _)) = held.get_key_value(pattern.as_str()) {
+                return Some(name);
+            }
+        }
+        None
+    }
+
+    /// How deep the book of `symbol` is as it comes.
+    pub(crate) fn depth(&self, channel: Channel, symbol: &str) -> Depth {
+        let held = self.covering(channel, symbol).and_then(|name| self.of[channel as usize].get(name));
+        held.map_or(Depth::ALL, |held| held.options.depth())
+    }
+
+    /// Everything as it is asked for by a client that comes back, with or without a cursor: what was acknowledged before the
+    /// cursor came goes on from there, the rest from the last position where there is one.
+    pub(crate) fn resume(&self, chains: &mut Chains, has_cursor: bool) -> Vec<Resume> {
+        let all = Channel::ALL.iter().flat_map(|channel| {
+            self.of[*channel as usize].iter().map(|(name, held)| ((*channel, name.clone()), held))
+        });
+        self.resume_some(all, chains, has_cursor)
+    }
+
+    /// The same of some.
+    pub(crate) fn resume_names(&self, names: &[Name], chains: &mut Chains) -> Vec<Resume> {
+        let some =
+            names.iter().filter_map(|name| Some((name.clone(), self.of[name.0 as usize].get(&name.1)?)));
+        self.resume_some(some, chains, false)
+    }
+
+    fn resume_some<'a>(
+        &self,
+        names: impl Iterator<Item = (Name, &'a Held)>,
+        chains: &mut Chains,
+        has_cursor: bool,
+    ) -> Vec<Resume> {
+        // Names with the same options share an object. In order, so that a client asks the same every time.
+        let mut by_cursor: BTreeMap<(Channel, String), (Options, Vec<Symbol>)> = BTreeMap::new();
+        let mut alone: Vec<(Name, Options, Option<Begin>)> = Vec::new();
+        for ((channel, name), held) in names {
+            // What was there before it began was shown once.
+            let options = Options { snapshot: 0, ..held.options };
+            let is_covered = has_cursor && held.cursors < self.cursors;
+            let has_no_seq = held.is_past() || is_covered || name.ends_with('*');
+            let seq = if has_no_seq { None } else { chains.resume_from(channel, &name).map(Begin::Seq) };
+            let begin = seq.or(held.begin);
+            if held.is_past() {
+                alone.push(((channel, name), held.options, held.begin));
+            } else if is_covered || (has_cursor && begin.is_none()) {
+                // Of what is not covered it gives more than was missed, which is better than less.
+                let group =
+                    by_cursor.entry((channel, format!("{options:?}"))).or_insert((options, Vec::new()));
+                group.1.push(name);
+            } else {
+                let options = if begin.is_some() { options } else { held.options };
+                alone.push(((channel, name), options, begin));
+            }
+        }
+        let mut requests = Vec::new();
+        for ((channel, _), (options, mut names)) in by_cursor {
+            names.sort_unstable();
+            for part in names.chunks(NAMES_PER_REQUEST) {
+                let texts: Vec<&str> = part.iter().map(|name| &**name).collect();
+                requests.push(Resume {
+                    subscriptions: vec![to_json(channel, &texts, options, None)],
+                    with_cursor: true,
+                    names: part.iter().map(|name| (channel, name.clone())).collect(),
+                });
+            }
+        }
+        alone.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for part in alone.chunks(NAMES_PER_REQUEST) {
+            let json = |((channel, name), options, begin): &(Name, Options, Option<Begin>)| {
+                to_json(*channel, &[&**name], *options, *begin)
+            };
+            requests.push(Resume {
+                subscriptions: part.iter().map(json).collect(),
+                with_cursor: false,
+                names: part.iter().map(|(name, ..)| name.clone()).collect(),
+            });
+        }
+        requests
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(names: &[(Channel, &str, u8)]) -> Wanted {
+        let mut wanted = Wanted::default();
+        for (channel, name, depth) in names {
+            wanted.hold(*channel, Symbol::from(*name), Options { depth: *depth, ..Options::default() }, None);
+        }
+        wanted
+    }
+
+    #[test]
+    fn the_most_specific_subscription_counts() {
+        let wanted = held(&[(Channel::Book, "*", 1), (Channel::Book, "AB*", 5), (Channel::Book, "ABC", 10)]);
+        let depth = |symbol| wanted.depth(Channel::Book, symbol).get();
+        assert_eq!(["ABC", "ABD", "AB", "A", "é"].map(depth), [10, 5, 5, 1, 1]);
+        assert_eq!(wanted.covering(Channel::Trades, "ABC"), None);
+    }
+
+    /// A cursor says nothing of what was subscribed to after it came: with it that would begin too early.
+    #[test]
+    fn only_what_a_cursor_covers_goes_on_from_it() {
+        let mut wanted =
+            held(&[(Channel::Trades, "A", 0), (Channel::Trades, "B*", 0), (Channel::Book, "A", 5)]);
+        wanted.covered();
+        wanted.hold(Channel::Quotes, "Q".into(), Options::default(), None);
+        let mut chains = Chains::default();
+        let view: tickgate_protocol::event::EventView<'_> =
+            serde_json::from_str(r#"{"type":"quote","symbol":"Q","seq":"1:0:7"}"#).unwrap();
+        let seq = view.seq.unwrap();
+        chains.event(Channel::Quotes, seq, &view, || Depth::ALL);
+        let asked = |requests: &[Resume]| -> Vec<String> {
+            requests
+                .iter()
+                .map(|r| format!("{} {}", r.with_cursor, Value::from(r.subscriptions.clone())))
+                .collect()
+        };
+        assert_eq!(
+            asked(&wanted.resume(&mut chains, true)),
+            [
+                r#"true [{"channel":"trades","symbols":["A","B*"]}]"#,
+                r#"true [{"channel":"book","depth":5,"symbols":["A"]}]"#,
+                r#"false [{"channel":"quotes","from":{"seq":"1:0:7"},"symbols":["Q"]}]"#,
+            ]
+        );
+        wanted.covered();
+        assert!(wanted.resume(&mut chains, true).iter().all(|request| request.with_cursor));
+        // Then only the one of which something was seen has another way to go on.
+        wanted.uncovered();
+        let with_cursor =
+            |requests: Vec<Resume>| -> Vec<bool> { requests.iter().map(|r| r.with_cursor).collect() };
+        assert_eq!(with_cursor(wanted.resume(&mut chains, true)), [true, true, false]);
+        assert_eq!(with_cursor(wanted.resume(&mut chains, false)), [false]);
+    }
+}
