@@ -1,0 +1,334 @@
+//! The client against gateways of this process, and an embedded Kafka.
+
+#[path = "../../../gateway/tests/issuer/mod.rs"]
+mod issuer;
+mod world;
+
+use issuer::Issuer;
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tickgate_client::event::{Cause, FaultCode};
+use tickgate_client::{Channel, Code, Event, Live, LiveError, OnSlow, State, Subscription};
+use tickgate_protocol::event::GapCause;
+use tickgate_protocol::frame::Opcode;
+use world::{SOON, Wire, World, acked, book, find, next, quote, state, trade, trades};
+
+/// Of what was asked for at once some is refused, and the rest holds; what was given up no longer comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_is_granted_and_given_up() {
+    let mut world = World::new();
+    let gateway = world.gateway(|config| config.limits.subscriptions_max = 2).await;
+    let mut live = Live::builder(gateway.url()).connect().await.expect("a session");
+    assert!(matches!(next(&mut live).await, Event::State(State::Connecting)));
+    live.subscribe(Subscription::trades(["A", "B", "C"])).expect("room");
+    let is_ack = |event: &Event| if let Event::Ack(ack) = event { Some(ack.clone()) } else { None };
+    let ack = find(&mut live, "an ack", is_ack).await;
+    let codes: Vec<Option<Code>> = ack.results.iter().map(|result| result.code).collect();
+    assert_eq!((ack.ok, codes), (false, vec![None, None, Some(Code::SubscriptionLimit)]));
+    world.send(&[trade("C", 1), trade("A", 2), trade("B", 3)]);
+    assert_eq!(trades(&mut live, 2).await, ["2", "3"]);
+    live.unsubscribe(Channel::Trades, ["A"]).expect("room");
+    assert!(acked(&mut live).await);
+    world.send(&[trade("A", 4), trade("B", 5)]);
+    assert_eq!(trades(&mut live, 1).await, ["5"]);
+    let stats = live.stats();
+    assert_eq!((stats.events, stats.gaps, stats.duplicates, stats.unverified), (3, 0, 0, 0));
+    assert!(stats.latency.count == 3 && stats.skew_ns.is_some(), "{stats:?}");
+    live.close();
+    assert!(matches!(state(&mut live, "closed").await, State::Closed { .. }));
+    assert!(live.next().await.is_none());
+    assert!(matches!(live.subscribe(Subscription::trades(["A"])), Err(LiveError::Closed)));
+}
+
+/// State first, then what changes it, and the book is as of the event that was handed out last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_book_is_kept_in_step() {
+    let mut world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    world.send(&[book("B", json!([["9.0", "1"], ["8", "2"]]), json!([["11", "3"]]), true)]);
+    world.has_read(&gateway).await;
+    let mut live = Live::builder(gateway.url()).connect().await.expect("a session");
+    live.subscribe(Subscription::book(["B"]).depth(1)).expect("room");
+    let is_book = |event: &Event| match event {
+        Event::Book(update) => Some((update.meta.snapshot, update.depth.get())),
+        _ => None,
+    };
+    assert!(live.book("B").is_none());
+    assert_eq!(find(&mut live, "a snapshot", is_book).await, (true, 1));
+    let top = |live: &Live| {
+        let book = live.book("B").expect("it is kept");
+        let text =
+            |side: Vec<_>| side.iter().map(|(price, size)| format!("{price}({size})")).collect::<Vec<_>>();
+        (book.is_complete(), text(book.bids().collect()), text(book.asks().collect()))
+    };
+    assert_eq!(top(&live), (true, vec!["9.0(1)".to_owned()], vec!["11(3)".to_owned()]));
+    world.send(&[book("B", json!([["9", "0"]]), json!([]), false)]);
+    assert_eq!(find(&mut live, "an update", is_book).await, (false, 1));
+    assert_eq!(top(&live), (true, vec!["8(2)".to_owned()], vec!["11(3)".to_owned()]));
+    // Another depth is another book, and no surprise to who has asked for it.
+    live.subscribe(Subscription::book(["B"]).depth(5)).expect("room");
+    assert!(acked(&mut live).await);
+    assert!(
+        matches!(next(&mut live).await, Event::Book(update) if update.meta.snapshot && update.depth.get() == 5)
+    );
+    live.unsubscribe(Channel::Book, ["*", "B"]).expect("room");
+    acked(&mut live).await;
+    assert!(live.book("B").is_none());
+}
+
+/// Who does not read has a full queue, nothing more is read, and the gateway does what was asked for: each trade came, or was
+/// counted in a gap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_is_told_what_was_missed() {
+    const TRADES: u32 = 20_000;
+    let mut world = World::new();
+    let narrow = |config: &mut tickgate_gateway::config::Config| {
+        config.outbox.send_buffer_bytes = 4 << 10;
+        config.outbox.notsent_lowat_bytes = 1 << 10;
+        config.outbox.bytes_max = 64 << 10;
+        config.outbox.frame_bytes_max = 16 << 10;
+        config.outbox.write_bytes_max = 16 << 10;
+        config.outbox.age_max_ms = 60_000;
+        config.outbox.stall_timeout_ms = 120_000;
+    };
+    let gateway = world.gateway(narrow).await;
+    let options = tickgate_client::ConnectOptions { recv_buffer_bytes: Some(8 << 10), ..Default::default() };
+    let builder = Live::builder(gateway.url()).transport(options).queue(100, 1 << 20).on_slow(OnSlow::Skip);
+    let mut live = builder.connect().await.expect("a session");
+    live.subscribe(Subscription::trades(["A"])).expect("room");
+    assert!(acked(&mut live).await);
+    let records: Vec<_> = (0..TRADES).map(|number| trade("A", number)).collect();
+    world.send(&records);
+    world.has_read(&gateway).await;
+    // A frame of 16 KiB more than was allowed, at the most.
+    assert!(live.stats().queued_events < 300, "{:?}", live.stats());
+    let (mut had, mut is_told, mut last) = (0, false, 0);
+    while last + 1 < TRADES {
+        match next(&mut live).await {
+            Event::Trade(trade) => {
+                had += 1;
+                last = trade.price.to_string().parse().expect("a number");
+            }
+            Event::Slow(slow) => is_told |= slow.action == OnSlow::Skip,
+            Event::Gap(gap) => assert_eq!(gap.cause, Cause::Announced(GapCause::SlowConsumer)),
+            Event::Error(fault) => panic!("{fault}"),
+            _ => {}
+        }
+    }
+    let stats = live.stats();
+    assert!(is_told && stats.lost > 0, "{stats:?}");
+    assert_eq!((had + stats.lost, stats.events), (u64::from(TRADES), had));
+    assert_eq!((stats.unannounced, stats.unverified, stats.reconnects), (0, 0, 0));
+}
+
+/// A gateway says that it stops. The client stays to its end, goes to another one, and misses nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_goes_and_another_one_carries_on() {
+    let mut world = World::new();
+    let (first, second) = (world.gateway(|_| ()).await, world.gateway(|_| ()).await);
+    let mut live = Live::builder(first.url()).or(second.url()).connect().await.expect("a session");
+    live.subscribe(Subscription::trades(["A", "B*"])).expect("room");
+    live.subscribe(Subscription::quotes(["A"])).expect("room");
+    assert!(acked(&mut live).await && acked(&mut live).await);
+    world.send(&[trade("A", 1), trade("BC", 2)]);
+    assert_eq!(trades(&mut live, 2).await, ["1", "2"]);
+    let stopping = first.stops();
+    find(&mut live, "goaway", |event| matches!(event, Event::Goaway { .. }).then_some(())).await;
+    let State::Reconnecting { attempt: 1, reason } = state(&mut live, "reconnecting").await else { panic!() };
+    assert!(reason.contains("1012"), "{reason}");
+    world.send(&[trade("BC", 3), quote("A", 4), trade("A", 5)]);
+    stopping.await.expect("it stops");
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        match next(&mut live).await {
+            Event::Trade(trade) => seen.push(trade.price.to_string()),
+            Event::Quote(quote) => seen.push(quote.bid_price.to_string()),
+            event @ (Event::Gap(_) | Event::Error(_)) => panic!("{event:?}"),
+            _ => {}
+        }
+    }
+    seen.sort();
+    assert_eq!(seen, ["3", "4", "5"], "each once, whether it was replayed or live");
+    let stats = live.stats();
+    assert_eq!((stats.reconnects, stats.gaps, stats.unverified, stats.unannounced), (1, 0, 0, 0));
+}
+
+/// A gateway goes silent: that is told, and after as long again it is given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_told_and_given_up() {
+    let mut world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let wire = Wire::to(gateway.address).await;
+    let mut live = Live::builder(wire.url()).connect().await.expect("a session");
+    live.subscribe(Subscription::trades(["A"])).expect("room");
+    assert!(acked(&mut live).await);
+    // With a first heartbeat there is a cursor to go on from.
+    find(&mut live, "a heartbeat", |event| matches!(event, Event::Feed { .. }).then_some(())).await;
+    wire.hush();
+    world.send(&[trade("A", 1)]);
+    state(&mut live, "stale").await;
+    let State::Reconnecting { reason, .. } = state(&mut live, "reconnecting").await else { panic!() };
+    assert!(reason.contains("silent"), "{reason}");
+    assert_eq!(trades(&mut live, 1).await, ["1"]);
+}
+
+/// Frames that no gateway sends end nothing, and nothing of them is taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_frames_are_told_and_the_session_goes_on() {
+    let mut world = World::new();
+    // No frames but those of the test.
+    let gateway = world.gateway(|config| config.session.heartbeat_ms = 0).await;
+    let wire = Wire::to(gateway.address).await;
+    let mut live = Live::builder(wire.url()).connect().await.expect("a session");
+    live.subscribe(Subscription::trades(["A"])).expect("room");
+    assert!(acked(&mut live).await);
+    world.send(&[trade("A", 1)]);
+    assert_eq!(trades(&mut live, 1).await, ["1"]);
+    let bad = [
+        (Opcode::Text, &b"certainly not JSON"[..]),
+        (Opcode::Text, br#"[{"type":"weather","symbol":"A"}]"#),
+        (Opcode::Binary, b"\0\x01"),
+    ];
+    for (opcode, payload) in bad {
+        wire.inject(opcode, payload);
+        let Event::Error(fault) = next(&mut live).await else { panic!() };
+        assert_eq!((fault.code, fault.fatal), (FaultCode::BadFrame, false), "{fault}");
+    }
+    world.send(&[trade("A", 2)]);
+    assert_eq!(trades(&mut live, 1).await, ["2"]);
+    let stats = live.stats();
+    assert_eq!((stats.bad_frames, stats.reconnects, stats.unannounced), (3, 0, 0));
+}
+
+/// A token is nearly over: the client gets another one and goes on in the same session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_refreshed_in_place() {
+    let issuer = Issuer::new("k1");
+    let mut world = World::new();
+    let gateway = world
+        .gateway(|config| {
+            issuer.asked_by(config);
+            config.auth.warn_s = 3_600;
+        })
+        .await;
+    let rights = json!({"symbols": ["*"], "channels": ["trades"], "wildcard": true});
+    // The first is warned of at once, the second is not.
+    let tokens = [600, 36_000].map(|seconds| issuer.token_for("ann", &rights, seconds));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let source = move || {
+        let call = counted.fetch_add(1, Ordering::Relaxed);
+        let token = tokens.get(call).cloned();
+        async move { token.ok_or("there are only two") }
+    };
+    let mut live = Live::builder(gateway.url()).token_with(source).connect().await.expect("a session");
+    live.subscribe(Subscription::trades(["A"])).expect("room");
+    let (mut is_warned, mut is_taken, mut is_acked) = (false, false, false);
+    while !(is_warned && is_taken && is_acked) {
+        match next(&mut live).await {
+            Event::Error(fault) => {
+                is_warned |= fault.code == FaultCode::Protocol(Code::TokenExpiring) && !fault.fatal
+            }
+            Event::Auth { ok } => is_taken |= ok,
+            Event::Ack(ack) => is_acked |= ack.ok,
+            Event::Gap(gap) => panic!("{gap:?}"),
+            _ => {}
+        }
+    }
+    world.send(&[trade("A", 1)]);
+    assert_eq!(trades(&mut live, 1).await, ["1"]);
+    assert_eq!((calls.load(Ordering::Relaxed), live.stats().reconnects), (2, 0));
+}
+
+/// Who is not let in is told why, by the protocol's name, and what helps; the token stands nowhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_refused_is_told_why() {
+    let issuer = Issuer::new("k1");
+    let world = World::new();
+    let gateway = world.gateway(|config| issuer.asked_by(config)).await;
+    let error =
+        Live::builder(gateway.url()).token("a.b.c-secret").connect().await.expect_err("it is no token");
+    let text = format!("{error} {error:?}");
+    assert!(text.contains("unauthenticated") && text.contains("401") && !text.contains("secret"), "{text}");
+    let error = Live::builder(gateway.url()).connect().await.expect_err("there is none");
+    assert!(error.to_string().contains("Builder::token"), "{error}");
+    let error =
+        Live::builder(gateway.url()).token("two words").connect().await.expect_err("it cannot be one");
+    assert!(matches!(error, LiveError::Token(_)), "{error}");
+    assert!(matches!(Live::builder("http://x").start(), Err(LiveError::BadUrl(_))));
+    drop(gateway);
+}
+
+/// With a function for tokens nobody gives up: the next one may be taken. And it may fail itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_token_is_followed_by_another() {
+    let issuer = Issuer::new("k1");
+    let world = World::new();
+    let gateway = world.gateway(|config| issuer.asked_by(config)).await;
+    let rights = json!({"symbols": ["*"], "channels": ["trades"], "wildcard": true});
+    let good = issuer.token_for("ann", &rights, 36_000);
+    let calls = AtomicUsize::new(0);
+    let source = move || {
+        let token = match calls.fetch_add(1, Ordering::Relaxed) {
+            0 => Ok("a.b.c".to_owned()),
+            1 => Err("the vault is closed"),
+            _ => Ok(good.clone()),
+        };
+        async move { token }
+    };
+    let mut live = Live::builder(gateway.url()).token_with(source).start().expect("a client");
+    let mut codes = Vec::new();
+    loop {
+        match next(&mut live).await {
+            Event::Error(fault) => codes.push((fault.code, fault.fatal)),
+            Event::State(State::Live) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(codes, [(FaultCode::Protocol(Code::Unauthenticated), false), (FaultCode::Token, false)]);
+}
+
+/// The past alone, and then it is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_past_is_played_and_ends() {
+    let mut world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    world.send(&[trade("A", 1), trade("A", 2)]);
+    world.has_read(&gateway).await;
+    let mut live = Live::builder(gateway.url()).connect().await.expect("a session");
+    live.replay(Subscription::trades(["A"]), 0, None, None).expect("room");
+    assert!(acked(&mut live).await);
+    assert_eq!(trades(&mut live, 2).await, ["1", "2"]);
+    let done = |event: &Event| {
+        if let Event::ReplayDone { symbol, .. } = event { Some(symbol.clone()) } else { None }
+    };
+    assert_eq!(&*find(&mut live, "the end", done).await, "A");
+    // From the beginning, and on with what is live.
+    live.subscribe(Subscription::trades(["A"]).from_time_ns(0)).expect("room");
+    assert!(acked(&mut live).await);
+    assert_eq!(trades(&mut live, 2).await, ["1", "2"]);
+    find(&mut live, "the end", done).await;
+    world.send(&[trade("A", 3)]);
+    assert_eq!(trades(&mut live, 1).await, ["3"]);
+    assert_eq!(live.stats().replayed, 4);
+}
+
+/// Nobody is there: who waits for a session is told, who starts hears of each attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_there() {
+    // A port that was free a moment ago, and is held, so that nobody takes it: nothing listens on it.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let url = format!("ws://{}", socket.local_addr().expect("it has one"));
+    let error = Live::builder(&url).connect().await.expect_err("nobody listens");
+    assert!(matches!(&error, LiveError::Connect(reason) if reason.contains("cannot connect")), "{error}");
+    let mut live = Live::builder(&url).start().expect("a client");
+    live.subscribe(Subscription::trades(["A"])).expect("it waits");
+    for expected in 1..=3 {
+        let State::Reconnecting { attempt, .. } = state(&mut live, "reconnecting").await else { panic!() };
+        assert_eq!(attempt, expected);
+    }
+    live.close();
+    tokio::time::timeout(SOON, state(&mut live, "closed")).await.expect("at once");
+}
