@@ -166,27 +166,40 @@ impl Chains {
         });
     }
 
-    /// A subscription to `name` was acknowledged again: its snapshot may repeat what was seen.
+    /// A subscription to `name` was acknowledged again: the snapshots of symbols that come by it may repeat what was seen. Gives
+    /// its depth to their books.
     pub(crate) fn resubscribed(
         &mut self,
         by: Resubscribed,
         channel: Channel,
         name: &str,
-        depth: impl Fn(&str) -> Depth,
+        depth: Depth,
+        is_its: impl Fn(&str) -> bool,
     ) {
         self.each(channel, name, |symbol, chain| {
-            chain.resubscribed = Some(by);
-            chain.depth = depth(symbol);
+            if is_its(symbol) {
+                chain.resubscribed = Some(by);
+                chain.depth = depth;
+            }
         });
     }
 
-    /// What `name` covers is no longer asked for, or begins anew.
-    pub(crate) fn forget(&mut self, channel: Channel, name: &str) {
+    /// What `name` covers, as far as `is_its` says so, is no longer asked for, or begins anew. Gives its symbols.
+    pub(crate) fn forget(
+        &mut self,
+        channel: Channel,
+        name: &str,
+        is_its: impl Fn(&str) -> bool,
+    ) -> Vec<Symbol> {
+        let mut gone = Vec::new();
+        self.each(channel, name, |symbol, _| {
+            if is_its(symbol) {
+                gone.push(Symbol::from(symbol));
+            }
+        });
         let chains = &mut self.of[channel as usize];
-        match name.strip_suffix('*') {
-            Some(prefix) => chains.retain(|symbol, _| !symbol.starts_with(prefix)),
-            None => _ = chains.remove(name),
-        }
+        gone.iter().for_each(|symbol| _ = chains.remove(symbol));
+        gone
     }
 
     fn each(&mut self, channel: Channel, name: &str, mut change: impl FnMut(&str, &mut Chain)) {

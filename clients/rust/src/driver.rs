@@ -44,6 +44,13 @@ pub(crate) struct Driver {
     pub(crate) closing: watch::Receiver<bool>,
 }
 
+impl Drop for Driver {
+    /// However the task ends, also by a panic in a function of its user, nobody waits for more.
+    fn drop(&mut self) {
+        self.queue.end();
+    }
+}
+
 /// How a session, or an attempt at one, ended.
 struct Ended {
     reason: String,
@@ -77,7 +84,7 @@ impl Driver {
             self.hand_over(0);
             if ended.is_final || !self.comes_back {
                 self.emit(Event::State(State::Closed { reason: ended.reason }));
-                return self.queue.end();
+                return;
             }
             attempts += 1;
             turn += 1;
@@ -85,7 +92,7 @@ impl Driver {
             self.emit(Event::State(State::Reconnecting { attempt: attempts, reason: ended.reason }));
             if self.wait(wait).await.is_err() {
                 self.emit(Event::State(State::Closed { reason: Ended::closed().reason }));
-                return self.queue.end();
+                return;
             }
         }
     }
@@ -147,7 +154,7 @@ impl Driver {
     fn failed(&mut self, failure: Failure) -> Ended {
         let error = match failure {
             Failure::Token(hint) => {
-                let fault = Fault { code: FaultCode::Token, symbol: None, hint: hint.clone(), fatal: false };
+                let fault = Fault::new(FaultCode::Token, None, hint.clone(), false);
                 self.session.out.events.push(Event::Error(fault));
                 return Ended::of(hint);
             }
@@ -169,12 +176,7 @@ impl Driver {
                 _ => {}
             }
             let hint = format!("{reason}. {hint}");
-            self.session.out.events.push(Event::Error(Fault {
-                code,
-                symbol: None,
-                hint,
-                fatal: ended.is_final,
-            }));
+            self.session.out.events.push(Event::Error(Fault::new(code, None, hint, ended.is_final)));
         }
         ended
     }
@@ -222,7 +224,7 @@ impl Driver {
                     match usable(token) {
                         Ok(token) => self.session.token(&token),
                         Err(hint) => {
-                            let fault = Fault { code: FaultCode::Token, symbol: None, hint, fatal: false };
+                            let fault = Fault::new(FaultCode::Token, None, hint, false);
                             self.session.out.events.push(Event::Error(fault));
                             self.hand_over(0);
                         }

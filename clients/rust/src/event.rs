@@ -288,6 +288,8 @@ pub struct Ack {
     pub ok: bool,
     /// What became of each symbol and pattern; a refusal has its code and what to do about it.
     pub results: Vec<AckResult>,
+    /// Symbols whose books have ended by it.
+    pub(crate) ended: Vec<Symbol>,
 }
 
 /// How slow this client is.
@@ -313,6 +315,14 @@ pub struct Fault {
     pub hint: String,
     /// Whether it ends the session.
     pub fatal: bool,
+    /// Symbols whose books have ended by it.
+    pub(crate) ended: Vec<Symbol>,
+}
+
+impl Fault {
+    pub(crate) fn new(code: FaultCode, symbol: Option<Symbol>, hint: String, fatal: bool) -> Self {
+        Self { code, symbol, hint, fatal, ended: Vec::new() }
+    }
 }
 
 /// What kind of thing is wrong.

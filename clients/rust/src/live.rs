@@ -2,7 +2,7 @@
 
 use crate::book::BookKeeper;
 use crate::builder::Builder;
-use crate::event::{Asked, Event, State, Symbol};
+use crate::event::{Ack, Asked, Event, Fault, State, Symbol};
 use crate::queue::Queue;
 use crate::session::UserRequest;
 use crate::stats::{Stats, Tally};
@@ -13,7 +13,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tickgate_protocol::control::AckResult;
 use tickgate_protocol::{Channel, OnSlow};
 use tokio::sync::{mpsc, watch};
 
@@ -221,15 +220,8 @@ impl Live {
                     book.clear();
                 }
             }
-            Event::Ack(ack) if ack.asked == Asked::Unsubscribe => {
-                for AckResult { symbol, .. } in
-                    ack.results.iter().filter(|r| r.ok && r.channel == Channel::Book.name())
-                {
-                    match symbol.strip_suffix('*') {
-                        Some(prefix) => books.retain(|name, _| !name.starts_with(prefix)),
-                        None => _ = books.remove(&**symbol),
-                    }
-                }
+            Event::Ack(Ack { ended, .. }) | Event::Error(Fault { ended, .. }) => {
+                ended.iter().for_each(|symbol| _ = books.remove(symbol));
             }
             _ => {}
         }

@@ -5,7 +5,7 @@ mod answers;
 mod data;
 
 use crate::chains::Chains;
-use crate::event::{Asked as Request, Cause, Event, Fault, FaultCode, Gap, Slow, State};
+use crate::event::{Asked as Request, Cause, Event, Fault, FaultCode, Gap, Slow, State, Symbol};
 use crate::subscription::{Subscription, to_json};
 use crate::wanted::{Name, Resume, Wanted};
 use serde_json::{Value, json};
@@ -56,6 +56,15 @@ pub(crate) struct Counts {
     pub(crate) unannounced: u64,
     pub(crate) reconnects: u64,
     pub(crate) bad_frames: u64,
+}
+
+impl Out {
+    /// The last error has ended the books of these symbols.
+    fn ended(&mut self, symbols: Vec<Symbol>) {
+        if let Some(Event::Error(fault)) = self.events.last_mut() {
+            fault.ended = symbols;
+        }
+    }
 }
 
 /// A request that was not answered.
@@ -141,7 +150,7 @@ impl Session {
         self.is_live = false;
         self.awaited.clear();
         self.out.send.clear();
-        (self.out.wants_token, self.out.again_after) = (false, None);
+        (self.out.wants_token, self.out.again_after, self.out.retry_after) = (false, None, None);
         // What was not answered is asked for again, in the same order; what was resumed is anyway.
         let again = self.too_fast.drain(..).map(|(_, kind, _)| kind);
         let unanswered: Vec<_> = self.asked.drain(..).map(|asked| asked.kind).chain(again).collect();
@@ -231,12 +240,7 @@ impl Session {
     pub(crate) fn bad_frame(&mut self, what: &str) {
         self.out.counts.bad_frames += 1;
         let hint = format!("{what}. Nothing of it was taken: is this a Tickgate gateway of this version?");
-        self.out.events.push(Event::Error(Fault {
-            code: FaultCode::BadFrame,
-            symbol: None,
-            hint,
-            fatal: false,
-        }));
+        self.out.events.push(Event::Error(Fault::new(FaultCode::BadFrame, None, hint, false)));
     }
 
     fn control(&mut self, control: Control, received_ns: i64) {
@@ -317,7 +321,7 @@ impl Session {
             let hint = "the gateway asks for a token: give one with Builder::token or Builder::token_with"
                 .to_owned();
             self.out.give_up = Some(hint.clone());
-            self.out.events.push(Event::Error(Fault { code, symbol: None, hint, fatal: true }));
+            self.out.events.push(Event::Error(Fault::new(code, None, hint, true)));
         }
     }
 

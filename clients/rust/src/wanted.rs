@@ -95,6 +95,11 @@ impl Wanted {
         None
     }
 
+    /// Whether `symbol` comes by the subscription to `name`, and not by a more specific one.
+    pub(crate) fn is_its(&self, channel: Channel, name: &str, symbol: &str) -> bool {
+        self.covering(channel, symbol).is_some_and(|covering| **covering == *name)
+    }
+
     /// How deep the book of `symbol` is as it comes.
     pub(crate) fn depth(&self, channel: Channel, symbol: &str) -> Depth {
         let held = self.covering(channel, symbol).and_then(|name| self.of[channel as usize].get(name));

@@ -22,10 +22,11 @@ impl Session {
                 }
             }
             Kind::User(request) => {
+                let mut ended = Vec::new();
                 for result in results.iter().filter(|result| result.ok) {
-                    self.user_acknowledged(&request, result);
+                    ended.extend(self.user_acknowledged(&request, result));
                 }
-                self.out.events.push(Event::Ack(Ack { asked: request.asked, ok, results }));
+                self.out.events.push(Event::Ack(Ack { asked: request.asked, ok, results, ended }));
             }
             Kind::Resume { .. } => self.refused(&results),
             Kind::Release => {}
@@ -33,33 +34,48 @@ impl Session {
                 if let Some(held) = self.wanted.get_mut(channel, &name) {
                     held.is_renewing = false;
                 }
-                let Self { chains, wanted, .. } = self;
-                chains
-                    .resubscribed(Resubscribed::ByUs, channel, &name, |symbol| wanted.depth(channel, symbol));
+                self.resubscribed(Resubscribed::ByUs, channel, &name);
                 self.refused(&results);
             }
             Kind::Set { heartbeat_ms } => self.heartbeat_ms = heartbeat_ms,
         }
     }
 
-    fn user_acknowledged(&mut self, request: &UserRequest, result: &AckResult) {
-        let Some(channel) = Channel::parse(&result.channel) else { return };
+    /// Gives the symbols whose books have ended by it.
+    fn user_acknowledged(&mut self, request: &UserRequest, result: &AckResult) -> Vec<Symbol> {
+        let Some(channel) = Channel::parse(&result.channel) else { return Vec::new() };
         let name = &*result.symbol;
         if request.asked == Request::Unsubscribe {
-            self.wanted.drop(channel, name);
-            return self.chains.forget(channel, name);
+            return self.end(channel, name);
         }
         // The last one that names it counts.
         let names_it =
             |s: &&Subscription| s.channel == channel && s.symbols.iter().any(|symbol| symbol == name);
-        let Some(asked) = request.subscriptions.iter().rev().find(names_it) else { return };
+        let Some(asked) = request.subscriptions.iter().rev().find(names_it) else { return Vec::new() };
         self.wanted.hold(channel, name.into(), asked.options, asked.begin);
-        let Self { chains, wanted, .. } = self;
         if asked.begin.is_some() {
-            chains.forget(channel, name);
+            let Self { chains, wanted, .. } = self;
+            chains.forget(channel, name, |symbol| wanted.is_its(channel, name, symbol));
         } else {
-            chains.resubscribed(Resubscribed::ByUser, channel, name, |symbol| wanted.depth(channel, symbol));
+            self.resubscribed(Resubscribed::ByUser, channel, name);
         }
+        Vec::new()
+    }
+
+    fn resubscribed(&mut self, by: Resubscribed, channel: Channel, name: &str) {
+        let Self { chains, wanted, .. } = self;
+        let depth = wanted.depth(channel, name);
+        chains.resubscribed(by, channel, name, depth, |symbol| wanted.is_its(channel, name, symbol));
+    }
+
+    /// A subscription has ended. Gives the symbols whose books have ended with it; what another subscription brings of them begins
+    /// anew.
+    fn end(&mut self, channel: Channel, name: &str) -> Vec<Symbol> {
+        let Self { chains, wanted, .. } = self;
+        let mut gone = chains.forget(channel, name, |symbol| wanted.is_its(channel, name, symbol));
+        wanted.drop(channel, name);
+        gone.retain(|_| channel == Channel::Book);
+        gone
     }
 
     /// What is no longer granted, of what the client held.
@@ -67,21 +83,18 @@ impl Session {
         for result in results.iter().filter(|result| !result.ok) {
             let Some(channel) = Channel::parse(&result.channel) else { continue };
             let symbol = Symbol::from(&*result.symbol);
-            self.wanted.drop(channel, &symbol);
+            let ended = self.end(channel, &symbol);
             self.awaited.remove(&(channel, symbol.clone()));
             let code = result.code.unwrap_or(Code::Internal);
-            self.fault(
-                code,
-                Some(symbol),
-                result.message.as_deref().unwrap_or("it is no longer granted"),
-                false,
-            );
+            let message = result.message.as_deref().unwrap_or("it is no longer granted");
+            self.fault(code, Some(symbol), message, false);
+            self.out.ended(ended);
         }
     }
 
     fn fault(&mut self, code: Code, symbol: Option<Symbol>, message: &str, fatal: bool) {
         let hint = format!("{message}. {}", advice(code));
-        self.out.events.push(Event::Error(Fault { code: FaultCode::Protocol(code), symbol, hint, fatal }));
+        self.out.events.push(Event::Error(Fault::new(FaultCode::Protocol(code), symbol, hint, fatal)));
     }
 
     pub(super) fn failed(
@@ -141,12 +154,16 @@ impl Session {
             }
             Kind::Resume { names, .. } => {
                 for (channel, name) in names {
-                    self.wanted.drop(channel, &name);
+                    let ended = self.end(channel, &name);
                     self.awaited.remove(&(channel, name.clone()));
                     self.fault(code, Some(name), "it could not be resumed, and is given up", false);
+                    self.out.ended(ended);
                 }
             }
-            Kind::Renew((channel, name)) => self.wanted.drop(channel, &name),
+            Kind::Renew((channel, name)) => {
+                let ended = self.end(channel, &name);
+                self.out.ended(ended);
+            }
             _ => {}
         }
     }
@@ -169,8 +186,7 @@ impl Session {
             held.map_or((false, false), |held| (std::mem::take(&mut held.owes_done), held.is_past()));
         if is_past {
             // It is over. What a pattern brings of it from now on begins anew.
-            self.wanted.drop(channel, &symbol);
-            self.chains.forget(channel, &symbol);
+            self.end(channel, &symbol);
         }
         // What a reconnect resumed is nobody's business.
         if is_owed {

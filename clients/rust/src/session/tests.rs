@@ -384,6 +384,24 @@ fn the_past_is_played_once() {
     assert!(world.comes_back().iter().eq(["live"]), "nothing is held");
 }
 
+/// A pattern was given up, and with it the books of symbols that were subscribed to by name: their updates went into empty ones.
+#[test]
+fn what_is_subscribed_to_by_name_outlives_a_pattern() {
+    let mut world = World::with(vec![Subscription::book(["B*"]), Subscription::book(["BC"])]);
+    for symbol in ["BC", "BD"] {
+        world.books(symbol, &[(1, r#","snapshot":true"#)]);
+    }
+    let subscriptions = vec![Subscription::book(["B*"])];
+    world.session.ask(UserRequest { asked: Request::Unsubscribe, subscriptions });
+    let request = world.request();
+    let ack = json!({"op": "ack", "id": request["id"], "ok": true, "results": [{"channel": "book", "symbol": "B*", "ok": true}]});
+    world.session.message(ack.to_string().as_bytes(), 1500);
+    let Some(Event::Ack(ack)) = world.session.out.events.pop() else { panic!() };
+    assert_eq!(ack.ended, [Symbol::from("BD")]);
+    let told = world.books("BC", &[(5, r#","prev":"1:0:4""#)]);
+    assert_eq!(told, ["gap BC unannounced 1..4", "BC 5"], "its chain goes on too");
+}
+
 #[test]
 fn clocks_are_compared() {
     let mut world = World::with(vec![]);
