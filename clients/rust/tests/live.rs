@@ -4,10 +4,13 @@
 mod issuer;
 mod world;
 
+use futures_core::Stream;
 use issuer::Issuer;
 use serde_json::json;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 use tickgate_client::event::{Cause, FaultCode};
 use tickgate_client::{Channel, Code, Event, Live, LiveError, OnSlow, State, Subscription};
 use tickgate_protocol::event::GapCause;
@@ -104,7 +107,9 @@ async fn who_does_not_read_is_told_what_was_missed() {
     // A frame of 16 KiB more than was allowed, at the most.
     assert!(live.stats().queued_events < 300, "{:?}", live.stats());
     let (mut had, mut is_told, mut last) = (0, false, 0);
+    let deadline = Instant::now() + SOON;
     while last + 1 < TRADES {
+        assert!(Instant::now() < deadline, "{:?}", live.stats());
         match next(&mut live).await {
             Event::Trade(trade) => {
                 had += 1;
@@ -141,12 +146,12 @@ async fn a_gateway_goes_and_another_one_carries_on() {
     stopping.await.expect("it stops");
     let mut seen = Vec::new();
     while seen.len() < 3 {
-        match next(&mut live).await {
-            Event::Trade(trade) => seen.push(trade.price.to_string()),
-            Event::Quote(quote) => seen.push(quote.bid_price.to_string()),
-            event @ (Event::Gap(_) | Event::Error(_)) => panic!("{event:?}"),
-            _ => {}
-        }
+        let price = |event: &Event| match event {
+            Event::Trade(trade) => Some(trade.price.to_string()),
+            Event::Quote(quote) => Some(quote.bid_price.to_string()),
+            _ => None,
+        };
+        seen.push(find(&mut live, "what was missed", price).await);
     }
     seen.sort();
     assert_eq!(seen, ["3", "4", "5"], "each once, whether it was replayed or live");
@@ -225,7 +230,9 @@ async fn a_token_is_refreshed_in_place() {
     let mut live = Live::builder(gateway.url()).token_with(source).connect().await.expect("a session");
     live.subscribe(Subscription::trades(["A"])).expect("room");
     let (mut is_warned, mut is_taken, mut is_acked) = (false, false, false);
+    let deadline = Instant::now() + SOON;
     while !(is_warned && is_taken && is_acked) {
+        assert!(Instant::now() < deadline, "warned {is_warned}, taken {is_taken}, acked {is_acked}");
         match next(&mut live).await {
             Event::Error(fault) => {
                 is_warned |= fault.code == FaultCode::Protocol(Code::TokenExpiring) && !fault.fatal
@@ -279,7 +286,9 @@ async fn a_refused_token_is_followed_by_another() {
     };
     let mut live = Live::builder(gateway.url()).token_with(source).start().expect("a client");
     let mut codes = Vec::new();
+    let deadline = Instant::now() + SOON;
     loop {
+        assert!(Instant::now() < deadline, "{codes:?}");
         match next(&mut live).await {
             Event::Error(fault) => codes.push((fault.code, fault.fatal)),
             Event::State(State::Live) => break,
@@ -312,6 +321,13 @@ async fn the_past_is_played_and_ends() {
     world.send(&[trade("A", 3)]);
     assert_eq!(trades(&mut live, 1).await, ["3"]);
     assert_eq!(live.stats().replayed, 4);
+    // What is left, as a stream.
+    live.close();
+    let mut last = None;
+    while let Some(event) = std::future::poll_fn(|cx| Pin::new(&mut live).poll_next(cx)).await {
+        last = Some(event);
+    }
+    assert!(matches!(last, Some(Event::State(State::Closed { .. }))), "{last:?}");
 }
 
 /// Nobody is there: who waits for a session is told, who starts hears of each attempt.

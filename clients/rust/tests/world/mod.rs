@@ -139,7 +139,9 @@ pub async fn next(live: &mut Live) -> Event {
 
 /// The next event for which this gives something; others are passed over, but market data, gaps and errors must not be.
 pub async fn find<T>(live: &mut Live, what: &str, is_it: impl Fn(&Event) -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
     loop {
+        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
         let event = next(live).await;
         if let Some(found) = is_it(&event) {
             return found;
