@@ -47,6 +47,8 @@ pub(crate) struct Driver {
 impl Drop for Driver {
     /// However the task ends, also by a panic in a function of its user, nobody waits for more.
     fn drop(&mut self) {
+        // First: who has seen the end is not to be told that a request will be sent.
+        self.requests.close();
         self.queue.end();
     }
 }

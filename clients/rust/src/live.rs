@@ -115,6 +115,9 @@ impl Live {
         asked: Asked,
         subscriptions: impl IntoIterator<Item = Subscription>,
     ) -> Result<(), LiveError> {
+        if *self.closing.borrow() {
+            return Err(LiveError::Closed);
+        }
         for subscriptions in in_parts(subscriptions) {
             self.requests.try_send(UserRequest { asked, subscriptions }).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => LiveError::Busy,

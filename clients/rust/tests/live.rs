@@ -39,6 +39,7 @@ async fn a_part_is_granted_and_given_up() {
     assert_eq!((stats.events, stats.gaps, stats.duplicates, stats.unverified), (3, 0, 0, 0));
     assert!(stats.latency.count == 3 && stats.skew_ns.is_some(), "{stats:?}");
     live.close();
+    assert!(matches!(live.subscribe(Subscription::trades(["A"])), Err(LiveError::Closed)));
     assert!(matches!(state(&mut live, "closed").await, State::Closed { .. }));
     assert!(live.next().await.is_none());
     assert!(matches!(live.subscribe(Subscription::trades(["A"])), Err(LiveError::Closed)));
@@ -75,6 +76,9 @@ async fn a_book_is_kept_in_step() {
     assert!(
         matches!(next(&mut live).await, Event::Book(update) if update.meta.snapshot && update.depth.get() == 5)
     );
+    world.send(&[book("B", json!([["7", "4"]]), json!([]), false)]);
+    assert_eq!(find(&mut live, "an update", is_book).await, (false, 5));
+    assert_eq!(top(&live).1, ["8(2)", "7(4)"], "it is as deep as the new one");
     live.unsubscribe(Channel::Book, ["*", "B"]).expect("room");
     acked(&mut live).await;
     assert!(live.book("B").is_none());
