@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::page;
 use crate::setup::{self, Need};
 use crate::shell;
 
@@ -37,6 +38,7 @@ pub struct BenchArgs {
 /// Builds the gateway as a user would and becomes it: from then on signals and exit code are the demo's own.
 pub fn demo(args: DemoArgs) -> Result<()> {
     setup::ensure(&[Need::Build])?;
+    page::build_where_possible()?;
     shell::step(
         "building the gateway in release mode (the first time takes some minutes, librdkafka included)",
     );

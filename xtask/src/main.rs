@@ -24,6 +24,7 @@ mod http;
 mod kafka;
 mod lock;
 mod observe;
+mod page;
 mod setup;
 mod shell;
 mod suite;
@@ -59,6 +60,7 @@ enum Command {
     Setup(setup::Args),
     Demo(demo::DemoArgs),
     Observe(observe::Args),
+    Page(page::Args),
     Test(suite::Args),
     Check(check::Args),
     Kafka(kafka::Args),
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(args),
         Command::Demo(args) => demo::demo(args),
         Command::Observe(args) => observe::run(args),
+        Command::Page(args) => page::run(args),
         Command::Test(args) => suite::run(args),
         Command::Check(args) => check::run(args),
         Command::Kafka(args) => kafka::run(args),
