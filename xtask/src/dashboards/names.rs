@@ -112,13 +112,29 @@ impl Known {
         self.rules.iter().map(String::as_str)
     }
 
+    /// What an answer has to be there for: of service levels, for each by itself, as one of them suffices for a name.
+    pub fn wanted(&self) -> Vec<String> {
+        let objectives =
+            self.files.iter().flat_map(|(_, text)| text.split("- record: tickgate:slo:objective\n").skip(1));
+        let levels: BTreeSet<_> =
+            objectives.filter_map(|rest| Some(rest.split_once("{slo: ")?.1.split_once('}')?.0)).collect();
+        let of_rule = |name: &String| -> Vec<String> {
+            if levels.is_empty() || !name.starts_with("tickgate:slo:") {
+                return vec![name.clone()];
+            }
+            levels.iter().map(|level| format!("{name}{{slo=\"{level}\"}}")).collect()
+        };
+        self.rules.iter().flat_map(of_rule).collect()
+    }
+
     /// The metric that a name in a query stands for: of a histogram's parts, the histogram.
     fn metric<'a>(&self, name: &'a str) -> &'a str {
         let whole = ["_bucket", "_sum", "_count"].into_iter().find_map(|part| name.strip_suffix(part));
         whole.filter(|whole| self.catalog.get(*whole) == Some(&true)).unwrap_or(name)
     }
 
-    fn is_known(&self, name: &str) -> bool {
+    /// Whether there is such a metric, or a rule that records it.
+    pub fn is_known(&self, name: &str) -> bool {
         self.catalog.contains_key(self.metric(name))
             || self.rules.contains(name)
             || OF_PROMETHEUS.contains(&name)
@@ -259,6 +275,20 @@ mod tests {
         check("tickgate:slo:objectives", "tickgate:slo:objectives is no metric");
         check("tickgate_of_1{reason=\"a\"}", "");
         check("tickgate_of_1{reason=\"b\"}", "reason of tickgate_of_1 is never b");
+    }
+
+    /// `or 0 * …` of one level answered for all three, so a rule could be broken and nobody was told.
+    #[test]
+    fn every_service_level_has_to_answer() {
+        assert_eq!(known().wanted(), ["tickgate:slo:objective"]);
+        let all = Known::read().unwrap().wanted();
+        for name in ["objective", "error_ratio_rate5m", "error_ratio_rate30d", "budget_left_ratio30d"] {
+            for level in ["delivery", "freshness", "survival"] {
+                let wanted = format!("tickgate:slo:{name}{{slo=\"{level}\"}}");
+                assert!(all.contains(&wanted), "{wanted}: {all:?}");
+            }
+        }
+        assert!(all.contains(&"tickgate:feed_age:seconds".to_owned()), "{all:?}");
     }
 
     /// Only rules were looked at: an alert on a metric that there is not can never come, and nobody would have known.
