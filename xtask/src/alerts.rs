@@ -1,21 +1,33 @@
 //! Alerts and recording rules, looked at by the tools of Prometheus and held to their runbook.
 
+mod runbook;
+
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::dashboards::board;
+use crate::dashboards::names::{self, Known};
 use crate::setup::{self, Need};
 use crate::shell;
 
 const FOLDER: &str = "dashboards/prometheus";
 const RUNBOOK: &str = "docs/runbook.md";
+const EXAMPLE: &str = "alertmanager.example.yml";
+/// Where the example sends a page, a ticket and the dead man's switch.
+const ROUTES: [(&str, &[&str]); 3] = [
+    ("pages", &["alertname=TickgateDown", "severity=page", "job=tickgate"]),
+    ("tickets", &["alertname=TickgateFull", "severity=ticket", "job=tickgate"]),
+    ("watchdog", &["alertname=TickgateWatchdog", "severity=none"]),
+];
 /// Who gives targets their `job`.
 const COMPOSE: &str = "deploy/compose/prometheus.yml";
 const MONITOR: &str = "deploy/kubernetes/podmonitor.yaml";
 const PODS: &str = "deploy/kubernetes/deployment.yaml";
 
-/// Looks at the rules, runs their tests, reads the example for Alertmanager, and holds every alert to what it must have.
+/// Looks at the rules, runs their tests, asks the example for Alertmanager where alerts go, holds every alert to what it must have, and the
+/// runbook to what there is.
 ///
 /// # Errors
 /// Which of these found something; the tools have said what.
@@ -25,12 +37,21 @@ pub fn check() -> Result<()> {
     let run = |program: &str, words: &[&str]| shell::run(Command::new(program).args(words).current_dir(&dir));
     run("promtool", &["check", "rules", "rules.yml", "alerts.yml"])?;
     run("promtool", &["test", "rules", "alerts_test.yml", "budget_test.yml"])?;
-    run("amtool", &["check-config", "alertmanager.example.yml"])?;
+    run("amtool", &["check-config", EXAMPLE])?;
+    for (receiver, labels) in ROUTES {
+        let words = ["config", "routes", "test", "--config.file", EXAMPLE, "--verify.receivers", receiver];
+        run("amtool", &[&words[..], labels].concat())?;
+    }
     let read =
         |path: &str| fs::read_to_string(shell::root().join(path)).with_context(|| format!("reading {path}"));
     let tests = read(&format!("{FOLDER}/alerts_test.yml"))? + &read(&format!("{FOLDER}/budget_test.yml"))?;
     let alerts = read(&format!("{FOLDER}/alerts.yml"))?;
-    let mut findings = findings(&alerts, &read(RUNBOOK)?, &tests);
+    let runbook = read(RUNBOOK)?;
+    let mut findings = findings(&alerts, &runbook, &tests);
+    let known = Known::read()?;
+    let of_runbook =
+        runbook::findings(&runbook, &board::all()?, &names::names(&runbook), |name| known.is_known(name));
+    findings.extend(of_runbook.into_iter().map(|finding| format!("{RUNBOOK}: {finding}")));
     findings.extend(jobs(&alerts, &read(COMPOSE)?, &read(MONITOR)?, &read(PODS)?));
     if findings.is_empty() {
         return Ok(());

@@ -6,7 +6,7 @@
 pub mod board;
 mod labels;
 mod lint;
-mod names;
+pub mod names;
 mod preview;
 pub mod prometheus;
 pub mod prove;
