@@ -58,12 +58,11 @@ impl Labels {
                 };
                 let parts = if is_pattern { value.split('|').collect() } else { vec![value] };
                 // Of a pattern that is no list, and of a variable, the values are not known here.
-                let is_known = |part: &&str| {
-                    !part.contains('$')
-                        && !(is_pattern && part.contains(['.', '*', '+', '?', '(', '[', '\\']))
+                let is_open = |part: &str| {
+                    part.contains('$') || is_pattern && part.contains(['.', '*', '+', '?', '(', '[', '\\'])
                 };
-                for part in parts.into_iter().filter(is_known) {
-                    if !part.is_empty() && !values.contains(part) {
+                for part in parts {
+                    if !part.is_empty() && !is_open(part) && !values.contains(part) {
                         findings.push(format!("{label} of {name} is never {part}"));
                     }
                 }
