@@ -64,7 +64,7 @@ const CLIENTS: [(&str, &str, &[&str]); 3] = [
         &["--personas", "stalled=25%,slow=25%@500", "--resume", "cursor", "--on-slow", "disconnect"],
     ),
     // Never cut off, so that what they are sent is live, and had to wait.
-    ("clients that lag", "10", &["--personas", "slow=100%@8000", "--resume", "none", "--on-slow", "skip"]),
+    ("clients that lag", "10", &["--personas", "slow=100%@8000", "--resume", "never", "--on-slow", "skip"]),
 ];
 
 /// What runs; dropped, all of it ends.
