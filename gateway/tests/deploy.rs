@@ -262,6 +262,7 @@ fn the_pod_monitor_is_one() {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
     struct Spec {
+        job_label: String,
         selector: Selector,
         pod_metrics_endpoints: Vec<Endpoint>,
     }
@@ -304,6 +305,8 @@ fn the_pod_monitor_is_one() {
         ("monitoring.coreos.com/v1", "PodMonitor")
     );
     assert!(!monitor.metadata.name.is_empty() && !monitor.spec.selector.match_labels.is_empty());
+    let job = &monitor.spec.selector.match_labels[&monitor.spec.job_label];
+    assert_eq!(job, "tickgate", "the job that alerts ask for");
     let [endpoint] = &monitor.spec.pod_metrics_endpoints[..] else { panic!("one endpoint") };
     container_port(&endpoint.port);
     let (interval_s, timeout_s) = (seconds(&endpoint.interval), seconds(&endpoint.scrape_timeout));
