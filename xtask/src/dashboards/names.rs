@@ -44,10 +44,6 @@ const UNSHOWN: &[(&str, &str)] = &[
     ("tickgate_limit_outbox_entries", "of one session: `/sessions` shows who is near it"),
     ("tickgate_limit_patterns", "what is used of it is not exported: `/config` has the limit"),
     ("tickgate_limit_replays", "of one session"),
-    (
-        "tickgate_latency_negative_seconds_total",
-        "TickgateClockSkew divides it by their number; the dashboard has the largest",
-    ),
     ("tickgate_limit_streams", "what is used of it is not exported"),
     ("tickgate_limit_subscriptions", "of one session: `/sessions` shows who is near it"),
     ("tickgate_limit_unseen_symbols", "what is used of it is not exported"),
