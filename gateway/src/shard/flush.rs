@@ -125,12 +125,6 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Writes whatever a socket said before: something is about to follow from that it refused bytes, and when the gateway is late,
-    /// so is the news that it takes some again.
-    fn ask_socket(&mut self, slot: u32) {
-        self.flush_session(slot, true);
-    }
-
     fn write_failed(&mut self, key: SessionKey, error: &std::io::Error) {
         let id = self.id;
         let Some(session) = self.session(key) else { return };
@@ -151,8 +145,7 @@ impl<S: Socket> Shard<S> {
         session.outbox.wrote(filled, taken, left_us);
         session.is_writing = false;
         if !is_all {
-            // One that refused bytes and still does has stalled once.
-            self.totals.write_stalls += u64::from(!had_to_wait || taken > 0);
+            self.totals.write_stalls += 1;
             return Took::Part;
         }
         record(&mut self.recorder, filled.stamps(), self.wall_ahead_ns, had_to_wait);
@@ -248,12 +241,6 @@ impl<S: Socket> Shard<S> {
         let mut oldest_us = 0;
         blocked.retain(|key| {
             let Some(session) = self.session(*key) else { return false };
-            let is_late = session.outbox.delay_us(now) >= bounds.age_max_us
-                || u64::from(session.outbox.blocked_us(now)) >= stall_us;
-            if is_late && session.outbox.is_blocked() {
-                self.ask_socket(key.slot);
-            }
-            let Some(session) = self.session(*key) else { return false };
             if !session.outbox.is_blocked() {
                 session.is_listed_blocked = false;
                 return false;
@@ -310,7 +297,7 @@ impl<S: Socket> Shard<S> {
     pub(super) fn end_overflowed(&mut self) {
         for slot in std::mem::take(&mut self.overflowed) {
             // A client is slow if its socket says so, not if it was brought much at once.
-            self.ask_socket(slot);
+            self.flush_session(slot, false);
             let slow = self.sessions.get(slot as usize).filter(|session| session.outbox.is_blocked());
             if let Some(key) = slow.map(|session| session.key) {
                 self.end_slow(key);
@@ -341,97 +328,6 @@ fn record(recorder: &mut Recorder, stamps: &Stamps, wall_ahead_ns: i64, had_to_w
         recorder.record_n(Stage::EventToWritten, now_ns - origin.event_ns, n);
         if let Some(send_ns) = origin.send_ns {
             recorder.record_n(Stage::SendToWritten, now_ns - send_ns, n);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::clock;
-    use crate::config::Config;
-    use crate::event::{Event, Stream, Symbol};
-    use crate::outbox::Offer;
-    use crate::session::Life;
-    use crate::shard::trial::{connect, shard};
-    use crate::stats::CloseReason;
-    use std::num::NonZeroU64;
-    use std::sync::Arc;
-    use tickgate_protocol::event::Tail;
-    use tickgate_protocol::{Channel, OnSlow, Position};
-
-    fn seconds(s: u64) -> NonZeroU64 {
-        NonZeroU64::new(s * 1_000_000_000).expect("after the beginning")
-    }
-
-    fn trade(bytes: usize) -> Arc<Event> {
-        Arc::new(Event {
-            symbol: Symbol::new(1, "A"),
-            stream: Stream::whole(Channel::Trades),
-            position: Position { epoch: 1, partition: 0, offset: 1 },
-            count: 1,
-            tail: Tail::default(),
-            text: vec![b' '; bytes].into_boxed_slice(),
-            newest: (0, bytes as u32),
-            ingest_ns: 2,
-            event_ns: 1,
-            send_ns: None,
-        })
-    }
-
-    /// Shards without a processor for some seconds ended healthy clients as slow: their sockets had refused bytes once and long taken
-    /// some again, and the tasks that wait for that had not had their turn.
-    #[test]
-    fn a_client_that_reads_is_not_slow_because_the_gateway_is() {
-        for reads_again in [true, false] {
-            clock::simulate(seconds(10));
-            let shard = shard(Config { shards: 1, ..Config::default() });
-            let (wire, key, _task) = connect(&shard);
-            let mut shard = shard.borrow_mut();
-            let bounds = shard.bounds;
-            wire.is_full.set(true);
-            // The first is being written, and the second waits behind it.
-            for _ in 0..2 {
-                let session = shard.session(key).expect("it is open");
-                let offer = session.outbox.offer(&trade(100), OnSlow::Disconnect, super::now_us(), &bounds);
-                assert_eq!(offer, Offer::Queued);
-                shard.flush_session(key.slot, false);
-            }
-            assert!(shard.session(key).expect("it is open").outbox.is_blocked());
-
-            // Longer than what is queued may wait.
-            clock::simulate(seconds(20));
-            wire.is_full.set(!reads_again);
-            shard.check_blocked();
-            let life = shard.session(key).map(|session| session.life);
-            let expected = if reads_again { Life::Open } else { Life::Closing(CloseReason::SlowConsumer) };
-            assert_eq!(life, Some(expected));
-            assert_eq!(shard.totals.write_stalls, 1);
-        }
-    }
-
-    /// The same where what came meanwhile has reached the bound in bytes.
-    #[test]
-    fn a_client_that_reads_is_not_slow_because_much_came_at_once() {
-        for reads_again in [true, false] {
-            clock::simulate(seconds(10));
-            let shard = shard(Config { shards: 1, ..Config::default() });
-            let (wire, key, _task) = connect(&shard);
-            let mut shard = shard.borrow_mut();
-            let bounds = shard.bounds;
-            wire.is_full.set(true);
-            let large = trade(bounds.bytes_max / 2 + 1);
-            for expected in [Offer::Queued, Offer::Queued, Offer::Overflow] {
-                let session = shard.session(key).expect("it is open");
-                let offer = session.outbox.offer(&large, OnSlow::Disconnect, super::now_us(), &bounds);
-                assert_eq!(offer, expected);
-                shard.flush_session(key.slot, false);
-            }
-            shard.overflowed.push(key.slot);
-            wire.is_full.set(!reads_again);
-            shard.end_overflowed();
-            let life = shard.session(key).map(|session| session.life);
-            let expected = if reads_again { Life::Open } else { Life::Closing(CloseReason::SlowConsumer) };
-            assert_eq!(life, Some(expected));
         }
     }
 }
