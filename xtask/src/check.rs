@@ -1,5 +1,6 @@
 //! Everything that can be said about the code without running it.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -62,9 +63,16 @@ pub struct Step {
     pub took: Duration,
     /// Why it failed.
     pub failure: Option<String>,
+    /// What of it could not be done on this machine, and why.
+    pub left_out: Vec<String>,
 }
 
 impl Step {
+    /// One that left nothing out.
+    pub fn new(name: &'static str, took: Duration, failure: Option<String>) -> Self {
+        Self { name, took, failure, left_out: Vec::new() }
+    }
+
     /// Does `work`, taking the time. Fails itself only when interrupted.
     pub fn take(name: &'static str, work: impl FnOnce() -> Result<()>) -> Result<Self> {
         step(name);
@@ -75,7 +83,7 @@ impl Step {
         if let Some(failure) = &failure {
             eprintln!("xtask: {name}: {failure}");
         }
-        Ok(Self { name, took: started.elapsed(), failure })
+        Ok(Self::new(name, started.elapsed(), failure))
     }
 }
 
@@ -83,10 +91,15 @@ pub fn run(args: Args) -> Result<()> {
     report(&steps(&args)?)
 }
 
-/// Does all steps but some, for continuous integration.
-pub fn all_but(left_out: &[&str]) -> Result<Vec<Step>> {
-    let names = STEPS.map(|(name, _)| name).into_iter().filter(|name| !left_out.contains(name));
-    steps(&Args { advisories: false, only: names.map(str::to_owned).collect() })
+/// Does some steps, for continuous integration.
+pub fn only(names: &[&str]) -> Result<Vec<Step>> {
+    steps(&Args { advisories: false, only: names.iter().map(|name| (*name).to_owned()).collect() })
+}
+
+/// The names of all steps.
+#[cfg(test)]
+pub fn names() -> [&'static str; STEPS.len()] {
+    STEPS.map(|(name, _)| name)
 }
 
 /// Does the steps that are wanted, failed ones not stopping the rest.
@@ -100,15 +113,28 @@ fn steps(args: &Args) -> Result<Vec<Step>> {
 /// Prints a line per step and fails if any has.
 pub fn report(steps: &[Step]) -> Result<()> {
     println!();
-    for Step { name, took, failure } in steps {
-        let verdict = if failure.is_some() { "FAILED" } else { "ok" };
-        println!("{name:<11} {verdict:<7} {:>12}", human(*took));
-    }
+    print!("{}", table(steps));
     let failed: Vec<_> = steps.iter().filter(|step| step.failure.is_some()).map(|step| step.name).collect();
     if failed.is_empty() {
         return Ok(());
     }
     Err(Failure::error(1, format!("failed: {} (see above for what each said)", failed.join(", "))))
+}
+
+/// A line per step, and one for whatever was left out.
+fn table(steps: &[Step]) -> String {
+    let width = steps.iter().map(|step| step.name.len()).max().unwrap_or_default().max(11);
+    let mut text = String::new();
+    for Step { name, took, failure, .. } in steps {
+        let verdict = if failure.is_some() { "FAILED" } else { "ok" };
+        let _ = writeln!(text, "{name:<width$} {verdict:<7} {:>12}", human(*took));
+    }
+    for Step { name, left_out, .. } in steps {
+        for what in left_out {
+            let _ = writeln!(text, "{name:<width$} LEFT OUT: {what}");
+        }
+    }
+    text
 }
 
 fn deny(advisories: bool) -> Result<()> {
@@ -179,5 +205,20 @@ mod tests {
         ];
         assert!(report(&steps).unwrap_err().to_string().starts_with("failed: first ("));
         assert!(report(&steps[1..]).is_ok());
+    }
+
+    #[test]
+    fn what_was_left_out_is_named_last() {
+        let mut steps = [
+            Step::new("scenarios", Duration::from_millis(1), None),
+            Step::new("a long name it has", Duration::from_secs(70), Some("no".to_owned())),
+        ];
+        steps[0].left_out.push("typescript (no Node)".to_owned());
+        let lines = [
+            "scenarios          ok              1 ms",
+            "a long name it has FAILED    1 min 10 s",
+            "scenarios          LEFT OUT: typescript (no Node)",
+        ];
+        assert_eq!(table(&steps).lines().collect::<Vec<_>>(), lines);
     }
 }

@@ -23,8 +23,10 @@ mod fuzz;
 mod http;
 mod kafka;
 mod lock;
+mod node;
 mod observe;
 mod page;
+mod sdk;
 mod setup;
 mod shell;
 mod suite;
@@ -65,6 +67,7 @@ enum Command {
     Check(check::Args),
     Kafka(kafka::Args),
     Clients(clients::Args),
+    Sdk(sdk::Args),
     Cluster(cluster::Args),
     Bench(demo::BenchArgs),
     Faults(faults::Args),
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Kafka(args) => kafka::run(args),
         Command::Clients(args) => clients::run(args),
+        Command::Sdk(args) => sdk::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Bench(args) => demo::bench(args),
         Command::Faults(args) => faults::run(args),
@@ -114,6 +118,12 @@ fn main() -> ExitCode {
 /// The exit code for a command line that was not run: 0 when it asked for help.
 fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Whether these are words for a command.
+#[cfg(test)]
+fn understands(words: &[&str]) -> bool {
+    Cli::try_parse_from([&["xtask"], words].concat()).is_ok()
 }
 
 #[cfg(test)]

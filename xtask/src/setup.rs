@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::node;
 use crate::shell::{self, EXIT_MISSING, Failure};
 
 /// The oldest Java that runs Apache Kafka 4.
@@ -23,7 +24,8 @@ const COMPOSE_PACKAGES: [&str; 3] = ["docker-compose", "docker-compose-v2", "doc
 ///
 /// Building needs gcc, g++, make and bash (librdkafka is C and is built here); Apache Kafka needs Java 17 or newer and
 /// Maven, which fetches its jars; counting instructions needs valgrind; the cluster needs HAProxy; looking at what deploys
-/// it needs that, Python and docker compose; proving dashboards needs Prometheus and openssl. On Debian and Ubuntu missing
+/// it needs that, Python and docker compose; proving dashboards needs Prometheus and openssl; the live page and the clients
+/// are tried with Python, Chromium and Node, which is left out where the distribution has none that is new enough. On Debian and Ubuntu missing
 /// ones are installed with apt-get when we are root or sudo asks for no password; otherwise the exact command is printed
 /// and the exit code is 69.
 #[derive(Debug, clap::Args)]
@@ -60,7 +62,7 @@ pub enum Need {
     Prometheus,
     /// Look at the configuration of an Alertmanager.
     Alertmanager,
-    /// Take pictures of pages.
+    /// Open pages.
     Chromium,
 }
 
@@ -82,12 +84,17 @@ pub fn run(args: Args) -> Result<()> {
         Need::Deploy,
         Need::Prometheus,
         Need::Openssl,
+        Need::Python,
+        Need::Chromium,
     ];
     if args.dry_run {
         let missing = missing(&needs);
         return if missing.is_empty() { Ok(()) } else { Err(advice(&missing)) };
     }
     ensure(&needs)?;
+    if let Err(why) = node::ensure() {
+        shell::step(format_args!("LEFT OUT: the live page and the TypeScript client: {why}"));
+    }
     shell::step("everything needed is there");
     Ok(())
 }
@@ -123,6 +130,28 @@ pub fn java() -> Option<PathBuf> {
             .and_then(|text| java_major(&text))
             .is_some_and(|major| major >= JAVA_MIN)
     })
+}
+
+/// Installs `packages` from the distribution, if the first of them is there in a version that will do.
+///
+/// # Errors
+/// Why not, in words for a person.
+pub fn from_distribution(
+    packages: &[&str],
+    will_do: impl Fn(&str) -> bool,
+) -> std::result::Result<(), String> {
+    let apt = Apt::find().ok_or("apt-get may not be used here")?;
+    apt.get(&["update"]).map_err(|error| format!("{error:#}"))?;
+    let policy = shell::output(Command::new("apt-cache").args(["policy", packages[0]])).unwrap_or_default();
+    match candidate(&policy) {
+        None => return Err(format!("this distribution has no package {}", packages[0])),
+        Some(version) if !will_do(version) => {
+            return Err(format!("this distribution has {} {version}", packages[0]));
+        }
+        Some(_) => {}
+    }
+    apt.get(&[&["install", "-y", "--no-install-recommends"], packages].concat())
+        .map_err(|error| format!("{error:#}"))
 }
 
 /// The major version in what `java -version` prints: `openjdk version "17.0.15" …` is 17, `"1.8.0_402"` is 8.
@@ -275,17 +304,18 @@ fn available(packages: &'static [&'static str]) -> &'static str {
     let has = |package: &&&str| {
         Path::new("/var/lib/apt/lists").is_dir()
             && shell::output(Command::new("apt-cache").args(["policy", package]))
-                .is_some_and(|text| has_candidate(&text))
+                .is_some_and(|text| candidate(&text).is_some())
     };
     packages.iter().find(has).copied().unwrap_or(packages[0])
 }
 
-/// Whether `apt-cache policy PACKAGE` names a version that could be installed.
-fn has_candidate(policy: &str) -> bool {
+/// The version that could be installed, in what `apt-cache policy PACKAGE` prints.
+fn candidate(policy: &str) -> Option<&str> {
     policy
         .lines()
         .filter_map(|line| line.trim().strip_prefix("Candidate:"))
-        .any(|version| version.trim() != "(none)")
+        .map(str::trim)
+        .find(|version| *version != "(none)")
 }
 
 #[cfg(test)]
@@ -304,10 +334,10 @@ mod tests {
 
     #[test]
     fn candidates() {
-        let check = |text: &str, expected| assert_eq!(has_candidate(text), expected, "{text}");
-        check("maven:\n  Installed: (none)\n  Candidate: 3.8.7-1\n", true);
-        check("gone:\n  Installed: (none)\n  Candidate: (none)\n", false);
-        check("", false);
+        let check = |text: &str, expected| assert_eq!(candidate(text), expected, "{text}");
+        check("maven:\n  Installed: (none)\n  Candidate: 3.8.7-1\n", Some("3.8.7-1"));
+        check("gone:\n  Installed: (none)\n  Candidate: (none)\n", None);
+        check("", None);
     }
 
     #[test]

@@ -60,7 +60,7 @@ struct Counts {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let summary = test(&args)?;
+    let summary = test(&args, || Ok(()))?;
     for name in &summary.failed_tests {
         println!("failed: {name}");
     }
@@ -72,12 +72,12 @@ pub fn run(args: Args) -> Result<()> {
     }
 }
 
-/// Everything with its defaults, for continuous integration.
-pub fn test_all(no_kafka: bool) -> Result<Summary> {
-    test(&Args { no_kafka, filter: None, args: Vec::new() })
+/// Everything with its defaults, for continuous integration. `when_built` is called once all is built, when the first test runs.
+pub fn test_all(no_kafka: bool, when_built: impl FnOnce() -> Result<()>) -> Result<Summary> {
+    test(&Args { no_kafka, filter: None, args: Vec::new() }, when_built)
 }
 
-fn test(args: &Args) -> Result<Summary> {
+fn test(args: &Args, when_built: impl FnOnce() -> Result<()>) -> Result<Summary> {
     let mut needs = vec![Need::Build];
     if !args.no_kafka {
         needs.extend([Need::Java, Need::Maven]);
@@ -122,7 +122,18 @@ fn test(args: &Args) -> Result<Summary> {
 
     let started = Instant::now();
     step("running the tests");
-    let status = shell::tee(&mut command, |line| summary.note(line))?;
+    let mut when_built = Some(when_built);
+    let mut begun = Ok(());
+    let status = shell::tee(&mut command, |line| {
+        // Before this cargo still builds, or looks whether it has to, and whatever else builds would make it wait.
+        if is_beginning(line)
+            && let Some(when_built) = when_built.take()
+        {
+            begun = when_built();
+        }
+        summary.note(line);
+    })?;
+    begun?;
     summary.tests = started.elapsed();
     if !status.success() {
         summary.failure = Some(format!("`{}` failed: {status}", shell::shown(&command)));
@@ -144,6 +155,11 @@ fn market_data() -> Option<PathBuf> {
     }
     let beside = shell::root().parent()?.join("shared/data");
     beside.is_dir().then_some(beside)
+}
+
+/// Whether the first test binary, or another one, begins with this line.
+fn is_beginning(line: &str) -> bool {
+    line.starts_with("running ") && (line.ends_with(" test") || line.ends_with(" tests"))
 }
 
 impl Summary {
@@ -195,6 +211,12 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_test_is_noticed() {
+        assert!(is_beginning("running 12 tests") && is_beginning("running 1 test"));
+        assert!(!is_beginning("running the tests of tickgate") && !is_beginning("12 tests"));
+    }
 
     #[test]
     fn results_add_up() {
