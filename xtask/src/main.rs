@@ -8,6 +8,7 @@
 
 mod alerts;
 mod background;
+mod bench;
 mod beside;
 mod check;
 mod ci;
@@ -60,7 +61,7 @@ const EXIT_CODES: &str = concat!(
 #[derive(Debug, Subcommand)]
 enum Command {
     Setup(setup::Args),
-    Demo(demo::DemoArgs),
+    Demo(demo::Args),
     Observe(observe::Args),
     Page(page::Args),
     Test(suite::Args),
@@ -69,7 +70,7 @@ enum Command {
     Clients(clients::Args),
     Sdk(sdk::Args),
     Cluster(cluster::Args),
-    Bench(demo::BenchArgs),
+    Bench(bench::Args),
     Faults(faults::Args),
     Fuzz(fuzz::Args),
     Conformance(conformance::Args),
@@ -89,7 +90,7 @@ fn main() -> ExitCode {
     };
     let result = shell::watch_signals().and_then(|()| match cli.command {
         Command::Setup(args) => setup::run(args),
-        Command::Demo(args) => demo::demo(args),
+        Command::Demo(args) => demo::run(args),
         Command::Observe(args) => observe::run(args),
         Command::Page(args) => page::run(args),
         Command::Test(args) => suite::run(args),
@@ -98,7 +99,7 @@ fn main() -> ExitCode {
         Command::Clients(args) => clients::run(args),
         Command::Sdk(args) => sdk::run(args),
         Command::Cluster(args) => cluster::run(args),
-        Command::Bench(args) => demo::bench(args),
+        Command::Bench(args) => bench::run(args),
         Command::Faults(args) => faults::run(args),
         Command::Fuzz(args) => fuzz::run(args),
         Command::Conformance(args) => conformance::run(args),
