@@ -10,15 +10,17 @@ The programs are taken from TICKGATE_BIN_DIR, by default target/debug. Exit stat
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from conformance.golden import compare, normal
-from conformance.scenarios import ALL
+from conformance.scenarios import ALL, SLOWEST
 from conformance.stage import Failed
 from conformance.world import World
 
@@ -27,8 +29,6 @@ _LOG_TAIL = 3_000
 
 def run(name: str, command: list[str], *, is_new: bool) -> str | None:
     """Runs a scenario; gives what is wrong, if anything."""
-    import json
-
     with tempfile.TemporaryDirectory(prefix="tickgate-conformance-") as folder:
         log = Path(folder) / "adapter.log"
         world = World(command, log)
@@ -52,26 +52,39 @@ def run(name: str, command: list[str], *, is_new: bool) -> str | None:
     return None
 
 
+def timed(name: str, command: list[str], *, is_new: bool) -> tuple[str, str | None, float]:
+    """Runs a scenario; gives its name, what is wrong, and how long it took in seconds."""
+    began = time.monotonic()
+    wrong = run(name, command, is_new=is_new)
+    return name, wrong, time.monotonic() - began
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(ALL)}; all unless some are named")
     parser.add_argument("--adapter", required=True, metavar="COMMAND", help="the adapter of the client, with its arguments")
+    parser.add_argument("--jobs", type=int, default=4, metavar="N", help="scenarios at once, each with its own gateways (4)")
     parser.add_argument("--write", action="store_true", help="make what this client prints the golden files")
     args = parser.parse_args()
     unknown = [name for name in args.scenarios if name not in ALL]
     if unknown:
         print(f"no such scenario: {', '.join(unknown)}; they are {', '.join(ALL)}", file=sys.stderr)
         return 64
-    names = args.scenarios or list(ALL)
+    if args.jobs < 1:
+        print("--jobs is 1 or more", file=sys.stderr)
+        return 64
+    # The slowest waits most, and comes first.
+    names = sorted(args.scenarios or ALL, key=lambda name: name != SLOWEST)
     failures = 0
-    for name in names:
-        began = time.monotonic()
-        wrong = run(name, shlex.split(args.adapter), is_new=args.write)
-        print(f"{'FAILED' if wrong else 'ok':>6}  {name:<24} {time.monotonic() - began:6.1f} s", flush=True)
-        if wrong:
-            failures += 1
-            print(wrong, flush=True)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        running = [pool.submit(timed, name, shlex.split(args.adapter), is_new=args.write) for name in names]
+        for done in as_completed(running):
+            name, wrong, took_s = done.result()
+            print(f"{'FAILED' if wrong else 'ok':>6}  {name:<24} {took_s:6.1f} s", flush=True)
+            if wrong:
+                failures += 1
+                print(wrong, flush=True)
     print(f"{len(names) - failures} of {len(names)} scenarios are as expected")
     return 1 if failures else 0
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from .stage import SOON_S, Failed
 
 Event = dict[str, Any]
+# How long something may take to come in all, whatever else comes meanwhile.
+_COMES_S = 2 * SOON_S
 _EVENTS_MAX = 1_000_000
 
 
@@ -23,7 +27,8 @@ class Adapter:
         self._changed = threading.Condition()
         self._is_over = False
         self._marked = 0
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def send(self, cmd: str, **fields: Any) -> None:
         """Gives a command."""
@@ -31,7 +36,7 @@ class Adapter:
         self._process.stdin.write(json.dumps({"cmd": cmd, **fields}) + "\n")
         self._process.stdin.flush()
 
-    def wait(self, is_it: Callable[[Event], bool], what: str, count: int = 1, within_s: float = SOON_S) -> list[Event]:
+    def wait(self, is_it: Callable[[Event], bool], what: str, count: int = 1, within_s: float = _COMES_S) -> list[Event]:
         """Waits until `count` events for which `is_it` holds have come since the last `wait`, which then counts up to the last
         of them.
 
@@ -40,6 +45,7 @@ class Adapter:
         """
         found: list[Event] = []
         at = self._marked
+        end_s = time.monotonic() + within_s
         with self._changed:
             while True:
                 while at < len(self.events) and len(found) < count:
@@ -49,7 +55,7 @@ class Adapter:
                 if len(found) == count:
                     self._marked = at
                     return found
-                if self._is_over or not self._changed.wait(within_s):
+                if self._is_over or not self._changed.wait(max(end_s - time.monotonic(), 0.0)):
                     last = "\n".join(json.dumps(event) for event in self.events[-10:])
                     raise Failed(f"{len(found)} of {count} came: {what}. The last events:\n{last}")
 
@@ -86,6 +92,11 @@ class Adapter:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        self._reader.join(SOON_S)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
 
     def _read(self) -> None:
         assert self._process.stdout is not None

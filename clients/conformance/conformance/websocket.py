@@ -8,6 +8,7 @@ import struct
 from typing import NamedTuple
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+SUBPROTOCOL = b"tickgate.v1.json"
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -75,14 +76,20 @@ class Frames:
         return Frame(buffer[0] & 0x0F, payload, bytes(buffer[: at + length]))
 
 
+def header(head: bytes, name: bytes) -> bytes:
+    """What stands in a header of a request or answer, empty if it is not there."""
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name:
+            return value.strip()
+    return b""
+
+
 def accept(head: bytes) -> bytes:
-    """The answer to a request for an upgrade."""
-    key = b""
-    for line in head.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"sec-websocket-key":
-            key = value.strip()
-    digest = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-    return (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + digest + b"\r\n\r\n"
-    )
+    """The answer to a request for an upgrade. As a gateway does, it takes the protocol's name where that is offered."""
+    digest = base64.b64encode(hashlib.sha1(header(head, b"sec-websocket-key") + _GUID, usedforsecurity=False).digest())
+    lines = [b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Accept: " + digest]
+    offered = [name.strip() for name in header(head, b"sec-websocket-protocol").split(b",")]
+    if SUBPROTOCOL in offered:
+        lines.append(b"Sec-WebSocket-Protocol: " + SUBPROTOCOL)
+    return b"\r\n".join(lines) + b"\r\n\r\n"

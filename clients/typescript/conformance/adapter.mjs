@@ -7,17 +7,6 @@ import { createInterface } from "node:readline";
 import { connect, TickgateError } from "tickgate";
 import { WebSocket } from "ws";
 
-/**
- * Without a subprotocol, which the protocol allows: the driver's own server answers none, and who asked for one has to leave then, as `ws`
- * and browsers do.
- */
-class PlainSocket extends WebSocket {
-  /** @param {string} url @param {string[]} _protocols @param {import("ws").ClientOptions} [options] */
-  constructor(url, _protocols, options) {
-    super(url, options);
-  }
-}
-
 /** The protocol's names of errors. What has none is the client's own, and the driver does not look for it. */
 const CODES = new Set(
   ("bad_request unauthenticated forbidden unknown_channel unknown_symbol auth_timeout replay_aged_out subscription_limit rate_limited " +
@@ -64,7 +53,7 @@ function handle(command) {
     const { url, tokens } = rest;
     let calls = 0;
     const token = () => tokens[Math.min(calls++, tokens.length - 1)];
-    live = connect(url, { WebSocket: PlainSocket, ...(tokens === undefined ? {} : { token, tokenVia: "header" }) });
+    live = connect(url, { WebSocket, ...(tokens === undefined ? {} : { token, tokenVia: "header" }) });
     live.onEvent(show);
     return;
   }

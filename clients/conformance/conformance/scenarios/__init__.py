@@ -23,3 +23,6 @@ ALL: dict[str, Scenario] = {
     "bad_frames": frames.bad_frames,
     "events": frames.events,
 }
+
+# It waits for a token to be over.
+SLOWEST = "token_refresh"
