@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -53,15 +54,23 @@ class Server:
         try:
             while True:
                 client, _ = self._listener.accept()
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += client.recv(4096)
-                client.sendall(websocket.accept(head))
-                self._client = client
-                self._is_there.set()
-                # What it says is not looked at, but for its end.
-                while client.recv(4096):
-                    pass
-                self._is_there.clear()
+                with client:
+                    self._serve(client)
         except OSError:
             return
+
+    def _serve(self, client: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            more = client.recv(4096)
+            if not more:
+                return
+            head += more
+        client.sendall(websocket.accept(head))
+        self._client = client
+        self._is_there.set()
+        # What it says is not looked at, but for its end, which may be a reset.
+        with contextlib.suppress(ConnectionError):
+            while client.recv(4096):
+                pass
+        self._is_there.clear()

@@ -1,31 +1,35 @@
-"""Captures trades into a Parquet file. Needs tickgate[arrow] or tickgate[polars].
+"""Captures trades into a Parquet file. Needs pyarrow or polars beside the client.
 
 python capture.py --url ws://127.0.0.1:8080/v1/stream --seconds 10 --out trades.parquet
 """
 
 from __future__ import annotations
 
-import argparse
+import sys
+from contextlib import suppress
 
-from tickgate import Live
+from arguments import events, parser
+from tickgate import Capture, Live
 
 
-def main() -> None:
+def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="ws://127.0.0.1:8080/v1/stream")
-    parser.add_argument("--symbols", default="*")
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--out", default="trades.parquet")
-    args = parser.parse_args()
-    with Live(args.url) as live:
-        live.subscribe("trades", args.symbols.split(",")).wait().check()
-        captured = live.capture(seconds=args.seconds)
-    path = captured.to_parquet(args.out, "trades")
-    gaps = len(captured.events("gaps"))
-    print(f"{len(captured.events('trades'))} trades, {gaps} gaps")
-    print(f"written to {path}")
+    line = parser(__doc__)
+    line.add_argument("--out", default="trades.parquet")
+    args = line.parse_args()
+    # Without a word in between it would be `captured = live.capture(seconds=args.seconds)`.
+    captured = Capture()
+    with Live(args.url) as live, suppress(KeyboardInterrupt):
+        live.subscribe("trades", args.symbols.split(","))
+        for event in events(live, args, "trades"):
+            captured.add(event)
+    trades = captured.events("trades")
+    print(f"{len(trades)} trades, {len(captured.events('gaps'))} gaps")
+    if not trades:
+        return 1
+    print(f"written to {captured.to_parquet(args.out, 'trades')}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,38 +1,44 @@
-"""How much more is bid than offered in the best levels of a book, once a second: 1 is all bids, -1 all asks.
+"""How much more is bid than offered in the best five levels of each book: 1 is all bids, -1 all asks.
 
-python imbalance.py --url ws://127.0.0.1:8080/v1/stream --symbol BTCUSDT --seconds 10
+python imbalance.py --url ws://127.0.0.1:8080/v1/stream --symbols 'BTC*' --seconds 10
 """
 
 from __future__ import annotations
 
-import argparse
-import time
+import sys
+from collections import defaultdict
+from contextlib import suppress
 
-from tickgate import Live
+from arguments import events, parser
+from tickgate import BookUpdate, Live
+
+LEVELS = 5
 
 
-def main() -> None:
+def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="ws://127.0.0.1:8080/v1/stream")
-    parser.add_argument("--symbol", default="BTCUSDT")
-    parser.add_argument("--levels", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=10)
-    args = parser.parse_args()
-    with Live(args.url) as live:
-        book = live.book(args.symbol, depth=20)
-        end_s = time.monotonic() + args.seconds
-        print(f"{'bid':>12} {'ask':>12} {'imbalance':>10} {'updates':>8}")
-        while time.monotonic() < end_s:
-            live.run(seconds=min(1.0, max(end_s - time.monotonic(), 0)))
-            bid = sum(level.size for level in book.bids(args.levels))
-            ask = sum(level.size for level in book.asks(args.levels))
-            if book.best_bid is None or book.best_ask is None:
-                print("the book is not complete", "" if book.is_complete else "yet")
+    args = parser(__doc__).parse_args()
+    last: dict[str, float] = {}
+    sums: dict[str, float] = defaultdict(float)
+    counts: dict[str, int] = defaultdict(int)
+    with Live(args.url) as live, suppress(KeyboardInterrupt):
+        live.subscribe("book", args.symbols.split(","), depth=LEVELS, conflate_ms=100)
+        for event in events(live, args, "books"):
+            if not isinstance(event, BookUpdate):
                 continue
-            imbalance = (bid - ask) / (bid + ask)
-            print(f"{book.best_bid.price:>12} {book.best_ask.price:>12} {imbalance:>10.3f} {book.updates:>8}")
+            # Kept in step while events are taken. Behind a gap it is empty until the next snapshot.
+            book = live.book(event.symbol, subscribe=False)
+            bid = sum(level.size for level in book.bids(LEVELS))
+            ask = sum(level.size for level in book.asks(LEVELS))
+            if bid + ask > 0:
+                last[book.symbol] = (bid - ask) / (bid + ask)
+                sums[book.symbol] += last[book.symbol]
+                counts[book.symbol] += 1
+    print(f"{'symbol':<12} {'mean':>8} {'last':>8} {'updates':>8}")
+    for symbol in sorted(last):
+        print(f"{symbol:<12} {sums[symbol] / counts[symbol]:>8.3f} {last[symbol]:>8.3f} {counts[symbol]:>8}")
+    return 0 if last else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

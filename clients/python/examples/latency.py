@@ -5,29 +5,28 @@ python latency.py --url ws://127.0.0.1:8080/v1/stream --seconds 10
 
 from __future__ import annotations
 
-import argparse
 import statistics
+import sys
+from contextlib import suppress
 
+from arguments import events, parser
 from tickgate import Live, Quote, Trade
 
 SAMPLES_MAX = 200_000
 
 
-def main() -> None:
+def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="ws://127.0.0.1:8080/v1/stream")
-    parser.add_argument("--symbols", default="*")
-    parser.add_argument("--seconds", type=float, default=10)
-    args = parser.parse_args()
+    args = parser(__doc__).parse_args()
     sent: list[float] = []
     with Live(args.url) as live:
         for channel in ("trades", "quotes"):
             live.subscribe(channel, args.symbols.split(","))
-        for event in live.events(args.seconds):
-            is_fresh = isinstance(event, (Trade, Quote)) and not event.snapshot and not event.replay
-            if is_fresh and isinstance(event, (Trade, Quote)) and event.send_ns is not None and len(sent) < SAMPLES_MAX:
-                sent.append((event.received_ns - event.send_ns) / 1e6)
+        with suppress(KeyboardInterrupt):
+            for event in events(live, args, "trades and quotes"):
+                is_fresh = isinstance(event, (Trade, Quote)) and not event.snapshot and not event.replay
+                if is_fresh and isinstance(event, (Trade, Quote)) and event.send_ns is not None and len(sent) < SAMPLES_MAX:
+                    sent.append((event.received_ns - event.send_ns) / 1e6)
         stats = live.stats()
     print(f"events {stats.events}  gaps {stats.gaps}  conflated {stats.conflated}  reconnects {stats.reconnects}")
     for name, value in (
@@ -39,7 +38,8 @@ def main() -> None:
         ("intended sending to here, p99", statistics.quantiles(sent, n=100)[98] if len(sent) > 1 else None),
     ):
         print(f"{name:<30} {'unknown' if value is None else f'{value:.3f} ms'}")
+    return 0 if stats.events else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

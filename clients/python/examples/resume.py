@@ -5,31 +5,31 @@ python resume.py --url ws://127.0.0.1:8080/v1/stream --seconds 60
 
 from __future__ import annotations
 
-import argparse
+import sys
+from contextlib import suppress
 
+from arguments import events, parser
 from tickgate import Error, Gap, GoAway, Live, State, Trade
 
 
-def main() -> None:
+def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="ws://127.0.0.1:8080/v1/stream")
-    parser.add_argument("--symbols", default="*")
-    parser.add_argument("--seconds", type=float, default=10)
-    args = parser.parse_args()
+    args = parser(__doc__).parse_args()
     trades = replayed = 0
     with Live(args.url) as live:
         live.subscribe("trades", args.symbols.split(","))
-        for event in live.events(args.seconds):
-            if isinstance(event, Trade):
-                trades += 1
-                replayed += event.replay
-            elif isinstance(event, (State, GoAway, Gap, Error)):
-                print(f"{trades:>8} trades, then {event}", flush=True)
+        with suppress(KeyboardInterrupt):
+            for event in events(live, args, "trades"):
+                if isinstance(event, Trade):
+                    trades += 1
+                    replayed += event.replay
+                elif isinstance(event, (State, GoAway, Gap, Error)):
+                    print(f"{trades:>8} trades, then {event}", flush=True)
         stats = live.stats()
     print(f"{trades:>8} trades, {replayed} of them missed at first and given again")
     print(f"{stats.reconnects} reconnects, {stats.duplicates} duplicates discarded, {stats.gaps} gaps, {stats.unannounced} untold")
+    return 0 if trades else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,8 +5,10 @@ python spread.py --url ws://127.0.0.1:8080/v1/stream --seconds 10
 
 from __future__ import annotations
 
-import argparse
+import sys
+from contextlib import suppress
 
+from arguments import events, parser
 from tickgate import Gap, Live, Quote
 
 
@@ -41,17 +43,13 @@ class Spread:
         return self._sum / self._ns if self._ns else 0.0
 
 
-def main() -> None:
+def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="ws://127.0.0.1:8080/v1/stream")
-    parser.add_argument("--symbols", default="*")
-    parser.add_argument("--seconds", type=float, default=10)
-    args = parser.parse_args()
+    args = parser(__doc__).parse_args()
     spreads: dict[str, Spread] = {}
-    with Live(args.url) as live:
+    with Live(args.url) as live, suppress(KeyboardInterrupt):
         live.subscribe("quotes", args.symbols.split(","))
-        for event in live.events(args.seconds):
+        for event in events(live, args, "quotes"):
             if isinstance(event, Quote):
                 spreads.setdefault(event.symbol, Spread()).add(event)
             elif isinstance(event, Gap) and event.symbol in spreads:
@@ -59,7 +57,8 @@ def main() -> None:
     print(f"{'symbol':<12} {'quotes':>8} {'mean':>12} {'widest':>12} {'crossed':>8}")
     for symbol, spread in sorted(spreads.items()):
         print(f"{symbol:<12} {spread.quotes:>8} {spread.mean:>12.6f} {spread.widest:>12.6f} {spread.crossed:>8}")
+    return 0 if spreads else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,26 +5,24 @@ python vwap.py --url ws://127.0.0.1:8080/v1/stream --seconds 10
 
 from __future__ import annotations
 
-import argparse
+import sys
 from collections import defaultdict
+from contextlib import suppress
 from decimal import Decimal
 
+from arguments import events, parser
 from tickgate import Gap, Live, Trade
 
 
-def main() -> None:
+def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="ws://127.0.0.1:8080/v1/stream")
-    parser.add_argument("--symbols", default="*")
-    parser.add_argument("--seconds", type=float, default=10)
-    args = parser.parse_args()
+    args = parser(__doc__).parse_args()
     money: dict[str, Decimal] = defaultdict(Decimal)
     volume: dict[str, Decimal] = defaultdict(Decimal)
     missing: dict[str, int] = defaultdict(int)
-    with Live(args.url, prices=Decimal) as live:
+    with Live(args.url, prices=Decimal) as live, suppress(KeyboardInterrupt):
         live.subscribe("trades", args.symbols.split(","))
-        for event in live.events(args.seconds):
+        for event in events(live, args, "trades"):
             if isinstance(event, Trade):
                 money[event.symbol] += event.price * event.size
                 volume[event.symbol] += event.size
@@ -34,7 +32,8 @@ def main() -> None:
     for symbol in sorted(volume):
         note = f"  without {missing[symbol]} trades that are missing" if missing[symbol] else ""
         print(f"{symbol:<12} {volume[symbol]:>16} {money[symbol] / volume[symbol]:>16.6f}{note}")
+    return 0 if volume else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

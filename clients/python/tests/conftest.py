@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "clients" / "conformance"))
 
 from conformance.proxy import Proxy  # noqa: E402
-from conformance.stage import Gateway, Stage  # noqa: E402
+from conformance.stage import TOPIC, Gateway, Stage, eventually  # noqa: E402
 
 # The same examples each time: a failure is of the change, not of the day.
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=200)
@@ -50,6 +50,22 @@ def stage() -> Iterator[Stage]:
 def gateway(stage: Stage) -> Gateway:
     """A gateway that reads it."""
     return stage.gateway()
+
+
+@pytest.fixture(scope="session")
+def swaps() -> Iterator[Gateway]:
+    """A gateway of a market that goes on: perpetual swaps, which have books."""
+    with Stage(session__heartbeat_ms=HEARTBEAT_MS) as stage:
+        gateway = stage.gateway()
+        market(stage, "crypto-perp")
+        # So that there is a past.
+        eventually(lambda: gateway.records() > 400, "the market has begun")
+        yield gateway
+
+
+def market(stage: Stage, model: str) -> None:
+    """Begins a simulated market: `us-equities` has trades and quotes, `crypto-perp` books as well."""
+    stage.start("tickgate-sim", "run", "--model", model, "--symbols", "5", "--rate", "400", "--brokers", stage.broker, "--topic", TOPIC)
 
 
 @pytest.fixture

@@ -237,6 +237,25 @@ def test_feeds_are_told_when_they_change() -> None:
     assert talk.beat("c", ("ticks", "stale")) == [Feed("ticks", "stale")]
 
 
+def test_how_the_feeds_are_is_unknown_until_a_session_has_said_it() -> None:
+    # Whoever asked before the first heartbeat was told of no feed, which looks as if there were none.
+    talk = Talk()
+    assert talk.core.feed_state == "unknown"
+    talk.hello()
+    assert talk.core.feed_state == "unknown"
+    for feeds, state in (
+        ([("a", "live"), ("b", "live")], "live"),
+        ([("a", "live"), ("b", "stale")], "stale"),
+        ([("a", "down"), ("b", "stale")], "down"),
+        ([], "unknown"),
+        ([("a", "live")], "live"),
+    ):
+        talk.beat("c", *feeds)
+        assert talk.core.feed_state == state
+    talk.core.lost()
+    assert talk.core.feed_state == "unknown"
+
+
 def test_a_book_that_breaks_again_and_again_is_asked_for_once_a_second() -> None:
     talk = Talk()
     talk.hello()

@@ -200,6 +200,21 @@ def test_a_book_under_a_pattern_takes_its_depth(stage: Stage, gateway: Gateway) 
         assert kept.bids() == [(9.5, 1.0)]
 
 
+def test_a_book_may_be_taken_at_its_first_event(stage: Stage, gateway: Gateway) -> None:
+    # It had missed the snapshot that it was taken for, and stayed empty.
+    with Live(gateway.url) as live:
+        live.subscribe("book", "*").wait()
+        stage.send(book("A", 1, [["9", "1"]], [["11", "3"]], snapshot=True), book("A", 2, [["9.5", "1"]], []))
+        best = []
+        for event in live:
+            if isinstance(event, BookUpdate):
+                best.append(live.book(event.symbol).best_bid)
+                if len(best) == 2:
+                    break
+        assert best == [(9.0, 1.0), (9.5, 1.0)]
+        assert live.book("A").updates == 2
+
+
 def test_a_book_behind_a_gap_has_no_levels() -> None:
     server = Server()
     with Live(server.url) as live:
@@ -221,6 +236,8 @@ def test_a_book_behind_a_gap_has_no_levels() -> None:
 def test_the_past_is_played_to_its_end(stage: Stage, gateway: Gateway) -> None:
     for number in range(6):
         stage.records.send(trade("AB"[number % 2], number), time_ms=FIRST_MS + number * 1_000)
+    stage.sent += 6
+    stage.has_read(gateway)
     with Live(gateway.url) as live:
         first_ns, last_ns = (FIRST_MS + 1_000) * 1_000_000, (FIRST_MS + 4_000) * 1_000_000
         played = list(live.replay("trades", ["A", "B"], from_time=first_ns, until=last_ns))

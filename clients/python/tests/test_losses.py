@@ -175,6 +175,9 @@ def test_an_old_cursor_brings_nothing_twice(proxy: Proxy, stage: Stage) -> None:
 def test_a_past_that_is_broken_off_goes_on_and_brings_nothing_twice(stage: Stage, gateway: Gateway, speed: float | None) -> None:
     for first in range(0, 4_000, 500):
         stage.records.send(*(trade("AB"[number % 2], number) for number in range(first, first + 500)), time_ms=FIRST_MS + first)
+    stage.sent += 4_000
+    # What it has not read yet is not past.
+    stage.has_read(gateway)
     proxy = Proxy(gateway.address)
     passed = 0
 
@@ -187,6 +190,8 @@ def test_a_past_that_is_broken_off_goes_on_and_brings_nothing_twice(stage: Stage
 
     proxy.filter = cut_once
     with Live(proxy.url) as live:
+        # So that the connection of the past is the last one, which is cut.
+        live.wait_live()
         begin, end = FIRST_MS * 1_000_000, (FIRST_MS + 10_000) * 1_000_000
         played = list(live.replay("trades", ["A", "B"], from_time=begin, until=end, speed=speed))
     assert "reconnecting" in states(played)

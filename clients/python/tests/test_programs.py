@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pandas
-import polars
-import pyarrow
 import pytest
 from conformance.proxy import Proxy
-from conformance.stage import TOPIC, Gateway, Stage
-from conformance.world import book, quote, status, trade
-from pyarrow import parquet
+from conformance.stage import Gateway, Stage
+from conformance.world import trade
 
 from conftest import is_a, take
-from tickgate import Ack, Capture, ConnectionLost, Fixed, Gap, Live, State, Status, Trade
+from tickgate import Ack, ConnectionLost, Live, State, Trade
 
 HERE = Path(__file__).resolve().parents[1]
-EXAMPLES = sorted((HERE / "examples").glob("*.py"))
+EXAMPLES = sorted(path for path in (HERE / "examples").glob("*.py") if path.stem != "arguments")
+# What each of them prints of a market with books.
+PRINTED = {
+    "capture": r"^[1-9]\d* trades, 0 gaps\nwritten to trades\.parquet$",
+    "imbalance": r"^symbol +mean +last +updates\nBTCUSDT +-?[01]\.\d{3} +-?[01]\.\d{3} +[1-9]",
+    "latency": r"(?s)^events [1-9].*gateway to here, p99 +[0-9.]+ ms.*intended sending to here, p99 +[0-9.]+ ms$",
+    "resume": r"(?s)State\(state='live'\)\n +[1-9]\d* trades, 0 of them missed.*^0 reconnects, 0 duplicates discarded, 0 gaps, 0 untold$",
+    "spread": r"^symbol +quotes +mean +widest +crossed\n(\w+ .*\n)*BTCUSDT +[1-9]\d* +0\.\d*[1-9]",
+    "vwap": r"^symbol +volume +vwap\n(\w+ .*\n)*BTCUSDT +[0-9.]+ +[1-9][0-9.]+$",
+}
 
 
-def python(*args: str) -> subprocess.Popen[str]:
+def python(*args: str, cwd: Path | None = None) -> subprocess.Popen[str]:
     env = {**os.environ, "PYTHONPATH": str(HERE / "src"), "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen([sys.executable, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    return subprocess.Popen([sys.executable, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=cwd)
 
 
 WAITS = """
@@ -139,71 +144,6 @@ def test_async_iteration_can_be_cancelled(gateway: Gateway) -> None:
         asyncio.run(cancelled())
 
 
-@pytest.fixture
-def captured(stage: Stage, gateway: Gateway, request: pytest.FixtureRequest) -> Iterator[Capture]:
-    with Live[Any](gateway.url, prices=getattr(request, "param", float)) as live:
-        for channel in ("trades", "quotes", "book", "status"):
-            live.subscribe(channel, "*").wait()
-        stage.send(trade("A", 1, side="buy"), trade("B", 2, trade_id="7"), quote("A", 3))
-        stage.send(book("A", 4, [["9", "1"], ["8", "2"]], [["11", "3"]], snapshot=True), status("A", 5, "halted"))
-        captured = Capture(getattr(request, "param", float))
-        for event in take(iter(live), is_a(Status)):
-            captured.add(event)
-        captured.add(Gap("trades", "A", "overload", "1:0:1", "1:0:2", 1))
-        yield captured
-
-
-def test_a_capture_as_arrow(captured: Capture, tmp_path: Path) -> None:
-    table = captured.to_arrow("trades")
-    assert table.column("price").to_pylist() == [101.5, 102.5]
-    assert table.column("side").to_pylist() == ["buy", None]
-    assert table.schema.field("event_time").type == pyarrow.timestamp("ns", tz="UTC")
-    assert table.column("event_time").cast(pyarrow.int64()).to_pylist() == [1_381_158_000_000_000_001, 1_381_158_000_000_000_002]
-    assert captured.to_arrow("book").column("price").to_pylist() == [9.0, 8.0, 11.0]
-    assert captured.to_arrow("gaps").column("cause").to_pylist() == ["overload"]
-    assert set(captured.channels) == {"trades", "quotes", "book", "status", "gaps"}
-    with pytest.raises(ValueError, match="which channel"):
-        captured.to_arrow()
-    path = captured.to_parquet(tmp_path / "trades.parquet", "trades")
-    assert parquet.read_table(path).equals(table)
-
-
-def test_a_capture_as_polars(captured: Capture) -> None:
-    frame = captured.to_polars("trades")
-    assert frame["price"].to_list() == [101.5, 102.5]
-    assert frame.schema["event_time"] == polars.Datetime("ns", "UTC")
-    assert frame["event_time"].dt.epoch("ns").to_list() == [1_381_158_000_000_000_001, 1_381_158_000_000_000_002]
-    assert captured.to_polars("book")["side"].to_list() == ["bid", "bid", "ask"]
-    assert captured.to_polars("status")["state"].to_list() == ["halted"]
-
-
-def test_a_capture_as_pandas(captured: Capture) -> None:
-    frame = captured.to_pandas("quotes")
-    assert frame["bid_price"].tolist() == [103.25]
-    assert str(frame["event_time"].dtype) == "datetime64[ns, UTC]"
-    assert frame["event_time"][0].value == 1_381_158_000_000_000_003
-    assert frame["send_time"].isna().all()
-    assert isinstance(frame, pandas.DataFrame)
-    assert captured.to_pandas("gaps")["count"].tolist() == [1]
-
-
-@pytest.mark.parametrize("captured", [Decimal, Fixed(2)], indirect=True)
-def test_prices_of_a_capture_are_exact(captured: Capture) -> None:
-    wanted: list[Any] = [Decimal("101.5"), Decimal("102.5")]
-    if captured._prices is not Decimal:
-        wanted = [10_150, 10_250]
-    assert captured.to_arrow("trades").column("price").to_pylist() == wanted
-    assert captured.to_polars("trades")["price"].to_list() == wanted
-    assert captured.to_pandas("trades")["price"].tolist() == wanted
-
-
-def test_an_empty_capture_has_its_columns() -> None:
-    captured = Capture()
-    assert captured.to_arrow("trades").num_rows == 0
-    assert captured.to_polars("book").schema["price"] == polars.Float64
-    assert str(captured.to_pandas("trades")["event_time"].dtype) == "datetime64[ns, UTC]"
-
-
 def test_a_capture_has_an_end_and_a_bound(stage: Stage, gateway: Gateway) -> None:
     with Live(gateway.url) as live:
         live.subscribe("trades", "*").wait()
@@ -213,19 +153,53 @@ def test_a_capture_has_an_end_and_a_bound(stage: Stage, gateway: Gateway) -> Non
         assert len(live.capture(seconds=0.3).events("trades")) == 15
 
 
-def test_the_examples_run(stage: Stage, gateway: Gateway, tmp_path: Path) -> None:
-    market = ["run", "--model", "crypto-perp", "--symbols", "5", "--rate", "400", "--brokers", stage.broker, "--topic", TOPIC]
-    stage.start("tickgate-sim", *market)
-    assert len(EXAMPLES) >= 6
-    running = []
-    for path in EXAMPLES:
-        more = ["--out", str(tmp_path / "out.parquet")] if path.stem == "capture" else []
-        running.append((path.stem, python(str(path), "--url", gateway.url, "--seconds", "3", *more)))
-    for name, program in running:
-        said, errors = program.communicate(timeout=60)
-        assert (program.returncode, errors) == (0, ""), f"{name}: {errors or said}"
-        assert len(said.splitlines()) >= 2, f"{name} says {said!r}"
-    assert parquet.read_table(tmp_path / "out.parquet").num_rows > 0
+def test_every_example_is_looked_at() -> None:
+    assert [path.stem for path in EXAMPLES] == sorted(PRINTED)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(path: Path, swaps: Gateway, tmp_path: Path) -> None:
+    program = python(str(path), "--url", swaps.url, "--seconds", "2", cwd=tmp_path)
+    said, errors = program.communicate(timeout=60)
+    assert program.returncode == 0, errors
+    assert re.search(PRINTED[path.stem], said.rstrip(), re.MULTILINE), said
+    assert re.fullmatch(r"[a-z ]+ of \* for 2 s; Ctrl-C ends it early\n", errors)
+    if path.stem == "capture":
+        from pyarrow import parquet
+
+        assert parquet.read_table(tmp_path / "trades.parquet").num_rows > 0
+
+
+def test_examples_end_with_ctrl_c_and_print_what_they_have(swaps: Gateway, tmp_path: Path) -> None:
+    programs = [(path.stem, python(str(path), "--url", swaps.url, "--seconds", "600", cwd=tmp_path)) for path in EXAMPLES]
+    for name, program in programs:
+        assert program.stderr is not None
+        assert "Ctrl-C ends it early" in program.stderr.readline(), name
+        program.send_signal(signal.SIGINT)
+    for name, program in programs:
+        said, errors = program.communicate(timeout=20)
+        assert (program.returncode, errors) == (0, ""), name
+        assert len(said.splitlines()) >= 2, name
+
+
+def test_examples_say_what_may_be_wrong_when_nothing_comes(gateway: Gateway) -> None:
+    # They printed the head of an empty table, or nothing.
+    wrong = ("--url", gateway.url, "--seconds", "0.5", "--symbols", "TPYO,NO*")
+    for name, program in [(path.stem, python(str(path), *wrong)) for path in EXAMPLES]:
+        _, errors = program.communicate(timeout=20)
+        assert program.returncode == 1, name
+        assert "TPYO: no record has named this symbol yet: is it right?" in errors, name
+        assert "of TPYO,NO* yet. Are the symbols right" in errors, name
+
+
+def test_an_example_says_that_nobody_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"ws://127.0.0.1:{taken.getsockname()[1]}/v1/stream"
+    program = python(str(HERE / "examples" / "vwap.py"), "--url", url, "--seconds", "1")
+    _, errors = program.communicate(timeout=20)
+    assert program.returncode == 1
+    assert f"no connection to {url} yet, reconnecting: " in errors
+    assert "Is a gateway there?" in errors
 
 
 def test_closing_is_quick(gateway: Gateway) -> None:

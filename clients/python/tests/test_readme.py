@@ -1,54 +1,59 @@
-"""What the README shows runs as it stands there."""
+"""What the README shows runs as it stands there, but for the address: each block is a program of its own."""
 
 from __future__ import annotations
 
-import asyncio
+import os
 import re
 import signal
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conformance.stage import TOPIC, Gateway, Stage
+from conformance.stage import Gateway, Stage
 
-import tickgate
+from conftest import market
 from test_programs import HERE, python
 
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (HERE / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 URL = "ws://127.0.0.1:8080/v1/stream"
+# What each block prints, by what stands in it.
+PRINTS = {
+    "live.batches(": r"(?s)^\w+ [0-9.]+ (buy|sell) 20.*\d+ at once\n.*Quote\(",
+    "asyncio.run(": r"^Quote\(symbol='\w+',",
+    "live.book(": r"^Level\(price=[0-9.]+, size=[0-9.]+\) Level\(.* True$",
+    "live.capture(": r"(?s)shape: \([1-9].*trades\.parquet",
+    "live.replay(": r"^[1-9]\d* trades, the first \[Trade\(",
+}
 
 
-def market(stage: Stage) -> None:
-    """Trades, quotes and books of BTCUSDT and others."""
-    stage.start(
-        "tickgate-sim", "run", "--model", "crypto-perp", "--symbols", "5", "--rate", "500", "--brokers", stage.broker, "--topic", TOPIC
-    )
+def program(block: str, url: str) -> str:
+    """A block with the address of a gateway of the test."""
+    whole = block.replace(URL, url)
+    assert whole != block, "it has the address that the demo has"
+    return whole
 
 
-def test_the_first_script_is_short_and_prints_ticks(stage: Stage, gateway: Gateway) -> None:
-    script = BLOCKS[0]
-    assert len(script.strip().splitlines()) <= 10
-    market(stage)
-    program = python("-c", script.replace(URL, gateway.url))
-    assert program.stdout is not None
-    try:
-        assert any(line.startswith("Trade(symbol=") for line in program.stdout)
-    finally:
-        program.send_signal(signal.SIGINT)
-        program.communicate(timeout=20)
+@pytest.mark.parametrize("model", ["us-equities", "crypto-perp"])
+def test_the_first_script_prints_ticks_of_any_market_and_ends_with_ctrl_c(stage: Stage, gateway: Gateway, model: str) -> None:
+    assert len(BLOCKS[0].strip().splitlines()) <= 10
+    market(stage, model)
+    running = python("-c", program(BLOCKS[0], gateway.url))
+    assert running.stdout is not None
+    assert any(line.startswith("Trade(symbol=") for line in running.stdout)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=20)
+    # Ctrl-C ended it with a traceback.
+    assert (running.returncode, errors) == (0, "")
 
 
-def test_everything_else_that_it_shows_runs(stage: Stage, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    market(stage)
-    assert len(BLOCKS) >= 6
-    for block in BLOCKS[1:]:
-        with tickgate.Live(gateway.url) as live:
-            live.subscribe("trades", "*").wait()
-            live.subscribe("quotes", "*").wait()
-            names: dict[str, Any] = {**vars(tickgate), "live": live, "url": gateway.url}
-            names |= {"datetime": datetime, "timedelta": timedelta, "timezone": timezone}
-            exec(block, names)
-            if "main" in names:
-                assert isinstance(asyncio.run(names["main"]()), tickgate.Quote)
+def test_every_block_is_looked_at() -> None:
+    assert [sum(mark in block for mark in PRINTS) for block in BLOCKS] == [0, *[1] * len(PRINTS)]
+
+
+@pytest.mark.parametrize("mark", PRINTS)
+def test_a_block_runs_as_it_stands(mark: str, swaps: Gateway, tmp_path: Path) -> None:
+    (block,) = (block for block in BLOCKS if mark in block)
+    running = python("-c", program(block, swaps.url), cwd=tmp_path)
+    said, errors = running.communicate(timeout=60)
+    assert (running.returncode, errors) == (0, ""), errors
+    assert re.search(PRINTS[mark], said, re.MULTILINE), said
+    assert os.listdir(tmp_path) == (["trades.parquet"] if "capture(" in block else [])

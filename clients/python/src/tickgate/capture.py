@@ -1,6 +1,6 @@
 """What was captured of a stream, as data frames, Arrow tables and Parquet files.
 
-Each needs its extra: `tickgate[polars]`, `[pandas]`, `[arrow]`.
+Each needs its package: polars, pandas, or pyarrow for Arrow and Parquet (which polars can write as well).
 
 Columns are those of the events. Times are `event_time`, `ingest_time`, `received_time` and `send_time`, nanoseconds in UTC. A book has a
 row for each level that changed. Prices and sizes are float64; decimals of 18 digits behind the point; or, of a fixed scale, int64.
@@ -75,7 +75,7 @@ class Capture:
         try:
             import pyarrow
         except ImportError as error:
-            raise _missing("arrow", error) from error
+            raise _missing("pyarrow", error) from error
         name = self._name(channel)
         columns = self._columns(name)
         types = {column: self._arrow_type(pyarrow, column) for column in columns}
@@ -117,7 +117,9 @@ class Capture:
         return pandas.DataFrame(series)
 
     def to_parquet(self, path: str | Path, channel: str | None = None) -> Path:
-        """Writes a channel, which may be left out when only one was captured, to a Parquet file. Needs `[arrow]` or `[polars]`."""
+        """Writes a channel, which may be left out when only one was captured, to a Parquet file; gives its path. Needs pyarrow or
+        polars.
+        """
         path = Path(path)
         try:
             from pyarrow import parquet
@@ -189,5 +191,5 @@ def _book_columns(events: list[BookUpdate[Any]]) -> Columns:
     return columns
 
 
-def _missing(extra: str, error: ImportError) -> TickgateError:
-    return TickgateError("missing_extra", f"{error.name} is not installed: pip install 'tickgate[{extra}]'")
+def _missing(package: str, error: ImportError) -> TickgateError:
+    return TickgateError("missing_extra", f"{error.name or package} is not installed: pip install {package}")

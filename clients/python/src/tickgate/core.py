@@ -27,7 +27,7 @@ from .notices import (
     StateName,
 )
 from .prices import PriceType
-from .stats import Clock, Latencies
+from .stats import Clock, FeedState, Latencies
 from .subscriptions import Options, Pair, Subscriptions
 from .wire import (
     Decoder,
@@ -88,6 +88,7 @@ class Core:
         self.heartbeat_ms = 0
         self.cursor: str | None = None
         self.feeds: dict[str, str] = {}
+        self.feed_state: FeedState = "unknown"
         self.messages = self.bytes = self.bad_frames = 0
         # The gateway waits for a token, or says that the present one is nearly over.
         self.wants_token_at_ns: int | None = None
@@ -164,6 +165,8 @@ class Core:
             self.judge.came_back()
         self.session = None
         self.fatal = None
+        # The next gateway may have other feeds, and says how they are with its first heartbeat.
+        self.feed_state = "unknown"
         self._is_ready = False
         self.wants_token_at_ns = None
         self._outbox.clear()
@@ -241,6 +244,7 @@ class Core:
         message = self._decoder.control(text)
         if isinstance(message, Heartbeat):
             self._keep_cursor(message.cursor)
+            self.feed_state = _worst([feed.state for feed in message.feeds])
             for feed in message.feeds:
                 if self.feeds.get(feed.name) != feed.state and (feed.name in self.feeds or len(self.feeds) < _FEEDS_MAX):
                     self.feeds[feed.name] = feed.state
@@ -467,6 +471,13 @@ class Core:
             self._send(Request("again", {"op": "unsubscribe", "subscriptions": asked}, []))
             again = [{**asked[0], **options}]
             self._send(Request("resync", {"op": "subscribe", "subscriptions": again}, [("book", name)]))
+
+
+def _worst(states: list[str]) -> FeedState:
+    """Of several feeds' states the one that says most against what comes."""
+    if "down" in states:
+        return "down"
+    return "stale" if "stale" in states else "live" if states else "unknown"
 
 
 def _channel(name: str) -> Channel:

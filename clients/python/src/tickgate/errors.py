@@ -26,8 +26,11 @@ HINTS: dict[str, str] = {
     "too_many_symbols": "so many symbols cannot be checked for gaps by one client: use several, with patterns that part them",
     "callback_failed": "a function given to on() raised; the event was handed out all the same",
     "closed": "the client was closed",
-    "missing_extra": "the data frames are not part of the plain package",
+    "missing_extra": "data frames are not part of the plain client: install polars, pandas or pyarrow beside it",
 }
+
+
+UNSEEN_HINT = "no record has named this symbol yet: is it right? /symbols on the gateway's admin port lists what ticks"
 
 
 def hint(code: str) -> str:

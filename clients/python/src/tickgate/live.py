@@ -301,7 +301,7 @@ class Live(Generic[P]):
     def book(self, symbol: str, *, depth: int | None = None, subscribe: bool = True) -> Book[P]:
         """The book of a symbol, kept in step as events are handed out; subscribed to if nothing that was asked for brings it.
 
-        Taken before the first event of the book is handed out, it is complete as soon as that is. `depth`: see `subscribe`.
+        Taken at its first event or before, it is complete as soon as the first snapshot is handed out. `depth`: see `subscribe`.
         With `subscribe=False` the caller sees to that, before or after.
         """
         book = self._books.get(symbol)
@@ -309,6 +309,9 @@ class Live(Generic[P]):
             names = [name for name in self._book_depths if matches(name, symbol)]
             known = self._book_depths[max(names, key=lambda name: (name == symbol, len(name)))] if names else None
             book = self._books[symbol] = Book(symbol, (known if depth is None else depth) or 0)
+            last = self._batch[self._at - 1] if self._at else None
+            if isinstance(last, BookUpdate) and last.symbol == symbol:
+                book.apply(last)
             if subscribe and not names:
                 self.subscribe("book", symbol, depth=depth)
         return book
@@ -379,6 +382,7 @@ class Live(Generic[P]):
             latency_p99_ms=core.latencies.quantile_ms(0.99),
             skew_ms=None if skew_ns is None else skew_ns / 1e6,
             round_trip_ms=None if round_trip_ns is None else round_trip_ns / 1e6,
+            feed_state=core.feed_state,
             feeds=dict(core.feeds),
         )
 
@@ -452,6 +456,8 @@ class Live(Generic[P]):
             batch = self._inbox.take_or_call(lambda: _wake(loop, ready))  # noqa: B023 (called before the next turn)
             if batch is not None:
                 self._batch, self._at = batch, 0
+                # Others of this loop have their turn, however much waits here.
+                await asyncio.sleep(0)
                 return True
             if self._is_over():
                 return False

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, Union
 
 import msgspec
 
-from .errors import Refused, hint
+from .errors import UNSEEN_HINT, Refused, hint
 from .events import Channel, OnWire, P
 
 StateName: TypeAlias = Literal["connecting", "live", "stale", "reconnecting", "resyncing", "closed"]
@@ -25,7 +25,11 @@ class State(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
 
 class AckResult(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """What became of one symbol or pattern of a request. A refusal has a `code` and a `message`."""
+    """What became of one symbol or pattern of a request. A refusal has a `code` and a `message`.
+
+    `seen` is false if no record has named the symbol yet, `state` is `building` for a book of which no snapshot was read yet;
+    `delayed_s`: everything of it comes at least so many seconds late.
+    """
 
     channel: str
     symbol: str
@@ -39,8 +43,10 @@ class AckResult(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
     @property
     def hint(self) -> str | None:
-        """What to do about a refusal."""
-        return None if self.code is None else hint(self.code)
+        """What to do about a refusal, or about a symbol of which nothing was ever seen."""
+        if self.code is not None:
+            return hint(self.code)
+        return UNSEEN_HINT if self.seen is False else None
 
 
 class Ack(msgspec.Struct, frozen=True):

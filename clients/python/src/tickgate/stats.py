@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Literal, TypeAlias
 
 import msgspec
+
+FeedState: TypeAlias = Literal["unknown", "live", "stale", "down"]
 
 # Bounds of latencies: each bucket is a twelfth of a doubling wide, some 6 %, from a microsecond to a minute and more.
 _PER_DOUBLING = 12
@@ -21,7 +24,9 @@ class Stats(msgspec.Struct, frozen=True):
     `latency_p50_ms`, `latency_p99_ms`: from when the gateway read a record to its arrival here, over live frames (the first event
     of each), with clocks made equal by `skew_ms`: the gateway's clock minus this machine's, known to half of `round_trip_ms`. All
     are `None` before they are known. `conflated`: updates that newer ones stand for. `queued_events`: taken from the socket, and
-    not handed out yet. `paused`: times at which reading stopped as the queue was full.
+    not handed out yet. `paused`: times at which reading stopped as the queue was full. `feed_state`: of the gateway's feeds the worst
+    one's, `live`, `stale` or `down`; `unknown` until a session's first heartbeat says it. `feeds`: of each feed, by its name, what was
+    heard last.
     """
 
     state: str
@@ -44,6 +49,7 @@ class Stats(msgspec.Struct, frozen=True):
     latency_p99_ms: float | None
     skew_ms: float | None
     round_trip_ms: float | None
+    feed_state: FeedState
     feeds: dict[str, str]
 
 
