@@ -33,6 +33,8 @@ function print(event) {
 /** @param {import("tickgate").TickgateEvent} event */
 function show(event) {
   const { type, ...rest } = event;
+  // Results as on the wire: hints are this client's own.
+  if (type === "ack") /** @type {any} */ (rest).results = event.results.map(({ hint: _, ...result }) => result);
   if (type === "error" && !CODES.has(event.code)) return;
   const names = /** @type {Record<string, string[]>} */ (FIELDS)[type];
   if (names === undefined) return print({ event: type, ...rest });

@@ -1,10 +1,10 @@
 // How much more is bid than asked within the best five levels: 1 is all bid, -1 all asked.
 import { connect, toNumber } from "tickgate";
-import { closeInTime, runtime, symbols, url } from "./arguments.mjs";
+import { follow, runtime, symbols, url } from "./arguments.mjs";
 
 const live = connect(url, runtime);
 live.subscribe("book", symbols, { depth: 5, conflate_ms: 100 });
-closeInTime(live);
+follow(live, "books");
 
 /** @param {[string, string][]} levels */
 const sizeOf = (levels) => levels.reduce((sum, [, size]) => sum + toNumber(size), 0);
@@ -21,4 +21,3 @@ for await (const event of live) {
   found.set(event.symbol, { count: count + 1, sum: sum + last, last });
 }
 for (const [symbol, { count, sum, last }] of found) console.log(`${symbol.padEnd(10)} mean ${(sum / count).toFixed(3)}  last ${last.toFixed(3)}  of ${count}`);
-if (found.size === 0) process.exitCode = 1;

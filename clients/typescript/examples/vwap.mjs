@@ -1,23 +1,29 @@
-// The volume-weighted average price of each symbol.
-import { connect, toNumber } from "tickgate";
-import { closeInTime, runtime, symbols, url } from "./arguments.mjs";
+// The volume-weighted average price of each symbol, exact: in integers, as decimal fractions are none of floating point.
+import { connect, toFixedPoint } from "tickgate";
+import { follow, runtime, symbols, url } from "./arguments.mjs";
+
+/** Digits behind the point that are counted: those of prices and sizes, at most. */
+const SCALE = 9;
+const UNIT = 10 ** SCALE;
 
 const live = connect(url, runtime);
 live.subscribe("trades", symbols);
-closeInTime(live);
+follow(live, "trades");
 
-/** @type {Map<string, { volume: number, turnover: number }>} */
+/** @type {Map<string, { volume: bigint, turnover: bigint }>} */
 const sums = new Map();
 for await (const batch of live.batches({ maxWaitMs: 50 })) {
   for (const event of batch) {
-    if (event.type === "gap") console.error("missing:", event);
     if (event.type !== "trade") continue;
-    const sum = sums.get(event.symbol) ?? { volume: 0, turnover: 0 };
-    sum.volume += toNumber(event.size);
-    sum.turnover += toNumber(event.size) * toNumber(event.price);
+    const sum = sums.get(event.symbol) ?? { volume: 0n, turnover: 0n };
+    const size = toFixedPoint(event.size, SCALE);
+    sum.volume += size;
+    sum.turnover += size * toFixedPoint(event.price, SCALE);
     sums.set(event.symbol, sum);
   }
 }
-const largest = [...sums].sort(([, a], [, b]) => b.turnover - a.turnover).slice(0, 10);
-for (const [symbol, { volume, turnover }] of largest) console.log(`${symbol.padEnd(10)} ${(turnover / volume).toFixed(4).padStart(14)}  volume ${volume}`);
-if (largest.length === 0) process.exitCode = 1;
+const largest = [...sums].filter(([, { volume }]) => volume > 0n).sort(([, a], [, b]) => (a.turnover < b.turnover ? 1 : -1));
+for (const [symbol, { volume, turnover }] of largest.slice(0, 10)) {
+  const vwap = Number(turnover / volume) / UNIT;
+  console.log(`${symbol.padEnd(10)} ${vwap.toFixed(4).padStart(14)}  volume ${Number(volume) / UNIT}`);
+}

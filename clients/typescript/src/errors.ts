@@ -29,6 +29,9 @@ const HINTS: Record<string, string> = {
   requests_max: "wait for the answers to earlier requests before asking for more",
 };
 
+/** What to do about a symbol of which nothing was ever seen. */
+export const UNSEEN_HINT = "no record has named this symbol yet: is it right? /symbols on the gateway's admin port lists what ticks";
+
 /** What to do about an error of this code. */
 export function hintOf(code: string): string {
   return HINTS[code] ?? "see the protocol's reference for this code";

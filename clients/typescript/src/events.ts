@@ -136,6 +136,8 @@ export interface AckResult {
   /** Why it was refused. */
   code?: string;
   message?: string;
+  /** What to do about a refusal, or about a symbol that no record has named yet. */
+  hint?: string;
 }
 
 /** A `subscribe` or `unsubscribe` was answered. */

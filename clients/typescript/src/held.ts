@@ -19,6 +19,11 @@ export interface SubscribeOptions {
   from?: { seq: Seq } | { time_ns: bigint | string };
 }
 
+/** Whether a subscription is over when the past was played: a new session does not go on with it by itself. */
+export function isPast({ from }: SubscribeOptions): boolean {
+  return from !== undefined && ("until_ns" in from || "speed" in from);
+}
+
 /** A subscription as it stands in a request. */
 export type WireSubscription = { channel: Channel; symbols: string[] } & Record<string, unknown>;
 

@@ -4,9 +4,9 @@ import { Backoff } from "./backoff.js";
 import type { BookKeeper } from "./book.js";
 import type { Control, ControlError, FeedStatus, Heartbeat, Limits, ListEntry } from "./control.js";
 import type { BadFrame, Message } from "./decode.js";
-import { hintOf, TickgateError } from "./errors.js";
+import { hintOf, TickgateError, UNSEEN_HINT } from "./errors.js";
 import type { AckResult, Channel, ErrorEvent, MarketEvent, State, TickgateEvent } from "./events.js";
-import { parts, type SubscribeOptions, wire } from "./held.js";
+import { isPast, parts, type SubscribeOptions, wire } from "./held.js";
 import { Latency, Skew } from "./latency.js";
 import type { ConnectOptions, Settings } from "./options.js";
 import { EventQueue } from "./queue.js";
@@ -15,7 +15,7 @@ import { Recovery } from "./recovery.js";
 import { Replay, type ReplayOptions } from "./replay.js";
 import { type Answer, type Ending, Session } from "./session.js";
 import { checkUrl } from "./socket.js";
-import { latencyStats, type Stats } from "./stats.js";
+import { latencyStats, type Stats, worstOf } from "./stats.js";
 import { Streams } from "./streams.js";
 import { nowNs } from "./time.js";
 
@@ -67,6 +67,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
   #isReading = false;
   #isPaused = false;
   #feeds: FeedStatus[] = [];
+  #feedState: Stats["feedState"] = "unknown";
   #heartbeat: Heartbeat | undefined;
   #sessions = 0;
   #counts = { messages: 0, chars: 0, badFrames: 0, slow: 0 };
@@ -176,7 +177,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
     return book;
   }
 
-  /** The past alone, in a session of its own, which ends with it. */
+  /** The past alone, in a session of its own, which ends with it. When that is broken off it goes on, and brings nothing twice. */
   replay(options: ReplayOptions): Replay {
     return new Replay(this.#urls, this.#options, options);
   }
@@ -198,11 +199,22 @@ export class Live implements AsyncIterable<TickgateEvent> {
       latencyRecent: latencyStats(this.#latency.recent(performance.now())),
       gatewayQueued_bytes: this.#heartbeat?.queued_bytes ?? 0,
       gatewayDelay_ms: this.#heartbeat?.delay_ms ?? 0,
+      feedState: this.#feedState,
       feeds: this.#feeds,
     };
     const session = this.#session?.hello?.session;
     if (session !== undefined) stats.session = session;
     return stats;
+  }
+
+  /**
+   * Asks again for a part of the past that was broken off: what came of it is known by its position, and not handed out again.
+   *
+   * @internal
+   */
+  playOn(channel: Channel, symbols: readonly string[], options: SubscribeOptions): Promise<AckResult[]> {
+    for (const symbol of symbols) this.#streams.resumed(channel, symbol, true);
+    return this.#ask("subscribe", channel, symbols, options);
   }
 
   /** Ends it because of an error, which iterators throw at their end. @internal */
@@ -239,7 +251,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
       if (answer.op === "error") {
         waiting.reject(errorOf(answer));
       } else if (answer.op === "ack") {
-        const results = answer.results ?? [];
+        const results = (answer.results ?? []).map(withHint);
         for (const result of results) this.#noteAck(op, result, options);
         this.#emit({ type: "ack", ok: answer.ok, results });
         waiting.resolve(results);
@@ -258,7 +270,9 @@ export class Live implements AsyncIterable<TickgateEvent> {
 
   #noteAck(op: Waiting["op"], { channel, symbol, ok }: AckResult, options: SubscribeOptions): void {
     if (!ok) return;
-    if (op === "subscribe") {
+    if (op === "subscribe" && isPast(options)) {
+      this.#recovery.forget(channel, symbol);
+    } else if (op === "subscribe") {
       this.#recovery.held.add(channel, symbol, options);
       this.#streams.subscribed(channel, symbol, true);
     } else {
@@ -404,6 +418,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
   #noteFeeds(feeds: FeedStatus[]): void {
     const before = this.#feeds;
     this.#feeds = feeds;
+    this.#feedState = worstOf(feeds);
     for (const { name, state, lag_records, event_ns } of feeds) {
       if (before.find((feed) => feed.name === name)?.state === state) continue;
       this.#emit({ type: "feed", name, state, lag_records, ...(event_ns === undefined ? {} : { event_ns: BigInt(event_ns) }) });
@@ -485,6 +500,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
   #ended(ending: Ending): void {
     clearInterval(this.#clockTimer);
     this.#session = undefined;
+    // The next gateway may have other feeds, and says how they are with its first heartbeat.
+    this.#feedState = "unknown";
     this.#mending.clear();
     if (this.#state === "closed") return;
     const code = ending.error?.code ?? FINAL_CODES.get(ending.code);
@@ -548,6 +565,12 @@ export class Live implements AsyncIterable<TickgateEvent> {
 
 function errorOf(error: ControlError): TickgateError {
   return new TickgateError(error.code, error.message, { retryAfterMs: error.retry_after_ms });
+}
+
+/** What to do about a refusal, or about a symbol of which nothing was ever seen. */
+function withHint(result: AckResult): AckResult {
+  if (!result.ok) return { ...result, hint: hintOf(result.code ?? "") };
+  return result.seen === false ? { ...result, hint: UNSEEN_HINT } : result;
 }
 
 function iterate<T>(next: () => Promise<T | undefined>): AsyncIterableIterator<T> {

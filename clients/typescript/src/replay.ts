@@ -1,7 +1,7 @@
 /** The past alone: every event from one time to another, at its own rhythm or as fast as it is read. */
 
 import { TickgateError } from "./errors.js";
-import type { Channel, ErrorEvent, Gap, MarketEvent, Status, Quote, Trade } from "./events.js";
+import type { AckResult, Channel, ErrorEvent, Gap, MarketEvent, Quote, StateEvent, Status, TickgateEvent, Trade } from "./events.js";
 import { isMarketEvent } from "./events.js";
 import { Live } from "./live.js";
 import type { ConnectOptions } from "./options.js";
@@ -19,30 +19,43 @@ export interface ReplayOptions {
   speed?: number;
 }
 
-/** What a replay gives: events, gaps, and errors such as `replay_aged_out` that do not end it. */
-export type ReplayEvent = Trade | Quote | Status | Gap | ErrorEvent;
+/** What a replay gives: events, gaps, errors such as `replay_aged_out` that do not end it, and the state of its connection. */
+export type ReplayEvent = Trade | Quote | Status | Gap | ErrorEvent | StateEvent;
+
+/** How much of the past is played again after a loss, at a given speed, in nanoseconds: clocks of venues are not Kafka's. */
+const AGAIN_NS = 60_000_000_000n;
+
+type Past = { time_ns: string; until_ns: string; speed?: number };
 
 /**
- * A replay, in a session of its own. Iterating ends with the last event; it throws a {@link TickgateError} when the session is lost: begin
- * again from the time of the last event, and leave out what has a `seq` that came.
+ * A replay, in a session of its own, to be iterated once. It ends behind the last event. When its session is lost it goes on in another one,
+ * and what came before is not given again; with `reconnect: false`, and where coming back would be in vain, iterating throws a
+ * {@link TickgateError}, and so it does when a symbol is refused.
  */
 export class Replay implements AsyncIterable<ReplayEvent> {
   readonly #live: Live;
-  readonly #done = new Set<string>();
+  readonly #left: Set<string>;
   readonly #channel: Channel;
+  readonly #past: Past;
+  /** Whether what was asked for was granted. Before that a request that was lost is sent again without us. */
+  #isGranted = false;
+  #lastNs = 0n;
 
   constructor(urls: readonly string[], connect: ConnectOptions, { channel, symbols, from, until, speed }: ReplayOptions) {
     this.#channel = channel;
-    const past: Record<string, unknown> = { time_ns: toNs(from).toString() };
-    past.until_ns = toNs(until ?? new Date()).toString();
-    if (speed !== undefined) past.speed = speed;
+    this.#past = { time_ns: toNs(from).toString(), until_ns: toNs(until ?? new Date()).toString() };
+    if (speed !== undefined) this.#past.speed = speed;
     // Who is slower gets it later, not less, where reading can be stopped.
-    this.#live = new Live(urls, { ...connect, reconnect: false, queue: { ...connect.queue, onFull: "pause" } });
-    const all = typeof symbols === "string" ? [symbols] : symbols;
-    for (const symbol of all) this.#done.add(symbol);
-    const settled = this.#live.subscribe(channel, all, { from: past as { time_ns: string } });
-    settled.then(
+    this.#live = new Live(urls, { ...connect, queue: { ...connect.queue, onFull: "pause" } });
+    this.#left = new Set(typeof symbols === "string" ? [symbols] : symbols);
+    this.#watch(this.#live.subscribe(channel, [...this.#left], { from: this.#past }));
+  }
+
+  #watch(answer: Promise<AckResult[]>): void {
+    this.#isGranted = false;
+    answer.then(
       (results) => {
+        this.#isGranted = true;
         for (const { symbol, ok, code, message } of results) {
           if (!ok) this.#live.fail(new TickgateError(code ?? "bad_request", message ?? "refused", { symbol }));
         }
@@ -52,12 +65,23 @@ export class Replay implements AsyncIterable<ReplayEvent> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<ReplayEvent, void, undefined> {
+    let isLost = false;
     try {
       for await (const event of this.#live) {
         if (event.type === "replay_done") {
-          this.#done.delete(event.symbol);
-          if (event.channel === this.#channel && this.#done.size === 0) return;
-        } else if (event.type === "gap" || event.type === "error" || isPlayed(event)) {
+          this.#left.delete(event.symbol);
+          if (event.channel === this.#channel && this.#left.size === 0) return;
+        } else if (event.type === "state") {
+          if (event.state === "reconnecting") isLost = this.#isGranted || isLost;
+          if (event.state === "live" && isLost) {
+            isLost = false;
+            this.#playOn();
+          }
+          yield event;
+        } else if (event.type === "gap" || event.type === "error") {
+          yield event;
+        } else if (isPlayed(event)) {
+          if (event.event_ns > this.#lastNs) this.#lastNs = event.event_ns;
           yield event;
         }
       }
@@ -66,12 +90,20 @@ export class Replay implements AsyncIterable<ReplayEvent> {
     }
   }
 
-  /** Ends it. */
+  /** From the beginning or, where it has a speed, from a minute before the last event. */
+  #playOn(): void {
+    const past = { ...this.#past };
+    const againNs = this.#lastNs - AGAIN_NS;
+    if (past.speed !== undefined && againNs > BigInt(past.time_ns)) past.time_ns = againNs.toString();
+    this.#watch(this.#live.playOn(this.#channel, [...this.#left], { from: past }));
+  }
+
+  /** Ends it: iterating gives what was received, and ends. */
   close(): void {
     this.#live.close();
   }
 }
 
-function isPlayed(event: { type: string }): event is Exclude<MarketEvent, { type: "book" }> {
-  return event.type !== "book" && isMarketEvent(event as MarketEvent);
+function isPlayed(event: TickgateEvent): event is Exclude<MarketEvent, { type: "book" }> {
+  return event.type !== "book" && isMarketEvent(event);
 }

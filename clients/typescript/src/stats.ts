@@ -54,9 +54,18 @@ export interface Stats {
   /** What the last heartbeat said waits for this client at the gateway, and for how long. */
   gatewayQueued_bytes: number;
   gatewayDelay_ms: number;
+  /** Of the gateway's feeds the worst one's state; `unknown` until a session's first heartbeat says it. */
+  feedState: "unknown" | FeedStatus["state"];
+  /** The feeds as the last heartbeat had them; none before the first. */
   feeds: FeedStatus[];
   /** Name of the session, for the operator's logs. */
   session?: string;
+}
+
+/** Of several feeds the state that says most against what comes. */
+export function worstOf(feeds: readonly FeedStatus[]): Stats["feedState"] {
+  for (const state of ["down", "stale", "live"] as const) if (feeds.some((feed) => feed.state === state)) return state;
+  return "unknown";
 }
 
 /** A histogram in short. */

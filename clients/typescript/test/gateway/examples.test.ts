@@ -1,52 +1,98 @@
-/** The examples against a simulated market, and the first script of the README as it stands there. */
+/** The examples against simulated markets, and the first script of the README as it stands there. */
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { after, before, test } from "node:test";
-import { type Gateway, Stage } from "../support/programs.js";
+import { type ChildProcess, spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import { type Gateway, Stage, until } from "../support/programs.js";
 
-const SECONDS = "4";
+/** What each of them prints of a market. */
+const PRINTED: Record<string, RegExp> = {
+  imbalance: /^\w+ +mean -?[01]\.\d{3}  last -?[01]\.\d{3}  of [1-9]/m,
+  latency: /^[1-9]\d* events; p50 -?[\d.]+ ms, p99 [\d.]+ ms, most [\d.]+ ms\n.*\n0 gaps of 0 events/m,
+  resume: /^[1-9]\d* trades over [1-9]\d* reconnects: 0 gaps, \d+ do not follow/m,
+  spread: /^\w+ +[1-9]\d* quotes  mean -?[\d.]+ bps  -?[\d.]+ to [\d.]+$/m,
+  // No float noise: `volume 1200.3000000000002`.
+  vwap: /^\w+ +[\d.]+\.\d{4}  volume \d+(\.\d{1,9})?\n/m,
+};
+const NAMES = Object.keys(PRINTED);
 let stage: Stage;
 let gateway: Gateway;
+let quiet: Gateway;
 
 before(async () => {
-  stage = await Stage.start(["ticks:4"]);
+  stage = await Stage.start(["ticks:4", "nothing:1"]);
   for (const [model, rate] of [["us-equities", "300"], ["crypto-perp", "200"]] as const) {
     stage.run("tickgate-sim", ["run", "--model", model, "--symbols", "20", "--rate", rate, "--brokers", stage.broker, "--topic", "ticks", "--partitions", "0"]);
   }
-  gateway = await stage.gateway();
+  [gateway, quiet] = await Promise.all([stage.gateway(), stage.gateway([], { config: '[[feeds]]\ntopic = "nothing"\n' })]);
 });
 after(() => stage.end());
 
-/** Runs a script in this package and gives what it printed. */
-async function run(args: string[], isEnough: (text: string) => boolean = () => false): Promise<{ code: number | null; text: string }> {
+interface Running {
+  child: ChildProcess;
+  text: string;
+  errors: string;
+  ended: Promise<number | null>;
+}
+
+/** Starts a script in this package. */
+function start(...args: string[]): Running {
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
-  let [text, errors] = ["", ""];
-  child.stdout.on("data", (part: Buffer) => {
-    text += part.toString();
-    if (isEnough(text)) child.kill();
-  });
-  child.stderr.on("data", (part: Buffer) => (errors = (errors + part.toString()).slice(-4_000)));
-  const code = await new Promise<number | null>((ended) => child.on("close", ended));
-  return { code, text: code === 0 || code === null ? text : `${text}\n${errors}` };
+  const running: Running = { child, text: "", errors: "", ended: new Promise((ended) => child.on("close", ended)) };
+  child.stdout.on("data", (part: Buffer) => (running.text = (running.text + part.toString()).slice(-100_000)));
+  child.stderr.on("data", (part: Buffer) => (running.errors = (running.errors + part.toString()).slice(-100_000)));
+  return running;
 }
 
-for (const name of ["spread", "vwap", "imbalance", "latency", "resume"]) {
-  test(`example ${name}`, { concurrency: true }, async () => {
-    const { code, text } = await run([`examples/${name}.mjs`, "--url", gateway.url, "--seconds", SECONDS]);
-    assert.equal(code, 0, text);
-    assert.notEqual(text.trim(), "");
-  });
-}
+test("every example is looked at", () => {
+  const files = readdirSync("examples").map((file) => file.replace(".mjs", ""));
+  assert.deepEqual(files.filter((file) => file !== "arguments").sort(), NAMES);
+});
 
-test("the first script of the README", async () => {
-  const readme = readFileSync("README.md", "utf8");
-  const script = /```js\n([^`]*?)```/.exec(readme)?.[1] ?? "";
-  const lines = script.trim().split("\n");
-  assert.ok(lines.length >= 3 && lines.length <= 10, `${lines.length} lines`);
-  const whole = script.replace(/ws:\/\/127[^"]*/, gateway.url).replace(/\["AAPL".*?\]/, '["*"]');
-  assert.notEqual(whole, script);
-  const { text } = await run(["--input-type=module", "--eval", whole], (text) => text.split("\n").length > 10);
-  assert.match(text, /^\S+ \d+(\.\d+)? \d+/m);
+describe("examples", { concurrency: 4 }, () => {
+  for (const [name, printed] of Object.entries(PRINTED)) {
+    test(name, async () => {
+      const run = start(`examples/${name}.mjs`, "--url", gateway.url, "--seconds", name === "resume" ? "4" : "2");
+      assert.equal(await run.ended, 0, run.errors);
+      assert.match(run.text, printed);
+      assert.match(run.errors, /Ctrl-C ends it early/);
+    });
+  }
+
+  test("Ctrl-C ends them, with what they have", async () => {
+    const runs = NAMES.map((name) => start(`examples/${name}.mjs`, "--url", gateway.url, "--seconds", "600"));
+    for (const run of runs) {
+      await until(() => run.errors.includes("Ctrl-C ends it early"), "something that comes");
+      run.child.kill("SIGINT");
+      assert.equal(await run.ended, 0, run.errors);
+      assert.notEqual(run.text, "");
+    }
+  });
+
+  test("they say what may be wrong when nothing comes, and end with 1", async () => {
+    // vwap ended with 1 and without a word.
+    const runs = NAMES.map((name) => start(`examples/${name}.mjs`, "--url", quiet.url, "--seconds", "1", "--symbols", "TPYO,NO*"));
+    for (const run of runs) {
+      assert.equal(await run.ended, 1, run.errors);
+      assert.match(run.errors, /TPYO: no record has named this symbol yet: is it right\?/);
+      assert.match(run.errors, /of TPYO,NO\* yet\. Are the symbols right/);
+    }
+    const nowhere = start("examples/vwap.mjs", "--url", "ws://127.0.0.1:9/v1/stream", "--seconds", "1");
+    assert.equal(await nowhere.ended, 1);
+    assert.match(nowhere.errors, /no connection to ws:\/\/127\.0\.0\.1:9\/v1\/stream yet, reconnecting: .*Is a gateway there\?/);
+  });
+
+  test("the first script of the README", async () => {
+    const script = /```js\n([^`]*?)```/.exec(readFileSync("README.md", "utf8"))?.[1] ?? "";
+    const lines = script.trim().split("\n");
+    assert.ok(lines.length >= 3 && lines.length <= 10, `${lines.length} lines`);
+    const whole = script.replace("ws://127.0.0.1:8080/v1/stream", gateway.url);
+    assert.notEqual(whole, script);
+    const run = start("--input-type=module", "--eval", whole);
+    await until(() => /^\w+ \d+(\.\d+)? \d+(\.\d+)?$/m.test(run.text) || run.child.exitCode !== null, "a trade");
+    run.child.kill();
+    await run.ended;
+    assert.match(run.text, /^\w+ \d+(\.\d+)? \d+(\.\d+)?$/m, run.errors);
+  });
 });

@@ -5,7 +5,8 @@ import { createHmac } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import type { TokenVia } from "../../src/index.js";
+import { WebSocket } from "ws";
+import { connect, type TickgateError, type TokenVia } from "../../src/index.js";
 import { Collected } from "../support/collect.js";
 import { produce } from "../support/kafka.js";
 import { Stage, until } from "../support/programs.js";
@@ -109,6 +110,53 @@ test("a replay of which nobody says that it is done is done when something live 
   relay.close();
   await gateway.program.stop();
 });
+
+for (const speed of [undefined, 1_000]) {
+  test(`a past that is broken off goes on and brings nothing twice, speed ${speed ?? "as fast as it is read"}`, async () => {
+    // It threw, and whoever read it had to begin again and to sort out what came twice.
+    const gateway = await stage.gateway();
+    const relay = await Relay.start(gateway.url);
+    const symbol = `PAST${speed ?? ""}`;
+    await produce(stage.broker, range(0, 4_000).map((n) => trade(symbol, n)));
+    const client = new Collected(gateway.url);
+    await client.live.subscribe("trades", symbol, { snapshot: 1 });
+    await until(() => client.of("trade").at(-1)?.trade_id === "3999", "the gateway has read all of it");
+    let passed = 0;
+    relay.filter = (text) => {
+      const before = passed;
+      passed += text.split('"type":"trade"').length - 1;
+      if (before < 1_500 && passed >= 1_500) relay.cut();
+      return text;
+    };
+    const options = { channel: "trades", symbols: symbol, from: new Date(Date.now() - 600_000), ...(speed === undefined ? {} : { speed }) } as const;
+    const ids: number[] = [];
+    const states: string[] = [];
+    const past = connect(relay.url, { WebSocket });
+    for await (const event of past.replay(options)) {
+      if (event.type === "trade") ids.push(Number(event.trade_id));
+      if (event.type === "state") states.push(event.state);
+      assert.notEqual(event.type, "gap");
+    }
+    assert.deepEqual(ids, range(0, 4_000));
+    assert.deepEqual(states.slice(0, 4), ["connecting", "live", "reconnecting", "live"]);
+    past.close();
+
+    // Who does not want to come back is told, with a code and what to do.
+    passed = 0;
+    const once = connect(relay.url, { WebSocket, reconnect: false });
+    const broken = once.replay(options);
+    await assert.rejects(
+      (async () => {
+        for await (const _ of broken);
+      })(),
+      (error: TickgateError) => error.code === "connection_lost" && error.hint !== "",
+    );
+    once.close();
+    client.live.close();
+    relay.close();
+    await gateway.program.stop();
+  });
+}
 
 test("frames that are none are errors, and the session goes on", async () => {
   const gateway = await stage.gateway();

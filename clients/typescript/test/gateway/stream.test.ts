@@ -26,6 +26,10 @@ test("events come with exact prices and times, and what was refused is named", a
     results.map(({ symbol, ok, code }) => [symbol, ok, code]),
     [["A", true, undefined], ["NOBODY", false, "unknown_symbol"]],
   );
+  // Of the one nothing was seen yet, the other is refused: both say what to do.
+  assert.match(results[0]?.hint ?? "", /is it right\?/);
+  assert.match(results[1]?.hint ?? "", /no such symbol/);
+  assert.equal(client.live.stats().feedState, client.of("feed")[0]?.state ?? "unknown");
   assert.equal(client.of("ack")[0]?.ok, false);
   await produce(stage.broker, [trade("A", 1, { price: "487.50", side: "buy", venue: "Q" })]);
   await client.wait("trade", 1);
@@ -44,6 +48,7 @@ test("events come with exact prices and times, and what was refused is named", a
   });
   await until(() => client.live.stats().roundTrip_ns > 0 && client.live.cursor, "the gateway's clock and a cursor");
   assert.ok(client.live.stats().latency.count > 0);
+  assert.equal(client.live.stats().feedState, "live");
   assert.deepEqual(client.states, ["connecting", "live"]);
   assert.deepEqual((await client.live.list()).map(({ channel, symbol }) => [channel, symbol]), [["trades", "A"]]);
   client.live.close();

@@ -22,6 +22,7 @@ import {
 } from "../../src/index.js";
 import { Held, parts } from "../../src/held.js";
 import { Skew } from "../../src/latency.js";
+import { worstOf } from "../../src/stats.js";
 
 const GOLDEN = resolve("../../protocol/tests/golden/events.jsonl");
 
@@ -201,6 +202,14 @@ test("a new session asks for what is held, from the cursor or from positions", (
   assert.deepEqual([held.optionsOf("book", "A"), held.optionsOf("book", "AB"), held.optionsOf("book", "C"), held.optionsOf("status", "C")], [{ depth: 5 }, { depth: 1 }, {}, undefined]);
   const many = parts(Array.from({ length: 2_500 }, (_, n) => `S${n}`));
   assert.deepEqual(many.map((part) => part.length), [1_000, 1_000, 500]);
+});
+
+test("how the feeds are is that of the worst, and unknown until they are known", () => {
+  const feed = (state: "live" | "stale" | "down") => ({ name: state, state, lag_records: 0 });
+  assert.equal(worstOf([]), "unknown");
+  assert.equal(worstOf([feed("live"), feed("live")]), "live");
+  assert.equal(worstOf([feed("stale"), feed("live")]), "stale");
+  assert.equal(worstOf([feed("live"), feed("stale"), feed("down")]), "down");
 });
 
 test("an address with something like a token in it is refused, and not repeated", () => {
