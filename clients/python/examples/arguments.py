@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from tickgate import Ack, BookUpdate, Error, Event, Live, Quote, State, Status, Trade
 from tickgate.events import P
 
-# How long nothing may come before that is told.
+# How long nothing may come before that is told, and what is.
 _QUIET_S = 5.0
+_NO_CONNECTION = "no connection to {url} yet, {state}: {reason}. Is a gateway there?"
+_NOTHING = (
+    "no {what} of {symbols} yet. Are the symbols right, and has this market {what}? "
+    "/symbols on the gateway's admin port lists what ticks: curl 'http://127.0.0.1:9090/symbols?top=20'"
+)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -28,28 +33,25 @@ def events(live: Live[P], args: argparse.Namespace, what: str) -> Iterator[Event
     when nothing comes for a while.
     """
     end_s = time.monotonic() + args.seconds
-    came, state = False, State("connecting")
-    for event in live.events(min(args.seconds, _QUIET_S)):
-        if isinstance(event, State):
-            state = event
-        elif isinstance(event, Error):
-            tell(f"{event.code}: {event.message}. {event.hint}")
-        elif isinstance(event, Ack):
-            for result in event.results:
-                if result.hint:
-                    tell(f"{result.channel} {result.symbol}: {result.message or result.hint}")
-        yield event
-        if not came and isinstance(event, (Trade, Quote, BookUpdate, Status)):
-            came = True
-            tell(f"{what} of {args.symbols} for {args.seconds:g} s; Ctrl-C ends it early")
-    if not came and state.state != "live":
-        tell(f"no connection to {args.url} yet, {state.state}: {state.reason or 'no answer'}. Is a gateway there?")
-    elif not came:
-        tell(
-            f"no {what} of {args.symbols} yet. Are the symbols right, and has this market {what}? "
-            "/symbols on the gateway's admin port lists what ticks: curl 'http://127.0.0.1:9090/symbols?top=20'"
-        )
-    yield from live.events(max(end_s - time.monotonic(), 0.0))
+    came, state, told = False, State("connecting"), ""
+    while state.state != "closed" and (left_s := end_s - time.monotonic()) > 0:
+        for event in live.events(min(left_s, _QUIET_S)):
+            if isinstance(event, State):
+                state = event
+            elif isinstance(event, Error):
+                tell(f"{event.code}: {event.message}. {event.hint}")
+            elif isinstance(event, Ack):
+                for result in event.results:
+                    if result.hint:
+                        tell(f"{result.channel} {result.symbol}: {result.message or result.hint}")
+            yield event
+            if not came and isinstance(event, (Trade, Quote, BookUpdate, Status)):
+                came = True
+                tell(f"{what} of {args.symbols} for {args.seconds:g} s; Ctrl-C ends it early")
+        why = _NO_CONNECTION if state.state != "live" else _NOTHING
+        if not came and why != told:
+            told = why
+            tell(why.format(url=args.url, state=state.state, reason=state.reason or "no answer", what=what, symbols=args.symbols))
 
 
 def tell(text: str) -> None:

