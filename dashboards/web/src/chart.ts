@@ -17,6 +17,7 @@ export function nameOf(interval_s: number): string {
 }
 
 export class Chart {
+  readonly #holder = byId("candles");
   readonly #chart: IChartApi;
   readonly #candles: ISeriesApi<"Candlestick">;
   readonly #volume: ISeriesApi<"Histogram">;
@@ -29,7 +30,7 @@ export class Chart {
   #isEmpty = true;
 
   constructor() {
-    const holder = byId("candles");
+    const holder = this.#holder;
     this.#chart = createChart(holder, {
       autoSize: true,
       // Its own mark comes with styles in the page, which the policy forbids: ours stands below the chart.
@@ -100,6 +101,10 @@ export class Chart {
       }
     }
     byId("no-candles").hidden = !this.#isEmpty;
+    // A picture says nothing to who cannot see it.
+    this.#holder.dataset.count = String(this.#all.size);
+    const label = `Candles of ${nameOf(state.interval_s.value)} and volume of ${state.focus.value}: ${this.#all.size}`;
+    if (this.#holder.ariaLabel !== label) this.#holder.ariaLabel = label;
   }
 
   #dress({ text, line, up, down }: (typeof COLORS)["dark"]): void {

@@ -3,7 +3,7 @@
 import { effect } from "@preact/signals-core";
 import uPlot from "uplot";
 import { announce, byId, clock, count, make, ms, setText } from "./dom.js";
-import type { Health, Notice } from "./messages.js";
+import type { Change, Health, Notice } from "./messages.js";
 import * as state from "./state.js";
 
 const POINTS_MAX = 120;
@@ -33,22 +33,26 @@ export class HealthPanel {
     });
   }
 
+  change(change: Change): void {
+    const text = change.state === "reconnecting" ? `reconnecting ${change.attempt}` : change.state;
+    if (text === this.#lastState) return;
+    this.#lastState = text;
+    setText(this.#badge, text);
+    this.#badge.dataset.state = change.state;
+    announce(`Connection ${text}`);
+  }
+
   take(health: Health): void {
     state.health.value = health;
-    const text = health.state === "reconnecting" ? `reconnecting ${health.attempt}` : health.state;
-    setText(this.#badge, text);
-    this.#badge.dataset.state = health.state;
-    this.#badge.title = health.reason ?? "";
-    if (text !== this.#lastState) {
-      this.#lastState = text;
-      announce(`Connection ${text}`);
-    }
+    this.change(health);
+    const reason = health.reason ?? "";
+    if (this.#badge.title !== reason) this.#badge.title = reason;
     const isLive = health.state === "live" || health.state === "degraded";
     const latency = health.latencies === 0 ? "latency –" : `p50 ${ms(health.p50_ms)} · p99 ${ms(health.p99_ms)}`;
     setText(this.#latency, isLive ? `${latency} · skew ${ms(health.skew_ms)}` : "latency –");
-    setText(this.#rates, `${count(health.messages_s)} messages/s · ${count(health.events_s)} events/s · ${(health.conflated * 100).toFixed(1)}% conflated`);
+    setText(this.#rates, `${count(health.messages_s)} messages/s · ${(health.conflated * 100).toFixed(1)}% conflated`);
     const feeds = health.feeds.map(({ name, state }) => `${name} ${state}`).join(", ");
-    setText(this.#details, `${health.gaps} gaps · ${health.duplicates} came twice · ${health.reconnects} reconnects · feeds: ${feeds === "" ? "–" : feeds}`);
+    setText(this.#details, `${health.gaps} gaps · ${health.duplicates} came twice · ${health.reconnects} reconnects · ${count(health.events_s)} events/s · feeds: ${feeds === "" ? "–" : feeds}`);
     const now_s = Math.floor(Date.now() / 1_000);
     if (now_s === this.#point_s) return;
     this.#point_s = now_s;

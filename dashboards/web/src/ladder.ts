@@ -4,7 +4,7 @@ import { byId, make, setText } from "./dom.js";
 import type { Ladder as Book, Row } from "./messages.js";
 import * as state from "./state.js";
 
-const LEVELS = 12;
+const LEVELS = 10;
 
 interface Line {
   element: HTMLElement;

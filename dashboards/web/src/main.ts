@@ -17,7 +17,7 @@ import { Tape } from "./tape.js";
 import { Watchlist } from "./watchlist.js";
 
 /** Symbols of a first visit, of those that are there. */
-const FIRST_SYMBOLS = 20;
+const FIRST_SYMBOLS = 27;
 
 const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
 const tell = (command: Command): void => worker.postMessage(command);
@@ -25,7 +25,7 @@ const tell = (command: Command): void => worker.postMessage(command);
 effect(() => {
   document.documentElement.dataset.theme = state.theme();
 });
-const watchlist = new Watchlist();
+const watchlist = new Watchlist((symbols) => tell({ do: "view", symbols }));
 const ladder = new Ladder();
 const tape = new Tape();
 const chart = new Chart();
@@ -77,6 +77,7 @@ worker.onmessage = ({ data }: { data: Frame }) => {
   if (newest !== undefined) chart.digits(newest.price);
   if (data.ladder !== undefined) ladder.take(data.ladder);
   if (data.candles !== undefined) chart.take(data.candles);
+  for (const change of data.changes) health.change(change);
   if (data.health !== undefined) health.take(data.health);
   for (const notice of data.notices) health.notice(notice);
   if (data.directory !== undefined) {

@@ -10,6 +10,8 @@ export type Command =
   /** The symbol of the ladder, the tape and the chart, and the seconds of its candles. */
   | { do: "focus"; symbol: string; interval_s: number }
   | { do: "slow"; isSlow: boolean }
+  /** The symbols in sight. */
+  | { do: "view"; symbols: string[] }
   /** Which symbols are there? */
   | { do: "discover" }
   /** The page can paint: what has changed? Answered by one `frame`. */
@@ -30,10 +32,10 @@ export interface Row {
   state?: string;
   /** When something of it came last, by the page's clock, in milliseconds since the epoch. */
   changed_ms: number;
-  /** Something of it was lost: what is shown may be old. */
-  hasGap: boolean;
-  /** Last prices, a second apart, oldest first. */
-  spark: number[];
+  /** When something of it was lost last, as `changed_ms`; 0 when nothing was. */
+  gap_ms: number;
+  /** Prices in the middle of bid and ask, or last ones without quotes, a second apart, oldest first; only where they have changed. */
+  spark?: number[];
 }
 
 /** One trade of the tape. */
@@ -42,6 +44,8 @@ export interface Print {
   price: string;
   size: string;
   side?: "buy" | "sell";
+  /** Where the feed names no side: above or below the last trade of another price. */
+  tick?: 1 | -1;
 }
 
 /** One candle; `time_s` is where it begins. */
@@ -85,6 +89,12 @@ export interface Health {
   feeds: { name: string; state: string }[];
 }
 
+/** A state that the connection came into. */
+export interface Change {
+  state: State | "degraded";
+  attempt: number;
+}
+
 /** Something that a person should know. */
 export interface Notice {
   time_ms: number;
@@ -101,6 +111,8 @@ export interface Frame {
   ladder?: Ladder;
   /** Candles that changed; all of them with `isAll`. */
   candles?: { isAll: boolean; candles: Candle[] };
+  /** Each state since, however short. */
+  changes: Change[];
   health?: Health;
   notices: Notice[];
   /** Symbols that are there, sorted. */

@@ -7,36 +7,43 @@ import type { Row } from "./messages.js";
 export const ROWS_MAX = 1_000;
 const SPARK_MAX = 60;
 
-interface Known extends Row {
+interface Known extends Omit<Row, "spark"> {
   first?: number;
 }
 
 export class Rows {
   readonly #rows = new Map<string, Known>();
+  readonly #sparks = new Map<string, number[]>();
   readonly #dirty = new Set<string>();
+  readonly #sparksDirty = new Set<string>();
+  #view: readonly string[] = [];
 
   /** The symbols that are watched: others are forgotten. */
   watch(symbols: readonly string[]): void {
     const wanted = new Set(symbols.slice(0, ROWS_MAX));
-    for (const symbol of this.#rows.keys()) if (!wanted.has(symbol)) this.#rows.delete(symbol);
+    for (const symbol of this.#rows.keys()) if (!wanted.has(symbol)) this.#forget(symbol);
     for (const symbol of wanted) {
-      if (!this.#rows.has(symbol)) this.#rows.set(symbol, { symbol, direction: 0, changed_ms: 0, hasGap: false, spark: [] });
+      if (!this.#rows.has(symbol)) this.#rows.set(symbol, { symbol, direction: 0, changed_ms: 0, gap_ms: 0 });
       this.#dirty.add(symbol);
     }
   }
 
-  get(symbol: string): Row | undefined {
+  /** The symbols that somebody sees: theirs is what `take` gives. */
+  see(symbols: readonly string[]): void {
+    this.#view = symbols;
+  }
+
+  get(symbol: string): Omit<Row, "spark"> | undefined {
     return this.#rows.get(symbol);
   }
 
-  quote({ symbol, bid_price, bid_size, ask_price, ask_size, snapshot }: Quote, now_ms: number): void {
+  quote({ symbol, bid_price, bid_size, ask_price, ask_size }: Quote, now_ms: number): void {
     const row = this.#rows.get(symbol);
     if (row === undefined) return;
     row.bid = bid_price;
     row.bidSize = bid_size;
     row.ask = ask_price;
     row.askSize = ask_size;
-    if (snapshot) row.hasGap = false;
     this.#changed(row, now_ms);
   }
 
@@ -58,10 +65,10 @@ export class Rows {
     this.#changed(row, now_ms);
   }
 
-  gap(symbol: string): void {
+  gap(symbol: string, now_ms: number): void {
     const row = this.#rows.get(symbol);
     if (row === undefined) return;
-    row.hasGap = true;
+    row.gap_ms = now_ms;
     this.#dirty.add(symbol);
   }
 
@@ -69,23 +76,40 @@ export class Rows {
   second(): void {
     for (const row of this.#rows.values()) {
       const { last, bid, ask } = row;
-      const value = last !== undefined ? Number(last) : bid !== undefined && ask !== undefined ? (Number(bid) + Number(ask)) / 2 : undefined;
+      const value = bid !== undefined && ask !== undefined ? (Number(bid) + Number(ask)) / 2 : last !== undefined ? Number(last) : undefined;
       if (value === undefined) continue;
-      row.spark.push(value);
-      if (row.spark.length > SPARK_MAX) row.spark.shift();
-      this.#dirty.add(row.symbol);
+      let spark = this.#sparks.get(row.symbol);
+      if (spark === undefined) this.#sparks.set(row.symbol, (spark = []));
+      spark.push(value);
+      if (spark.length > SPARK_MAX) spark.shift();
+      this.#sparksDirty.add(row.symbol);
     }
   }
 
-  /** What has changed since the last time. */
-  take(): Row[] {
+  /** What has changed since the last time of what is in sight. With `isAll` all that has, lines of prices left out. */
+  take(isAll: boolean): Row[] {
     const rows: Row[] = [];
+    for (const symbol of this.#view) {
+      const row = this.#rows.get(symbol);
+      const [isDirty, isSparkDirty] = [this.#dirty.delete(symbol), this.#sparksDirty.delete(symbol)];
+      if (row === undefined || !(isDirty || isSparkDirty)) continue;
+      const spark = isSparkDirty ? this.#sparks.get(symbol) : undefined;
+      rows.push(spark === undefined ? row : { ...row, spark });
+    }
+    if (!isAll) return rows;
     for (const symbol of this.#dirty) {
       const row = this.#rows.get(symbol);
       if (row !== undefined) rows.push(row);
     }
     this.#dirty.clear();
     return rows;
+  }
+
+  #forget(symbol: string): void {
+    this.#rows.delete(symbol);
+    this.#sparks.delete(symbol);
+    this.#dirty.delete(symbol);
+    this.#sparksDirty.delete(symbol);
   }
 
   #changed(row: Known, now_ms: number): void {

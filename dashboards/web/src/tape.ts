@@ -77,12 +77,13 @@ export class Tape {
       const print = this.#prints[at--];
       element.hidden = print === undefined;
       if (print === undefined) continue;
-      const sign = print.side === "buy" ? "▲" : print.side === "sell" ? "▼" : "·";
+      const way = print.side === "buy" ? 1 : print.side === "sell" ? -1 : (print.tick ?? 0);
+      const signs = print.side === undefined ? "▽·△" : "▼·▲";
       setText(cells[0] as HTMLElement, clock(print.time_ms));
-      setText(cells[1] as HTMLElement, `${sign} ${print.price}`);
+      setText(cells[1] as HTMLElement, `${signs[way + 1]} ${print.price}`);
       setText(cells[2] as HTMLElement, print.size);
-      element.classList.toggle("buy", print.side === "buy");
-      element.classList.toggle("sell", print.side === "sell");
+      element.classList.toggle("buy", way > 0);
+      element.classList.toggle("sell", way < 0);
     }
   }
 }

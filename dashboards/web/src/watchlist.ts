@@ -9,6 +9,8 @@ export const ROW_PX = 28;
 const COLUMNS = ["symbol", "bidSize", "bid", "ask", "askSize", "last", "change"] as const;
 /** Silence after which a symbol is grey, in milliseconds. */
 const STALE_MS = 10_000;
+/** How long a symbol is marked after something of it was lost, in milliseconds. */
+const GAP_MS = 60_000;
 /** Between two flashes of a cell: never above 3 Hz. */
 const FLASH_EVERY_MS = 400;
 const FLASH_MS = 250;
@@ -31,10 +33,14 @@ export class Watchlist {
   readonly #lines: Line[] = [];
   /** Lines by the symbol that they show. */
   readonly #shown = new Map<string, Line>();
+  readonly #see: (symbols: string[]) => void;
+  #seen = "";
   #isLayoutNew = true;
   #lastStale_ms = 0;
 
-  constructor() {
+  /** `see` is called with the symbols in sight when they are others. */
+  constructor(see: (symbols: string[]) => void) {
+    this.#see = see;
     effect(() => {
       const wanted = new Set(state.symbols.value);
       for (const symbol of this.#rows.keys()) if (!wanted.has(symbol)) this.#rows.delete(symbol);
@@ -53,6 +59,8 @@ export class Watchlist {
 
   take(rows: readonly Row[]): void {
     for (const row of rows) {
+      const spark = row.spark ?? this.#rows.get(row.symbol)?.spark;
+      if (spark !== undefined) row.spark = spark;
       this.#rows.set(row.symbol, row);
       this.#dirty.add(row.symbol);
     }
@@ -142,6 +150,11 @@ export class Watchlist {
       this.#shown.set(symbol, line);
       this.#paintLine(line, 0, false);
     });
+    const seen = [...this.#shown.keys()];
+    if (seen.join() !== this.#seen) {
+      this.#seen = seen.join();
+      this.#see(seen);
+    }
     if (all.length === 0) this.#grid.removeAttribute("aria-activedescendant");
   }
 
@@ -154,7 +167,7 @@ export class Watchlist {
     });
     const holder = make("div", "cell spark", { role: "gridcell", "aria-colindex": String(COLUMNS.length + 1), "aria-label": "last minute" });
     const canvas = make("canvas");
-    canvas.width = 128;
+    canvas.width = 120;
     canvas.height = 40;
     holder.append(canvas);
     element.append(holder);
@@ -188,14 +201,15 @@ export class Watchlist {
 
   #paintAge(line: Line): void {
     const row = this.#rows.get(line.symbol);
-    const isStale = row === undefined || row.changed_ms === 0 || Date.now() - row.changed_ms > STALE_MS;
+    const now_ms = Date.now();
+    const isStale = row === undefined || row.changed_ms === 0 || now_ms - row.changed_ms > STALE_MS;
     line.element.classList.toggle("stale", isStale);
-    line.element.classList.toggle("gap", row?.hasGap ?? false);
+    line.element.classList.toggle("gap", row !== undefined && now_ms - row.gap_ms < GAP_MS);
   }
 }
 
 function textOf(row: Row | undefined, symbol: string, column: (typeof COLUMNS)[number]): string {
-  if (column === "symbol") return row?.state !== undefined && row.state !== "trading" ? `${symbol} (${row.state})` : symbol;
+  if (column === "symbol") return row?.state !== undefined && row.state !== "trading" ? `${symbol} ${row.state}` : symbol;
   if (row === undefined) return "";
   // The direction by a sign too, not by colour alone.
   if (column === "last") return row.last === undefined ? "" : `${row.direction > 0 ? "▲" : row.direction < 0 ? "▼" : ""} ${row.last}`;
@@ -220,7 +234,8 @@ function drawSpark(canvas: HTMLCanvasElement, values: readonly number[], theme: 
   context.lineWidth = 2;
   context.beginPath();
   values.forEach((value, at) => {
-    const x = (at / 59) * (width - 4) + 2;
+    // The newest is at the right.
+    const x = ((at + 60 - values.length) / 59) * (width - 4) + 2;
     const y = most === least ? height / 2 : height - 4 - ((value - least) / (most - least)) * (height - 8);
     if (at === 0) context.moveTo(x, y);
     else context.lineTo(x, y);

@@ -3,19 +3,21 @@
  * that is busy or hidden gets less and never a backlog.
  */
 
-import { connect, type Gap, type Live, type SubscribeOptions, type TickgateEvent, type Trade } from "tickgate";
+import { connect, type Gap, type Live, type StateEvent, type SubscribeOptions, type TickgateEvent, type Trade } from "tickgate";
 import { Candles } from "./candles.js";
-import type { Command, Frame, Health, Notice, Print } from "./messages.js";
+import type { Change, Command, Frame, Health, Notice, Print } from "./messages.js";
 import { Rows } from "./rows.js";
 
 const PRINTS_MAX = 200;
 const NOTICES_MAX = 50;
+const CHANGES_MAX = 50;
 const DIRECTORY_MAX = 20_000;
 /** How long the symbols that there are are listened for. */
 const DISCOVER_MS = 2_000;
-/** How often health is told, and rows at the most. */
+/** How often health is told, rows in sight at the most, and rows out of sight. */
 const HEALTH_MS = 250;
 const ROWS_MS = 50;
+const ROWS_ALL_MS = 1_000;
 /** What a client that is slow on purpose takes, in bytes a second. */
 const SLOW_BYTES_PER_S = 2_048;
 const FULL_BYTES_PER_S = 0;
@@ -38,11 +40,19 @@ let isDiscovering = false;
 let prints: Print[] = [];
 let printsSkipped = 0;
 let notices: Notice[] = [];
+let changes: Change[] = [];
+/** The last price of the symbol in focus, and where it went. */
+let printed = Number.NaN;
+let tick: 1 | -1 | undefined;
+/** Since when the stream has not been live after it was, and the gaps that there were then. */
+let lost: { at_ms: number; gaps: number } | undefined;
+let wasLive = false;
 let isLadderNew = false;
 let areCandlesNew = false;
 let candlesSince_s: number | undefined;
 let needsToken = false;
 let rows_ms = 0;
+let rowsAll_ms = 0;
 let health_ms = 0;
 let attempt = 0;
 let reason: string | undefined;
@@ -61,6 +71,8 @@ page.onmessage = ({ data }) => {
       return look(data.symbol, data.interval_s);
     case "slow":
       return live?.set({ maxBytesPerS: data.isSlow ? SLOW_BYTES_PER_S : FULL_BYTES_PER_S });
+    case "view":
+      return rows.see(data.symbols);
     case "discover":
       return discover();
     case "pull":
@@ -119,6 +131,8 @@ function look(symbol: string, seconds: number): void {
   focus = symbol === "" ? undefined : symbol;
   candles.clear();
   prints = [];
+  printed = Number.NaN;
+  tick = undefined;
   isLadderNew = true;
   if (live === undefined) return;
   if (left !== undefined) {
@@ -167,10 +181,7 @@ function take(event: TickgateEvent): void {
     case "gap":
       return gap(event);
     case "state":
-      attempt = event.attempt ?? 0;
-      reason = event.reason;
-      health_ms = 0;
-      return;
+      return changed(event);
     case "slow":
       slow_ms = performance.now();
       return note("slow", `The gateway finds this client slow: ${event.delay_ms} ms behind, ${event.action} at the bound`);
@@ -184,6 +195,25 @@ function take(event: TickgateEvent): void {
   }
 }
 
+/** Another state of the connection: each is shown, and what was lost of it is told. */
+function changed(event: StateEvent): void {
+  attempt = event.attempt ?? 0;
+  reason = event.reason;
+  health_ms = 0;
+  changes.push({ state: event.state, attempt });
+  if (changes.length > CHANGES_MAX) changes.shift();
+  const now_ms = performance.now();
+  const gaps = live?.stats().gaps ?? 0;
+  if (event.state === "live") {
+    if (lost !== undefined) note("info", `live again after ${((now_ms - lost.at_ms) / 1_000).toFixed(1)} s, ${gaps === lost.gaps ? "without a gap" : `${gaps - lost.gaps} gaps`}`);
+    wasLive = true;
+    lost = undefined;
+  } else if (wasLive && lost === undefined) {
+    lost = { at_ms: now_ms, gaps };
+    note("info", `${event.state}: ${reason ?? "the connection was lost"}`);
+  }
+}
+
 function meet(symbol: string): void {
   if (!isDiscovering || directory.size >= DIRECTORY_MAX || directory.has(symbol)) return;
   directory.add(symbol);
@@ -191,7 +221,7 @@ function meet(symbol: string): void {
 }
 
 function gap({ channel, symbol, cause, count }: Gap): void {
-  rows.gap(symbol);
+  rows.gap(symbol, Date.now());
   if (channel === "book") isLadderNew = true;
   note("gap", `${symbol}: ${count ?? "some"} ${channel} missing (${cause.replaceAll("_", " ")})`);
 }
@@ -203,25 +233,31 @@ function note(kind: Notice["kind"], text: string): void {
 
 function print({ event_ns, price, size, side }: Trade): void {
   const time_ms = Number(event_ns / 1_000_000n);
-  prints.push({ time_ms, price, size, ...(side === undefined ? {} : { side }) });
+  const value = Number(price);
+  if (value !== printed && !Number.isNaN(printed)) tick = value > printed ? 1 : -1;
+  printed = value;
+  prints.push(side !== undefined ? { time_ms, price, size, side } : tick !== undefined ? { time_ms, price, size, tick } : { time_ms, price, size });
   if (prints.length > PRINTS_MAX) {
     prints.shift();
     printsSkipped++;
   }
-  candles.trade(time_ms / 1_000, Number(price), Number(size));
+  candles.trade(time_ms / 1_000, value, Number(size));
   candlesSince_s = Math.min(candlesSince_s ?? Infinity, time_ms / 1_000);
   isLadderNew = true; // its mark of the last trade
 }
 
 function frame(): Frame {
   const now_ms = performance.now();
-  const all: Frame = { rows: [], prints, printsSkipped, notices };
+  const all: Frame = { rows: [], prints, printsSkipped, changes, notices };
   prints = [];
   printsSkipped = 0;
   notices = [];
+  changes = [];
   if (now_ms - rows_ms >= ROWS_MS) {
     rows_ms = now_ms;
-    all.rows = rows.take();
+    const isAll = now_ms - rowsAll_ms >= ROWS_ALL_MS;
+    if (isAll) rowsAll_ms = now_ms;
+    all.rows = rows.take(isAll);
     if (isLadderNew && focus !== undefined && live !== undefined) {
       isLadderNew = false;
       const book = live.book(focus);

@@ -1,117 +1,40 @@
-/** The page in a real Chromium, against real gateways. `TICKGATE_SCREENSHOTS` names a folder for pictures. */
+/** What a visitor does with the page, in a real Chromium, against real gateways. */
 
 import assert from "node:assert/strict";
-import { createHmac } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
-import { chromium } from "playwright-core";
 import { produce } from "../../../clients/typescript/build/test/support/kafka.js";
-import { Stage, until } from "../../../clients/typescript/build/test/support/programs.js";
+import { until } from "../../../clients/typescript/build/test/support/programs.js";
 import { book, quote, range, trade } from "../../../clients/typescript/build/test/support/records.js";
-import { PageServer } from "./serve.mjs";
+import { accessible, copied, DIST, row, Scene, shot, text } from "./browser.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const CHROMIUM = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
-const SHOTS = process.env.TICKGATE_SCREENSHOTS;
-
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Stage} */
-let stage;
-/** @type {(() => unknown)[]} */
-let cleanUp = [];
+/** @type {Scene} */
+let scene;
+/** @type {string} */
+let broker;
 
 before(async () => {
-  assert.ok(CHROMIUM, "no Chromium: name one with CHROMIUM");
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
-  stage = await Stage.start(["ticks:2", "market:4"]);
+  scene = await Scene.start(["ticks:2", "market:4"]);
+  broker = scene.stage.broker;
 });
-after(async () => {
-  await browser?.close();
-  await stage?.end();
-});
-afterEach(async () => {
-  for (const one of cleanUp.reverse()) await one();
-  cleanUp = [];
-});
-
-/** Opens the page of a gateway. What it logs as an error, and what it asks others for, fails the test. */
-async function open(/** @type {{ address: string }} */ gateway, hash = "", options = {}) {
-  const server = await PageServer.start(gateway.address);
-  const context = await browser.newContext({ viewport: { width: 1600, height: 900 }, colorScheme: "dark", ...options });
-  await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: new URL(server.url).origin });
-  const page = await context.newPage();
-  /** @type {string[]} */
-  const faults = [];
-  page.on("pageerror", (error) => faults.push(error.stack ?? error.message));
-  page.on("console", (message) => {
-    // Sockets that cannot connect are logged by the browser itself.
-    if (message.type() === "error" && !/WebSocket connection|ERR_/.test(message.text())) faults.push(message.text());
-  });
-  page.on("request", (request) => {
-    if (!request.url().startsWith(server.url)) faults.push(`asked for ${request.url()}`);
-  });
-  cleanUp.push(async () => {
-    await context.close();
-    server.close();
-    assert.deepEqual(faults, []);
-  });
-  await page.goto(`${server.url}${hash}`);
-  return { page, server };
-}
-
-/** Waits until an element has a text. */
-async function text(/** @type {import("playwright-core").Page} */ page, /** @type {string} */ selector, /** @type {RegExp} */ pattern) {
-  let last = "";
-  try {
-    await until(async () => pattern.test((last = (await page.locator(selector).first().textContent()) ?? "")), `${pattern}`);
-  } catch (error) {
-    throw new Error(`${selector} is ${JSON.stringify(last)}: ${/** @type {Error} */ (error).message}`);
-  }
-}
-
-const row = (/** @type {string} */ symbol) => `#rows-space .row[data-symbol="${symbol}"]:not([hidden])`;
-
-async function copied(/** @type {import("playwright-core").Page} */ page, /** @type {string} */ button) {
-  await page.evaluate(() => navigator.clipboard.writeText("nothing"));
-  await page.click(button);
-  return until(async () => {
-    const csv = await page.evaluate(() => navigator.clipboard.readText());
-    return csv !== "nothing" && csv;
-  }, "something copied");
-}
-
-async function shot(/** @type {import("playwright-core").Page} */ page, /** @type {string} */ name) {
-  if (SHOTS === undefined) return;
-  mkdirSync(SHOTS, { recursive: true });
-  await page.screenshot({ path: join(SHOTS, `${name}.png`) });
-}
-
-async function accessible(/** @type {import("playwright-core").Page} */ page, /** @type {string} */ what) {
-  // By the debugger: the page's own policy forbids scripts of others.
-  const client = await page.context().newCDPSession(page);
-  await client.send("Runtime.evaluate", { expression: AXE });
-  const { result } = await client.send("Runtime.evaluate", { expression: "axe.run(document, {resultTypes: ['violations']}).then(({violations}) => JSON.stringify(violations.map(({id, nodes}) => [id, ...nodes.slice(0, 3).map(({html, failureSummary}) => html.slice(0, 150) + ' ' + failureSummary)])))", awaitPromise: true, returnByValue: true });
-  assert.deepEqual(JSON.parse(String(result.value)), [], what);
-}
+after(() => scene?.end());
+afterEach(() => scene.afterEach());
 
 const MARKET = '[[feeds]]\ntopic = "market"\n';
 
 async function market() {
   for (const [model, rate] of [["us-equities", "300"], ["crypto-perp", "300"]]) {
-    const program = stage.run("tickgate-sim", ["run", "--model", String(model), "--symbols", "12", "--rate", String(rate), "--brokers", stage.broker, "--topic", "market", "--partitions", "0"]);
-    cleanUp.push(() => program.stop());
+    const program = scene.stage.run("tickgate-sim", ["run", "--model", String(model), "--symbols", "12", "--rate", String(rate), "--brokers", broker, "--topic", "market", "--partitions", "0"]);
+    scene.later(() => program.stop());
   }
-  const gateway = await stage.gateway([], { config: MARKET });
-  cleanUp.push(() => gateway.program.stop());
+  const gateway = await scene.gateway({ config: MARKET });
   return gateway;
 }
 
 test("a first visit shows what is there, with nothing from outside, dark and light, and passes axe", async () => {
-  const { page } = await open(await market());
-  await text(page, "#state", /^live$/);
+  const page = await scene.open(await market());
+  await text(page, "#state", /^(live|degraded)$/);
   await text(page, "#rows-space .row:not([hidden]) .last", /\d/);
   await page.waitForFunction(() => location.hash.includes("s="));
   // A symbol with a book.
@@ -138,11 +61,29 @@ test("a first visit shows what is there, with nothing from outside, dark and lig
   assert.match(await page.locator(".credit").innerText(), /TradingView/);
 });
 
+test("the gateway sends what was built, compressed, to be kept where its name says its content", async (context) => {
+  const gateway = await scene.gateway();
+  if (!(await scene.embedded(gateway))) return context.skip("this gateway has another page, or none");
+  const files = readdirSync(DIST, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile() && !/^\.|\.(gz|br)$/.test(entry.name));
+  assert.ok(files.length >= 5);
+  const policy = readFileSync(join(DIST, "../csp.txt"), "utf8").trim();
+  for (const { name, parentPath } of files) {
+    const path = name === "index.html" ? "" : `assets/${name}`;
+    for (const encoding of ["br", "gzip", "identity"]) {
+      // It is unpacked on the way.
+      const response = await fetch(`http://${gateway.address}/${path}`, { headers: { "accept-encoding": encoding } });
+      assert.equal(response.headers.get("content-encoding") ?? "identity", encoding, name);
+      assert.deepEqual(Buffer.from(await response.arrayBuffer()), readFileSync(join(parentPath, name)), name);
+      assert.equal(response.headers.get("content-security-policy"), policy);
+      assert.equal(response.headers.get("cache-control"), path === "" ? "no-cache" : "public, max-age=31536000, immutable");
+    }
+  }
+});
+
 test("everything is done by keys: search, rows, removal, candles, panels, help; and the address says it", async () => {
-  const gateway = await stage.gateway();
-  cleanUp.push(() => gateway.program.stop());
-  await produce(stage.broker, ["AAA", "AAB", "BAA", "CCC"].flatMap((symbol, n) => [quote(symbol, n + 1), trade(symbol, n)]));
-  const { page } = await open(gateway, "#s=AAA");
+  const gateway = await scene.gateway();
+  await produce(broker, ["AAA", "AAB", "BAA", "CCC"].flatMap((symbol, n) => [quote(symbol, n + 1), trade(symbol, n)]));
+  const page = await scene.open(gateway, "#s=AAA");
   await text(page, `${row("AAA")} .bid`, /^1\.00$/);
   await page.keyboard.press("/");
   await page.keyboard.type("a");
@@ -198,12 +139,11 @@ test("everything is done by keys: search, rows, removal, candles, panels, help; 
 });
 
 test("ladder, tape and rows show what was sent: sizes, spread, last trade, filter, pause, flash", async () => {
-  const gateway = await stage.gateway();
-  cleanUp.push(() => gateway.program.stop());
-  await produce(stage.broker, [book("SHOW", [["99.5", "4"], ["99", "8"]], [["100.5", "2"], ["101", "1"]], true), quote("SHOW", 99)]);
-  const { page } = await open(gateway, "#s=SHOW");
+  const gateway = await scene.gateway();
+  await produce(broker, [book("SHOW", [["99.5", "4"], ["99", "8"]], [["100.5", "2"], ["101", "1"]], true), quote("SHOW", 99)]);
+  const page = await scene.open(gateway, "#s=SHOW");
   await text(page, "#spread", /^spread 1\.0 \(100\.0 bps\)$/);
-  await produce(stage.broker, [trade("SHOW", 0, { side: "buy", size: "5" }), trade("SHOW", 1, { side: "sell", size: "50", price: "99.5" })]);
+  await produce(broker, [trade("SHOW", 0, { side: "buy", size: "5" }), trade("SHOW", 1, { side: "sell", size: "50", price: "99.5" })]);
   await text(page, `${row("SHOW")} .last`, /^▼ 99\.5$/);
   await text(page, `${row("SHOW")} .change`, /^-1\.00%$/);
   await text(page, "#bids .level.last .price", /^◆ 99\.5$/);
@@ -219,7 +159,7 @@ test("ladder, tape and rows show what was sent: sizes, spread, last trade, filte
   // It stands still under the pointer, and goes on behind.
   await page.hover("#prints");
   await text(page, "#tape-note", /paused/);
-  await produce(stage.broker, [trade("SHOW", 2, { side: "buy" })]);
+  await produce(broker, [trade("SHOW", 2, { side: "buy" })]);
   await text(page, "#tape-note", /paused, 1 new/);
   assert.equal((await prints()).length, 2);
   await page.hover("h1");
@@ -233,115 +173,93 @@ test("ladder, tape and rows show what was sent: sizes, spread, last trade, filte
   // Not each one does: never more than three a second.
   let price = 9;
   await until(async () => {
-    await produce(stage.broker, [trade("SHOW", price++)]);
+    await produce(broker, [trade("SHOW", price++)]);
     return page.getAttribute("body", "data-flashed");
   }, "a flash");
 });
 
+test("where a feed names no side, the tape says where the price went", async () => {
+  const gateway = await scene.gateway();
+  const page = await scene.open(gateway, "#s=TICK");
+  await text(page, "#state", /^(live|degraded)$/);
+  await produce(broker, [1, 2, 2, 1].map((n) => trade("TICK", n)));
+  await text(page, "#prints .print:not([hidden]) .price", /^▽ 101\.50$/);
+  const prints = await page.locator("#prints .print:not([hidden])").evaluateAll((all) => all.map((print) => `${print.className} ${print.querySelector(".price")?.textContent}`));
+  assert.deepEqual(prints, ["print sell ▽ 101.50", "print buy △ 102.50", "print buy △ 102.50", "print · 101.50"]);
+  assert.match(await copied(page, "#copy-tape"), /101\.50,1,\n$/, "a side is not made up");
+});
+
+test("candles have every length, with volume, and go on while trades come", async () => {
+  const gateway = await scene.gateway();
+  const start_ns = 1_763_000_000_000_000_000n;
+  const page = await scene.open(gateway, "#s=BARS");
+  await text(page, "#state", /^(live|degraded)$/);
+  // Two hours, a trade each minute.
+  await produce(broker, range(0, 121).map((n) => trade("BARS", n % 7, { size: "2", event_ns: String(start_ns + BigInt(n) * 60_000_000_000n) })));
+  await until(async () => (await page.getAttribute("#candles", "data-count")) === "121", "the candles of all");
+  await page.waitForSelector("#no-candles", { state: "hidden" });
+  const lengths = await page.locator("#intervals button").allInnerTexts();
+  assert.deepEqual(lengths, ["1 s", "5 s", "15 s", "1 min", "5 min", "15 min", "1 h"]);
+  /** What is drawn, of the lengths. */
+  const drawn = new Set();
+  for (const length of lengths) {
+    await page.click(`#intervals button:text-is("${length}")`);
+    // It says how long they are, and how many.
+    await until(async () => (await page.getAttribute("#candles", "aria-label"))?.match(`^Candles of ${length} and volume of BARS: [1-9]`), length);
+    drawn.add(`${length}: ${await page.getAttribute("#candles", "data-count")}`);
+  }
+  assert.deepEqual([...drawn], ["1 s: 121", "5 s: 121", "15 s: 121", "1 min: 121", "5 min: 25", "15 min: 9", "1 h: 3"]);
+  assert.ok(await page.evaluate(() => document.querySelectorAll("#candles canvas").length > 0));
+  await page.click('#intervals button:text-is("1 s")');
+  await produce(broker, [trade("BARS", 3, { event_ns: String(start_ns + 9_000_000_000_000n) })]);
+  await until(async () => (await page.getAttribute("#candles", "data-count")) === "122", "one more");
+});
+
+test("the page fits its window: nothing to scroll sideways, and usable on a phone", async () => {
+  const gateway = await scene.gateway();
+  await produce(broker, [book("WIDE", range(0, 20).map((n) => [`${99_000 - n}.25`, "12.5"]), range(0, 20).map((n) => [`${99_001 + n}.25`, "2"]), true), quote("WIDE", 99_000), trade("WIDE", 99_000), quote("TALL", 7)]);
+  const page = await scene.open(gateway, "#s=TALL,WIDE&f=WIDE");
+  await text(page, "#asks .level:not([hidden]) .price", /\d/);
+  await text(page, "#rates", /messages/);
+  for (const [width, height] of [[1920, 1080], [1400, 900], [1280, 800], [1024, 768], [390, 844]]) {
+    await page.setViewportSize({ width: Number(width), height: Number(height) });
+    const outside = await page.evaluate(() => {
+      /** @type {string[]} */
+      const found = [];
+      for (const box of document.querySelectorAll("html, body, header, main")) if (box.scrollWidth > box.clientWidth) found.push(`${box.tagName} scrolls`);
+      for (const part of document.querySelectorAll(".panel, .panel h2, button, input, #rows-space .row:not([hidden]) .cell, .print:not([hidden]) span, .level:not([hidden]) span")) {
+        if (part.closest("dialog") !== null || part.getClientRects().length === 0) continue;
+        const { left, right } = part.getBoundingClientRect();
+        const panel = part.parentElement?.closest(".panel")?.getBoundingClientRect();
+        if (left < 0 || right > innerWidth || (panel !== undefined && right > panel.right)) found.push(`${part.id || part.className || part.tagName} ${left}–${right}`);
+      }
+      return found;
+    });
+    assert.deepEqual(outside, [], `${width} pixels`);
+    // All levels of both sides, where there is the height for the page at all.
+    assert.equal(await page.locator("#bids .level:not([hidden])").count(), 10);
+  }
+  // On the phone: a finger chooses a symbol, everything can be scrolled to, and the search is there.
+  await page.click(row("TALL"));
+  await text(page, "#tape h2", /TALL/);
+  await page.locator("#prints").scrollIntoViewIfNeeded();
+  await page.locator("#notices").scrollIntoViewIfNeeded();
+  await page.click("#search");
+  await page.keyboard.type("WIDE");
+  await page.keyboard.press("Enter");
+  await text(page, "#tape h2", /WIDE/);
+  await accessible(page, "a phone");
+  await shot(page, "phone");
+});
+
 test("with reduced motion nothing flashes", async () => {
-  const gateway = await stage.gateway();
-  cleanUp.push(() => gateway.program.stop());
-  const { page } = await open(gateway, "#s=CALM", { reducedMotion: "reduce" });
+  const gateway = await scene.gateway();
+  const page = await scene.open(gateway, "#s=CALM", { reducedMotion: "reduce" });
   await text(page, "#state", /^(live|degraded)$/);
   await page.evaluate(() => new MutationObserver(() => document.querySelector(".row.up, .row.down") && document.body.setAttribute("data-flashed", "yes")).observe(/** @type {Element} */ (document.querySelector("#rows")), { attributes: true, subtree: true }));
-  await produce(stage.broker, [trade("CALM", 1)]);
+  await produce(broker, [trade("CALM", 1)]);
   await text(page, `${row("CALM")} .last`, /101\.50/);
-  await produce(stage.broker, [trade("CALM", 2)]);
+  await produce(broker, [trade("CALM", 2)]);
   await text(page, `${row("CALM")} .last`, /^▲ 102\.50$/);
   assert.equal(await page.getAttribute("body", "data-flashed"), null);
-});
-
-test("a gateway is restarted: the page goes on without a gap", async () => {
-  const first = await stage.gateway();
-  const { page, server } = await open(first, "#s=KEEP");
-  await text(page, "#state", /^(live|degraded)$/);
-  await produce(stage.broker, range(0, 20).map((n) => trade("KEEP", n)));
-  await text(page, `${row("KEEP")} .last`, /119\.50/);
-  await first.program.stop("SIGTERM");
-  await text(page, "#state", /^reconnecting \d+$/);
-  await shot(page, "reconnecting");
-  await produce(stage.broker, range(20, 40).map((n) => trade("KEEP", n)));
-  const second = await stage.gateway();
-  cleanUp.push(() => second.program.stop());
-  server.target = second.address;
-  await text(page, `${row("KEEP")} .last`, /139\.50/);
-  await text(page, "#state", /^(live|degraded)$/);
-  await produce(stage.broker, range(40, 50).map((n) => trade("KEEP", n)));
-  await text(page, `${row("KEEP")} .last`, /149\.50/);
-  await text(page, "#details", /^0 gaps .* 1 reconnects/);
-  const prices = (await copied(page, "#copy-tape")).trim().split("\n").slice(1).map((line) => line.split(",")[2]);
-  assert.deepEqual(prices, range(0, 50).map((n) => `${100 + n}.50`));
-});
-
-test("a client that is slowed down sees conflation, and recovers", async () => {
-  const gateway = await stage.gateway();
-  cleanUp.push(() => gateway.program.stop());
-  const symbols = range(0, 60).map((n) => `LOAD${n}`);
-  let [n, isOver] = [0, false];
-  // Rarely enough that the page's own `conflate_ms` merges nothing, and far more than a slow client takes.
-  const load = (async () => {
-    while (!isOver) {
-      await produce(stage.broker, symbols.map((symbol) => quote(symbol, ++n)));
-      await new Promise((wake) => setTimeout(wake, 300));
-    }
-  })();
-  cleanUp.push(async () => {
-    isOver = true;
-    await load;
-  });
-  const { page } = await open(gateway, `#s=${symbols.join(",")}`);
-  await text(page, "#state", /^live$/);
-  await text(page, "#rates", /[1-9]\d* events\/s · [0-9]\.\d% conflated/);
-  await page.keyboard.press("s");
-  assert.equal(await page.getAttribute("#slow", "aria-pressed"), "true");
-  await text(page, "#rates", /([5-9]\d|100)\.\d% conflated/);
-  await shot(page, "slow");
-  await page.keyboard.press("s");
-  assert.equal(await page.getAttribute("#slow", "aria-pressed"), "false");
-  await text(page, "#rates", /[1-9]\d* events\/s · [0-9]\.\d% conflated/);
-});
-
-test("a feed that falls silent, and a line that does, are shown", async () => {
-  const gateway = await stage.gateway([], { config: '[[feeds]]\ntopic = "ticks"\nsilence_ms = 1000\n' });
-  cleanUp.push(() => gateway.program.stop());
-  await produce(stage.broker, [trade("HUSH", 1)]);
-  const { page, server } = await open(gateway, "#s=HUSH");
-  await text(page, "#details", /ticks stale/);
-  await text(page, "#state", /^degraded$/);
-  await produce(stage.broker, [trade("HUSH", 2)]);
-  await text(page, `${row("HUSH")} .last`, /102\.50/);
-  assert.equal(await page.locator(row("HUSH")).evaluate((found) => found.classList.contains("stale")), false);
-  // Ten seconds without anything of it, and it is grey.
-  await page.waitForSelector(`${row("HUSH")}.stale`, { timeout: 30_000 });
-  await shot(page, "stale");
-  server.isHeld = true;
-  await text(page, "#state", /^stale$/);
-  server.isHeld = false;
-  await text(page, "#state", /^(live|degraded)$/);
-});
-
-test("a gateway that asks for a token gets one, and a wrong one is told", async () => {
-  const secret = "a secret of the tests that has more than 32 bytes";
-  const key = join(stage.dir, "page-secret");
-  writeFileSync(key, secret);
-  const config = `[auth]\nmode = "required"\nissuers = ["tests"]\naudiences = ["tickgate"]\nkey_files = ["HS256:${key}"]\n`;
-  const gateway = await stage.gateway([], { config });
-  cleanUp.push(() => gateway.program.stop());
-  await produce(stage.broker, [trade("MINE", 1)]);
-  const { page } = await open(gateway, "#s=MINE");
-  await page.waitForSelector("#token[open]");
-  assert.equal(await page.isVisible("#token-refused"), false);
-  await accessible(page, "the question for a token");
-  await page.fill("#token-text", "wrong.token.here");
-  await page.keyboard.press("Enter");
-  await page.waitForSelector("#token-refused", { state: "visible" });
-  await shot(page, "token");
-  const part = (/** @type {object} */ value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ iss: "tests", aud: "tickgate", sub: "ann", exp: Math.floor(Date.now() / 1_000) + 600, tickgate: { symbols: ["*"], wildcard: true } })}`;
-  const token = `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
-  await page.fill("#token-text", token);
-  await page.keyboard.press("Enter");
-  await produce(stage.broker, [trade("MINE", 2)]);
-  await text(page, `${row("MINE")} .last`, /102\.50/);
-  assert.ok(!page.url().includes(token) && !(await page.content()).includes(token));
 });

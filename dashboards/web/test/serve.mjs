@@ -11,11 +11,9 @@ const POLICY = readFileSync(join(ROOT, "csp.txt"), "utf8").trim();
 /** @type {Record<string, string>} */
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml" };
 
-/** Serves `dist`. `target` is the `host:port` of the gateway, and may change. */
+/** Serves `dist`, for gateways that have another page, or none. `target` is the `host:port` of the gateway. */
 export class PageServer {
   target = "";
-  /** Whether nothing is passed on to pages at present. */
-  isHeld = false;
   /** @type {Set<import("node:net").Socket>} */
   #lines = new Set();
   #server = createServer((request, response) => {
@@ -62,10 +60,7 @@ export class PageServer {
       gateway.write(head);
     });
     this.#lines.add(page);
-    gateway.on("data", (part) => {
-      // What is held is lost to the page, as on a line that is dead.
-      if (!this.isHeld) page.write(part);
-    });
+    gateway.on("data", (part) => page.write(part));
     page.on("data", (part) => gateway.write(part));
     for (const [one, other] of [[page, gateway], [gateway, page]]) {
       one?.on("error", () => other?.destroy());
@@ -76,13 +71,8 @@ export class PageServer {
     }
   }
 
-  /** Cuts every line. */
-  cut() {
-    for (const line of this.#lines) line.destroy();
-  }
-
   close() {
-    this.cut();
+    for (const line of this.#lines) line.destroy();
     this.#server.closeAllConnections();
     this.#server.close();
   }

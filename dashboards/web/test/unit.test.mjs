@@ -1,6 +1,7 @@
 /** Parts of the page that need no browser. */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { createServer } from "vite";
 
@@ -49,21 +50,55 @@ test("candles of each length say the same of their trades", () => {
 test("rows keep the newest state, and give what has changed once", () => {
   const rows = new Rows();
   rows.watch(["A", "B"]);
-  rows.take();
+  rows.see(["A"]);
+  rows.take(true);
   const trade = (/** @type {string} */ price) => rows.trade({ type: "trade", symbol: "A", price, size: "1", seq: "1:0:1", event_ns: 1n, ingest_ns: 1n }, 5);
   trade("100");
   trade("110.50");
   trade("110.5");
-  rows.gap("A");
-  const [row, ...others] = rows.take();
-  assert.deepEqual([row.last, row.direction, row.hasGap, others.length], ["110.5", 1, true, 0]);
+  rows.gap("A", 7);
+  rows.gap("B", 7);
+  const [row, ...others] = rows.take(false);
+  assert.deepEqual([row.last, row.direction, row.gap_ms, row.spark, others.length], ["110.5", 1, 7, undefined, 0], "B is not in sight");
   assert.equal(row.change.toFixed(2), "10.50");
-  assert.equal(rows.take().length, 0);
+  assert.equal(rows.take(false).length, 0);
+  assert.deepEqual(rows.take(true).map((/** @type {any} */ { symbol }) => symbol), ["B"]);
+  assert.equal(rows.take(true).length, 0);
+  rows.second();
+  rows.quote({ type: "quote", symbol: "A", bid_price: "1", bid_size: "1", ask_price: "2", ask_size: "1", seq: "1:0:1", event_ns: 1n, ingest_ns: 1n }, 6);
+  rows.second();
+  assert.deepEqual(rows.take(false).map((/** @type {any} */ { spark }) => spark), [[110.5, 1.5]], "the middle of bid and ask, where there is one");
   rows.trade({ type: "trade", symbol: "Z", price: "1", size: "1", seq: "1:0:1", event_ns: 1n, ingest_ns: 1n }, 5);
-  assert.equal(rows.take().length, 0, "nobody watches it");
+  assert.equal(rows.take(true).length, 0, "nobody watches it");
 });
 
 test("what is copied is safe to open", () => {
   assert.equal(watchlistCsv([{ symbol: '=cmd|"x"' }, { symbol: "A,B", bid: "-1.5" }]), 'symbol,bid_size,bid,ask,ask_size,last,change_percent\n"\'=cmd|""x""",,,,,,\n"A,B",,-1.5,,,,\n');
   assert.equal(tapeCsv("A", [{ time_ms: 0, price: "1", size: "2", side: "buy" }]), "symbol,time,price,size,side\nA,1970-01-01T00:00:00.000Z,1,2,buy\n");
+});
+
+test("what is written can be read: 4.5 to 1 on everything that may lie behind it, dark and light", () => {
+  const css = readFileSync(new URL("../src/style.css", import.meta.url), "utf8");
+  const colors = (/** @type {string} */ selector) => {
+    const block = new RegExp(`^${selector} \\{(.*?)^\\}`, "ms").exec(css)?.[1] ?? "";
+    return Object.fromEntries([...block.matchAll(/--([\w-]+): (#[0-9a-f]{6});/g)].map(([, name, value]) => [name, value]));
+  };
+  const light = (/** @type {string} */ color) => {
+    const [r, g, b] = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16) / 255).map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * Number(r) + 0.7152 * Number(g) + 0.0722 * Number(b);
+  };
+  const panels = ["panel", "back", "focus-back"];
+  // Prices lie on the bars of the ladder, last prices on what flashes.
+  const pairs = [["text", [...panels, "up-back", "down-back"]], ["quiet", panels], ["accent", panels], ["up", [...panels, "up-back"]], ["down", [...panels, "down-back"]], ["warn", panels]];
+  for (const selector of [":root", '\\[data-theme="light"\\]']) {
+    const all = colors(selector);
+    assert.ok(Object.keys(all).length > 10, selector);
+    for (const [front, backs] of pairs) {
+      for (const back of backs) {
+        const [most, least] = [all[String(front)], all[back]].map(light).sort((a, b) => b - a);
+        const contrast = (Number(most) + 0.05) / (Number(least) + 0.05);
+        assert.ok(contrast >= 4.5, `${selector}: ${front} on ${back} has ${contrast.toFixed(2)}`);
+      }
+    }
+  }
 });

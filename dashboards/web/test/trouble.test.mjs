@@ -1,0 +1,144 @@
+/** What the page shows when something goes wrong, in a real Chromium, against real gateways. */
+
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, afterEach, before, test } from "node:test";
+import { produce } from "../../../clients/typescript/build/test/support/kafka.js";
+import { until } from "../../../clients/typescript/build/test/support/programs.js";
+import { quote, range, trade } from "../../../clients/typescript/build/test/support/records.js";
+import { accessible, copied, row, Scene, shot, text } from "./browser.mjs";
+
+/** @type {Scene} */
+let scene;
+/** @type {string} */
+let broker;
+
+before(async () => {
+  scene = await Scene.start();
+  broker = scene.stage.broker;
+});
+after(() => scene?.end());
+afterEach(() => scene.afterEach());
+
+for (const signal of /** @type {const} */ (["SIGKILL", "SIGTERM"])) {
+  test(`a gateway is ended by ${signal} and started again: the page goes on without a gap`, async () => {
+    const symbol = `KEEP-${signal}`;
+    const first = await scene.gateway();
+    const page = await scene.open(first, `#s=${symbol}`, { losesGateway: true });
+    await text(page, "#state", /^(live|degraded)$/);
+    await produce(broker, range(0, 20).map((n) => trade(symbol, n)));
+    await text(page, `${row(symbol)} .last`, /119\.50/);
+    // A heartbeat has come, and with it a cursor to come back with.
+    await text(page, "#details", /feeds: ticks/);
+    // Each state that the badge shows from now on, however short.
+    await page.evaluate(() => {
+      const badge = /** @type {HTMLElement} */ (document.querySelector("#state"));
+      /** @type {Set<string | null>} */
+      const seen = new Set();
+      const note = () => (badge.dataset.seen = [...seen].join());
+      new MutationObserver((all) => {
+        for (const { oldValue } of all) seen.add(oldValue?.replace(/\d+/, "n") ?? null);
+        note();
+      }).observe(badge, { characterData: true, characterDataOldValue: true, subtree: true });
+    });
+    await first.program.stop(signal);
+    await text(page, "#state", /^reconnecting \d+$/);
+    await shot(page, "reconnecting");
+    await produce(broker, range(20, 40).map((n) => trade(symbol, n)));
+    await scene.gateway({ listen: first.address });
+    await text(page, `${row(symbol)} .last`, /139\.50/);
+    await text(page, "#state", /^(live|degraded)$/);
+    assert.match((await page.getAttribute("#state", "data-seen")) ?? "", /reconnecting n,(.*,)?resyncing/);
+    await produce(broker, range(40, 50).map((n) => trade(symbol, n)));
+    await text(page, `${row(symbol)} .last`, /149\.50/);
+    assert.deepEqual(await page.locator("#notices .gap").allInnerTexts(), []);
+    await text(page, "#details", /^0 gaps .* 1 reconnects/);
+    // What the broker holds is what the tape has: each trade, once, in order.
+    const prices = (await copied(page, "#copy-tape")).trim().split("\n").slice(1).map((line) => line.split(",")[2]);
+    assert.deepEqual(prices, range(0, 50).map((n) => `${100 + n}.50`));
+    await text(page, "#notices", /live again after .* without a gap/);
+  });
+}
+
+test("a client that is slowed down sees conflation and gaps, and recovers", async () => {
+  const gateway = await scene.gateway();
+  const symbols = range(0, 60).map((n) => `LOAD${n}`);
+  let [n, isOver] = [0, false];
+  // Rarely enough that the page's own `conflate_ms` merges nothing, and far more than a slow client takes.
+  const load = (async () => {
+    while (!isOver) {
+      const round = ++n;
+      await produce(broker, [...symbols.map((symbol) => quote(symbol, round)), ...range(0, 40).map((at) => trade("LOAD1", (round * 40 + at) % 1_000))]);
+      await new Promise((wake) => setTimeout(wake, 300));
+    }
+  })();
+  scene.later(async () => {
+    isOver = true;
+    await load;
+  });
+  const page = await scene.open(gateway, `#s=${symbols.join(",")}`);
+  await text(page, "#state", /^(live|degraded)$/);
+  await text(page, "#rates", /[1-9]\d* messages\/s · [0-9]\.\d% conflated/);
+  assert.equal(await page.locator("#notices .gap").count(), 0);
+  await page.keyboard.press("s");
+  assert.equal(await page.getAttribute("#slow", "aria-pressed"), "true");
+  await text(page, "#rates", /([5-9]\d|100)\.\d% conflated/);
+  await text(page, "#notices .gap", /LOAD1: \d+ trades missing/);
+  await page.waitForSelector(`${row("LOAD1")}.gap`);
+  await text(page, "#details", /^[1-9]\d* gaps/);
+  await shot(page, "slow");
+  await page.keyboard.press("s");
+  assert.equal(await page.getAttribute("#slow", "aria-pressed"), "false");
+  await text(page, "#rates", /[1-9]\d* messages\/s · [0-9]\.\d% conflated/);
+});
+
+test("a feed that falls silent, and a gateway that does, are shown", async () => {
+  const gateway = await scene.gateway({ config: '[[feeds]]\ntopic = "ticks"\nsilence_ms = 1000\n' });
+  await produce(broker, [trade("HUSH", 1)]);
+  const page = await scene.open(gateway, "#s=HUSH");
+  await text(page, "#details", /ticks stale/);
+  await text(page, "#state", /^degraded$/);
+  await produce(broker, [trade("HUSH", 2)]);
+  await text(page, `${row("HUSH")} .last`, /102\.50/);
+  const isStale = () => page.locator(row("HUSH")).evaluate((found) => found.classList.contains("stale"));
+  assert.equal(await isStale(), false);
+  // Eleven seconds later, by the page's clock, it is grey.
+  await page.evaluate(() => {
+    const now = Date.now;
+    Date.now = () => now() + 11_000;
+  });
+  await until(isStale, "a grey row");
+  await accessible(page, "a grey row");
+  await shot(page, "stale");
+  gateway.program.signal("SIGSTOP");
+  await text(page, "#state", /^stale$/);
+  gateway.program.signal("SIGCONT");
+  await text(page, "#state", /^(live|degraded)$/);
+});
+
+test("a gateway that asks for a token gets one, and a wrong one is told", async () => {
+  const secret = "a secret of the tests that has more than 32 bytes";
+  const key = join(scene.stage.dir, "page-secret");
+  writeFileSync(key, secret);
+  const config = `[auth]\nmode = "required"\nissuers = ["tests"]\naudiences = ["tickgate"]\nkey_files = ["HS256:${key}"]\n`;
+  const gateway = await scene.gateway({ config });
+  await produce(broker, [trade("MINE", 1)]);
+  const page = await scene.open(gateway, "#s=MINE");
+  await page.waitForSelector("#token[open]");
+  assert.equal(await page.isVisible("#token-refused"), false);
+  await accessible(page, "the question for a token");
+  await page.fill("#token-text", "wrong.token.here");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#token-refused", { state: "visible" });
+  await shot(page, "token");
+  const part = (/** @type {object} */ value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ iss: "tests", aud: "tickgate", sub: "ann", exp: Math.floor(Date.now() / 1_000) + 600, tickgate: { symbols: ["*"], wildcard: true } })}`;
+  const token = `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
+  await page.fill("#token-text", token);
+  await page.keyboard.press("Enter");
+  await produce(broker, [trade("MINE", 2)]);
+  await text(page, `${row("MINE")} .last`, /102\.50/);
+  assert.ok(!page.url().includes(token) && !(await page.content()).includes(token));
+});
