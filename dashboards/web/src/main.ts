@@ -20,12 +20,13 @@ import { Watchlist } from "./watchlist.js";
 const FIRST_SYMBOLS = 27;
 
 const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+let isScheduled = false;
 const tell = (command: Command): void => worker.postMessage(command);
 
 effect(() => {
   document.documentElement.dataset.theme = state.theme();
 });
-const watchlist = new Watchlist((symbols) => tell({ do: "view", symbols }));
+const watchlist = new Watchlist((symbols) => tell({ do: "view", symbols }), schedule);
 const ladder = new Ladder();
 const tape = new Tape();
 const chart = new Chart();
@@ -89,9 +90,18 @@ worker.onmessage = ({ data }: { data: Frame }) => {
     }
   }
   if (data.needsToken) askToken();
+  schedule();
 };
 
+/** Paints in the next frame of the screen. Where nothing is to be painted, the page does nothing. */
+function schedule(): void {
+  if (isScheduled) return;
+  isScheduled = true;
+  requestAnimationFrame(paint);
+}
+
 function paint(now_ms: number): void {
+  isScheduled = false;
   watchlist.paint(now_ms);
   ladder.paint();
   tape.paint();
@@ -102,9 +112,13 @@ function paint(now_ms: number): void {
     isAsked = true;
     tell({ do: "pull" });
   }
-  requestAnimationFrame(paint);
 }
-requestAnimationFrame(paint);
+schedule();
+// What a visitor does is not to wait for the worker.
+effect(() => {
+  for (const setting of [state.symbols, state.focus, state.chosenTheme, state.panels, state.sizeMin]) setting.value;
+  schedule();
+});
 
 let hadToken = false;
 function askToken(): void {

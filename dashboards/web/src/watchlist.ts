@@ -38,9 +38,13 @@ export class Watchlist {
   #isLayoutNew = true;
   #lastStale_ms = 0;
 
-  /** `see` is called with the symbols in sight when they are others. */
-  constructor(see: (symbols: string[]) => void) {
+  /** `see` is called with the symbols in sight when they are others, `changed` when there is something to paint. */
+  constructor(see: (symbols: string[]) => void, changed: () => void) {
     this.#see = see;
+    const moved = (): void => {
+      this.#isLayoutNew = true;
+      changed();
+    };
     effect(() => {
       const wanted = new Set(state.symbols.value);
       for (const symbol of this.#rows.keys()) if (!wanted.has(symbol)) this.#rows.delete(symbol);
@@ -48,8 +52,8 @@ export class Watchlist {
       state.chosenTheme.value;
       this.#isLayoutNew = true;
     });
-    this.#viewport.addEventListener("scroll", () => (this.#isLayoutNew = true), { passive: true });
-    new ResizeObserver(() => (this.#isLayoutNew = true)).observe(this.#viewport);
+    this.#viewport.addEventListener("scroll", moved, { passive: true });
+    new ResizeObserver(moved).observe(this.#viewport);
     this.#viewport.addEventListener("click", (event) => {
       const row = (event.target as HTMLElement).closest<HTMLElement>("[data-symbol]");
       if (row?.dataset.symbol !== undefined) state.focus.value = row.dataset.symbol;

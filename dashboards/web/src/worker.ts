@@ -14,9 +14,10 @@ const CHANGES_MAX = 50;
 const DIRECTORY_MAX = 20_000;
 /** How long the symbols that there are are listened for. */
 const DISCOVER_MS = 2_000;
-/** How often health is told, rows in sight at the most, and rows out of sight. */
+/** Between two frames at the least: what eyes can follow, and the page does nothing between them. */
+const FRAME_MS = 50;
+/** How often health is told, and rows out of sight. */
 const HEALTH_MS = 250;
-const ROWS_MS = 50;
 const ROWS_ALL_MS = 1_000;
 /** What a client that is slow on purpose takes, in bytes a second. */
 const SLOW_BYTES_PER_S = 2_048;
@@ -51,7 +52,7 @@ let isLadderNew = false;
 let areCandlesNew = false;
 let candlesSince_s: number | undefined;
 let needsToken = false;
-let rows_ms = 0;
+let frame_ms = 0;
 let rowsAll_ms = 0;
 let health_ms = 0;
 let attempt = 0;
@@ -76,7 +77,7 @@ page.onmessage = ({ data }) => {
     case "discover":
       return discover();
     case "pull":
-      return page.postMessage(frame());
+      return void setTimeout(answer, Math.max(0, frame_ms + FRAME_MS - performance.now()));
   }
 };
 
@@ -246,6 +247,11 @@ function print({ event_ns, price, size, side }: Trade): void {
   isLadderNew = true; // its mark of the last trade
 }
 
+function answer(): void {
+  frame_ms = performance.now();
+  page.postMessage(frame());
+}
+
 function frame(): Frame {
   const now_ms = performance.now();
   const all: Frame = { rows: [], prints, printsSkipped, changes, notices };
@@ -253,22 +259,19 @@ function frame(): Frame {
   printsSkipped = 0;
   notices = [];
   changes = [];
-  if (now_ms - rows_ms >= ROWS_MS) {
-    rows_ms = now_ms;
-    const isAll = now_ms - rowsAll_ms >= ROWS_ALL_MS;
-    if (isAll) rowsAll_ms = now_ms;
-    all.rows = rows.take(isAll);
-    if (isLadderNew && focus !== undefined && live !== undefined) {
-      isLadderNew = false;
-      const book = live.book(focus);
-      const last = rows.get(focus)?.last;
-      all.ladder = { isComplete: book.isComplete, bids: book.bids(20), asks: book.asks(20), ...(last === undefined ? {} : { last }) };
-    }
-    if (areCandlesNew) all.candles = { isAll: true, candles: candles.all(interval_s) };
-    else if (candlesSince_s !== undefined) all.candles = { isAll: false, candles: candles.since(interval_s, candlesSince_s) };
-    areCandlesNew = false;
-    candlesSince_s = undefined;
+  const isAll = now_ms - rowsAll_ms >= ROWS_ALL_MS;
+  if (isAll) rowsAll_ms = now_ms;
+  all.rows = rows.take(isAll);
+  if (isLadderNew && focus !== undefined && live !== undefined) {
+    isLadderNew = false;
+    const book = live.book(focus);
+    const last = rows.get(focus)?.last;
+    all.ladder = { isComplete: book.isComplete, bids: book.bids(20), asks: book.asks(20), ...(last === undefined ? {} : { last }) };
   }
+  if (areCandlesNew) all.candles = { isAll: true, candles: candles.all(interval_s) };
+  else if (candlesSince_s !== undefined) all.candles = { isAll: false, candles: candles.since(interval_s, candlesSince_s) };
+  areCandlesNew = false;
+  candlesSince_s = undefined;
   if (isDirectoryNew && !isDiscovering) {
     isDirectoryNew = false;
     // What is watched by its name is not brought by a pattern.

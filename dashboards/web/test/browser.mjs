@@ -106,7 +106,11 @@ export class Scene {
     page.on("request", (request) => {
       if (!request.url().startsWith(url)) faults.push(`asked for ${request.url()}`);
     });
-    page.on("requestfailed", (request) => faults.push(`${request.url()}: ${request.failure()?.errorText}`));
+    page.on("requestfailed", (request) => {
+      const error = request.failure()?.errorText;
+      // What the browser itself gives up as the page is left.
+      if (error !== "net::ERR_ABORTED") faults.push(`${request.url()}: ${error}`);
+    });
     page.on("response", (response) => {
       if (response.status() >= 400) faults.push(`${response.url()}: ${response.status()}`);
     });

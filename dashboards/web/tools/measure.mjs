@@ -1,74 +1,102 @@
 /**
- * What the page costs: frames a second, share of the main thread, memory, while a market runs. It builds nothing: `npm run build` first, and
- * `npm --prefix ../../clients/typescript run build` with its tests' support compiled, as `npm test` does.
+ * What the page costs while a market runs: frames, main thread, memory, a line for each part of the time. `npm run build` first, and `npm test` once,
+ * which compiles what starts the programs. They are those of `TICKGATE_BIN_DIR`: release ones, for figures that mean something.
  *
- *     node tools/measure.mjs --symbols 500 --rate 20000 --seconds 30
+ *     node tools/measure.mjs --symbols 500 --rate 20000 --minutes 30 --json soak.json
+ *
+ * `--profile` adds what the main thread does, and what drawing takes.
  */
 
-import { existsSync } from "node:fs";
+import { writeFileSync } from "node:fs";
+import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
-import { chromium } from "playwright-core";
-import { Stage } from "../../../clients/typescript/build/test/support/programs.js";
+import { Stage, until } from "../../../clients/typescript/build/test/support/programs.js";
+import { isEmbedded, launch } from "../test/browser.mjs";
 import { PageServer } from "../test/serve.mjs";
+import { Meter, profiled } from "./meter.mjs";
 
 const { values } = parseArgs({
-  options: { symbols: { type: "string", default: "500" }, rate: { type: "string", default: "20000" }, seconds: { type: "string", default: "30" }, json: { type: "boolean", default: false } },
+  options: {
+    symbols: { type: "string", default: "500" },
+    rate: { type: "string", default: "20000" },
+    seconds: { type: "string" },
+    minutes: { type: "string" },
+    every: { type: "string" },
+    json: { type: "string" },
+    profile: { type: "boolean", default: false },
+  },
 });
-const executablePath = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync) ?? "";
+const seconds = values.minutes !== undefined ? Number(values.minutes) * 60 : Number(values.seconds ?? 30);
+const every_s = Math.max(1, Number(values.every ?? Math.min(30, seconds / 6)));
+if (!(seconds > 0) || !(every_s > 0)) throw new Error("--seconds, --minutes and --every are numbers above 0");
+
 const stage = await Stage.start(["ticks:4"]);
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+const browser = await launch();
 try {
   stage.run("tickgate-sim", ["run", "--model", "us-equities", "--symbols", values.symbols, "--rate", values.rate, "--brokers", stage.broker, "--topic", "ticks", "--partitions", "0"]);
   const gateway = await stage.gateway();
-  const server = await PageServer.start(gateway.address);
-  const page = await browser.newPage({ viewport: { width: 1600, height: 900 } });
-  await page.goto(server.url);
-  await page.waitForFunction(() => location.hash.includes("s="));
-  // Every symbol that there is, by the page's own search.
-  const names = await page.evaluate(() => new Promise((found) => {
-    const socket = new WebSocket(`ws://${location.host}/v1/stream`);
-    const seen = new Set();
-    socket.onopen = () => socket.send('{"op":"subscribe","subscriptions":[{"channel":"quotes","symbols":["*"],"conflate_ms":1000}]}');
-    socket.onmessage = ({ data }) => data[0] === "[" && JSON.parse(data).forEach((/** @type {{ symbol: string }} */ event) => seen.add(event.symbol));
-    setTimeout(() => (socket.close(), found([...seen])), 5_000);
-  }));
-  await page.evaluate((all) => (location.hash = `s=${all.join(",")}`), /** @type {string[]} */ (names));
-  await page.waitForTimeout(5_000);
-  const client = await page.context().newCDPSession(page);
-  await client.send("Performance.enable");
-  const metrics = async () => Object.fromEntries((await client.send("Performance.getMetrics")).metrics.map(({ name, value }) => [name, value]));
-  const seconds = Number(values.seconds);
-  const frames = page.evaluate((forMs) => new Promise((done) => {
-    const [began, gaps] = [performance.now(), /** @type {number[]} */ ([])];
-    let last = began;
-    const step = (/** @type {number} */ now) => {
-      gaps.push(now - last);
-      last = now;
-      if (now - began < forMs) requestAnimationFrame(step);
-      else done(gaps.slice(1));
+  const embedded = await isEmbedded(gateway.address);
+  const server = embedded ? undefined : await PageServer.start(gateway.address);
+  const page = await browser.newPage({ viewport: { width: 1400, height: 900 } });
+  await page.goto(server?.url ?? `http://${gateway.address}/`);
+  const names = await symbols(page, Number(values.symbols));
+  await page.evaluate((all) => (location.hash = `s=${all.join(",")}&f=AAPL`), names);
+  await until(async () => (await page.locator("#rows-space .row:not([hidden]) .last").evaluateAll((all) => all.filter((cell) => cell.textContent !== "").length)) > 10, "rows");
+  const meter = await Meter.start(browser, page);
+  /** @type {import("./meter.mjs").Sample[]} */
+  const series = [];
+  const line = (/** @type {(string | number)[]} */ cells) => console.log(cells.map((cell) => String(cell).padStart(9)).join(""));
+  line(["at_s", "frames/s", "dropped", "p99_ms", "script_%", "main_%", "page_MiB", "work_MiB", "rss_MiB", "draw_%", "rend_%", "in/s", "load"]);
+  const admin = (await gateway.program.said(/admin: (http:\/\/[^ "]+)/)).replace(/\/$/, "");
+  const ticks = async () => Number(/^tickgate_feed_records_total(?:\{[^}]*\})? (\d+)/m.exec(await (await fetch(`${admin}/metrics`)).text())?.[1] ?? Number.NaN);
+  let in_ = await ticks();
+  for (let at_s = 0; at_s < seconds; at_s += every_s) {
+    const sample = await meter.over(every_s);
+    const now = await ticks();
+    Object.assign(sample, { at_s: Math.round(at_s + every_s), in_s: Math.round((now - in_) / sample.seconds), load: Math.round((loadavg()[0] ?? 0) * 10) / 10 });
+    in_ = now;
+    series.push(sample);
+    line([sample.at_s, sample.frames_s, sample.dropped, sample.frame_p99_ms, sample.scripting_percent, sample.main_percent, sample.page_mib, sample.worker_mib, sample.rss_mib, sample.gpu_process_percent, sample.renderer_percent, sample.in_s, sample.load]);
+    // What was measured stays, whatever ends the rest.
+    if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report(), null, 1)}\n`);
+  }
+  function report() {
+    const mean = (/** @type {keyof import("./meter.mjs").Sample} */ key) => Math.round((series.reduce((sum, one) => sum + Number(one[key]), 0) / series.length) * 10) / 10;
+    const [first, last] = [series[Math.min(1, series.length - 1)], series.at(-1)];
+    return {
+      symbols: names.length,
+      seconds: Math.round(series.reduce((sum, one) => sum + one.seconds, 0)),
+      embedded,
+      mean: { in_s: mean("in_s"), frames_s: mean("frames_s"), scripting_percent: mean("scripting_percent"), main_percent: mean("main_percent"), gpu_process_percent: mean("gpu_process_percent"), renderer_percent: mean("renderer_percent") },
+      dropped: series.reduce((sum, one) => sum + one.dropped, 0),
+      // The first part has the filling of what is bounded.
+      memory_mib: { page: [first?.page_mib, last?.page_mib], worker: [first?.worker_mib, last?.worker_mib], rss: [first?.rss_mib, last?.rss_mib] },
+      series,
     };
-    requestAnimationFrame(step);
-  }), seconds * 1_000);
-  const before = await metrics();
-  const gaps = /** @type {number[]} */ (await frames).sort((a, b) => a - b);
-  const after = await metrics();
-  const share = (/** @type {string} */ name) => (((after[name] ?? 0) - (before[name] ?? 0)) / ((after.Timestamp ?? 0) - (before.Timestamp ?? 0))) * 100;
-  const report = {
-    symbols: /** @type {string[]} */ (names).length,
-    frames_s: Math.round((gaps.length / seconds) * 10) / 10,
-    frame_p99_ms: Math.round((gaps[Math.floor(gaps.length * 0.99)] ?? 0) * 10) / 10,
-    scripting_percent: Math.round(share("ScriptDuration") * 10) / 10,
-    main_thread_percent: Math.round(share("TaskDuration") * 10) / 10,
-    heap_before_mib: Math.round((before.JSHeapUsedSize ?? 0) / 2 ** 20),
-    heap_after_mib: Math.round((after.JSHeapUsedSize ?? 0) / 2 ** 20),
-    rates: await page.textContent("#rates"),
-    latency: await page.textContent("#latency"),
-    details: await page.textContent("#details"),
-  };
-  if (values.json) console.log(JSON.stringify(report));
-  else for (const [name, value] of Object.entries(report)) console.log(`${name.padEnd(20)} ${value}`);
-  server.close();
+  }
+  const { series: _, ...short } = report();
+  const says = Object.fromEntries(await Promise.all(["state", "latency", "rates", "details"].map(async (id) => [id, await page.textContent(`#${id}`)])));
+  console.log(JSON.stringify({ ...short, ...says }, null, 1));
+  if (values.profile) await profiled(browser, page);
+  server?.close();
 } finally {
   await browser.close();
   await stage.end();
+}
+
+/** Symbols that there are, so many at the most, by a socket of the page's own. */
+async function symbols(/** @type {import("playwright-core").Page} */ page, /** @type {number} */ most) {
+  const names = await page.evaluate((wanted) => new Promise((found) => {
+    const socket = new WebSocket(`ws://${location.host}/v1/stream`);
+    /** @type {Set<string>} */
+    const seen = new Set();
+    const done = () => (socket.close(), found([...seen].slice(0, wanted)));
+    socket.onopen = () => socket.send('{"op":"subscribe","subscriptions":[{"channel":"quotes","symbols":["*"],"conflate_ms":1000}]}');
+    socket.onmessage = ({ data }) => {
+      if (data[0] === "[") for (const { symbol } of JSON.parse(data)) seen.add(symbol);
+      if (seen.size >= wanted) done();
+    };
+    setTimeout(done, 15_000);
+  }), most);
+  return /** @type {string[]} */ (names);
 }
