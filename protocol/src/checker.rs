@@ -81,6 +81,11 @@ impl ChainChecker {
         [self.last, self.before].into_iter().flatten().any(|last| seq.is_at_or_before(last))
     }
 
+    /// Whether it is the last position of the partition that the symbol is in, or of the one before.
+    fn is_at_end(&self, seq: Position) -> bool {
+        self.last == Some(seq) || self.before == Some(seq)
+    }
+
     fn move_to(&mut self, seq: Position) {
         let is_elsewhere = |last: &Position| (last.epoch, last.partition) != (seq.epoch, seq.partition);
         self.before = self.last.filter(is_elsewhere).or(self.before);
@@ -107,7 +112,8 @@ impl ChainChecker {
         }
         let is_of_both = self.is_resumed && gap.after.is_some_and(|after| self.has(after));
         let fits = gap.after.is_none() || self.last.is_none() || gap.after == self.last || is_of_both;
-        if let Some(upto) = gap.upto {
+        // What ends before where the chain stands says nothing of where it goes on, and takes nothing back of what was seen.
+        if let Some(upto) = gap.upto.filter(|upto| self.is_at_end(*upto) || !self.has(*upto)) {
             self.move_to(upto);
             self.is_open = false;
         }
@@ -271,6 +277,50 @@ mod tests {
         assert_eq!(chain.event(at(8), &after(6), false), Verdict::Duplicate);
         assert_eq!(chain.event(at(9), &after(8), false), Verdict::Duplicate);
         assert_eq!(chain.event(at(12), &after(9), false), Verdict::InOrder);
+    }
+
+    /// A symbol had moved, and its client came back, partition by partition, to a gateway that had not read all of the one before.
+    /// The gap that followed began with its last event and ended before what it had there: it took the chain back, and what
+    /// came again looked new.
+    #[test]
+    fn a_gap_that_ends_in_the_partition_before_takes_nothing_back() {
+        let there = |offset| Position { partition: 4, ..at(offset) };
+        let gap = |upto| Gap {
+            after: Some(there(2)),
+            upto: Some(upto),
+            count: None,
+            cause: GapCause::Repartitioned,
+        };
+        let come_back = || {
+            let mut chain = ChainChecker::default();
+            chain.event(at(8), &after(7), false);
+            chain.event(at(9), &after(8), false);
+            chain.event(there(2), &after(9), false);
+            chain.resumed(true);
+            chain
+        };
+        let mut chain = come_back();
+        assert!(chain.gap(&gap(at(8))));
+        assert_eq!(chain.last(), Some(there(2)));
+        assert_eq!(chain.event(at(9), &after(8), false), Verdict::Duplicate);
+        assert_eq!(chain.event(at(12), &after(9), false), Verdict::InOrder);
+        // The end of what it has there is where it goes on, as is what lies behind that.
+        for (upto, next) in [(9, 10), (11, 12)] {
+            let mut chain = come_back();
+            assert!(chain.gap(&gap(at(upto))));
+            assert_eq!(chain.last(), Some(at(upto)));
+            assert_eq!(chain.event(at(next), &after(upto), false), Verdict::InOrder);
+        }
+    }
+
+    /// Nobody's chain goes back either who has been there all the time.
+    #[test]
+    fn a_gap_that_ends_before_the_last_event_takes_nothing_back() {
+        let mut chain = ChainChecker::default();
+        chain.event(at(9), &after(8), false);
+        assert!(chain.gap(&Gap { after: None, upto: Some(at(6)), count: None, cause: GapCause::Retention }));
+        assert_eq!(chain.event(at(8), &after(6), false), Verdict::Duplicate);
+        assert_eq!(chain.event(at(10), &after(9), false), Verdict::InOrder);
     }
 
     #[test]

@@ -106,6 +106,32 @@ def test_what_comes_again_of_the_partition_before_is_known() -> None:
     assert chain.event(at(12), at(9)) is Verdict.IN_ORDER
 
 
+def test_a_gap_that_ends_in_the_partition_before_takes_nothing_back() -> None:
+    """It began with the last event and ended before what the client had in the other partition: the chain went back, and what came
+    again looked new.
+    """
+
+    def come_back() -> Chain:
+        chain = Chain()
+        chain.event(at(8), at(7))
+        chain.event(at(9), at(8))
+        chain.event(at(2, THERE), at(9))
+        chain.resumed()
+        return chain
+
+    chain = come_back()
+    assert chain.gap(at(2, THERE), at(8)) is GapVerdict.TOLD
+    assert chain.last == at(2, THERE)
+    assert chain.event(at(9), at(8)) is Verdict.DUPLICATE
+    assert chain.event(at(12), at(9)) is Verdict.IN_ORDER
+    # The end of what it has there is where it goes on, as is what lies behind that.
+    for upto, following in ((9, 10), (11, 12)):
+        chain = come_back()
+        assert chain.gap(at(2, THERE), at(upto)) is GapVerdict.TOLD
+        assert chain.last == at(upto)
+        assert chain.event(at(following), at(upto)) is Verdict.IN_ORDER
+
+
 def test_a_gap_of_what_a_client_has_changes_nothing() -> None:
     chain = Chain()
     chain.event(at(9), at(8))

@@ -82,7 +82,8 @@ export class Chain {
     if (this.#isResumed && after !== this.#last && upto !== undefined && this.#has(upto)) return "known";
     const isOfBoth = this.#isResumed && after !== undefined && this.#has(after);
     const fits = after === undefined || this.#last === undefined || after === this.#last || isOfBoth;
-    if (upto !== undefined) {
+    // What ends before where the chain stands says nothing of where it goes on, and takes nothing back of what was seen.
+    if (upto !== undefined && (upto === this.#last || upto === this.#before || !this.#has(upto))) {
       this.#moveTo(upto);
       this.#isOpen = false;
     }

@@ -99,7 +99,8 @@ class Chain:
             return GapVerdict.KNOWN
         is_of_both = self.is_resumed and after is not None and self.has(after)
         fits = after is None or self.last is None or after == self.last or is_of_both
-        if upto is not None:
+        # What ends before where the chain stands says nothing of where it goes on, and takes nothing back of what was seen.
+        if upto is not None and (upto in (self.last, self.before) or not self.has(upto)):
             self._move_to(upto)
             self.is_open = False
         # A snapshot that repeats the last position lost is news to this client, not a duplicate.

@@ -45,6 +45,33 @@ test("who comes back with a cursor may be given what reaches further back", () =
   assert.equal(chain.event(follows(19, 18), false), "in_order");
 });
 
+// It began with the last event and ended before what the client had in the other partition: the chain went back, and what came again
+// looked new.
+test("a gap that ends in the partition before takes nothing back", () => {
+  const comeBack = (): Chain => {
+    const chain = new Chain();
+    chain.event(follows(8, 7), false);
+    chain.event(follows(9, 8), false);
+    chain.event({ seq: at(2, 4), prev: at(9) }, false);
+    chain.resumed(true);
+    return chain;
+  };
+  const chain = comeBack();
+  assert.equal(chain.gap({ after: at(2, 4), upto: at(8) }), "news");
+  assert.equal(chain.last, at(2, 4));
+  assert.equal(chain.event(follows(9, 8), false), "duplicate");
+  assert.equal(chain.event(follows(12, 9), false), "in_order");
+  for (const [upto, next] of [
+    [9, 10],
+    [11, 12],
+  ] as const) {
+    const chain = comeBack();
+    assert.equal(chain.gap({ after: at(2, 4), upto: at(upto) }), "news");
+    assert.equal(chain.last, at(upto), "the end of what it has there is where it goes on, as is what lies behind that");
+    assert.equal(chain.event(follows(next, upto), false), "in_order");
+  }
+});
+
 test("what is told as gone without an end may be followed by anything, once", () => {
   const chain = new Chain();
   chain.event(follows(52, 50), false);
