@@ -146,7 +146,7 @@ async fn a_cursor_is_where_all_subscriptions_go_on() {
     world.records.send_all(&missed);
     world.has_read(4 + missed.len() as u64).await;
     let mut client = world.gateway.client().await;
-    let heard = resume(&mut client, json!({"cursor": cursor, "subscriptions": wanted}), 4).await;
+    let heard = resume(&mut client, json!({"cursor": cursor, "subscriptions": wanted}), 5).await;
     let of = |kind: &str, symbol: &str| {
         let is_it = |event: &&Value| event["type"] == kind && event["symbol"] == symbol;
         heard.events.iter().filter(is_it).cloned().collect::<Vec<Value>>()
@@ -168,6 +168,48 @@ async fn a_cursor_is_where_all_subscriptions_go_on() {
     world.records.send(&book("4", false));
     let live = take_events(&mut client, 1).await;
     assert_eq!(live[0]["prev"], changes[1]["seq"]);
+}
+
+/// Of a conflated subscription, of one of a limited depth, and where nothing could be replayed, nobody said that there was nothing more
+/// to wait for: a client did not know when all that it had missed was there.
+#[tokio::test]
+async fn who_asks_where_to_go_on_is_told_that_it_is_done() {
+    let world = World::new(1, |_| ()).await;
+    let book = json!({"type": "book", "symbol": "A", "bids": [["1", "1"]], "asks": [], "snapshot": true, "event_ns": 1});
+    world.records.send_all(&[quote("A", "1", "2"), book]);
+    let mut client = world.gateway.client().await;
+    let held = json!([
+        {"channel": "quotes", "symbols": ["A", "B"], "conflate_ms": 100},
+        {"channel": "quotes", "symbols": ["A*"], "conflate_ms": 100},
+        {"channel": "book", "symbols": ["A"], "depth": 5}]);
+    client.subscribe(held.as_array().expect("an array")).await.expect("an ack");
+    let cursor = cursor(&mut client, 2).await;
+    drop(client);
+    let changed = json!({"type": "book", "symbol": "A", "bids": [["1", "9"]], "asks": [], "event_ns": 2});
+    world.records.send_all(&[quote("A", "3", "4"), changed]);
+    world.has_read(4).await;
+    let mut client = world.gateway.client().await;
+    let heard = resume(&mut client, json!({"cursor": cursor, "subscriptions": held}), 4).await;
+    let [quote, book] = &heard.events[..] else { panic!("the state of each: {heard:?}") };
+    assert_eq!((&quote["bid_price"], &quote["snapshot"]), (&json!("3"), &json!(true)));
+    assert_eq!((&book["bids"], &book["snapshot"]), (&json!([["1", "9"]]), &json!(true)));
+    let (a, b, all) = ("A".to_owned(), "B".to_owned(), "A*".to_owned());
+    let done = [(a.clone(), at(quote, "seq")), (b, None), (all, None), (a.clone(), at(book, "seq"))];
+    assert_eq!((&heard.errors, &heard.done[..]), (&vec![], &done[..]));
+    // By position, too, and where that is of a topic that is gone.
+    for (seq, conflate_ms, errors) in [(quote["seq"].clone(), 50, 0), (json!("1:0:0"), 0, 1)] {
+        let from =
+            json!({"channel": "quotes", "symbols": ["A"], "conflate_ms": conflate_ms, "from": {"seq": seq}});
+        let heard = resume(&mut client, json!({"subscriptions": [from]}), 1).await;
+        assert_eq!((heard.done, heard.errors.len()), (vec![(a.clone(), at(quote, "seq"))], errors));
+    }
+    // Nobody is told so who did not ask.
+    client.subscribe(&[json!({"channel": "quotes", "symbols": ["A"]})]).await.expect("an ack");
+    client.request(json!({"op": "ping"})).await.expect("an answer");
+    while let Some(message) = client.next_within(Duration::ZERO).await {
+        let is_done = matches!(&message, Incoming::Control { control: Some(Control::ReplayDone { .. }), .. });
+        assert!(!is_done, "{message:?}");
+    }
 }
 
 /// Everyone who comes back in the midst of a busy market gets each event once, whatever it was just then.

@@ -26,7 +26,7 @@ export class Recovery {
   #unanswered = 0;
   /** Symbols and patterns that were resumed, with the number of the request that asked for them. */
   readonly #resumed = new Map<string, number>();
-  /** Those of them whose replay the session waits for: not what only the newest state comes of, behind which gateways say nothing. */
+  /** Those of them whose replay the session waits for. */
   readonly #awaited = new Set<string>();
 
   constructor(streams: Streams, backoff: Backoff, owner: RecoveryOwner) {
@@ -74,8 +74,7 @@ export class Recovery {
     };
     const body = { op: "subscribe", subscriptions, ...(cursor === undefined ? {} : { cursor }) };
     const id = session.request(body, answered, () => undefined);
-    for (const { channel, symbols, from, conflate_ms, depth } of subscriptions) {
-      const isState = (typeof conflate_ms === "number" && conflate_ms > 0) || (typeof depth === "number" && depth > 0);
+    for (const { channel, symbols, from } of subscriptions) {
       for (const symbol of symbols) {
         if (cursor === undefined && from === undefined) {
           this.#streams.restarted(channel, symbol);
@@ -83,7 +82,7 @@ export class Recovery {
         }
         this.#streams.resumed(channel, symbol, cursor !== undefined);
         this.#resumed.set(`${channel} ${symbol}`, id);
-        if (!isState) this.#awaited.add(`${channel} ${symbol}`);
+        this.#awaited.add(`${channel} ${symbol}`);
       }
     }
     this.#watchLive();
@@ -148,8 +147,8 @@ export class Recovery {
   }
 
   /**
-   * A request was told that something of what it resumed is gone. Where nothing has come since, it may go on behind anything; and where nothing
-   * can be replayed, no word says that it is done.
+   * A request was told that something of what it resumed is gone. Where nothing has come since, it may go on behind anything, and the session
+   * does not wait for it.
    */
   agedOut(request: number | string | undefined): void {
     for (const [name, asked] of this.#resumed) {

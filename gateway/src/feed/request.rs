@@ -189,6 +189,8 @@ pub struct Answer {
     pub replays: bool,
     /// Whether symbols may be among what it names whose newest state was missed and is not known here.
     pub unread: bool,
+    /// The position of its symbol's newest event, if it named one and that is known.
+    pub at: Option<Position>,
     /// The epoch of the topic that its symbol comes from, if what was missed can be asked for and that is known.
     pub epoch: Option<u32>,
     /// The state of each symbol meant.

@@ -84,13 +84,14 @@ impl<S: Socket> Shard<S> {
                 unread |= answer.unread;
                 let is_position = matches!(answer.want.resume, Some(Resume::Cursor(_) | Resume::After(_)));
                 is_elsewhere |= answer.aged_out && is_position;
+                let is_resumed = answer.want.resume.is_some();
                 if let Some(resume) = answer.want.resume.filter(|_| answer.replays) {
                     replayed.push((wanted, resume, answer.epoch));
                     continue;
                 }
                 self.begin(key, wanted.channel, &wanted.target, &wanted.options);
-                if !answer.states.is_empty() {
-                    begun.push((wanted, answer.states));
+                if is_resumed || !answer.states.is_empty() {
+                    begun.push((wanted, answer.states, is_resumed.then_some(answer.at)));
                 }
             }
         }
@@ -114,8 +115,15 @@ impl<S: Socket> Shard<S> {
         }
         // First, as the state of a pattern leaves out what a more specific subscription replays.
         self.begin_replays(key, id.as_ref(), replayed);
-        for (wanted, states) in begun {
+        let mut done = Vec::new();
+        for (wanted, states, resumed) in begun {
             self.offer_states(key, &wanted, states, &[], now_us);
+            done.extend(resumed.map(|seq| (wanted, seq)));
+        }
+        // Behind the states of all, which so share a frame. Whoever asked where to go on is told that nothing more comes of it.
+        for (Wanted { channel, target, .. }, seq) in done {
+            let symbol = target.text();
+            self.tell(key, &Control::ReplayDone { id: id.clone(), channel, symbol, seq });
         }
         self.touch(key.slot);
         self.resume_requests(key, deferred);

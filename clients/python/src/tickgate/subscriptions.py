@@ -131,7 +131,7 @@ class Subscriptions:
             part = pairs[first : first + _SYMBOLS_PER_REQUEST]
             if cursor is not None:
                 body = {"op": "subscribe", "cursor": cursor, "subscriptions": self._grouped(part)}
-                yield Resumed(body, part, [pair for pair in part if self._is_replayed(pair)], [])
+                yield Resumed(body, part, part, [])
                 continue
             asked: list[dict[str, Any]] = []
             fresh: list[Pair] = []
@@ -141,17 +141,11 @@ class Subscriptions:
                 if position is None:
                     fresh.append((channel, symbol))
                     continue
-                if self._is_replayed((channel, symbol)):
-                    awaited.append((channel, symbol))
+                awaited.append((channel, symbol))
                 kept = self._without_snapshot((channel, symbol))
                 asked.append({"channel": channel, "symbols": [symbol], **kept, "from": {"seq": to_text(position)}})
             body = {"op": "subscribe", "subscriptions": asked + self._grouped(fresh, with_snapshot=True)}
             yield Resumed(body, part, awaited, fresh)
-
-    def _is_replayed(self, pair: Pair) -> bool:
-        # Of what is conflated or cut to a depth the newest state comes at once, and nothing says that it is all.
-        held = self._held[pair]
-        return not held.get("conflate_ms") and not held.get("depth")
 
     def _grouped(self, pairs: Iterable[Pair], *, with_snapshot: bool = False) -> list[dict[str, Any]]:
         groups: dict[tuple[Any, ...], list[str]] = {}

@@ -40,10 +40,6 @@ impl Engine {
     }
 
     fn answer(&mut self, bit: u64, mut want: Want, bytes_left: &mut usize) -> Answer {
-        if self.is_late && matches!(want.resume, Some(Resume::After(after)) if self.ring.is_before(after)) {
-            // What it has will come again when its time has come; it has missed nothing.
-            want.resume = None;
-        }
         let mut answer = Answer {
             want: want.clone(),
             symbol: None,
@@ -54,9 +50,14 @@ impl Engine {
             aged_out: false,
             replays: false,
             unread: false,
+            at: None,
             epoch: None,
             states: Vec::new(),
         };
+        if self.is_late && matches!(want.resume, Some(Resume::After(after)) if self.ring.is_before(after)) {
+            // What it has will come again when its time has come; it has missed nothing.
+            want.resume = None;
+        }
         if let Some(Resume::Past(_)) = want.resume {
             // Nothing live will follow, so nobody listens.
             let Target::Symbol(name) = &want.target else { return Answer { replays: true, ..answer } };
@@ -87,6 +88,7 @@ impl Engine {
                         want.stream.channel == Channel::Book && self.symbols[id as usize].is_building();
                     let state = &self.symbols[id as usize];
                     let last = state.last[want.stream.channel as usize];
+                    answer.at = last;
                     match self.way(&want, last, state.is_known(want.stream.channel)) {
                         Way::Replay => {
                             answer.replays = true;
