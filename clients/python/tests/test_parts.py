@@ -18,7 +18,7 @@ from tickgate.backoff import Backoff
 from tickgate.errors import NotReadable
 from tickgate.events import BookUpdate, Gap, Quote, Trade
 from tickgate.inbox import Inbox
-from tickgate.notices import Resync, State
+from tickgate.notices import AckResult, Resync, State
 from tickgate.stats import Clock, Latencies
 from tickgate.subscriptions import Subscriptions, options
 from tickgate.wire import Decoder, Heartbeat
@@ -274,6 +274,12 @@ def test_options_that_nobody_can_mean() -> None:
     assert options("trades", from_=5, until=6, speed=2) == {"from": {"time_ns": "5", "until_ns": "6", "speed": 2}}
 
 
+def test_a_symbol_that_nothing_has_named_has_a_hint() -> None:
+    """Of a misspelt one nothing came, and nothing said why."""
+    known, misspelt = (AckResult("trades", symbol, True, seen=seen) for symbol, seen in (("A", None), ("Aa", False)))
+    assert (known.hint, "is it right" in (misspelt.hint or "")) == (None, True)
+
+
 def test_what_is_held_is_asked_for_in_few_requests() -> None:
     held = Subscriptions()
     for symbol in ("A", "B", "C*"):
@@ -289,7 +295,7 @@ def test_what_is_held_is_asked_for_in_few_requests() -> None:
             {"channel": "quotes", "symbols": ["A"], "conflate_ms": 100},
         ],
     }
-    assert (whole.awaited, whole.fresh) == ([("trades", "A"), ("trades", "B"), ("trades", "C*")], [])
+    assert (whole.awaited, whole.fresh) == ([("trades", "A"), ("trades", "B"), ("trades", "C*"), ("quotes", "A")], [])
     (by_seq,) = held.resume(None, lambda channel, symbol: ("1:0:", 7) if symbol == "A" else None)
     assert by_seq.body["subscriptions"] == [
         {"channel": "trades", "symbols": ["A"], "from": {"seq": "1:0:7"}},

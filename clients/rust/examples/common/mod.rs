@@ -50,13 +50,14 @@ impl Listening {
                 }
                 Event::Error(fault) => eprintln!("{fault}"),
                 Event::Ack(ack) => {
-                    for refused in ack.results.iter().filter(|result| !result.ok) {
-                        eprintln!(
-                            "{} {}: {}",
-                            refused.channel,
-                            refused.symbol,
-                            refused.message.as_deref().unwrap_or("refused")
-                        );
+                    for result in &ack.results {
+                        let what = match result {
+                            result if !result.ok => result.message.as_deref().unwrap_or("refused"),
+                            // It may be misspelt, or only not traded yet.
+                            result if result.seen == Some(false) => "no record has named it yet",
+                            _ => continue,
+                        };
+                        eprintln!("{} {}: {what}", result.channel, result.symbol);
                     }
                 }
                 Event::State(State::Reconnecting { attempt, reason }) => {
