@@ -42,19 +42,25 @@ export function follow(live, what) {
     process.exitCode = 0;
     console.error(`${what} of ${symbols} for ${seconds} s; Ctrl-C ends it early`);
   });
+  let told = "";
   const quiet = () => {
     if (hasCome) return;
-    if (live.state !== "live") return console.error(`no connection to ${url} yet, ${live.state}: ${reason}. Is a gateway there?`);
     const where = "/symbols on the gateway's admin port lists what ticks: curl 'http://127.0.0.1:9090/symbols?top=20'";
-    console.error(`no ${what} of ${symbols} yet. Are the symbols right, and has this market ${what}? ${where}`);
+    const [why, text] =
+      live.state === "live"
+        ? ["nothing", `no ${what} of ${symbols} yet. Are the symbols right, and has this market ${what}? ${where}`]
+        : ["no connection", `no connection to ${url} yet, ${live.state}: ${reason}. Is a gateway there?`];
+    if (why !== told) console.error(text);
+    told = why;
   };
-  setTimeout(quiet, Math.min(QUIET_MS, seconds * 1_000 - 50)).unref();
+  const watching = setInterval(quiet, Math.min(QUIET_MS, seconds * 1_000 - 50));
   const over = setTimeout(() => live.close(), seconds * 1_000);
   const stop = () => live.close();
   process.once("SIGINT", stop);
   live.onEvent((event) => {
     if (event.type !== "state" || event.state !== "closed") return;
     clearTimeout(over);
+    clearInterval(watching);
     process.off("SIGINT", stop);
   });
 }

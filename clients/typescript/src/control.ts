@@ -6,14 +6,19 @@ import type { AckResult, Channel, Seq, SlowEvent } from "./events.js";
 export interface Limits {
   /** Symbols and patterns that it may hold. */
   subscriptions: number;
+  /** Requests that it may make in a second. */
   requests_per_s: number;
   /** Longest message that it may send. */
   message_bytes: number;
   /** How far back it may resume or replay, in seconds; 0 is as far as Kafka has it. */
   replay_s?: number;
+  /** Pings and pongs of its own that it may send in ten seconds. */
   pings_per_10_s?: number;
+  /** How long it may say nothing at all, in milliseconds, before it is ended. */
   silence_ms?: number;
+  /** Updates that it is sent in a second at the most, where its token bounds them. */
   updates_per_s?: number;
+  /** Connections that its subject may have, where its token bounds them. */
   connections?: number;
 }
 
@@ -31,8 +36,11 @@ export interface Hello {
 /** A feed in a heartbeat. */
 export interface FeedStatus {
   name: string;
+  /** `stale`: no record for longer than usual. `down`: no broker answers. */
   state: "live" | "stale" | "down";
+  /** Venue clock of its newest event, nanoseconds as text. */
   event_ns?: string;
+  /** Records that the gateway has yet to read. */
   lag_records: number;
 }
 
@@ -61,6 +69,7 @@ export interface ControlError {
 /** One subscription held, as `list` tells it. */
 export interface ListEntry {
   channel: Channel;
+  /** A symbol or a pattern. */
   symbol: string;
   on_slow: "conflate" | "skip" | "disconnect";
   conflate_ms?: number;

@@ -1,5 +1,7 @@
 /** Errors, each with its code, what it concerns and what to do about it. */
 
+import type { AckResult } from "./events.js";
+
 /** What to do about errors, by their code. */
 const HINTS: Record<string, string> = {
   bad_request: "the request is wrong: the message says what of it",
@@ -29,12 +31,17 @@ const HINTS: Record<string, string> = {
   requests_max: "wait for the answers to earlier requests before asking for more",
 };
 
-/** What to do about a symbol of which nothing was ever seen. */
-export const UNSEEN_HINT = "no record has named this symbol yet: is it right? /symbols on the gateway's admin port lists what ticks";
+const UNSEEN_HINT = "no record has named this symbol yet: is it right? /symbols on the gateway's admin port lists what ticks";
 
 /** What to do about an error of this code. */
 export function hintOf(code: string): string {
   return HINTS[code] ?? "see the protocol's reference for this code";
+}
+
+/** A result with what to do about a refusal, or about a symbol of which nothing was ever seen. */
+export function withHint(result: AckResult): AckResult {
+  if (!result.ok) return { ...result, hint: hintOf(result.code ?? "") };
+  return result.seen === false ? { ...result, hint: UNSEEN_HINT } : result;
 }
 
 /** More about a {@link TickgateError}. */

@@ -126,6 +126,7 @@ export interface AckResult {
   channel: Channel;
   symbol: string;
   ok: boolean;
+  /** The gateway's number of the symbol, if it knows it. */
   instrument?: number;
   /** `false`: no record has named the symbol yet. */
   seen?: boolean;
@@ -171,9 +172,12 @@ export interface ReplayDoneEvent {
 /** The gateway finds this client slow. */
 export interface SlowEvent {
   type: "slow";
+  /** How late what it is sent is by now, in milliseconds. */
   delay_ms: number;
+  /** What waits for it at the gateway, and the bound of that. */
   queued_bytes: number;
   limit_bytes: number;
+  /** What the gateway does at that bound. */
   action: "conflate" | "skip" | "disconnect";
 }
 
@@ -181,6 +185,7 @@ export interface SlowEvent {
 export interface GoawayEvent {
   type: "goaway";
   reason: string;
+  /** When the gateway will close, in milliseconds from now. */
   close_in_ms: number;
 }
 
@@ -193,6 +198,7 @@ export interface ErrorEvent {
   hint: string;
   fatal: boolean;
   symbol?: string;
+  /** When to try again, in milliseconds from now. */
   retry_after_ms?: number;
 }
 
@@ -201,6 +207,7 @@ export interface FeedEvent {
   type: "feed";
   name: string;
   state: "live" | "stale" | "down";
+  /** Records that the gateway has yet to read. */
   lag_records: number;
   /** Venue clock of its newest event, nanoseconds. */
   event_ns?: bigint;

@@ -34,10 +34,12 @@ export class Histogram {
     this.#maxNs = 0;
   }
 
+  /** How many were recorded. */
   get count(): number {
     return this.#count;
   }
 
+  /** The largest, in nanoseconds. */
   get maxNs(): number {
     return this.#maxNs;
   }

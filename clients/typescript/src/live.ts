@@ -4,7 +4,7 @@ import { Backoff } from "./backoff.js";
 import type { BookKeeper } from "./book.js";
 import type { Control, ControlError, FeedStatus, Heartbeat, Limits, ListEntry } from "./control.js";
 import type { BadFrame, Message } from "./decode.js";
-import { hintOf, TickgateError, UNSEEN_HINT } from "./errors.js";
+import { hintOf, TickgateError, withHint } from "./errors.js";
 import type { AckResult, Channel, ErrorEvent, MarketEvent, State, TickgateEvent } from "./events.js";
 import { isPast, parts, type SubscribeOptions, wire } from "./held.js";
 import { Latency, Skew } from "./latency.js";
@@ -249,7 +249,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
     const { op, channel, symbols, options } = waiting;
     const answered = (answer: Answer): void => {
       if (answer.op === "error") {
-        waiting.reject(errorOf(answer));
+        waiting.reject(errorOf(answer, symbols.length === 1 ? symbols[0] : undefined));
       } else if (answer.op === "ack") {
         const results = (answer.results ?? []).map(withHint);
         for (const result of results) this.#noteAck(op, result, options);
@@ -441,6 +441,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
     const { code, message, fatal, retry_after_ms } = error;
     const event: ErrorEvent = { type: "error", code, message, hint: hintOf(code), fatal };
     if (retry_after_ms !== undefined) event.retry_after_ms = retry_after_ms;
+    const symbol = this.#session?.symbolOf(error.id);
+    if (symbol !== undefined) event.symbol = symbol;
     this.#emit(event);
     if (code === "replay_aged_out" && error.id !== undefined) this.#recovery.agedOut(error.id);
     if (code === "token_expiring" && typeof this.#options.token === "function") void this.#authenticate();
@@ -563,14 +565,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
   }
 }
 
-function errorOf(error: ControlError): TickgateError {
-  return new TickgateError(error.code, error.message, { retryAfterMs: error.retry_after_ms });
-}
-
-/** What to do about a refusal, or about a symbol of which nothing was ever seen. */
-function withHint(result: AckResult): AckResult {
-  if (!result.ok) return { ...result, hint: hintOf(result.code ?? "") };
-  return result.seen === false ? { ...result, hint: UNSEEN_HINT } : result;
+function errorOf(error: ControlError, symbol?: string): TickgateError {
+  return new TickgateError(error.code, error.message, { symbol, retryAfterMs: error.retry_after_ms });
 }
 
 function iterate<T>(next: () => Promise<T | undefined>): AsyncIterableIterator<T> {

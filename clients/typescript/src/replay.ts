@@ -10,6 +10,7 @@ import { toNs } from "./time.js";
 /** What is to be played. */
 export interface ReplayOptions {
   channel: Exclude<Channel, "book">;
+  /** Symbols and patterns. */
   symbols: string | readonly string[];
   /** Nanoseconds since the epoch, a `Date`, or a text that `Date` reads. */
   from: bigint | Date | string;
@@ -64,6 +65,11 @@ export class Replay implements AsyncIterable<ReplayEvent> {
     );
   }
 
+  /**
+   * Events of the past in order.
+   *
+   * @throws {@link TickgateError} when a symbol is refused, or the session is lost for good.
+   */
   async *[Symbol.asyncIterator](): AsyncGenerator<ReplayEvent, void, undefined> {
     let isLost = false;
     try {

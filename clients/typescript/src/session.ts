@@ -3,6 +3,7 @@
 import type { Control, Hello } from "./control.js";
 import { BadFrame, decode, type Message } from "./decode.js";
 import { TickgateError } from "./errors.js";
+import type { WireSubscription } from "./held.js";
 import { openSocket, refusedWith, codeOfStatus, type SocketConstructor, type SocketLike, type TokenVia } from "./socket.js";
 
 /** Most requests that wait for their turn or their answer. */
@@ -114,6 +115,13 @@ export class Session {
       this.#sendSome();
     }
     return id;
+  }
+
+  /** The symbol or pattern that a request is about which waits for its answer, if it is about one. */
+  symbolOf(id: number | string | undefined): string | undefined {
+    const subscriptions = typeof id === "number" ? this.#asked.get(id)?.body.subscriptions : undefined;
+    const symbols = Array.isArray(subscriptions) ? subscriptions.flatMap(({ symbols }: WireSubscription) => symbols) : [];
+    return symbols.length === 1 ? symbols[0] : undefined;
   }
 
   /** Stops or goes on reading, where the socket can do that; says whether it can. */

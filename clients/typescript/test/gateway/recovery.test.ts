@@ -37,11 +37,13 @@ for (const [how, heartbeatMs] of [["its cursor", 100], ["the last positions", 60
     await one.program.stop("SIGKILL");
     await produce(stage.broker, range(50, 100).map((n) => trade(symbol, n)));
     await client.wait("trade", 100);
-    await client.waitState("live", 2);
+    await until(() => client.states.includes("resyncing") && client.live.state === "live", "a session that is live again");
     await produce(stage.broker, range(100, 110).map((n) => trade(symbol, n)));
     await client.wait("trade", 110);
     assertAll(client, symbol, 110);
-    assert.deepEqual(client.states, ["connecting", "live", "reconnecting 1", "resyncing", "live"]);
+    // Where the machine has no time for heartbeats the line looks stale meanwhile.
+    const states = client.states.filter((state, at, all) => state !== "stale" && !(state === "live" && all[at - 1] === "stale"));
+    assert.deepEqual(states, ["connecting", "live", "reconnecting 1", "resyncing", "live"]);
     assert.equal(client.live.stats().reconnects, 1);
     client.live.close();
     await two.program.stop();
@@ -95,8 +97,11 @@ test("a replay of which nobody says that it is done is done when something live 
   relay.filter = (text) => (text.includes('"replay_done"') ? undefined : text);
   relay.cut();
   await client.waitState("resyncing");
-  await produce(stage.broker, [trade("MUTE1", 0)]);
-  await client.waitState("live", 2);
+  // One that the gateway reads before it has begun to resume is part of the replay, and no sign of its end.
+  for (let n = 0; client.live.state !== "live"; n++) {
+    await produce(stage.broker, [trade("MUTE1", n)]);
+    await client.wait("trade", n + 1);
+  }
   const gone = (text: string): string => {
     const { op, id } = JSON.parse(text) as { op?: string; id?: number };
     return op === "replay_done" ? JSON.stringify({ op: "error", id, code: "replay_aged_out", number: 4410, message: "gone", fatal: false }) : text;
@@ -157,6 +162,23 @@ for (const speed of [undefined, 1_000]) {
     await gateway.program.stop();
   });
 }
+
+test("what is refused as a whole names its symbol, where it is one", async () => {
+  const gateway = await stage.gateway();
+  const relay = await Relay.start(gateway.url);
+  const client = new Collected(relay.url);
+  relay.filter = (text) => {
+    if (!text.includes('"op":"ack"')) return text;
+    const { id } = JSON.parse(text) as { id: number };
+    return JSON.stringify({ op: "error", id, code: "rate_limited", number: 4429, message: "too many", fatal: false, retry_after_ms: 800 });
+  };
+  await assert.rejects(client.live.subscribe("trades", "ALONE"), { code: "rate_limited", symbol: "ALONE", retryAfterMs: 800 });
+  await assert.rejects(client.live.subscribe("trades", ["ONE", "TWO"]), (error: TickgateError) => error.symbol === undefined && error.hint !== "");
+  assert.deepEqual(client.of("error").map(({ symbol }) => symbol), ["ALONE", undefined]);
+  client.live.close();
+  relay.close();
+  await gateway.program.stop();
+});
 
 test("frames that are none are errors, and the session goes on", async () => {
   const gateway = await stage.gateway();
