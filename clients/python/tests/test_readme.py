@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conformance.stage import Gateway, Stage
 
+import tickgate
 from conftest import market
 from test_programs import HERE, python
 
@@ -43,6 +44,12 @@ def test_the_first_script_prints_ticks_of_any_market_and_ends_with_ctrl_c(stage:
     _, errors = running.communicate(timeout=100)
     # Ctrl-C ended it with a traceback.
     assert (running.returncode, errors) == (0, "")
+
+
+def test_the_whole_interface_is_in_it() -> None:
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    names = {*tickgate.__all__, *tickgate.Stats.__struct_fields__, *(name for name in dir(tickgate.Live) if not name.startswith("_"))}
+    assert sorted(name for name in names if not re.search(rf"\b{name}\b", text)) == []
 
 
 def test_every_block_is_looked_at() -> None:

@@ -17,7 +17,8 @@ class Breakable extends WebSocket {
 const live = connect(url, { ...runtime, WebSocket: Breakable, heartbeatMs: 200 });
 live.subscribe("trades", symbols);
 follow(live, "trades");
-const breaking = setInterval(() => performance.now() < endMs - 1_500 && socket?.terminate(), 1_000);
+// Once there is a cursor: before, nobody could know what is missing.
+const breaking = setInterval(() => performance.now() < endMs - 1_500 && live.cursor !== undefined && socket?.terminate(), 1_000);
 
 /** The last trade of each symbol. @type {Map<string, string>} */
 const last = new Map();

@@ -45,6 +45,12 @@ function start(...args: string[]): Running {
   return running;
 }
 
+test("the README has the whole interface", async () => {
+  const text = readFileSync("README.md", "utf8");
+  const names = Object.keys(await import("../../src/index.js"));
+  assert.deepEqual(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text)), []);
+});
+
 test("every example is looked at", () => {
   const files = readdirSync("examples").map((file) => file.replace(".mjs", ""));
   assert.deepEqual(files.filter((file) => file !== "arguments").sort(), NAMES);
