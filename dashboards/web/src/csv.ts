@@ -8,7 +8,7 @@ const COLUMNS = ["symbol", "bid_size", "bid", "ask", "ask_size", "last", "change
 export function watchlistCsv(rows: readonly (Row | { symbol: string })[]): string {
   const line = (row: Row | { symbol: string }): string => {
     const { symbol, bidSize, bid, ask, askSize, last, change } = row as Row;
-    return [symbol, bidSize, bid, ask, askSize, last, change?.toFixed(4)].map(quoted).join(",");
+    return [symbol, bidSize, bid, ask, askSize, last, change?.toFixed(2)].map(quoted).join(",");
   };
   return `${[COLUMNS.join(","), ...rows.map(line)].join("\n")}\n`;
 }

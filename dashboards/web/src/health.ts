@@ -8,6 +8,7 @@ import * as state from "./state.js";
 
 const POINTS_MAX = 120;
 const NOTICES_MAX = 50;
+const PLOT_PX = 104;
 const COLORS = { dark: { text: "#b7c2d0", line: "#232c39", a: "#7cc4ff", b: "#ffb86b" }, light: { text: "#3d4854", line: "#dfe4ea", a: "#0b5cad", b: "#8a4b00" } };
 
 export class HealthPanel {
@@ -18,7 +19,7 @@ export class HealthPanel {
   readonly #notices = byId("notices");
   readonly #plots: { plot: uPlot; holder: HTMLElement }[] = [];
   readonly #times: number[] = [];
-  readonly #series: [number[], number[], number[]] = [[], [], []];
+  readonly #series: [number[], (number | null)[], (number | null)[]] = [[], [], []];
   #point_s = 0;
   #isPlotDirty = false;
   #lastState = "";
@@ -57,7 +58,11 @@ export class HealthPanel {
     if (now_s === this.#point_s) return;
     this.#point_s = now_s;
     this.#times.push(now_s);
-    [health.events_s, health.p50_ms, health.p99_ms].forEach((value, at) => this.#series[at as 0].push(value));
+    const [events, p50, p99] = this.#series;
+    events.push(health.events_s);
+    // Nothing came that would tell a latency: the line has a hole.
+    p50.push(health.latencies === 0 ? null : health.p50_ms);
+    p99.push(health.latencies === 0 ? null : health.p99_ms);
     for (const list of [this.#times, ...this.#series]) if (list.length > POINTS_MAX) list.shift();
     this.#isPlotDirty = true;
   }
@@ -78,7 +83,7 @@ export class HealthPanel {
     const [events, p50, p99] = this.#series;
     const data: uPlot.AlignedData[] = [[this.#times, events], [this.#times, p50, p99]];
     this.#plots.forEach(({ plot, holder }, at) => {
-      if (holder.clientWidth > 0 && plot.width !== holder.clientWidth) plot.setSize({ width: holder.clientWidth, height: 84 });
+      if (holder.clientWidth > 0 && plot.width !== holder.clientWidth) plot.setSize({ width: holder.clientWidth, height: PLOT_PX });
       plot.setData(data[at] as uPlot.AlignedData);
     });
   }
@@ -89,10 +94,10 @@ export class HealthPanel {
     const axis: uPlot.Axis = { stroke: text, font: "10px system-ui", grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 42 };
     const options: uPlot.Options = {
       width: Math.max(120, holder.clientWidth),
-      height: 84,
+      height: PLOT_PX,
       legend: { show: false },
       cursor: { show: false },
-      axes: [{ ...axis, size: 20, space: 60 }, axis],
+      axes: [{ ...axis, size: 20, space: 70, values: (_, all) => all.map((time_s) => clock(time_s * 1_000).slice(0, 8)) }, { ...axis, space: 22 }],
       scales: { y: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] } },
       series: [{}, ...series.map(([label, stroke]) => ({ label, stroke, width: 1.5, points: { show: false } }))],
     };

@@ -54,7 +54,8 @@ export class Rows {
     if (row.last !== undefined && Number(row.last) !== value) row.direction = value > Number(row.last) ? 1 : -1;
     row.last = price;
     row.first ??= value;
-    row.change = row.first === 0 ? 0 : (value / row.first - 1) * 100;
+    // To what is shown of it: what is nothing there has no sign either.
+    row.change = row.first === 0 ? 0 : Math.round((value / row.first - 1) * 10_000) / 100 || 0;
     this.#changed(row, now_ms);
   }
 

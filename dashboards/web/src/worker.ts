@@ -8,7 +8,7 @@ import { Candles } from "./candles.js";
 import type { Change, Command, Frame, Health, Notice, Print } from "./messages.js";
 import { Rows } from "./rows.js";
 
-const PRINTS_MAX = 200;
+const PRINTS_MAX = 500;
 const NOTICES_MAX = 50;
 const CHANGES_MAX = 50;
 const DIRECTORY_MAX = 20_000;
@@ -223,6 +223,7 @@ function meet(symbol: string): void {
 
 function gap({ channel, symbol, cause, count }: Gap): void {
   rows.gap(symbol, Date.now());
+  if (cause === "slow_consumer") slow_ms = performance.now();
   if (channel === "book") isLadderNew = true;
   note("gap", `${symbol}: ${count ?? "some"} ${channel} missing (${cause.replaceAll("_", " ")})`);
 }

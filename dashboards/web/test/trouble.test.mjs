@@ -86,6 +86,7 @@ test("a client that is slowed down sees conflation and gaps, and recovers", asyn
   assert.equal(await page.getAttribute("#slow", "aria-pressed"), "true");
   await text(page, "#rates", /([5-9]\d|100)\.\d% conflated/);
   await text(page, "#notices .gap", /LOAD1: \d+ trades missing/);
+  await text(page, "#state", /^degraded$/);
   await page.waitForSelector(`${row("LOAD1")}.gap`);
   await text(page, "#details", /^[1-9]\d* gaps/);
   await shot(page, "slow");
