@@ -165,17 +165,21 @@ test("ladder, tape and rows show what was sent: sizes, spread, last trade, filte
   await page.hover("h1");
   await until(async () => (await prints()).length === 3, "what came meanwhile");
   assert.match(await copied(page, "#copy-tape"), /^symbol,time,price,size,side\nSHOW,[^\n]*,100\.50,5,buy\nSHOW,[^\n]*,99\.5,50,sell\nSHOW/);
-  // A price that moves flashes.
+  // A price that moves flashes, by where it went.
   await page.evaluate((selector) => {
-    const found = document.querySelector(selector);
-    new MutationObserver(() => found?.classList.contains("up") && document.body.setAttribute("data-flashed", "yes")).observe(/** @type {Element} */ (found), { attributes: true });
+    const found = /** @type {Element} */ (document.querySelector(selector));
+    const note = () => ["up", "down"].forEach((way) => found.classList.contains(way) && document.body.setAttribute(`data-${way}`, found.querySelector(".last")?.textContent?.[0] ?? ""));
+    new MutationObserver(note).observe(found, { attributes: true });
   }, row("SHOW"));
   // Not each one does: never more than three a second.
-  let price = 9;
-  await until(async () => {
-    await produce(broker, [trade("SHOW", price++)]);
-    return page.getAttribute("body", "data-flashed");
-  }, "a flash");
+  let price = 50;
+  for (const [way, step, sign] of /** @type {const} */ ([["up", 1, "▲"], ["down", -1, "▼"]])) {
+    const flash = await until(async () => {
+      await produce(broker, [trade("SHOW", (price += step))]);
+      return page.getAttribute("body", `data-${way}`);
+    }, `a flash ${way}`);
+    assert.equal(flash, sign, "the colour says what the sign does");
+  }
 });
 
 test("where a feed names no side, the tape says where the price went", async () => {
