@@ -33,6 +33,16 @@ export function count(value: number): string {
   return Math.round(value).toLocaleString("en-US");
 }
 
+/** A size in six characters or so: one that is longer is rounded. */
+export function size(text: string): string {
+  if (text.length <= 6) return text;
+  const value = Number(text);
+  for (const [unit, name] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]] as const) {
+    if (value >= unit * (unit === 1e3 ? 100 : 1)) return `${Number((value / unit).toPrecision(4))}${name}`;
+  }
+  return String(Number(value.toPrecision(5)));
+}
+
 /** Milliseconds, with as many digits as matter. */
 export function ms(value: number): string {
   const size = Math.abs(value);

@@ -1,7 +1,7 @@
 /** The watchlist: an ARIA grid of which only the rows in sight are there, and of these only the cells that changed are painted. */
 
 import { effect } from "@preact/signals-core";
-import { byId, make, setText } from "./dom.js";
+import { byId, make, setText, size } from "./dom.js";
 import type { Row } from "./messages.js";
 import * as state from "./state.js";
 
@@ -218,6 +218,8 @@ function textOf(row: Row | undefined, symbol: string, column: (typeof COLUMNS)[n
   // The direction by a sign too, not by colour alone.
   if (column === "last") return row.last === undefined ? "" : `${row.direction > 0 ? "▲" : row.direction < 0 ? "▼" : ""} ${row.last}`;
   if (column === "change") return row.change === undefined ? "" : `${row.change > 0 ? "+" : ""}${row.change.toFixed(2)}%`;
+  // A price is never rounded, a size may be.
+  if (column === "bidSize" || column === "askSize") return size(row[column] ?? "");
   return row[column] ?? "";
 }
 

@@ -49,6 +49,9 @@ test("a first visit shows what is there, with nothing from outside, dark and lig
   await text(page, "#rates", /[1-9]\d* messages\/s/);
   await text(page, "#details", /^0 gaps .* feeds: market live$/);
   await page.waitForFunction(() => document.querySelectorAll(".print.buy").length > 0 && document.querySelectorAll(".print.sell").length > 0);
+  // No price is cut off, however small its steps.
+  const cut = await page.locator("#rows-space .row:not([hidden]) .cell:is(.bid, .ask, .last)").evaluateAll((all) => all.filter((cell) => cell.scrollWidth > cell.clientWidth).map((cell) => cell.textContent));
+  assert.deepEqual(cut, []);
   await accessible(page, "dark");
   await shot(page, "dark");
   await page.keyboard.press("t");

@@ -11,6 +11,7 @@ after(() => vite.close());
 const { readHash, writeHash, gatewayUrl } = await vite.ssrLoadModule("/src/hash.ts");
 const { Candles } = await vite.ssrLoadModule("/src/candles.ts");
 const { Rows } = await vite.ssrLoadModule("/src/rows.ts");
+const { size } = await vite.ssrLoadModule("/src/dom.ts");
 const { watchlistCsv, tapeCsv } = await vite.ssrLoadModule("/src/csv.ts");
 
 test("an address is read back as it was written, and nonsense is left out", () => {
@@ -70,6 +71,11 @@ test("rows keep the newest state, and give what has changed once", () => {
   assert.deepEqual(rows.take(false).map((/** @type {any} */ { spark }) => spark), [[110.5, 1.5]], "the middle of bid and ask, where there is one");
   rows.trade({ type: "trade", symbol: "Z", price: "1", size: "1", seq: "1:0:1", event_ns: 1n, ingest_ns: 1n }, 5);
   assert.equal(rows.take(true).length, 0, "nobody watches it");
+});
+
+test("sizes that are too long are rounded", () => {
+  const cases = { "": "", 100: "100", 109631: "109631", 1234567: "1.235M", 4560123.55: "4.56M", 123456.7: "123.5k", 1429.355: "1429.4", "0.00012345678": "0.00012346", 7_000_000_000: "7G" };
+  for (const [text, shown] of Object.entries(cases)) assert.equal(size(text), shown, text);
 });
 
 test("what is copied is safe to open", () => {
