@@ -210,6 +210,8 @@ pub struct Session<S = ClientSocket> {
     pub heartbeat_ms: u32,
     /// Whether it is in the shard's list of blocked sessions.
     pub is_listed_blocked: bool,
+    /// Of a heartbeat that is to come early, for its cursor: how often that was put off.
+    pub hastened: Option<u8>,
 }
 
 impl<S: Socket> Session<S> {

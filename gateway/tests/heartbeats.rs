@@ -96,6 +96,54 @@ async fn they_come_without_subscriptions_and_name_each_feed() {
     while !is(&beat(&mut client).await.feeds[0], FeedState::Live) {}
 }
 
+/// A client that was cut off in its first seconds had no cursor yet: its patterns began anew, and what came meanwhile was lost.
+#[tokio::test]
+async fn the_first_cursor_comes_soon_behind_a_subscribe() {
+    let world = World::new(1, |config| config.session.heartbeat_ms = 60_000).await;
+    for round in 0..2 {
+        let mut client = world.gateway.client().await;
+        world.records.send(&trade("A", "1"));
+        world.has_read(round + 1).await;
+        if round == 1 {
+            // A new interval begins behind the early one.
+            client.request(json!({"op": "set", "heartbeat_ms": 50_000})).await.expect("an ack");
+        }
+        client.subscribe(&[json!({"channel": "trades", "symbols": ["*"]})]).await.expect("an ack");
+        if round == 1 {
+            client.request(json!({"op": "set", "heartbeat_ms": 40_000})).await.expect("an ack");
+        }
+        let Beat { cursor, feeds, .. } = beat(&mut client).await;
+        assert_eq!(cursor.iter().map(|next| next.offset).sum::<u64>(), round + 1);
+        assert_eq!(feeds[0].state, FeedState::Live);
+        // Each request has one, for what it brings, and who wants none gets none.
+        client.subscribe(&[json!({"channel": "quotes", "symbols": ["*"]})]).await.expect("an ack");
+        beat(&mut client).await;
+        client.request(json!({"op": "set", "heartbeat_ms": 0})).await.expect("an ack");
+        client.subscribe(&[json!({"channel": "status", "symbols": ["*"]})]).await.expect("an ack");
+        assert!(client.next_within(Duration::from_millis(300)).await.is_none());
+    }
+}
+
+/// A cursor does not pass what is queued: as long as a client had to wait for its first state, which is of long ago, an early one would
+/// send it far back.
+#[tokio::test]
+async fn an_early_cursor_waits_until_the_first_state_is_there() {
+    let world = World::new(1, |config| config.session.heartbeat_ms = 60_000).await;
+    const SYMBOLS: u64 = 2_000;
+    let venue = "V".repeat(60);
+    let states = (0..SYMBOLS).map(|n| {
+        json!({"type": "quote", "symbol": format!("S{n}"), "bid_price": 1, "bid_size": 1, "ask_price": 2, "ask_size": 1,
+            "venue": venue, "event_ns": 1})
+    });
+    world.records.send_all(&states.collect::<Vec<_>>());
+    world.has_read(SYMBOLS).await;
+    let mut client = world.gateway.client().await;
+    client.request(json!({"op": "set", "max_bytes_per_s": 300_000})).await.expect("an ack");
+    client.subscribe(&[json!({"channel": "quotes", "symbols": ["*"]})]).await.expect("an ack");
+    let cursor = beat(&mut client).await.cursor;
+    assert_eq!(cursor.iter().map(|next| next.offset).sum::<u64>(), SYMBOLS);
+}
+
 /// Whoever has a heartbeat was given everything up to its cursor, and a cursor gets to the end when the market pauses.
 #[tokio::test]
 async fn the_cursor_names_what_was_given_and_no_more() {

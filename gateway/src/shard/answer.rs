@@ -125,6 +125,7 @@ impl<S: Socket> Shard<S> {
             let symbol = target.text();
             self.tell(key, &Control::ReplayDone { id: id.clone(), channel, symbol, seq });
         }
+        self.hasten_heartbeat(key);
         self.touch(key.slot);
         self.resume_requests(key, deferred);
     }

@@ -472,8 +472,12 @@ impl<S: Socket> Shard<S> {
         }
         if let Some(ms) = heartbeat_ms {
             session.heartbeat_ms = u32::try_from(ms).unwrap_or(u32::MAX);
+            let is_hastened = session.hastened.take().is_some();
             if ms > 0 {
                 self.set_timer(now_ms + ms, key, Due::Heartbeat);
+            }
+            if is_hastened {
+                self.hasten_heartbeat(key);
             }
         }
         self.tell(key, &Control::ack(id, true, Vec::new()));

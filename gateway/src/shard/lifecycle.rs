@@ -28,6 +28,8 @@ use tickgate_protocol::frame::{self, Opcode};
 const CLOSE_ANSWER_MS: u64 = 1_000;
 /// How often blocked sockets are looked at, in milliseconds.
 const BLOCKED_CHECK_MS: u64 = 50;
+/// How soon behind the answer to a `subscribe` a heartbeat comes, in milliseconds: as soon as a client may have asked for one.
+const HASTENED_MS: u32 = 100;
 /// How often the totals go to the scoreboard, in milliseconds.
 const PUBLISH_MS: u64 = 250;
 /// The same while nothing happens: a wake-up of an idle processor costs more than all that is done in it.
@@ -54,6 +56,7 @@ impl<S: Socket> Shard<S> {
             is_writing: false,
             was_half_full: false,
             is_listed_blocked: false,
+            hastened: None,
             life: Life::Open,
             heartbeat_ms: u32::try_from(config.session.heartbeat_ms).unwrap_or(u32::MAX),
             flush: FlushMs::round_up(config.session.flush_ms).unwrap_or_default(),
@@ -338,12 +341,30 @@ impl<S: Socket> Shard<S> {
         next_ms
     }
 
+    /// Lets a session's next heartbeat come early: whoever is cut off before its first cursor would have to begin anew.
+    pub(super) fn hasten_heartbeat(&mut self, key: SessionKey) {
+        let due_ms = clock::mono_ms() + u64::from(HASTENED_MS);
+        let Some(session) = self.open_session(key).filter(|session| session.heartbeat_ms > 0) else { return };
+        if session.timers[Due::Heartbeat as usize].is_none_or(|set| set.get() > due_ms) {
+            session.hastened = Some(0);
+            self.set_timer(due_ms, key, Due::Heartbeat);
+        }
+    }
+
     fn heartbeat(&mut self, key: SessionKey, now_ms: u64) {
         // What it was owed left with its subscriptions: from then on a cursor would promise too much.
         let Some(session) = self.open_session(key).filter(|s| s.heartbeat_ms > 0 && !s.outbox.is_closing())
         else {
             return;
         };
+        if let Some(times) = session.hastened.take()
+            && session.outbox.is_blocked()
+            && (u32::from(times) + 1) * HASTENED_MS < session.heartbeat_ms
+        {
+            // What is queued is what a cursor may not pass: the state of a quiet symbol would hold it far back.
+            session.hastened = Some(times.saturating_add(1));
+            return self.set_timer(now_ms + u64::from(HASTENED_MS), key, Due::Heartbeat);
+        }
         let due_ms = now_ms + u64::from(session.heartbeat_ms);
         // One that is still queued says all that another would.
         let is_waiting = session.outbox.is_blocked() && session.outbox.control_bytes() > 0;

@@ -169,11 +169,16 @@ impl Raw {
         (status, head.to_lowercase(), body)
     }
 
-    /// The next frame, which is whole and not compressed: its opcode and payload; `None` at the end of the connection.
+    /// The next frame, which is whole and not compressed: its opcode and payload; `None` at the end of the connection. Heartbeats,
+    /// which come by the clock, are passed over.
     pub async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let (first, payload) = self.any_frame().await?;
-        assert_eq!(first & 0xf0, 0x80, "the gateway sends whole messages without extensions");
-        Some((first & 0x0f, payload))
+        loop {
+            let (first, payload) = self.any_frame().await?;
+            assert_eq!(first & 0xf0, 0x80, "the gateway sends whole messages without extensions");
+            if !payload.starts_with(br#"{"op":"heartbeat""#) {
+                return Some((first & 0x0f, payload));
+            }
+        }
     }
 
     /// The next frame: its first byte and payload, compressed or not; `None` at the end of the connection.
