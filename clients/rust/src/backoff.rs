@@ -10,6 +10,9 @@ const FIRST_MS: u64 = 100;
 const LAST_MS: u64 = 5_000;
 /// The most that is believed of a `Retry-After`.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+/// How long a session has to be live so that its end is a first failure, and not one more: whoever takes everybody in and ends it at
+/// once, as a gateway that crashes on what is asked of it, would be asked ten times a second.
+const PROVEN_AFTER: Duration = Duration::from_secs(2);
 
 /// Waits of one client.
 #[derive(Debug)]
@@ -33,6 +36,18 @@ impl Backoff {
         match retry_after.map(|told| told.min(RETRY_AFTER_MAX)) {
             Some(told) => told.mul_f64(self.rng.random_range(1.0..1.5)),
             None => Duration::from_millis(self.rng.random_range(least_ms..=bound_ms)),
+        }
+    }
+
+    /// How many attempts have failed since all was well.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// A session has ended that was live for so long: whether all was well shows in that.
+    pub fn lived(&mut self, live: Duration) {
+        if live >= PROVEN_AFTER {
+            self.reset();
         }
     }
 
@@ -72,6 +87,19 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next(None) <= Duration::from_millis(100));
+    }
+
+    /// A session that was ended as soon as it was live made the next wait a first one.
+    #[test]
+    fn only_a_session_that_lasts_shows_that_all_is_well() {
+        let mut backoff = Backoff::new(ChaCha8Rng::seed_from_u64(1));
+        for attempts in 1..10 {
+            backoff.lived(Duration::from_millis(1_999));
+            backoff.next(None);
+            assert_eq!(backoff.attempts(), attempts);
+        }
+        backoff.lived(Duration::from_secs(2));
+        assert_eq!(backoff.attempts(), 0);
     }
 
     #[test]

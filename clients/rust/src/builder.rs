@@ -172,6 +172,7 @@ impl Builder {
             comes_back: self.comes_back,
             // A number that nobody else has: clients must not come back all at once.
             backoff: Backoff::new(ChaCha8Rng::seed_from_u64(RandomState::new().hash_one(0))),
+            live_since: None,
             session: Session::new(self.token.is_some(), self.heartbeat_ms),
             token: self.token,
             queue: Arc::clone(&queue),
@@ -186,6 +187,8 @@ impl Builder {
             requests: ask,
             closing,
             begun,
+            begun_cursor: None,
+            cursor: None,
             tally: Tally::default(),
             books,
             on_slow: self.on_slow,

@@ -38,6 +38,8 @@ pub(crate) struct Driver {
     pub(crate) comes_back: bool,
     pub(crate) backoff: Backoff,
     pub(crate) session: Session,
+    /// When the session became live.
+    pub(crate) live_since: Option<Instant>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) requests: mpsc::Receiver<UserRequest>,
     /// True, or gone with its sender, when the user has had enough.
@@ -73,14 +75,12 @@ impl Ended {
 
 impl Driver {
     pub(crate) async fn run(mut self) {
-        let mut attempts = 0;
         let mut turn = 0;
         self.emit(Event::State(State::Connecting));
         loop {
             let ended = self.attempt(turn).await;
-            if self.session.is_live() {
-                attempts = 0;
-                self.backoff.reset();
+            if let Some(since) = self.live_since.take() {
+                self.backoff.lived(since.elapsed());
             }
             self.session.lost();
             self.hand_over(0);
@@ -88,10 +88,10 @@ impl Driver {
                 self.emit(Event::State(State::Closed { reason: ended.reason }));
                 return;
             }
-            attempts += 1;
             turn += 1;
             let wait = self.backoff.next(ended.retry_after);
-            self.emit(Event::State(State::Reconnecting { attempt: attempts, reason: ended.reason }));
+            let attempt = self.backoff.attempts();
+            self.emit(Event::State(State::Reconnecting { attempt, reason: ended.reason }));
             if self.wait(wait).await.is_err() {
                 self.emit(Event::State(State::Closed { reason: Ended::closed().reason }));
                 return;
@@ -106,11 +106,13 @@ impl Driver {
 
     /// Hands over what there is, room or not: what is longer than a few events waits for room before it comes to that.
     fn hand_over(&mut self, bytes: usize) {
+        self.queue.tell(Told { counts: self.session.out.counts, skew_ns: self.session.skew_ns() });
         let out = &mut self.session.out;
-        self.queue.tell(Told { counts: out.counts, skew_ns: self.session.skew_ns() });
-        let events = std::mem::take(&mut self.session.out.events);
-        if !events.is_empty() {
-            self.queue.push(events, bytes);
+        let (events, cursor) = (std::mem::take(&mut out.events), out.cursor.take());
+        match cursor {
+            Some(cursor) if events.is_empty() => self.queue.mark(cursor),
+            _ if events.is_empty() => {}
+            cursor => self.queue.push(events, bytes, cursor),
         }
     }
 
@@ -192,6 +194,9 @@ impl Driver {
         // Bytes of a message whose events wait for room; nothing is read until they have it.
         let mut held_bytes = None;
         loop {
+            if self.live_since.is_none() && self.session.is_live() {
+                self.live_since = Some(Instant::now());
+            }
             for text in self.session.out.send.drain(..) {
                 writer.text(&text);
             }

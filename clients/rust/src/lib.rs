@@ -18,7 +18,7 @@
 //! them, [`Live::stats`] how it goes. Prices and sizes are exact ([`Decimal`]), times are integer nanoseconds since the Unix epoch.
 //!
 //! Below it, from the wire up: [`transport`] opens one WebSocket and gives its two halves; [`connection`] is one session as it
-//! comes, for tests and tools that look at the protocol itself; [`book`] rebuilds an order book from its events, [`backoff`] says
+//! comes, for tests and tools that look at the protocol itself; [`recorded`] reads what was kept of one; [`book`] rebuilds an order book from its events, [`backoff`] says
 //! when to try again. [`target`] is where a gateway is, [`trust`] whom to believe that it is one.
 #![deny(missing_docs, rustdoc::broken_intra_doc_links)]
 
@@ -33,6 +33,7 @@ pub mod event;
 mod hint;
 mod live;
 mod queue;
+pub mod recorded;
 mod session;
 mod stats;
 mod subscription;

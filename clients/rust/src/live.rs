@@ -3,7 +3,7 @@
 use crate::book::BookKeeper;
 use crate::builder::Builder;
 use crate::event::{Ack, Asked, Event, Fault, State, Symbol};
-use crate::queue::Queue;
+use crate::queue::{Batch, Queue};
 use crate::session::UserRequest;
 use crate::stats::{Stats, Tally};
 use crate::subscription::{Subscription, in_parts};
@@ -45,8 +45,11 @@ pub struct Live {
     pub(crate) queue: Arc<Queue>,
     pub(crate) requests: mpsc::Sender<UserRequest>,
     pub(crate) closing: watch::Sender<bool>,
-    /// The events of a message that is being handed out.
+    /// The events of a message that is being handed out, and where to go on behind them.
     pub(crate) begun: std::vec::IntoIter<Event>,
+    pub(crate) begun_cursor: Option<Arc<str>>,
+    /// Where to go on behind what was handed out.
+    pub(crate) cursor: Option<Arc<str>>,
     pub(crate) tally: Tally,
     pub(crate) books: Option<HashMap<Symbol, BookKeeper>>,
     pub(crate) on_slow: Option<OnSlow>,
@@ -75,13 +78,34 @@ impl Live {
         &mut self,
         subscriptions: impl IntoIterator<Item = Subscription>,
     ) -> Result<(), LiveError> {
+        self.subscribe_behind(None, subscriptions)
+    }
+
+    /// Asks for many subscriptions, and for all that came of them since [`Live::cursor`] gave `cursor`, here or in another
+    /// process. [`Event::ReplayDone`] says, of each symbol and pattern, that it is there.
+    ///
+    /// # Errors
+    /// As [`Live::subscribe`].
+    pub fn subscribe_from(
+        &mut self,
+        cursor: &str,
+        subscriptions: impl IntoIterator<Item = Subscription>,
+    ) -> Result<(), LiveError> {
+        self.subscribe_behind(Some(cursor), subscriptions)
+    }
+
+    fn subscribe_behind(
+        &mut self,
+        cursor: Option<&str>,
+        subscriptions: impl IntoIterator<Item = Subscription>,
+    ) -> Result<(), LiveError> {
         let default = self.on_slow;
         let with_default = |mut subscription: Subscription| {
             let may = |on_slow: &OnSlow| subscription.channel.is_state() || *on_slow != OnSlow::Conflate;
             subscription.options.on_slow = subscription.options.on_slow.or(default.filter(may));
             subscription
         };
-        self.ask(Asked::Subscribe, subscriptions.into_iter().map(with_default))
+        self.ask(Asked::Subscribe, cursor.map(Into::into), subscriptions.into_iter().map(with_default))
     }
 
     /// Ends a subscription to these symbols and patterns. The answer is an [`Event::Ack`].
@@ -93,7 +117,7 @@ impl Live {
         channel: Channel,
         symbols: impl IntoIterator<Item = S>,
     ) -> Result<(), LiveError> {
-        self.ask(Asked::Unsubscribe, [Subscription::on(channel, symbols)])
+        self.ask(Asked::Unsubscribe, None, [Subscription::on(channel, symbols)])
     }
 
     /// Plays the past of `subscription` alone: see [`Subscription::past`].
@@ -113,13 +137,15 @@ impl Live {
     fn ask(
         &mut self,
         asked: Asked,
+        cursor: Option<Arc<str>>,
         subscriptions: impl IntoIterator<Item = Subscription>,
     ) -> Result<(), LiveError> {
         if *self.closing.borrow() {
             return Err(LiveError::Closed);
         }
         for subscriptions in in_parts(subscriptions) {
-            self.requests.try_send(UserRequest { asked, subscriptions }).map_err(|error| match error {
+            let request = UserRequest { asked, cursor: cursor.clone(), subscriptions };
+            self.requests.try_send(request).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => LiveError::Busy,
                 mpsc::error::TrySendError::Closed(_) => LiveError::Closed,
             })?;
@@ -130,6 +156,14 @@ impl Live {
     /// The next event; `None` behind [`State::Closed`]. Cancel-safe.
     pub async fn next(&mut self) -> Option<Event> {
         poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Where a client goes on, of this process or another, who has what was handed out so far: for [`Live::subscribe_from`]. It holds
+    /// for what was acknowledged before it came, a moment behind each [`Event::Ack`], and may be a little behind. `None` as long
+    /// as the gateway has given none.
+    pub fn cursor(&self) -> Option<&str> {
+        let newest = self.begun_cursor.as_ref().filter(|_| self.begun.len() == 0);
+        newest.or(self.cursor.as_ref()).map(|cursor| &**cursor)
     }
 
     /// The book of a symbol as of the last event handed out, if it is subscribed to and something came. What a gap has spoilt is
@@ -165,9 +199,11 @@ impl Live {
         let mut seen = Vec::new();
         let mut fault = None;
         loop {
-            let Some(batch) = poll_fn(|cx| self.queue.poll_pop(cx)).await else {
+            let Some(Batch { events: batch, cursor, .. }) = poll_fn(|cx| self.queue.poll_pop(cx)).await
+            else {
                 return Err(LiveError::Closed);
             };
+            self.begun_cursor = cursor.or(self.begun_cursor.take());
             let mut ended = None;
             for event in &batch {
                 match event {
@@ -198,8 +234,13 @@ impl Live {
                 self.keep_book(&event);
                 return Poll::Ready(Some(event));
             }
+            if let Some(cursor) = self.begun_cursor.take() {
+                self.cursor = Some(cursor);
+            }
             match ready!(self.queue.poll_pop(cx)) {
-                Some(events) => self.begun = events.into_iter(),
+                Some(Batch { events, cursor, .. }) => {
+                    (self.begun, self.begun_cursor) = (events.into_iter(), cursor)
+                }
                 None => return Poll::Ready(None),
             }
         }

@@ -4,7 +4,7 @@
 use crate::event::Event;
 use crate::session::Counts;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// Bounds of a queue. The last frame may reach beyond them, since it is pushed whole.
@@ -31,11 +31,12 @@ struct Inner {
     writer: Option<Waker>,
 }
 
-/// The events of one message, and how long it was.
+/// The events of one message, how long it was, and where a client goes on who was handed out all of them.
 #[derive(Debug, Default)]
-struct Batch {
-    events: Vec<Event>,
+pub(crate) struct Batch {
+    pub(crate) events: Vec<Event>,
     bytes: usize,
+    pub(crate) cursor: Option<Arc<str>>,
 }
 
 /// What is said beside events.
@@ -66,11 +67,24 @@ impl Queue {
     }
 
     /// Adds the events of a message of so many bytes, whether there is room or not.
-    pub(crate) fn push(&self, events: Vec<Event>, bytes: usize) {
+    pub(crate) fn push(&self, events: Vec<Event>, bytes: usize, cursor: Option<Arc<str>>) {
         let mut inner = self.inner();
         inner.events += events.len();
         inner.bytes += bytes;
-        inner.batches.push_back(Batch { events, bytes });
+        inner.batches.push_back(Batch { events, bytes, cursor });
+        let reader = inner.reader.take();
+        drop(inner);
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    /// Says where a client goes on who was handed out all that was added: with the last of it, so that nothing piles up where
+    /// nobody reads.
+    pub(crate) fn mark(&self, cursor: Arc<str>) {
+        let mut inner = self.inner();
+        match inner.batches.back_mut() {
+            Some(last) => last.cursor = Some(cursor),
+            None => inner.batches.push_back(Batch { cursor: Some(cursor), ..Batch::default() }),
+        }
         let reader = inner.reader.take();
         drop(inner);
         reader.into_iter().for_each(Waker::wake);
@@ -101,8 +115,8 @@ impl Queue {
         reader.into_iter().for_each(Waker::wake);
     }
 
-    /// The events of the next message; `None` at the end.
-    pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Option<Vec<Event>>> {
+    /// The next message; `None` at the end.
+    pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
         let mut inner = self.inner();
         let Some(batch) = inner.batches.pop_front() else {
             if inner.has_ended {
@@ -116,7 +130,7 @@ impl Queue {
         let writer = inner.writer.take();
         drop(inner);
         writer.into_iter().for_each(Waker::wake);
-        Poll::Ready(Some(batch.events))
+        Poll::Ready(Some(batch))
     }
 }
 
@@ -124,7 +138,6 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::event::State;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
@@ -149,14 +162,14 @@ mod tests {
         for (count, bytes) in [(3, 10), (1, 100)] {
             let queue = Queue::new(QueueBounds { events_max: 4, bytes_max: 150 });
             assert!(queue.poll_pop(cx).is_pending());
-            queue.push(events(count), bytes);
+            queue.push(events(count), bytes, None);
             let before = woken.0.load(Ordering::Relaxed);
             assert_eq!(before % 2, 1, "the reader is woken");
             assert!(queue.poll_room(cx).is_ready());
-            queue.push(events(count), bytes);
+            queue.push(events(count), bytes, None);
             assert!(queue.poll_room(cx).is_pending(), "{count} {bytes}");
             assert_eq!(queue.held(), (2 * count, 2 * bytes));
-            assert!(matches!(queue.poll_pop(cx), Poll::Ready(Some(events)) if events.len() == count));
+            assert!(matches!(queue.poll_pop(cx), Poll::Ready(Some(batch)) if batch.events.len() == count));
             assert_eq!(woken.0.load(Ordering::Relaxed), before + 1, "the writer is woken");
             assert!(queue.poll_room(cx).is_ready());
             queue.end();
@@ -164,5 +177,24 @@ mod tests {
             assert!(matches!(queue.poll_pop(cx), Poll::Ready(None)));
             assert_eq!(queue.held(), (0, 0));
         }
+    }
+
+    /// Cursors keep their place among the events, and take none up.
+    #[test]
+    fn cursors_stand_behind_what_they_cover() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let queue = Queue::new(QueueBounds { events_max: 4, bytes_max: 150 });
+        let mut pop = |queue: &Queue| match queue.poll_pop(cx) {
+            Poll::Ready(Some(Batch { events, cursor, .. })) => Some((events.len(), cursor)),
+            _ => None,
+        };
+        (0..1_000).for_each(|number| queue.mark(number.to_string().into()));
+        queue.push(events(1), 10, None);
+        queue.push(events(2), 10, Some("a".into()));
+        (0..1_000).for_each(|number| queue.mark(number.to_string().into()));
+        assert_eq!(pop(&queue), Some((0, Some("999".into()))));
+        assert_eq!(pop(&queue), Some((1, None)));
+        assert_eq!(pop(&queue), Some((2, Some("999".into()))));
+        assert_eq!(pop(&queue), None);
     }
 }

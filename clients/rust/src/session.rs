@@ -10,6 +10,7 @@ use crate::subscription::{Subscription, to_json};
 use crate::wanted::{Name, Resume, Wanted};
 use serde_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use tickgate_protocol::Code;
 use tickgate_protocol::command::Id;
@@ -28,6 +29,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct UserRequest {
     pub(crate) asked: Request,
+    /// Where to go on.
+    pub(crate) cursor: Option<Arc<str>>,
     pub(crate) subscriptions: Vec<Subscription>,
 }
 
@@ -35,6 +38,8 @@ pub(crate) struct UserRequest {
 #[derive(Debug, Default)]
 pub(crate) struct Out {
     pub(crate) events: Vec<Event>,
+    /// The cursor that was kept last.
+    pub(crate) cursor: Option<Arc<str>>,
     /// Messages to be sent.
     pub(crate) send: Vec<String>,
     /// A token is to be shown with [`Session::token`].
@@ -114,7 +119,7 @@ pub(crate) struct Session {
     had_session: bool,
     wanted: Wanted,
     chains: Chains,
-    cursor: Option<String>,
+    cursor: Option<Arc<str>>,
     asked: VecDeque<Asked>,
     /// Requests that are to be sent once there is a session and room.
     waiting: VecDeque<UserRequest>,
@@ -303,9 +308,14 @@ impl Session {
         let is_early = self.asked.iter().any(|asked| is_resume(&asked.kind))
             || self.too_fast.iter().any(|(_, kind, _)| is_resume(kind));
         if self.phase == Phase::Open && !is_early {
-            self.cursor = Some(cursor);
-            self.wanted.covered();
+            self.take_cursor(cursor.into());
         }
+    }
+
+    fn take_cursor(&mut self, cursor: Arc<str>) {
+        self.out.cursor = Some(cursor.clone());
+        self.cursor = Some(cursor);
+        self.wanted.covered();
     }
 
     fn greeted(&mut self, heartbeat_ms: u64, auth: &str) {
@@ -345,7 +355,7 @@ impl Session {
         let Resume { subscriptions, with_cursor, names } = request;
         let mut body = json!({"op": "subscribe", "subscriptions": subscriptions});
         if let Some(cursor) = self.cursor.as_ref().filter(|_| with_cursor) {
-            body["cursor"] = cursor.as_str().into();
+            body["cursor"] = Value::from(&**cursor);
         }
         let id = self.last_id + 1;
         for (subscription, name) in subscriptions.iter().cycle().zip(&names) {
@@ -380,7 +390,11 @@ impl Session {
             };
             let subscriptions: Vec<Value> = request.subscriptions.iter().map(json).collect();
             let op = if request.asked == Request::Subscribe { "subscribe" } else { "unsubscribe" };
-            self.send(json!({"op": op, "subscriptions": subscriptions}), Kind::User(request), is_opening);
+            let mut body = json!({"op": op, "subscriptions": subscriptions});
+            if let Some(cursor) = &request.cursor {
+                body["cursor"] = Value::from(&**cursor);
+            }
+            self.send(body, Kind::User(request), is_opening);
         }
     }
 

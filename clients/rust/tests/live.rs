@@ -10,12 +10,13 @@ use serde_json::json;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tickgate_client::event::{Cause, FaultCode};
+use tickgate_client::trust::Trust;
 use tickgate_client::{Channel, Code, Event, Live, LiveError, OnSlow, State, Subscription};
 use tickgate_protocol::event::GapCause;
 use tickgate_protocol::frame::Opcode;
-use world::{SOON, Wire, World, acked, book, find, next, quote, state, trade, trades};
+use world::{SOON, Wire, World, acked, book, find, next, quote, state, trade, trades, until};
 
 /// Of what was asked for at once some is refused, and the rest holds; what was given up no longer comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -300,6 +301,106 @@ async fn a_refused_token_is_followed_by_another() {
         }
     }
     assert_eq!(codes, [(FaultCode::Protocol(Code::Unauthenticated), false), (FaultCode::Token, false)]);
+}
+
+/// What a program stored goes on in another one: from its cursor, patterns too, and what it was not handed out is not passed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_program_goes_on_from_a_cursor() {
+    let mut world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let held = || [Subscription::trades(["A", "B*"]), Subscription::quotes(["A"]).conflate_ms(100)];
+    let mut live = Live::builder(gateway.url()).connect().await.expect("a session");
+    assert_eq!(live.cursor(), None);
+    live.subscribe_all(held()).expect("room");
+    assert!(acked(&mut live).await);
+    world.send(&[trade("A", 1), trade("BC", 2)]);
+    assert_eq!(trades(&mut live, 2).await, ["1", "2"]);
+    let covers = |live: &Live| {
+        let next = tickgate_protocol::cursor::decode_unverified(live.cursor()?).expect("a cursor");
+        Some(next.iter().map(|next| next.offset).sum::<u64>())
+    };
+    let deadline = Instant::now() + SOON;
+    while covers(&live) != Some(2) {
+        assert!(Instant::now() < deadline, "a cursor comes: {:?}", covers(&live));
+        if let Ok(event) = tokio::time::timeout(Duration::from_millis(10), live.next()).await {
+            assert!(matches!(event, Some(Event::Feed { .. })), "{event:?}");
+        }
+    }
+    world.send(&[trade("A", 3), quote("A", 4), trade("BC", 5)]);
+    // They come, and so do cursors that cover them, but nobody takes them.
+    until("the gateway has sent them", || live.stats().queued_events >= 3).await;
+    let frames = live.stats().queued_bytes;
+    world.send(&[trade("A", 6)]);
+    until("another one", || live.stats().queued_bytes > frames).await;
+    assert_eq!(covers(&live), Some(2));
+    let cursor = live.cursor().expect("it is there").to_owned();
+    drop(live);
+    let mut live = Live::builder(gateway.url()).connect().await.expect("a session");
+    live.subscribe_from(&cursor, held()).expect("room");
+    assert!(acked(&mut live).await);
+    assert!(live.cursor().is_some(), "as good as any until there is another");
+    let (mut seen, mut done) = (Vec::new(), Vec::new());
+    while done.len() < 3 {
+        match next(&mut live).await {
+            Event::Trade(trade) => seen.push(trade.price.to_string()),
+            Event::Quote(quote) => seen.push(quote.bid_price.to_string()),
+            Event::ReplayDone { symbol, .. } => done.push(symbol),
+            Event::State(_) | Event::Feed { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    seen.sort();
+    assert_eq!(seen, ["3", "4", "5", "6"]);
+    let stats = live.stats();
+    assert_eq!((stats.gaps, stats.duplicates, stats.unannounced), (0, 0, 0));
+}
+
+/// Whoever takes everybody in and ends it at once was asked again within 100 ms, for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_end_at_once_are_tried_less_and_less_often() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let wire = Wire::to(gateway.address).await;
+    let mut live = Live::builder(wire.url()).start().expect("a client");
+    for expected in 1..=4 {
+        state(&mut live, "live").await;
+        wire.cut();
+        let State::Reconnecting { attempt, .. } = state(&mut live, "reconnecting").await else { panic!() };
+        assert_eq!(attempt, expected);
+    }
+}
+
+/// The same over TLS, with an authority that only the client knows, and whoever is not vouched for is told nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wss_is_for_gateways_that_somebody_vouches_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names = vec!["127.0.0.1".to_owned()];
+    let own = rcgen::CertificateParams::new(names).expect("names").self_signed(&key).expect("a certificate");
+    std::fs::write(path("tls.crt"), own.pem()).expect("it is written");
+    std::fs::write(path("tls.key"), key.serialize_pem()).expect("it is written");
+    let mut world = World::new();
+    let gateway = world
+        .gateway(|config| {
+            let text = |name: &str| path(name).to_str().expect("text").to_owned();
+            (config.tls.certificate_file, config.tls.key_file) = (text("tls.crt"), text("tls.key"));
+        })
+        .await;
+    assert!(gateway.url().starts_with("wss://"));
+    let trust = Trust::read(Some(&path("tls.crt"))).expect("a certificate");
+    let mut live = Live::builder(gateway.url()).trust(trust).connect().await.expect("a session");
+    live.subscribe(Subscription::trades(["A"])).expect("room");
+    assert!(acked(&mut live).await);
+    world.send(&[trade("A", 1)]);
+    assert_eq!(trades(&mut live, 1).await, ["1"]);
+    // By the roots of the system, if there are any, it is nobody.
+    let error = Live::builder(gateway.url()).connect().await.expect_err("nobody vouches for it");
+    assert!(matches!(error, LiveError::Connect(_) | LiveError::Trust(_)), "{error}");
+    // And who does not speak TLS is not heard.
+    let plain = gateway.url().replace("wss://", "ws://");
+    let error = Live::builder(plain).connect().await.expect_err("it speaks TLS only");
+    assert!(matches!(error, LiveError::Connect(_)), "{error}");
 }
 
 /// The past alone, and then it is over.

@@ -26,6 +26,10 @@ impl Session {
                 for result in results.iter().filter(|result| result.ok) {
                     ended.extend(self.user_acknowledged(&request, result));
                 }
+                // Until the gateway gives one, it is as good.
+                if let Some(cursor) = request.cursor.clone().filter(|_| self.cursor.is_none()) {
+                    self.take_cursor(cursor);
+                }
                 self.out.events.push(Event::Ack(Ack { asked: request.asked, ok, results, ended }));
             }
             Kind::Resume { .. } => self.refused(&results),
@@ -52,8 +56,12 @@ impl Session {
         let names_it =
             |s: &&Subscription| s.channel == channel && s.symbols.iter().any(|symbol| symbol == name);
         let Some(asked) = request.subscriptions.iter().rev().find(names_it) else { return Vec::new() };
+        let goes_on = asked.begin.is_some() || request.cursor.is_some();
         self.wanted.hold(channel, name.into(), asked.options, asked.begin);
-        if asked.begin.is_some() {
+        if let Some(held) = self.wanted.get_mut(channel, name) {
+            held.owes_done = goes_on;
+        }
+        if goes_on {
             let Self { chains, wanted, .. } = self;
             chains.forget(channel, name, |symbol| wanted.is_its(channel, name, symbol));
         } else {

@@ -28,7 +28,11 @@ impl World {
     }
 
     fn subscribes(&mut self, subscription: Subscription) {
-        self.session.ask(UserRequest { asked: Request::Subscribe, subscriptions: vec![subscription] });
+        self.session.ask(UserRequest {
+            asked: Request::Subscribe,
+            cursor: None,
+            subscriptions: vec![subscription],
+        });
         let request = self.request();
         assert_eq!(self.acks(&request).len(), 1);
     }
@@ -236,9 +240,11 @@ fn a_cursor_that_is_refused_is_given_up() {
 #[test]
 fn what_comes_too_fast_is_asked_for_again() {
     let mut world = World::with(vec![]);
-    world
-        .session
-        .ask(UserRequest { asked: Request::Subscribe, subscriptions: vec![Subscription::trades(["A"])] });
+    world.session.ask(UserRequest {
+        asked: Request::Subscribe,
+        cursor: None,
+        subscriptions: vec![Subscription::trades(["A"])],
+    });
     let request = world.request();
     let slower = json!({"op": "error", "id": request["id"], "code": "rate_limited", "number": 4429, "message": "slower", "fatal": false, "retry_after_ms": 70});
     assert_eq!(world.says(&slower.to_string()), ["rate_limited A"]);
@@ -258,6 +264,7 @@ fn what_was_not_answered_is_asked_for_again() {
     for symbol in ["A", "B"] {
         world.session.ask(UserRequest {
             asked: Request::Subscribe,
+            cursor: None,
             subscriptions: vec![Subscription::trades([symbol])],
         });
     }
@@ -392,7 +399,7 @@ fn what_is_subscribed_to_by_name_outlives_a_pattern() {
         world.books(symbol, &[(1, r#","snapshot":true"#)]);
     }
     let subscriptions = vec![Subscription::book(["B*"])];
-    world.session.ask(UserRequest { asked: Request::Unsubscribe, subscriptions });
+    world.session.ask(UserRequest { asked: Request::Unsubscribe, cursor: None, subscriptions });
     let request = world.request();
     let ack = json!({"op": "ack", "id": request["id"], "ok": true, "results": [{"channel": "book", "symbol": "B*", "ok": true}]});
     world.session.message(ack.to_string().as_bytes(), 1500);

@@ -52,9 +52,10 @@ impl World {
         config.session.heartbeat_ms = 100;
         change(&mut config);
         config.check().expect("a good configuration");
+        let is_tls = !config.tls.certificate_file.is_empty();
         let bound = server::bind(config).expect("free ports");
         let address = bound.listen_addr();
-        let gateway = Gateway { running: Some(bound.start().expect("it starts")), address };
+        let gateway = Gateway { running: Some(bound.start().expect("it starts")), address, is_tls };
         until("the gateway is ready", || gateway.running().board().is_ready()).await;
         gateway
     }
@@ -95,11 +96,13 @@ pub fn book(symbol: &str, bids: Value, asks: Value, snapshot: bool) -> Value {
 pub struct Gateway {
     running: Option<Running>,
     pub address: SocketAddr,
+    is_tls: bool,
 }
 
 impl Gateway {
     pub fn url(&self) -> String {
-        format!("ws://{}", self.address)
+        let scheme = if self.is_tls { "wss" } else { "ws" };
+        format!("{scheme}://{}", self.address)
     }
 
     pub fn running(&self) -> &Running {
@@ -182,6 +185,7 @@ pub async fn trades(live: &mut Live, count: usize) -> Vec<String> {
 pub struct Wire {
     pub address: SocketAddr,
     is_hushed: watch::Sender<bool>,
+    is_cut: watch::Sender<bool>,
     inject: Arc<(std::sync::Mutex<Vec<u8>>, Notify)>,
 }
 
@@ -190,15 +194,16 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it has one");
         let (is_hushed, hushed) = watch::channel(false);
+        let (is_cut, cut) = watch::channel(false);
         let inject: Arc<(std::sync::Mutex<Vec<u8>>, Notify)> = Arc::default();
         let injected = Arc::clone(&inject);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(gateway).await else { continue };
-                tokio::spawn(carry(client, server, hushed.clone(), Arc::clone(&injected)));
+                tokio::spawn(carry(client, server, hushed.clone(), cut.clone(), Arc::clone(&injected)));
             }
         });
-        Self { address, is_hushed, inject }
+        Self { address, is_hushed, is_cut, inject }
     }
 
     pub fn url(&self) -> String {
@@ -208,6 +213,11 @@ impl Wire {
     /// From now on nothing comes through from the gateway, on the connections that there are.
     pub fn hush(&self) {
         self.is_hushed.send_replace(true);
+    }
+
+    /// Ends the connections that there are.
+    pub fn cut(&self) {
+        self.is_cut.send_replace(true);
     }
 
     /// Writes a frame to the client. What came before must have been whole.
@@ -223,10 +233,12 @@ async fn carry(
     client: TcpStream,
     server: TcpStream,
     mut hushed: watch::Receiver<bool>,
+    mut cut: watch::Receiver<bool>,
     inject: Arc<(std::sync::Mutex<Vec<u8>>, Notify)>,
 ) {
     // Only those that are there when it is said.
     hushed.mark_unchanged();
+    cut.mark_unchanged();
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
@@ -234,6 +246,7 @@ async fn carry(
     loop {
         tokio::select! {
             biased;
+            _ = cut.changed() => return,
             _ = hushed.changed() => break,
             () = inject.1.notified() => {
                 let bytes = std::mem::take(&mut *inject.0.lock().expect("no panic"));
