@@ -73,11 +73,14 @@ worker.onmessage = ({ data }: { data: Frame }) => {
   isAsked = false;
   watchlist.take(data.rows);
   for (const row of data.rows) if (row.symbol === state.focus.value) ladder.takeRow(row);
-  tape.take(data.prints, data.printsSkipped);
-  const newest = data.prints.at(-1);
-  if (newest !== undefined) chart.digits(newest.price);
-  if (data.ladder !== undefined) ladder.take(data.ladder);
-  if (data.candles !== undefined) chart.take(data.candles);
+  // What was on its way while another symbol was chosen is not of that one.
+  if (data.focus === state.focus.value) {
+    tape.take(data.prints, data.printsSkipped);
+    const newest = data.prints.at(-1);
+    if (newest !== undefined) chart.digits(newest.price);
+    if (data.ladder !== undefined) ladder.take(data.ladder);
+    if (data.candles !== undefined && data.interval_s === state.interval_s.value) chart.take(data.candles);
+  }
   for (const change of data.changes) health.change(change);
   if (data.health !== undefined) health.take(data.health);
   for (const notice of data.notices) health.notice(notice);

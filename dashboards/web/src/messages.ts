@@ -105,6 +105,9 @@ export interface Notice {
 /** What has changed since the last frame. */
 export interface Frame {
   rows: Row[];
+  /** The symbol that prints, ladder and candles are of, and the seconds of these. */
+  focus: string;
+  interval_s: number;
   prints: Print[];
   /** Prints that were left out, as more came than anybody can read. */
   printsSkipped: number;

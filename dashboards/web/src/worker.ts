@@ -255,7 +255,7 @@ function answer(): void {
 
 function frame(): Frame {
   const now_ms = performance.now();
-  const all: Frame = { rows: [], prints, printsSkipped, changes, notices };
+  const all: Frame = { rows: [], focus: focus ?? "", interval_s, prints, printsSkipped, changes, notices };
   prints = [];
   printsSkipped = 0;
   notices = [];

@@ -196,6 +196,31 @@ test("where a feed names no side, the tape says where the price went", async () 
   assert.match(await copied(page, "#copy-tape"), /101\.50,1,\n$/, "a side is not made up");
 });
 
+/** A picture of a busy page had a trade of AAPL among those of ADAUSDT: what the worker had said before it heard of the new symbol came after the page had. */
+test("what was on its way when another symbol is chosen is not shown as that one's", async () => {
+  const gateway = await scene.gateway();
+  const page = await scene.open(gateway, "#s=LEFT,CHOSEN");
+  await text(page, "#state", /^(live|degraded)$/);
+  let [n, isOver] = [0, false];
+  const load = (async () => {
+    while (!isOver) await produce(broker, [trade("LEFT", ++n % 1_000)]);
+  })();
+  scene.later(async () => {
+    isOver = true;
+    await load;
+  });
+  await text(page, `${row("LEFT")} .last`, /\d/);
+  // The page is busy while the worker answers, and then the visitor's click comes first.
+  await page.evaluate((selector) => {
+    const end_ms = performance.now() + 300;
+    while (performance.now() < end_ms);
+    /** @type {HTMLElement | null} */ (document.querySelector(selector))?.click();
+  }, row("CHOSEN"));
+  await produce(broker, [trade("CHOSEN", 5_000)]);
+  await text(page, "#prints .print:not([hidden]) .price", /5100\.50/);
+  assert.equal(await page.locator("#prints .print:not([hidden])").count(), 1);
+});
+
 test("candles have every length, with volume, and go on while trades come", async () => {
   const gateway = await scene.gateway();
   const start_ns = 1_763_000_000_000_000_000n;
