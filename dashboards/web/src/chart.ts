@@ -12,6 +12,10 @@ const COLORS = {
   light: { text: "#3d4854", line: "#dfe4ea", up: "#11703f", down: "#b3261e" },
 };
 
+/** Candles of a chart, and how many more there may be before the oldest go: those of more time are the longer ones. */
+const CANDLES_MAX = 900;
+const CANDLES_MORE = 100;
+
 export function nameOf(interval_s: number): string {
   return interval_s < 60 ? `${interval_s} s` : interval_s < 3_600 ? `${interval_s / 60} min` : `${interval_s / 3_600} h`;
 }
@@ -84,9 +88,11 @@ export class Chart {
     this.#pending = { isAll: false, candles: new Map() };
     if (isAll) this.#all = candles;
     else for (const [time_s, candle] of candles) this.#all.set(time_s, candle);
+    const isFull = this.#all.size > CANDLES_MAX + CANDLES_MORE;
+    if (isFull) this.#all = new Map([...this.#all].sort(([a], [b]) => a - b).slice(-CANDLES_MAX));
     const changed = [...candles.values()].sort((a, b) => a.time_s - b.time_s);
     const colors = COLORS[state.theme()];
-    if (isAll || changed.some(({ time_s }) => time_s < this.#newest_s)) {
+    if (isAll || isFull || changed.some(({ time_s }) => time_s < this.#newest_s)) {
       const all = [...this.#all.values()].sort((a, b) => a.time_s - b.time_s);
       this.#candles.setData(all.map(bar));
       this.#volume.setData(all.map((candle) => volume(candle, colors)));

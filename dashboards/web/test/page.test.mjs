@@ -245,6 +245,14 @@ test("candles have every length, with volume, and go on while trades come", asyn
   await page.click('#intervals button:text-is("1 s")');
   await produce(broker, [trade("BARS", 3, { event_ns: String(start_ns + 9_000_000_000_000n) })]);
   await until(async () => (await page.getAttribute("#candles", "data-count")) === "122", "one more");
+  // There is a bound: the oldest go.
+  const more = range(0, 1_100).map((n) => trade("BARS", n % 7, { event_ns: String(start_ns + BigInt(10_000 + n) * 1_000_000_000n) }));
+  await produce(broker, [...more, trade("BARS", 70, { event_ns: String(start_ns + 20_000_000_000_000n) })]);
+  await text(page, `${row("BARS")} .last`, /170\.50/);
+  await until(async () => {
+    const count = Number(await page.getAttribute("#candles", "data-count"));
+    return count >= 900 && count <= 1_000;
+  }, "a bounded chart");
 });
 
 test("the page fits its window: nothing to scroll sideways, and usable on a phone", async () => {
