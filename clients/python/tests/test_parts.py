@@ -246,6 +246,17 @@ def test_waits_grow_to_a_bound() -> None:
             assert least <= backoff.next_s(told) <= most
 
 
+def test_only_a_session_that_lasts_shows_that_all_is_well() -> None:
+    """One that was ended as soon as it was live made the next wait a first one."""
+    backoff = Backoff(Random(1))
+    for attempts in range(1, 10):
+        backoff.lived(1.999)
+        backoff.next_s()
+        assert backoff.attempts == attempts
+    backoff.lived(2.0)
+    assert backoff.attempts == 0
+
+
 @given(st.lists(st.integers(1_000, 10**11), min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.99, 1.0]))
 def test_quantiles_are_near(latencies: list[int], part: float) -> None:
     kept = Latencies()

@@ -11,6 +11,12 @@ export interface BackoffOptions {
 /** The most that is believed of a wait that the server asks for. */
 const RETRY_AFTER_MAX_MS = 30_000;
 
+/**
+ * How long a session has to be live so that its end is a first failure, and not one more: a gateway that takes everybody in and ends it at
+ * once would be asked ten times a second.
+ */
+const PROVEN_AFTER_MS = 2_000;
+
 /** Waits of one client. */
 export class Backoff {
   #attempts = 0;
@@ -40,6 +46,11 @@ export class Backoff {
     this.#attempts++;
     if (retryAfterMs !== undefined) return Math.min(retryAfterMs, RETRY_AFTER_MAX_MS) * (1 + this.#random() / 2);
     return leastMs + this.#random() * (boundMs - leastMs);
+  }
+
+  /** A session has ended that was live for so long: whether all was well shows in that. */
+  lived(liveMs: number): void {
+    if (liveMs >= PROVEN_AFTER_MS) this.reset();
   }
 
   /** It is well again: the next wait is a first one. */

@@ -49,6 +49,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
   readonly #urls: string[];
   readonly #options: ConnectOptions;
   readonly #backoff: Backoff;
+  /** Of this session, by the clock that only goes forward. */
+  #liveSinceMs: number | undefined;
   readonly #queue: EventQueue;
   readonly #reader: Reader;
   readonly #streams: Streams;
@@ -334,7 +336,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
   #maybeLive(): void {
     if (this.#opening > 0 || !this.#recovery.isDone || !this.#session?.isReady) return;
     if (this.#state === "live" || this.#state === "closed") return;
-    this.#backoff.reset();
+    this.#liveSinceMs ??= performance.now();
     this.#hasRefusedToken = false;
     this.#setState("live");
   }
@@ -516,6 +518,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
     if (code !== undefined && !ending.wasTold) this.#fail(code, error.message, { fatal: FINAL.has(code) });
     if (isFinal) return this.#shut(error.message, error);
     this.#turn++;
+    if (this.#liveSinceMs !== undefined) this.#backoff.lived(performance.now() - this.#liveSinceMs);
+    this.#liveSinceMs = undefined;
     const waitMs = this.#backoff.next(ending.error?.retryAfterMs);
     this.#setState("reconnecting", { attempt: this.#backoff.attempts, wait_ms: Math.round(waitMs), reason: error.message });
     this.#retryTimer = setTimeout(() => this.#connect(), waitMs);

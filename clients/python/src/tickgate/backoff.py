@@ -11,6 +11,10 @@ _LAST_S = 5.0
 # The most that is believed of a `Retry-After`.
 _RETRY_AFTER_MAX_S = 30.0
 
+# How long a session has to be live so that its end is a first failure, and not one more: a gateway that takes everybody in and ends it at
+# once would be asked ten times a second.
+_PROVEN_AFTER_S = 2.0
+
 
 class Backoff:
     """Waits of one client."""
@@ -30,6 +34,11 @@ class Backoff:
             told = min(max(retry_after_s, 0.0), _RETRY_AFTER_MAX_S)
             return told * self._random.uniform(1.0, 1.5)
         return self._random.uniform(least, bound)
+
+    def lived(self, live_s: float) -> None:
+        """A session has ended that was live for so long: whether all was well shows in that."""
+        if live_s >= _PROVEN_AFTER_S:
+            self.reset()
 
     def reset(self) -> None:
         """It is well again: the next wait is a first one."""

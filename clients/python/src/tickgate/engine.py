@@ -66,6 +66,8 @@ class Engine:
         self._reconnect = reconnect
         self._tls = tls
         self._backoff = backoff or Backoff()
+        # Of this session.
+        self._live_since_s: float | None = None
         self._link: Link | None = None
         self._out: list[AnyEvent] = []
         self._out_bytes = 0
@@ -172,6 +174,9 @@ class Engine:
             self._core.lost()
             self._link = None
             self._unsent.clear()
+            if self._live_since_s is not None:
+                self._backoff.lived(time.monotonic() - self._live_since_s)
+                self._live_since_s = None
             if not self._reconnect:
                 self.error = ConnectionLost("connection_lost", reason)
                 return
@@ -330,8 +335,8 @@ class Engine:
         wants_at_ns = self._core.wants_token_at_ns
         if wants_at_ns is not None and wants_at_ns <= time.time_ns():
             self._refresh_token()
-        if self._core.state == "live" and self._backoff.attempts:
-            self._backoff.reset()
+        if self._core.state == "live" and self._live_since_s is None:
+            self._live_since_s = time.monotonic()
             self._refused_tokens = 0
         self._flush()
         self._hand_over()

@@ -150,6 +150,18 @@ test("waits grow to a bound, and who was told when to come comes then", () => {
   }
 });
 
+/** A session that was ended as soon as it was live made the next wait a first one. */
+test("only a session that lasts shows that all is well", () => {
+  const backoff = new Backoff();
+  for (let attempts = 1; attempts < 10; attempts++) {
+    backoff.lived(1_999);
+    backoff.next();
+    assert.equal(backoff.attempts, attempts);
+  }
+  backoff.lived(2_000);
+  assert.equal(backoff.attempts, 0);
+});
+
 test("latencies are within their buckets, and the quickest round trip tells the skew", () => {
   const histogram = new Histogram();
   for (let ns = 1; ns <= 1_000; ns++) histogram.record(ns * 1_000);
