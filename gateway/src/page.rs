@@ -52,7 +52,10 @@ pub(crate) fn answer<B: Body>(request: &Request<B>) -> Option<Response<Full<Byte
 }
 
 fn answer_from<B: Body>(assets: &[Asset], request: &Request<B>) -> Option<Response<Full<Bytes>>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    // A client of the stream that asks for `/` is to be told where the stream is.
+    if !matches!(*request.method(), Method::GET | Method::HEAD)
+        || request.headers().contains_key(header::UPGRADE)
+    {
         return None;
     }
     let asset = assets.iter().find(|asset| asset.path == request.uri().path())?;

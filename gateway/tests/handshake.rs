@@ -305,7 +305,7 @@ async fn a_full_gateway_says_so_and_gives_places_back() {
     })
     .await;
     // Handshakes that fail give their place back, however they fail.
-    for request in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "noise\r\n\r\n", ""] {
+    for request in ["GET /other HTTP/1.1\r\nHost: x\r\n\r\n", "noise\r\n\r\n", ""] {
         for _ in 0..5 {
             let mut raw = Raw::connect(gateway.url()).await;
             raw.send(request.as_bytes()).await;

@@ -50,3 +50,30 @@ async fn a_gateway_may_have_no_page() {
     let head = head(&gateway, PAGE).await;
     assert!(head.starts_with("http/1.1 404 "), "{head}");
 }
+
+/// The largest script was cut off when the time for a request's head was over: on a slow line the page never came up.
+#[tokio::test]
+async fn a_file_of_the_page_may_take_longer_than_a_head() {
+    let kafka = Kafka::embedded();
+    let topic = kafka.topic(1).await;
+    let mut config = kafka.config(&topic);
+    config.limits.head_timeout_ms = 300;
+    config.outbox.send_buffer_bytes = 16_384;
+    let gateway = Gateway::start(config).await;
+    if !page::is_there() {
+        return;
+    }
+    let mut index = Raw::connect(gateway.url()).await;
+    index.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let (_, _, body) = index.refusal().await;
+    let script = body.split('"').find(|part| part.starts_with("./assets/") && part.ends_with(".js"));
+    let script = script.expect("the page has a script").trim_start_matches('.');
+
+    let mut slow = Raw::connect_narrow(gateway.url(), Some(4_096)).await;
+    slow.send(format!("GET {script} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await;
+    let head = slow.head().await.to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+    // Whoever came later and said nothing is gone: the time for a head is over.
+    assert_eq!(Raw::connect(gateway.url()).await.rest().await, b"");
+    assert_eq!(slow.rest().await.len().to_string(), length);
+}

@@ -25,8 +25,9 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,6 +39,9 @@ use tracing::Span;
 
 /// What is logged of who takes too long.
 const LATE: &str = "no whole request in time";
+/// How long a browser may take for a file of the page, which is at most some hundred thousand bytes: its connection is one of the
+/// unfinished meanwhile, of which the oldest makes room.
+const PAGE_TIME: Duration = Duration::from_secs(60);
 /// After how many seconds a client that was refused for lack of room may come again.
 const RETRY_AFTER_S: &str = "5";
 /// The same while the gateway drains or is not ready: whoever comes again is meant to find another one.
@@ -125,7 +129,7 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, mut entry:
         connect.record("refused", RefuseReason::Tls.label());
         return;
     };
-    let deadline = Instant::now() + Duration::from_millis(limits.head_timeout_ms);
+    let deadline = Cell::new(Instant::now() + Duration::from_millis(limits.head_timeout_ms));
     let entry = RefCell::new(entry);
     let accepted = RefCell::new(None);
     let service = service_fn(|request: Request<Incoming>| {
@@ -134,7 +138,7 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, mut entry:
             *entry.borrow_mut() = door.enter(client);
         }
         let answer = match &*entry.borrow() {
-            Entry::In(guest) => Ok(answer(request, door, guest.peer, &accepted, &connect)),
+            Entry::In(guest) => Ok(answer(request, door, guest.peer, &accepted, &deadline, &connect)),
             Entry::Away(why) => {
                 refuse(*why, "too many");
                 Err(Some(Refusal::too_many(*why).response()))
@@ -152,11 +156,19 @@ async fn visit(visit: Visit, mut socket: TcpStream, peer: SocketAddr, mut entry:
     let builder = http(limits);
     // Around all of it, so that no timer is set up for a request that has come with its connection; and in one place, as
     // a future is moved by copying hyper's whole state.
-    let connection = timeout_at(
-        deadline,
-        builder.serve_connection(TokioIo::new(Handshake::new(socket)), service).with_upgrades(),
-    );
-    let refusal = match connection.await {
+    let ended = {
+        let mut connection =
+            pin!(builder.serve_connection(TokioIo::new(Handshake::new(socket)), service).with_upgrades());
+        loop {
+            let until = deadline.get();
+            match timeout_at(until, &mut connection).await {
+                // It was moved by what is answered.
+                Err(_) if until < deadline.get() => {}
+                ended => break ended,
+            }
+        }
+    };
+    let refusal = match ended {
         Ok(Ok(())) => None,
         // It was counted.
         Ok(Err(_)) if matches!(&*entry.borrow(), Entry::Off) => return,
@@ -242,12 +254,14 @@ async fn answer(
     door: &Door,
     peer: SocketAddr,
     accepted: &RefCell<Option<Accepted>>,
+    deadline: &Cell<Instant>,
     connect: &Span,
 ) -> Response<Full<Bytes>> {
     if door.config.page
         && request.uri().path() != STREAM_PATH
         && let Some(response) = page::answer(&request)
     {
+        deadline.set(Instant::now() + PAGE_TIME);
         return response;
     }
     // Only now: a handshake that does not come to its end takes no place from anybody.
