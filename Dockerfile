@@ -8,6 +8,14 @@
 # The release that rust-toolchain.toml pins.
 ARG RUST_VERSION=1.95.0
 
+# The live page, which the build below puts into the program.
+FROM node:22-bookworm-slim AS page
+WORKDIR /src
+COPY clients/typescript clients/typescript
+COPY dashboards/web dashboards/web
+WORKDIR /src/dashboards/web
+RUN npm ci --ignore-scripts --no-audit --no-fund && npm run build
+
 # The full image, not the slim one: librdkafka is built here, with gcc, g++ and make.
 FROM rust:${RUST_VERSION}-bookworm AS build
 ARG RUST_VERSION
@@ -15,6 +23,7 @@ ARG RUST_VERSION
 ENV RUSTUP_TOOLCHAIN=${RUST_VERSION}
 WORKDIR /src
 COPY . .
+COPY --from=page /src/dashboards/web/dist dashboards/web/dist
 # What is in a cache mount is not in the image, so the programs are copied out. Function names stay, for backtraces.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \

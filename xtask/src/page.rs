@@ -31,7 +31,7 @@ pub fn run(args: Args) -> Result<()> {
     if let Err(why) = node::ensure() {
         return Err(Failure::error(EXIT_MISSING, format!("{why}; https://nodejs.org has it")));
     }
-    if args.test { keeping_times(|| shell::run(&mut test("debug")?)) } else { build() }
+    if args.test { keeping_times(|| shell::run(&mut npm_test("test", "debug")?)) } else { build() }
 }
 
 /// Builds it, with a Node that is there.
@@ -53,11 +53,19 @@ pub fn build_where_possible() -> Result<()> {
     build()
 }
 
-/// The command that builds it again and tries it in Chromium, against the programs of a profile.
-pub fn test(profile: &str) -> Result<Command> {
+/// The command that tries it in Chromium as it was built and as the gateway of the debug profile has it: nothing is written where a
+/// compiler may be reading.
+pub fn test_built() -> Result<Command> {
+    let mut command = npm_test("test:built", "debug")?;
+    command.env("TICKGATE_PAGE_EMBEDDED", "1");
+    Ok(command)
+}
+
+/// A script that tries it in Chromium, against the programs of a profile.
+fn npm_test(script: &str, profile: &str) -> Result<Command> {
     node::install(DIR)?;
     let mut command = node::npm(DIR);
-    command.args(["test", "--silent"]).env("TICKGATE_BIN_DIR", shell::target_dir().join(profile));
+    command.args(["run", script, "--silent"]).env("TICKGATE_BIN_DIR", shell::target_dir().join(profile));
     if let Some(chromium) = node::chromium() {
         command.env("CHROMIUM", chromium);
     }

@@ -57,7 +57,7 @@ enum Part {
     Rust,
     /// clients/conformance: every scenario with each of the three clients
     Conformance,
-    /// dashboards/web: types, build, tests, and the page in Chromium as a gateway serves it
+    /// dashboards/web: types, tests, and the page in Chromium as a gateway serves it
     Page,
 }
 
@@ -174,10 +174,8 @@ impl Part {
             },
             Self::Page => Ok(vec![match node().and_then(|()| chromium(is_short)) {
                 Ok(()) => {
-                    let mut command = page::test("debug")?;
-                    command.env("TICKGATE_PAGE_EMBEDDED", "1");
-                    let work = move || page::keeping_times(|| shell::run(&mut command));
-                    Ok(Job { name: "page", work: Box::new(work) })
+                    let mut command = page::test_built()?;
+                    Ok(Job { name: "page", work: Box::new(move || shell::run(&mut command)) })
                 }
                 Err(why) => Err(("page", why)),
             }]),
