@@ -88,7 +88,7 @@ enum Kind {
     User(UserRequest),
     Resume {
         names: Vec<Name>,
-        with_cursor: bool,
+        cursor: Option<Arc<str>>,
     },
     /// The first half of a renewal.
     Release,
@@ -344,7 +344,7 @@ impl Session {
         }
         if !self.wanted.is_empty() {
             self.out.events.push(Event::State(State::Resyncing));
-            let requests = self.wanted.resume(&mut self.chains, self.cursor.is_some());
+            let requests = self.wanted.resume(&mut self.chains, self.cursor.as_ref());
             requests.into_iter().for_each(|request| self.resume(request));
         }
         self.pump(true);
@@ -352,14 +352,14 @@ impl Session {
     }
 
     fn resume(&mut self, request: Resume) {
-        let Resume { subscriptions, with_cursor, names } = request;
+        let Resume { subscriptions, cursor, names } = request;
         let mut body = json!({"op": "subscribe", "subscriptions": subscriptions});
-        if let Some(cursor) = self.cursor.as_ref().filter(|_| with_cursor) {
+        if let Some(cursor) = &cursor {
             body["cursor"] = Value::from(&**cursor);
         }
         let id = self.last_id + 1;
         for (subscription, name) in subscriptions.iter().cycle().zip(&names) {
-            if !with_cursor && subscription.get("from").is_none() {
+            if cursor.is_none() && subscription.get("from").is_none() {
                 // It begins anew, and nobody knows what of it is missing.
                 let ((channel, symbol), cause) = (name.clone(), Cause::Unannounced);
                 self.out.events.push(Event::Gap(Gap {
@@ -374,7 +374,7 @@ impl Session {
                 self.awaited.insert(name.clone(), id);
             }
         }
-        self.send(body, Kind::Resume { names, with_cursor }, true);
+        self.send(body, Kind::Resume { names, cursor }, true);
     }
 
     /// Sends what waits, as far as there is room.

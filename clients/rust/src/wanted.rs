@@ -5,6 +5,7 @@ use crate::event::Symbol;
 use crate::subscription::{Begin, NAMES_PER_REQUEST, Options, to_json};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use tickgate_protocol::{Channel, Depth};
 
 /// A channel, and a symbol or pattern.
@@ -24,6 +25,8 @@ pub(crate) struct Held {
     pub(crate) options: Options,
     /// Where it was asked to begin.
     pub(crate) begin: Option<Begin>,
+    /// The cursor from which its user asked to go on: it counts until another one covers it.
+    pub(crate) behind: Option<Arc<str>>,
     /// Whether its user still waits for the end of a replay.
     pub(crate) owes_done: bool,
     /// Whether it was asked for again because its book had broken, and that was not answered.
@@ -36,7 +39,7 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(crate) struct Resume {
     pub(crate) subscriptions: Vec<Value>,
-    pub(crate) with_cursor: bool,
+    pub(crate) cursor: Option<Arc<str>>,
     pub(crate) names: Vec<Name>,
 }
 
@@ -52,9 +55,17 @@ impl Wanted {
     }
 
     /// A subscription was acknowledged.
-    pub(crate) fn hold(&mut self, channel: Channel, name: Symbol, options: Options, begin: Option<Begin>) {
+    pub(crate) fn hold(
+        &mut self,
+        channel: Channel,
+        name: Symbol,
+        options: Options,
+        begin: Option<Begin>,
+        behind: Option<Arc<str>>,
+    ) {
         let cursors = self.cursors;
-        let held = Held { options, begin, owes_done: begin.is_some(), is_renewing: false, cursors };
+        let owes_done = begin.is_some() || behind.is_some();
+        let held = Held { options, begin, behind, owes_done, is_renewing: false, cursors };
         self.of[channel as usize].insert(name, held);
     }
 
@@ -71,10 +82,16 @@ impl Wanted {
         self.cursors += 1;
     }
 
-    /// The cursor that was kept is none: nothing is covered.
-    pub(crate) fn uncovered(&mut self) {
+    /// A cursor was refused. If it is the one that was kept, nothing is covered any more, and what was is too far on for older ones.
+    pub(crate) fn refused(&mut self, cursor: &str, was_kept: bool) {
         let cursors = self.cursors;
-        self.of.iter_mut().flat_map(HashMap::values_mut).for_each(|held| held.cursors = cursors);
+        for held in self.of.iter_mut().flat_map(HashMap::values_mut) {
+            let was_covered = was_kept && held.cursors < cursors;
+            held.behind.take_if(|behind| was_covered || **behind == *cursor);
+            if was_kept {
+                held.cursors = cursors;
+            }
+        }
     }
 
     /// The most specific subscription that brings `symbol`.
@@ -107,57 +124,61 @@ impl Wanted {
     }
 
     /// Everything as it is asked for by a client that comes back, with or without a cursor: what was acknowledged before the
-    /// cursor came goes on from there, the rest from the last position where there is one.
-    pub(crate) fn resume(&self, chains: &mut Chains, has_cursor: bool) -> Vec<Resume> {
+    /// cursor came goes on from there, the rest from the last position where there is one, or from where it was to begin.
+    pub(crate) fn resume(&self, chains: &mut Chains, cursor: Option<&Arc<str>>) -> Vec<Resume> {
         let all = Channel::ALL.iter().flat_map(|channel| {
             self.of[*channel as usize].iter().map(|(name, held)| ((*channel, name.clone()), held))
         });
-        self.resume_some(all, chains, has_cursor)
+        self.resume_some(all, chains, cursor)
     }
 
-    /// The same of some.
+    /// The same of some, of which a cursor was refused.
     pub(crate) fn resume_names(&self, names: &[Name], chains: &mut Chains) -> Vec<Resume> {
         let some =
             names.iter().filter_map(|name| Some((name.clone(), self.of[name.0 as usize].get(&name.1)?)));
-        self.resume_some(some, chains, false)
+        self.resume_some(some, chains, None)
     }
 
     fn resume_some<'a>(
         &self,
         names: impl Iterator<Item = (Name, &'a Held)>,
         chains: &mut Chains,
-        has_cursor: bool,
+        cursor: Option<&Arc<str>>,
     ) -> Vec<Resume> {
         // Names with the same options share an object. In order, so that a client asks the same every time.
-        let mut by_cursor: BTreeMap<(Channel, String), (Options, Vec<Symbol>)> = BTreeMap::new();
+        let mut by_cursor: BTreeMap<(Arc<str>, Channel, String), (Options, Vec<Symbol>)> = BTreeMap::new();
         let mut alone: Vec<(Name, Options, Option<Begin>)> = Vec::new();
         for ((channel, name), held) in names {
             // What was there before it began was shown once.
             let options = Options { snapshot: 0, ..held.options };
-            let is_covered = has_cursor && held.cursors < self.cursors;
+            let is_covered = cursor.is_some() && held.cursors < self.cursors;
             let has_no_seq = held.is_past() || is_covered || name.ends_with('*');
             let seq = if has_no_seq { None } else { chains.resume_from(channel, &name).map(Begin::Seq) };
             let begin = seq.or(held.begin);
+            let behind = match (is_covered, begin) {
+                (true, _) => cursor,
+                (false, Some(_)) => None,
+                // Of what is not covered the one that was kept gives more than was missed, which is better than less.
+                (false, None) => held.behind.as_ref().or(cursor),
+            };
             if held.is_past() {
                 alone.push(((channel, name), held.options, held.begin));
-            } else if is_covered || (has_cursor && begin.is_none()) {
-                // Of what is not covered it gives more than was missed, which is better than less.
-                let group =
-                    by_cursor.entry((channel, format!("{options:?}"))).or_insert((options, Vec::new()));
-                group.1.push(name);
+            } else if let Some(behind) = behind {
+                let key = (behind.clone(), channel, format!("{options:?}"));
+                by_cursor.entry(key).or_insert((options, Vec::new())).1.push(name);
             } else {
                 let options = if begin.is_some() { options } else { held.options };
                 alone.push(((channel, name), options, begin));
             }
         }
         let mut requests = Vec::new();
-        for ((channel, _), (options, mut names)) in by_cursor {
+        for ((cursor, channel, _), (options, mut names)) in by_cursor {
             names.sort_unstable();
             for part in names.chunks(NAMES_PER_REQUEST) {
                 let texts: Vec<&str> = part.iter().map(|name| &**name).collect();
                 requests.push(Resume {
                     subscriptions: vec![to_json(channel, &texts, options, None)],
-                    with_cursor: true,
+                    cursor: Some(cursor.clone()),
                     names: part.iter().map(|name| (channel, name.clone())).collect(),
                 });
             }
@@ -169,7 +190,7 @@ impl Wanted {
             };
             requests.push(Resume {
                 subscriptions: part.iter().map(json).collect(),
-                with_cursor: false,
+                cursor: None,
                 names: part.iter().map(|(name, ..)| name.clone()).collect(),
             });
         }
@@ -184,7 +205,13 @@ mod tests {
     fn held(names: &[(Channel, &str, u8)]) -> Wanted {
         let mut wanted = Wanted::default();
         for (channel, name, depth) in names {
-            wanted.hold(*channel, Symbol::from(*name), Options { depth: *depth, ..Options::default() }, None);
+            wanted.hold(
+                *channel,
+                Symbol::from(*name),
+                Options { depth: *depth, ..Options::default() },
+                None,
+                None,
+            );
         }
         wanted
     }
@@ -203,7 +230,7 @@ mod tests {
         let mut wanted =
             held(&[(Channel::Trades, "A", 0), (Channel::Trades, "B*", 0), (Channel::Book, "A", 5)]);
         wanted.covered();
-        wanted.hold(Channel::Quotes, "Q".into(), Options::default(), None);
+        wanted.hold(Channel::Quotes, "Q".into(), Options::default(), None, None);
         let mut chains = Chains::default();
         let view: tickgate_protocol::event::EventView<'_> =
             serde_json::from_str(r#"{"type":"quote","symbol":"Q","seq":"1:0:7"}"#).unwrap();
@@ -212,11 +239,13 @@ mod tests {
         let asked = |requests: &[Resume]| -> Vec<String> {
             requests
                 .iter()
-                .map(|r| format!("{} {}", r.with_cursor, Value::from(r.subscriptions.clone())))
+                .map(|r| format!("{} {}", r.cursor.is_some(), Value::from(r.subscriptions.clone())))
                 .collect()
         };
+        let cursor: Arc<str> = "c".into();
+        let kept = Some(&cursor);
         assert_eq!(
-            asked(&wanted.resume(&mut chains, true)),
+            asked(&wanted.resume(&mut chains, kept)),
             [
                 r#"true [{"channel":"trades","symbols":["A","B*"]}]"#,
                 r#"true [{"channel":"book","depth":5,"symbols":["A"]}]"#,
@@ -224,12 +253,12 @@ mod tests {
             ]
         );
         wanted.covered();
-        assert!(wanted.resume(&mut chains, true).iter().all(|request| request.with_cursor));
+        assert!(wanted.resume(&mut chains, kept).iter().all(|request| request.cursor.is_some()));
         // Then only the one of which something was seen has another way to go on.
-        wanted.uncovered();
+        wanted.refused("c", true);
         let with_cursor =
-            |requests: Vec<Resume>| -> Vec<bool> { requests.iter().map(|r| r.with_cursor).collect() };
-        assert_eq!(with_cursor(wanted.resume(&mut chains, true)), [true, true, false]);
-        assert_eq!(with_cursor(wanted.resume(&mut chains, false)), [false]);
+            |requests: Vec<Resume>| -> Vec<bool> { requests.iter().map(|r| r.cursor.is_some()).collect() };
+        assert_eq!(with_cursor(wanted.resume(&mut chains, kept)), [true, true, false]);
+        assert_eq!(with_cursor(wanted.resume(&mut chains, None)), [false]);
     }
 }

@@ -57,10 +57,7 @@ impl Session {
             |s: &&Subscription| s.channel == channel && s.symbols.iter().any(|symbol| symbol == name);
         let Some(asked) = request.subscriptions.iter().rev().find(names_it) else { return Vec::new() };
         let goes_on = asked.begin.is_some() || request.cursor.is_some();
-        self.wanted.hold(channel, name.into(), asked.options, asked.begin);
-        if let Some(held) = self.wanted.get_mut(channel, name) {
-            held.owes_done = goes_on;
-        }
+        self.wanted.hold(channel, name.into(), asked.options, asked.begin, request.cursor.clone());
         if goes_on {
             let Self { chains, wanted, .. } = self;
             chains.forget(channel, name, |symbol| wanted.is_its(channel, name, symbol));
@@ -153,9 +150,9 @@ impl Session {
                 self.too_fast.push((asked.body, kind, asked.is_opening));
             }
             // Most likely the cursor is of another cluster. There are other ways to go on.
-            Kind::Resume { names, with_cursor: true } => {
-                self.cursor = None;
-                self.wanted.uncovered();
+            Kind::Resume { names, cursor: Some(cursor) } => {
+                let was_kept = self.cursor.take_if(|kept| *kept == cursor).is_some();
+                self.wanted.refused(&cursor, was_kept);
                 names.iter().for_each(|name| _ = self.awaited.remove(name));
                 let requests = self.wanted.resume_names(&names, &mut self.chains);
                 requests.into_iter().for_each(|request| self.resume(request));

@@ -28,9 +28,13 @@ impl World {
     }
 
     fn subscribes(&mut self, subscription: Subscription) {
+        self.subscribes_from(None, subscription);
+    }
+
+    fn subscribes_from(&mut self, cursor: Option<&str>, subscription: Subscription) {
         self.session.ask(UserRequest {
             asked: Request::Subscribe,
-            cursor: None,
+            cursor: cursor.map(Into::into),
             subscriptions: vec![subscription],
         });
         let request = self.request();
@@ -235,6 +239,62 @@ fn a_cursor_that_is_refused_is_given_up() {
     // And when that is refused too, it is told what is given up.
     let refused = json!({"op": "error", "id": request["id"], "code": "bad_request", "number": 4400, "message": "no", "fatal": false});
     assert_eq!(world.says(&refused.to_string()), ["bad_request -", "bad_request A", "live"]);
+}
+
+/// `subscribe_from` an old cursor, of a client that had a newer one already: when the session was lost before the next one came, a
+/// pattern went on from the newer, and what lay between was lost without a gap, though it was said to be done.
+#[test]
+fn what_was_asked_for_from_a_cursor_goes_on_from_that_one() {
+    let mut world = World::with(vec![Subscription::quotes(["A"])]);
+    world.says(&heartbeat("new"));
+    world.subscribes_from(Some("old"), Subscription::trades(["A", "B*"]));
+    world.trades("A", &[(1, r#","replay":true"#)]);
+    assert_eq!(world.comes_back(), ["resyncing"]);
+    let requests = [world.request(), world.request(), world.request()];
+    let asked =
+        requests.each_ref().map(|request| format!("{} {}", request["cursor"], request["subscriptions"]));
+    assert_eq!(
+        asked,
+        [
+            r#""new" [{"channel":"quotes","symbols":["A"]}]"#,
+            r#""old" [{"channel":"trades","symbols":["B*"]}]"#,
+            r#"null [{"channel":"trades","from":{"seq":"1:0:1"},"symbols":["A"]}]"#,
+        ]
+    );
+    requests.iter().for_each(|request| assert!(world.acks(request).is_empty()));
+    let done = |channel: &str, symbol: &str| {
+        json!({"op": "replay_done", "id": 9, "channel": channel, "symbol": symbol, "seq": null}).to_string()
+    };
+    assert!(world.says(&done("quotes", "A")).is_empty());
+    assert_eq!(world.says(&done("trades", "A")), ["done A"]);
+    assert_eq!(world.says(&done("trades", "B*")), ["done B*", "live"]);
+    // The next one covers all.
+    world.says(&heartbeat("newer"));
+    world.comes_back();
+    let cursors = [world.request(), world.request()].map(|request| request["cursor"].clone());
+    assert_eq!(cursors, ["newer", "newer"]);
+}
+
+/// A cursor of its user is refused in another session: the client's own one is kept, but it is no way to go on with what it does not
+/// cover, and so that is told to be missing.
+#[test]
+fn a_cursor_of_its_user_that_is_refused_takes_no_other_with_it() {
+    let mut world = World::with(vec![Subscription::quotes(["A"])]);
+    world.says(&heartbeat("new"));
+    world.subscribes_from(Some("old"), Subscription::trades(["B*"]));
+    world.comes_back();
+    let (quotes, trades) = (world.request(), world.request());
+    assert_eq!((&quotes["cursor"], &trades["cursor"]), (&json!("new"), &json!("old")));
+    let refused = json!({"op": "error", "id": trades["id"], "code": "bad_request", "number": 4400, "message": "no cursor", "fatal": false});
+    assert_eq!(world.says(&refused.to_string()), ["bad_request -", "gap B* unannounced -..-"]);
+    assert_eq!(world.session.cursor.as_deref(), Some("new"));
+    let trades = world.request();
+    assert_eq!(trades["subscriptions"], json!([{"channel": "trades", "symbols": ["B*"]}]));
+    assert!(trades["cursor"].is_null());
+    // When the one that was kept is refused too, there is none.
+    let refused = json!({"op": "error", "id": quotes["id"], "code": "bad_request", "number": 4400, "message": "no cursor", "fatal": false});
+    world.says(&refused.to_string());
+    assert_eq!(world.session.cursor, None);
 }
 
 #[test]
