@@ -73,6 +73,10 @@ impl Wanted {
         self.of[channel as usize].remove(name);
     }
 
+    pub(crate) fn get(&self, channel: Channel, name: &str) -> Option<&Held> {
+        self.of[channel as usize].get(name)
+    }
+
     pub(crate) fn get_mut(&mut self, channel: Channel, name: &str) -> Option<&mut Held> {
         self.of[channel as usize].get_mut(name)
     }
@@ -96,20 +100,37 @@ impl Wanted {
 
     /// The most specific subscription that brings `symbol`.
     pub(crate) fn covering(&self, channel: Channel, symbol: &str) -> Option<&Symbol> {
+        self.all_covering(channel, symbol).next().map(|(name, _)| name)
+    }
+
+    /// All that would bring `symbol`, the most specific one first.
+    fn all_covering(&self, channel: Channel, symbol: &str) -> impl Iterator<Item = (&Symbol, &Held)> {
         let held = &self.of[channel as usize];
-        if let Some((name, _)) = held.get_key_value(symbol) {
-            return Some(name);
-        }
         let mut pattern = String::with_capacity(symbol.len() + 1);
-        for end in (0..=symbol.len()).rev().filter(|end| symbol.is_char_boundary(*end)) {
+        let ends = (0..=symbol.len()).rev().filter(|end| symbol.is_char_boundary(*end));
+        let patterns = ends.filter_map(move |end| {
             pattern.clear();
             pattern.push_str(&symbol[..end]);
             pattern.push('*');
-            if let Some((name, _)) = held.get_key_value(pattern.as_str()) {
-                return Some(name);
-            }
-        }
-        None
+            held.get_key_value(pattern.as_str())
+        });
+        held.get_key_value(symbol).into_iter().chain(patterns)
+    }
+
+    /// By which other subscription `symbol` just goes on without the one to `name`, which brings it: in the same depth and as often,
+    /// so that a gateway sends no state anew.
+    pub(crate) fn goes_on_by(&self, channel: Channel, name: &str, symbol: &str) -> Option<(&Symbol, &Held)> {
+        let mut covering =
+            self.all_covering(channel, symbol).skip_while(|(covering, _)| ***covering != *name);
+        let ended = covering.next()?.1;
+        // Of what is played alone nothing goes on.
+        let is_same = |other: &Held| {
+            let [is_past, was_past] = [other, ended].map(Held::is_past);
+            let [stream, before] =
+                [other, ended].map(|held| (held.options.depth(), held.options.conflate_ms));
+            !is_past && !was_past && stream == before
+        };
+        covering.next().filter(|(_, other)| is_same(other))
     }
 
     /// Whether `symbol` comes by the subscription to `name`, and not by a more specific one.

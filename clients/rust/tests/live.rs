@@ -80,7 +80,14 @@ async fn a_book_is_kept_in_step() {
     world.send(&[book("B", json!([["7", "4"]]), json!([]), false)]);
     assert_eq!(find(&mut live, "an update", is_book).await, (false, 5));
     assert_eq!(top(&live).1, ["8(2)", "7(4)"], "it is as deep as the new one");
-    live.unsubscribe(Channel::Book, ["*", "B"]).expect("room");
+    // Without its name it goes on by a pattern, and nothing comes anew.
+    live.subscribe(Subscription::book(["*"]).depth(5)).expect("room");
+    live.unsubscribe(Channel::Book, ["B"]).expect("room");
+    assert!(acked(&mut live).await && acked(&mut live).await);
+    world.send(&[book("B", json!([["7", "5"]]), json!([]), false)]);
+    assert_eq!(find(&mut live, "an update", is_book).await, (false, 5));
+    assert_eq!(top(&live), (true, vec!["8(2)".to_owned(), "7(5)".to_owned()], vec!["11(3)".to_owned()]));
+    live.unsubscribe(Channel::Book, ["*"]).expect("room");
     acked(&mut live).await;
     assert!(live.book("B").is_none());
 }

@@ -50,7 +50,7 @@ impl Session {
         let Some(channel) = Channel::parse(&result.channel) else { return Vec::new() };
         let name = &*result.symbol;
         if request.asked == Request::Unsubscribe {
-            return self.end(channel, name);
+            return self.unsubscribed(channel, name);
         }
         // The last one that names it counts.
         let names_it =
@@ -71,6 +71,25 @@ impl Session {
         let Self { chains, wanted, .. } = self;
         let depth = wanted.depth(channel, name);
         chains.resubscribed(by, channel, name, depth, |symbol| wanted.is_its(channel, name, symbol));
+    }
+
+    /// Its user has given a subscription up. Gives the symbols whose books have ended with it.
+    fn unsubscribed(&mut self, channel: Channel, name: &str) -> Vec<Symbol> {
+        let Self { chains, wanted, awaited, .. } = self;
+        let was_awaited = awaited.remove(&(channel, name.into())).is_some();
+        let was_replayed = was_awaited || wanted.get(channel, name).is_some_and(|held| held.owes_done);
+        let ends = |symbol: &str| {
+            let goes_on = wanted.goes_on_by(channel, name, symbol).is_some_and(|(other, held)| {
+                let is_replayed = || held.owes_done || awaited.contains_key(&(channel, other.clone()));
+                // Of trades that were still to be replayed nobody knows how many do not come: they begin anew.
+                channel.is_state() || !was_replayed || is_replayed()
+            });
+            wanted.is_its(channel, name, symbol) && !goes_on
+        };
+        let mut gone = chains.forget(channel, name, ends);
+        wanted.drop(channel, name);
+        gone.retain(|_| channel == Channel::Book);
+        gone
     }
 
     /// A subscription has ended. Gives the symbols whose books have ended with it; what another subscription brings of them begins

@@ -1,6 +1,6 @@
 use super::*;
-use tickgate_protocol::Position;
 use tickgate_protocol::command::{Command, Request as Read};
+use tickgate_protocol::{Channel, OnSlow, Position};
 
 const HELLO: &str = r#"{"op":"hello","protocol":1,"session":"s","now_ns":"1000","heartbeat_ms":5000,"auth":"none","limits":{"subscriptions":9,"requests_per_s":9,"message_bytes":9}}"#;
 
@@ -39,6 +39,19 @@ impl World {
         });
         let request = self.request();
         assert_eq!(self.acks(&request).len(), 1);
+    }
+
+    /// Its user gives a subscription up; gives the symbols whose books have ended by it.
+    fn gives_up(&mut self, channel: Channel, name: &str) -> Vec<Symbol> {
+        let subscriptions = vec![Subscription::on(channel, [name])];
+        self.session.ask(UserRequest { asked: Request::Unsubscribe, cursor: None, subscriptions });
+        let results = json!([{"channel": channel.name(), "symbol": name, "ok": true}]);
+        let ack = json!({"op": "ack", "id": self.request()["id"], "ok": true, "results": results});
+        self.session.message(ack.to_string().as_bytes(), 1500);
+        match self.session.out.events.pop() {
+            Some(Event::Ack(ack)) => ack.ended,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The next request.
@@ -458,15 +471,57 @@ fn what_is_subscribed_to_by_name_outlives_a_pattern() {
     for symbol in ["BC", "BD"] {
         world.books(symbol, &[(1, r#","snapshot":true"#)]);
     }
-    let subscriptions = vec![Subscription::book(["B*"])];
-    world.session.ask(UserRequest { asked: Request::Unsubscribe, cursor: None, subscriptions });
-    let request = world.request();
-    let ack = json!({"op": "ack", "id": request["id"], "ok": true, "results": [{"channel": "book", "symbol": "B*", "ok": true}]});
-    world.session.message(ack.to_string().as_bytes(), 1500);
-    let Some(Event::Ack(ack)) = world.session.out.events.pop() else { panic!() };
-    assert_eq!(ack.ended, [Symbol::from("BD")]);
+    assert_eq!(world.gives_up(Channel::Book, "B*"), [Symbol::from("BD")]);
     let told = world.books("BC", &[(5, r#","prev":"1:0:4""#)]);
     assert_eq!(told, ["gap BC unannounced 1..4", "BC 5"], "its chain goes on too");
+}
+
+/// A name was given up while a pattern in the same depth went on, of which a gateway sends no state anew as nothing changes: the book was
+/// thrown away, its updates went into an empty one, and what was missing right behind went unnoticed.
+#[test]
+fn a_book_outlives_its_name_where_a_pattern_goes_on() {
+    for (pattern, goes_on) in [
+        (Subscription::book(["B*"]).depth(5), true),
+        (Subscription::book(["*"]).depth(5).on_slow(OnSlow::Skip), true),
+        (Subscription::book(["B*"]), false),
+        (Subscription::book(["B*"]).depth(5).conflate_ms(9), false),
+        (Subscription::book(["B*"]).depth(5).past(0, Some(5), None), false),
+        (Subscription::book(["C*"]).depth(5), false),
+    ] {
+        let mut world = World::with(vec![pattern, Subscription::book(["B"]).depth(5)]);
+        world.books("B", &[(1, r#","snapshot":true"#)]);
+        assert_eq!(
+            world.gives_up(Channel::Book, "B"),
+            if goes_on { vec![] } else { vec![Symbol::from("B")] }
+        );
+        let told = world.books("B", &[(5, r#","prev":"1:0:4""#)]);
+        assert_eq!(told, if goes_on { vec!["gap B unannounced 1..4", "B 5"] } else { vec!["B 5"] });
+    }
+    // Both together, one after the other.
+    let mut world = World::with(vec![Subscription::book(["*"]), Subscription::book(["B"])]);
+    world.books("B", &[(1, r#","snapshot":true"#)]);
+    assert!(world.gives_up(Channel::Book, "B").is_empty());
+    assert_eq!(world.gives_up(Channel::Book, "*"), [Symbol::from("B")]);
+}
+
+/// What was given up while it was being resumed is not waited for: the client never said that it was live again.
+#[test]
+fn nobody_waits_for_what_was_given_up() {
+    let mut world = World::with(vec![Subscription::trades(["A"]), Subscription::trades(["*"])]);
+    world.trades("A", &[(4, "")]);
+    world.says(&heartbeat("c1"));
+    world.comes_back();
+    let request = world.request();
+    assert!(world.acks(&request).is_empty());
+    world.gives_up(Channel::Trades, "A");
+    // Its pattern is resumed too, so that it goes on where it was.
+    let again = r#","prev":"1:0:3","replay":true"#;
+    assert_eq!(world.trades("A", &[(4, again), (6, r#","prev":"1:0:4","replay":true"#)]), ["A 6"]);
+    let done = format!(
+        r#"{{"op":"replay_done","id":{},"channel":"trades","symbol":"*","seq":null}}"#,
+        request["id"]
+    );
+    assert_eq!(world.says(&done), ["live"]);
 }
 
 #[test]
