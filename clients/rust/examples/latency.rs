@@ -12,7 +12,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let args = common::Args::parse();
     let mut listening = args.listen(Subscription::quotes(&args.symbols)).await?;
     listening.live.subscribe(Subscription::on(Channel::Trades, &args.symbols))?;
-    let (mut events, mut upstream_sum_ns) = (0_i64, 0_i64);
+    let (mut events, mut upstream_sum_ns) = (0_i128, 0_i128);
     while let Some(event) = listening.next().await {
         if let Event::Feed { name, state } = &event {
             println!("feed {name}: {}", state.name());
@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let Some(meta) = event.meta().filter(|meta| !meta.snapshot && !meta.replay) else { continue };
         events += 1;
         // A producer that stamps says when it meant to send; a venue's clock may be anywhere.
-        upstream_sum_ns += meta.ingest_ns - meta.send_ns.unwrap_or(meta.event_ns);
+        upstream_sum_ns += i128::from(meta.ingest_ns) - i128::from(meta.send_ns.unwrap_or(meta.event_ns));
     }
     let stats = listening.live.stats();
     if events > 0 {

@@ -40,24 +40,14 @@ impl World {
         Self { broker, producer, sent: 0 }
     }
 
+    /// Where its Kafka is.
+    pub fn brokers(&self) -> String {
+        self.broker.bootstrap()
+    }
+
     /// A gateway that is ready, its configuration changed before.
     pub async fn gateway(&self, change: impl FnOnce(&mut Config)) -> Gateway {
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut config = Config { listen: any_port, admin: any_port, shards: 1, ..Config::default() };
-        config.kafka.brokers = self.broker.bootstrap();
-        config.kafka.refresh_ms = 200;
-        config.feeds = vec![FeedConfig::for_topic(TOPIC)];
-        config.drain.spread_ms = 0;
-        config.drain.grace_ms = 1_000;
-        config.session.heartbeat_ms = 100;
-        change(&mut config);
-        config.check().expect("a good configuration");
-        let is_tls = !config.tls.certificate_file.is_empty();
-        let bound = server::bind(config).expect("free ports");
-        let address = bound.listen_addr();
-        let gateway = Gateway { running: Some(bound.start().expect("it starts")), address, is_tls };
-        until("the gateway is ready", || gateway.running().board().is_ready()).await;
-        gateway
+        Gateway::of(self.brokers(), change).await
     }
 
     /// Writes records, and returns when the broker has them.
@@ -100,6 +90,26 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// One that is ready, its configuration changed before.
+    pub async fn of(brokers: String, change: impl FnOnce(&mut Config)) -> Self {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut config = Config { listen: any_port, admin: any_port, shards: 1, ..Config::default() };
+        config.kafka.brokers = brokers;
+        config.kafka.refresh_ms = 200;
+        config.feeds = vec![FeedConfig::for_topic(TOPIC)];
+        config.drain.spread_ms = 0;
+        config.drain.grace_ms = 1_000;
+        config.session.heartbeat_ms = 100;
+        change(&mut config);
+        config.check().expect("a good configuration");
+        let is_tls = !config.tls.certificate_file.is_empty();
+        let bound = server::bind(config).expect("free ports");
+        let address = bound.listen_addr();
+        let gateway = Self { running: Some(bound.start().expect("it starts")), address, is_tls };
+        until("the gateway is ready", || gateway.running().board().is_ready()).await;
+        gateway
+    }
+
     pub fn url(&self) -> String {
         let scheme = if self.is_tls { "wss" } else { "ws" };
         format!("{scheme}://{}", self.address)
@@ -187,6 +197,8 @@ pub struct Wire {
     is_hushed: watch::Sender<bool>,
     is_cut: watch::Sender<bool>,
     inject: Arc<(std::sync::Mutex<Vec<u8>>, Notify)>,
+    /// What came from the gateway.
+    said: Arc<std::sync::Mutex<Vec<u8>>>,
 }
 
 impl Wire {
@@ -197,13 +209,23 @@ impl Wire {
         let (is_cut, cut) = watch::channel(false);
         let inject: Arc<(std::sync::Mutex<Vec<u8>>, Notify)> = Arc::default();
         let injected = Arc::clone(&inject);
+        let said: Arc<std::sync::Mutex<Vec<u8>>> = Arc::default();
+        let saying = Arc::clone(&said);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(gateway).await else { continue };
-                tokio::spawn(carry(client, server, hushed.clone(), cut.clone(), Arc::clone(&injected)));
+                let injected = Arc::clone(&injected);
+                tokio::spawn(carry(
+                    client,
+                    server,
+                    hushed.clone(),
+                    cut.clone(),
+                    injected,
+                    Arc::clone(&saying),
+                ));
             }
         });
-        Self { address, is_hushed, is_cut, inject }
+        Self { address, is_hushed, is_cut, inject, said }
     }
 
     pub fn url(&self) -> String {
@@ -213,6 +235,19 @@ impl Wire {
     /// From now on nothing comes through from the gateway, on the connections that there are.
     pub fn hush(&self) {
         self.is_hushed.send_replace(true);
+    }
+
+    /// Whether the gateway has said these, one after the other.
+    pub fn has_said(&self, texts: &[&str]) -> bool {
+        let said = self.said.lock().expect("no panic");
+        let mut rest = String::from_utf8_lossy(&said).into_owned();
+        texts.iter().all(|text| match rest.find(text) {
+            Some(at) => {
+                rest.drain(..at + text.len());
+                true
+            }
+            None => false,
+        })
     }
 
     /// Ends the connections that there are.
@@ -235,6 +270,7 @@ async fn carry(
     mut hushed: watch::Receiver<bool>,
     mut cut: watch::Receiver<bool>,
     inject: Arc<(std::sync::Mutex<Vec<u8>>, Notify)>,
+    said: Arc<std::sync::Mutex<Vec<u8>>>,
 ) {
     // Only those that are there when it is said.
     hushed.mark_unchanged();
@@ -253,7 +289,10 @@ async fn carry(
                 if to_client.write_all(&bytes).await.is_err() { return }
             }
             read = from_server.read(&mut buffer) => match read {
-                Ok(n) if n > 0 => if to_client.write_all(&buffer[..n]).await.is_err() { return },
+                Ok(n) if n > 0 => {
+                    if to_client.write_all(&buffer[..n]).await.is_err() { return }
+                    said.lock().expect("no panic").extend_from_slice(&buffer[..n]);
+                }
                 _ => return,
             },
         }

@@ -1,0 +1,203 @@
+//! The examples, as the programs that they are. `cargo test -p tickgate-client` builds them; with `--test examples` alone they are as they were
+//! built last.
+
+mod world;
+
+use serde_json::json;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use world::{Gateway, SOON, Wire, World, book, quote, trade, until};
+
+/// Brokers and address of [`a_gateway_of_its_own`].
+const BROKERS: &str = "TICKGATE_TEST_OWN_BROKERS";
+const LISTEN: &str = "TICKGATE_TEST_OWN_LISTEN";
+
+/// A program, and all that it has printed.
+struct Program {
+    child: Child,
+    printed: Arc<Mutex<String>>,
+}
+
+impl Program {
+    fn start(command: &mut Command) -> Self {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let printed: Arc<Mutex<String>> = Arc::default();
+        let stdout: Box<dyn Read + Send> = Box::new(child.stdout.take().expect("it is piped"));
+        let stderr: Box<dyn Read + Send> = Box::new(child.stderr.take().expect("it is piped"));
+        for pipe in [stdout, stderr] {
+            let printed = Arc::clone(&printed);
+            std::thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    let mut printed = printed.lock().expect("no panic");
+                    printed.push_str(&line);
+                    printed.push('\n');
+                }
+            });
+        }
+        Self { child, printed }
+    }
+
+    /// An example, for so many seconds.
+    fn example(name: &str, url: &str, seconds: &str) -> Self {
+        let test = std::env::current_exe().expect("a path");
+        let built: PathBuf = test.parent().and_then(|deps| deps.parent()).expect("folders").into();
+        let program = built.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+        assert!(program.exists(), "cargo build -p tickgate-client --examples");
+        Self::start(Command::new(program).args(["--url", url, "--seconds", seconds]))
+    }
+
+    fn printed(&self) -> String {
+        self.printed.lock().expect("no panic").clone()
+    }
+
+    /// Whether it is over; what failed is shown.
+    fn has_ended(&mut self) -> bool {
+        let status = self.child.try_wait().expect("it can be asked");
+        if let Some(status) = status {
+            assert!(status.success(), "{status}: {}", self.printed());
+        }
+        status.is_some()
+    }
+
+    /// SIGKILL.
+    fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it has ended");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // One that has ended already is none that a test left behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// No example but `conformance` was ever run by a test. `latency` added times up until they were too many for their sum, and panicked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn examples_say_something() {
+    let mut world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    world.send(&[book("A", json!([["9", "3"]]), json!([["11", "1"]]), true)]);
+    world.has_read(&gateway).await;
+    let expected = [
+        ("spread", &["symbol ", "\nA "][..]),
+        ("vwap", &["symbol ", "\nA ", " trades, 0 lost"]),
+        ("imbalance", &["symbol ", "\nA "]),
+        (
+            "latency",
+            &["to the gateway: ", "from there to here, ", "conflated 0, lost 0, duplicates 0, bad frames 0"],
+        ),
+        (
+            "resume",
+            &[
+                " of 1 symbols in 1 sessions, ",
+                "1 symbols went on where they were, 0 did not, 0 had",
+                "gaps 0, ",
+            ],
+        ),
+    ];
+    let mut running =
+        expected.map(|(name, texts)| (Program::example(name, &gateway.url(), "4"), name, texts));
+    // So that there is a market for as long as they listen.
+    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    let deadline = Instant::now() + 2 * SOON;
+    for number in 1.. {
+        pace.tick().await;
+        world.send(&[
+            trade("A", number),
+            quote("A", number),
+            book("A", json!([["8", number.to_string()]]), json!([]), false),
+        ]);
+        // Each is asked, so that what failed is shown.
+        let listening = running.iter_mut().filter_map(|(program, ..)| (!program.has_ended()).then_some(()));
+        if listening.count() == 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "they end by themselves");
+    }
+    for (program, name, texts) in running {
+        let has_all = || texts.iter().all(|text| program.printed().contains(text));
+        until(&format!("{name} says {texts:?}: {}", program.printed()), has_all).await;
+    }
+}
+
+/// The example `resume` drops its own client, so that nothing had shown what it shows when it is the gateway that is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_is_killed_and_nothing_is_missing() {
+    let mut world = World::new();
+    let (mut first, address) = own_gateway(&world.brokers(), "127.0.0.1:0").await;
+    let wire = Wire::to(address).await;
+    // Half of it has to suffice for another gateway to start.
+    let mut resume = Program::example("resume", &wire.url(), "24");
+    until("it has subscribed", || wire.has_said(&[r#""op":"ack""#])).await;
+    let trades = |numbers: std::ops::RangeInclusive<u32>| -> Vec<_> {
+        numbers.map(|number| trade(["A", "B"][number as usize % 2], number)).collect()
+    };
+    world.send(&trades(1..=20));
+    until("they came, and a cursor", || wire.has_said(&[r#""price":"20""#, r#""op":"heartbeat""#])).await;
+    first.kill();
+    world.send(&trades(21..=30));
+    let (_second, again) = own_gateway(&world.brokers(), &address.to_string()).await;
+    assert_eq!(again, address);
+    world.send(&trades(31..=40));
+    until("it has come back", || wire.has_said(&[r#""price":"39""#])).await;
+    let has_printed = |text: &str| {
+        let printed = resume.printed();
+        assert!(!printed.contains("missing:"), "{printed}");
+        printed.contains(text)
+    };
+    until("its first half is over", || {
+        has_printed("the first client had 40 trades of 2 symbols in 2 sessions")
+    })
+    .await;
+    world.send(&trades(41..=50));
+    until("its second half is over", || resume.has_ended()).await;
+    let has_printed = |text: &str| resume.printed().contains(text);
+    for text in [
+        "the second had 10 trades",
+        "2 symbols went on where they were, 0 did not, 0 had no trade",
+        "gaps 0, of which unannounced 0",
+    ] {
+        until(&format!("{text}: {}", resume.printed()), || has_printed(text)).await;
+    }
+}
+
+/// A gateway that is a process of its own, and where it listens.
+async fn own_gateway(brokers: &str, listen: &str) -> (Program, SocketAddr) {
+    let mut command = Command::new(std::env::current_exe().expect("a path"));
+    command
+        .args(["--exact", "a_gateway_of_its_own", "--nocapture"])
+        .env(BROKERS, brokers)
+        .env(LISTEN, listen);
+    let program = Program::start(&mut command);
+    let address = || {
+        let printed = program.printed();
+        printed.lines().find_map(|line| line.strip_prefix("listening ")?.parse().ok())
+    };
+    until("a gateway listens", || address().is_some()).await;
+    let address = address().expect("it was just there");
+    (program, address)
+}
+
+/// That process: of itself it tries nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_of_its_own() {
+    let (Ok(brokers), Ok(listen)) = (std::env::var(BROKERS), std::env::var(LISTEN)) else { return };
+    let gateway = Gateway::of(brokers, |config| {
+        config.listen = listen.parse().expect("an address");
+        // The next one has to take what this one has signed.
+        config.replay.cursor_key = "a key of the examples".to_owned();
+    });
+    let gateway = gateway.await;
+    println!("\nlistening {}", gateway.address);
+    // For as long as there is somebody who might kill it.
+    let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
+    drop(gateway);
+}
