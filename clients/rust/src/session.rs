@@ -143,6 +143,8 @@ impl Session {
     /// There is a connection.
     pub(crate) fn begin(&mut self) {
         self.phase = Phase::Greeting;
+        // It may be another gateway, with another clock.
+        self.skews_ns.clear();
         self.out.counts.reconnects += u64::from(self.had_session);
     }
 

@@ -26,10 +26,10 @@ pub struct Stats {
     pub reconnects: u64,
     /// Messages that could not be read.
     pub bad_frames: u64,
-    /// From the gateway to here, of live events.
+    /// From the gateway to here, of live events, as the two clocks have it: [`Stats::skew_ns`] is not taken off.
     pub latency: Latency,
     /// How far the clock here is ahead of the gateway's in nanoseconds, and at most so much as the quickest of the last messages
-    /// took. To be subtracted from latencies where it is large.
+    /// took. To be subtracted from latencies where it is large. `None` until this session's gateway has told its time.
     pub skew_ns: Option<i64>,
     /// Events that were read and not handed out yet.
     pub queued_events: usize,

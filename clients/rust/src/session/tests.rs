@@ -524,6 +524,18 @@ fn nobody_waits_for_what_was_given_up() {
     assert_eq!(world.says(&done), ["live"]);
 }
 
+/// The client went to another gateway, and for its next messages the clock of the one before, which it no longer spoke to, still counted.
+#[test]
+fn clocks_are_compared_anew_with_another_gateway() {
+    let mut world = World::with(vec![]);
+    assert_eq!(world.session.skew_ns(), Some(500));
+    world.session.lost();
+    world.session.begin();
+    assert_eq!(world.session.skew_ns(), None);
+    world.says(&HELLO.replace(r#""now_ns":"1000""#, r#""now_ns":"200""#));
+    assert_eq!(world.session.skew_ns(), Some(1300));
+}
+
 #[test]
 fn clocks_are_compared() {
     let mut world = World::with(vec![]);
