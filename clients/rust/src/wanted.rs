@@ -43,6 +43,9 @@ pub(crate) struct Resume {
     pub(crate) names: Vec<Name>,
 }
 
+/// Names with the same options.
+type Alike = (Options, Vec<Symbol>);
+
 impl Held {
     pub(crate) fn is_past(&self) -> bool {
         matches!(self.begin, Some(Begin::Past { .. }))
@@ -167,7 +170,7 @@ impl Wanted {
         cursor: Option<&Arc<str>>,
     ) -> Vec<Resume> {
         // Names with the same options share an object. In order, so that a client asks the same every time.
-        let mut by_cursor: BTreeMap<(Arc<str>, Channel, String), (Options, Vec<Symbol>)> = BTreeMap::new();
+        let mut by_cursor = BTreeMap::<(Arc<str>, Channel, String), Alike>::new();
         let mut alone: Vec<(Name, Options, Option<Begin>)> = Vec::new();
         for ((channel, name), held) in names {
             // What was there before it began was shown once.
