@@ -14,6 +14,8 @@ from .stage import SOON_S, eventually
 from .websocket import Frame, Frames
 
 _READ_BYTES = 16_384
+# What a ping of ours carries.
+_READ = b"read"
 _HEAD_BYTES_MAX = 65_536
 # Few enough that a client that is stalled soon looks slow.
 _BUFFER_BYTES = 16_384
@@ -49,6 +51,8 @@ class Proxy:
         # Control messages of the gateway, of the present connection, and all requests of clients.
         self.control: list[dict[str, Any]] = []
         self.requests: list[dict[str, Any]] = []
+        # How often the client has answered a ping of ours: by then it has read what came before.
+        self.pongs = 0
         # Looks at each frame of the gateway, and gives what is passed on in its place.
         self.filter: Callable[[Frame], bytes] | None = None
         self._flowing = threading.Event()
@@ -94,10 +98,18 @@ class Proxy:
         with pair.lock:
             pair.client.sendall(websocket.encode(opcode, payload))
 
-    def heartbeat_behind(self, count: int = 2) -> None:
-        """Waits until so many more heartbeats have passed: what came before them is covered by their cursor."""
+    def heartbeat_behind(self, event_ns: str) -> None:
+        """Waits until the client has read a heartbeat whose cursor covers an event, of which the feed's state tells."""
+        eventually(lambda: any(self._tells(message, event_ns) for message in list(self.control)), "a heartbeat behind it")
         seen = self.count("heartbeat")
-        eventually(lambda: self.count("heartbeat") >= seen + count, f"{count} heartbeats")
+        eventually(lambda: self.count("heartbeat") > seen, "one more heartbeat")
+        answered = self.pongs
+        self.inject(websocket.PING, _READ)
+        eventually(lambda: self.pongs > answered, "an answer to a ping")
+
+    @staticmethod
+    def _tells(message: dict[str, Any], event_ns: str) -> bool:
+        return any(int(feed.get("event_ns", 0)) >= int(event_ns) for feed in message.get("feeds", []))
 
     def count(self, op: str) -> int:
         """How many control messages of a kind have come in the present connection."""
@@ -167,6 +179,8 @@ class Proxy:
         for frame in frames:
             if frame.opcode == websocket.TEXT:
                 self.requests.append(json.loads(frame.payload))
+            elif frame.opcode == websocket.PONG and frame.payload == _READ:
+                self.pongs += 1
 
     def _down(self, pair: _Pair) -> None:
         """From the gateway to the client."""

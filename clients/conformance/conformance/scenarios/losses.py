@@ -15,7 +15,7 @@ def goaway(world: World) -> None:
     world.subscribe("quotes", ["A"])
     stage.send(trade("A", 1), trade("B", 2), quote("A", 3))
     world.client.until("quote")
-    proxy.heartbeat_behind()
+    proxy.heartbeat_behind(_at(3))
     proxy.turn_to(second.address)
     first.program.terminate()
     world.client.until("goaway")
@@ -40,7 +40,7 @@ def resume(world: World) -> None:
     stage.send(book("A", 4, [["9", "1"]], [["11", "1"]], snapshot=True))
     world.client.until("book")
     # Up to here a cursor covers all of it.
-    proxy.heartbeat_behind()
+    proxy.heartbeat_behind(_at(4))
     world.client.send("book", symbol="A")
     world.client.until("levels")
     # Nothing more comes through, and the client does not know why.
@@ -74,7 +74,7 @@ def resume_duplicates(world: World) -> None:
     world.subscribe("quotes", ["A"])
     stage.send(trade("A", 1), quote("A", 1))
     world.client.until("quote")
-    proxy.heartbeat_behind()
+    proxy.heartbeat_behind(_at(1))
     proxy.filter = lambda frame: b"" if b'"op":"heartbeat"' in frame.payload else frame.raw
     stage.send([trade("A", 2), trade("A", 3)], quote("A", 4), trade("B", 5))
     world.client.until("trade", symbol="B")
