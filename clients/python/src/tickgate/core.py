@@ -28,7 +28,7 @@ from .notices import (
 )
 from .prices import PriceType
 from .stats import Clock, FeedState, Latencies
-from .subscriptions import Options, Pair, Subscriptions
+from .subscriptions import Options, Pair, Subscriptions, is_past
 from .wire import (
     Decoder,
     Heartbeat,
@@ -101,10 +101,9 @@ class Core:
         self._next_id = 1
         self._is_ready = False
         self._had_session = False
-        # Replays that a reconnect waits for, and those that the user asked for.
-        # Each with the request that resumed it.
+        # Replays that a reconnect waits for, each with the request that resumed it; and what is the past alone, until it is over.
         self._awaited: dict[Pair, int] = {}
-        self._user_replays: set[Pair] = set()
+        self._pasts: set[Pair] = set()
         # Ids of the requests that a session begins with, and whether it may be called live without more.
         self._first: set[int] = set()
         self._later: list[tuple[int, Request]] = []
@@ -190,7 +189,9 @@ class Core:
             due = [request for at_ns, request in self._later if at_ns <= now_ns]
             self._later = [(at_ns, request) for at_ns, request in self._later if at_ns > now_ns]
             for request in due:
-                self._send(request)
+                number = self._send(request)
+                if request.kind == "resume":
+                    self._first.add(number)
         self._resync_books(now_ns)
 
     def binary(self, size: int, out: list[AnyEvent]) -> None:
@@ -296,8 +297,8 @@ class Core:
         self._first = set(self._requests)
         self._settle(out)
 
-    def _resume(self, out: list[AnyEvent]) -> None:
-        for resumed in self.subscriptions.resume(self.cursor, self.judge.last):
+    def _resume(self, out: list[AnyEvent], pairs: list[Pair] | None = None) -> None:
+        for resumed in self.subscriptions.resume(self.cursor, self.judge.last, pairs):
             request = Request("resume", resumed.body, resumed.pairs)
             request.awaited = resumed.awaited
             self._first.add(self._send(request))
@@ -307,13 +308,18 @@ class Core:
 
     def _settle(self, out: list[AnyEvent]) -> None:
         """Live, once everything that the session began with was answered and has caught up."""
-        if self._is_ready and not self._first and not self._awaited:
+        if self._is_ready and not self._is_resuming() and not self._awaited:
             self.move("live", out)
+
+    def _is_resuming(self) -> bool:
+        """Whether something that the session began with has no answer yet, or is to be asked for again as it came too fast."""
+        return bool(self._first) or any(request.kind == "resume" for _, request in self._later)
 
     def _keep_cursor(self, cursor: str | None) -> None:
         # One that overtakes the answers of a reconnect says nothing of what was missed.
-        if cursor is not None and self._is_ready and not self._first:
+        if cursor is not None and self._is_ready and not self._is_resuming():
             self.cursor = cursor
+            self.subscriptions.covered()
 
     # Requests and their answers.
 
@@ -388,22 +394,27 @@ class Core:
             channel = _channel(result.channel)
             if not result.ok:
                 continue
+            self.subscriptions.hold(channel, result.symbol, request.options)
             if "from" in request.options:
                 # The user says where to begin: what was seen counts for nothing.
                 if not request.keeps_place:
                     self.judge.unsubscribed(channel, result.symbol)
-                self._user_replays.add((channel, result.symbol))
+                if is_past(request.options):
+                    self._pasts.add((channel, result.symbol))
             else:
                 self.judge.resubscribed(channel, result.symbol)
-            self.subscriptions.hold(channel, result.symbol, request.options)
 
     def _replay_done(self, done: WireReplayDone, out: list[AnyEvent]) -> None:
         if done.channel not in CHANNELS:
             return
         pair = (_channel(done.channel), done.symbol)
         self._awaited.pop(pair, None)
-        if pair in self._user_replays:
-            self._user_replays.discard(pair)
+        held = self.subscriptions.get(*pair)
+        # What a reconnect resumed is nobody's business, but for a past that was asked for before and is whole only now.
+        if pair in self._pasts or (held is not None and held.owes_done):
+            self._pasts.discard(pair)
+            if held is not None:
+                held.owes_done = False
             out.append(ReplayDone(*pair, done.seq))
         self._settle(out)
 
@@ -442,7 +453,8 @@ class Core:
             elif error.code == "bad_request" and "cursor" in request.body:
                 # Of another cluster, or made with a key that is no longer known: positions are as good, for who has them.
                 self.cursor = None
-                self._resume(out)
+                self.subscriptions.uncovered()
+                self._resume(out, request.pairs)
             else:
                 for channel, symbol in request.pairs:
                     self.subscriptions.drop(channel, symbol)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from .events import CHANNELS, Channel, to_ns
-from .judge import matches
 from .position import Position, parse, to_text
 
 OnSlow: TypeAlias = Literal["conflate", "skip", "disconnect"]
 
-# Symbols in one request of a reconnect: 64 bytes each are well below what a message may have.
+# Symbols in one request of a reconnect, of 64 bytes each at the most: well below what a message may have. Those that go on each from a
+# position of their own take more.
 _SYMBOLS_PER_REQUEST = 2_000
+_POSITIONS_PER_REQUEST = 1_000
 
 Pair: TypeAlias = tuple[Channel, str]
 Options: TypeAlias = dict[str, Any]
+T = TypeVar("T")
 
 
 def options(
@@ -72,6 +74,22 @@ def is_past(options: Options) -> bool:
     return "until_ns" in past or "speed" in past
 
 
+class Held:
+    """What is known of a symbol or pattern that is held.
+
+    `begin` is the `from` that it was asked for with, `owes_done` whether its user still waits for the end of that.
+    """
+
+    __slots__ = ("begin", "cursors", "options", "owes_done")
+
+    def __init__(self, options: Options, begin: dict[str, Any] | None, cursors: int) -> None:
+        self.options = options
+        self.begin = begin
+        self.owes_done = begin is not None
+        # Cursors that had been kept when it was acknowledged: later ones cover it.
+        self.cursors = cursors
+
+
 class Resumed:
     """A request that a reconnect begins with. `awaited`: the symbols and patterns of which a replay is; `fresh`: those that begin
     anew, so that nobody knows what of them is missing.
@@ -90,71 +108,105 @@ class Subscriptions:
     """What was asked for and acknowledged, by channel and symbol or pattern."""
 
     def __init__(self) -> None:
-        self._held: dict[Pair, Options] = {}
+        self._held: dict[Pair, Held] = {}
+        # Cursors that were kept so far.
+        self._cursors = 0
 
     def __len__(self) -> int:
         return len(self._held)
 
     def hold(self, channel: Channel, symbol: str, options: Options) -> None:
-        """It was acknowledged. What was asked for of the past is over soon, and not asked for again."""
+        """It was acknowledged. What is the past alone is over soon, and not asked for again."""
         if is_past(options):
             self._held.pop((channel, symbol), None)
             return
         kept = {name: value for name, value in options.items() if name != "from"}
-        self._held[channel, symbol] = kept
+        self._held[channel, symbol] = Held(kept, options.get("from"), self._cursors)
 
     def drop(self, channel: Channel, symbol: str) -> None:
         """It is over."""
         self._held.pop((channel, symbol), None)
 
+    def get(self, channel: Channel, symbol: str) -> Held | None:
+        """What is known of a symbol or pattern, if it is held."""
+        return self._held.get((channel, symbol))
+
+    def covered(self) -> None:
+        """A cursor was kept: it has a place for all that is held now."""
+        self._cursors += 1
+
+    def uncovered(self) -> None:
+        """The cursor that was kept is none: nothing has a place by it."""
+        for held in self._held.values():
+            held.cursors = self._cursors
+
     def options_of(self, channel: Channel, symbol: str) -> Options | None:
         """The options of the subscription that brings a symbol: exact beats the longest pattern."""
-        exact = self._held.get((channel, symbol))
-        if exact is not None:
-            return exact
-        patterns = [name for c, name in self._held if c == channel and name.endswith("*") and matches(name, symbol)]
-        return self._held[channel, max(patterns, key=len)] if patterns else None
+        name = self.name_of(channel, symbol)
+        return None if name is None else self._held[channel, name].options
 
     def name_of(self, channel: Channel, symbol: str) -> str | None:
         """The symbol or pattern of the subscription that brings a symbol."""
         if (channel, symbol) in self._held:
             return symbol
-        patterns = [name for c, name in self._held if c == channel and name.endswith("*") and matches(name, symbol)]
-        return max(patterns, key=len) if patterns else None
+        # By what patterns there can be, as there may be thousands of both.
+        patterns = (symbol[:end] + "*" for end in range(len(symbol), -1, -1))
+        return next((name for name in patterns if (channel, name) in self._held), None)
 
-    def resume(self, cursor: str | None, last: Callable[[Channel, str], Position | None]) -> Iterator[Resumed]:
-        """The requests that ask for all of it again: behind `cursor`, or without one behind the `last` position of each symbol,
-        and where there is none as if it were new.
+    def resume(
+        self, cursor: str | None, last: Callable[[Channel, str], Position | None], pairs: Iterable[Pair] | None = None
+    ) -> Iterator[Resumed]:
+        """The requests that ask for all of it again, or for some of it.
+
+        What was acknowledged before `cursor` came goes on behind that. A cursor says nothing of the rest, which goes on behind the
+        `last` position of the symbol, or begins where it was asked to; what has neither goes on from the cursor all the same, which
+        gives more than was missed, or without one begins as if it were new.
         """
-        pairs = list(self._held)
-        for first in range(0, len(pairs), _SYMBOLS_PER_REQUEST):
-            part = pairs[first : first + _SYMBOLS_PER_REQUEST]
-            if cursor is not None:
-                body = {"op": "subscribe", "cursor": cursor, "subscriptions": self._grouped(part)}
-                yield Resumed(body, part, part, [])
+        by_cursor: list[Pair] = []
+        alone: list[tuple[Pair, dict[str, Any] | None]] = []
+        for pair in self._held if pairs is None else pairs:
+            held = self._held.get(pair)
+            if held is None:
                 continue
-            asked: list[dict[str, Any]] = []
-            fresh: list[Pair] = []
-            awaited: list[Pair] = []
-            for channel, symbol in part:
-                position = None if symbol.endswith("*") else last(channel, symbol)
-                if position is None:
-                    fresh.append((channel, symbol))
-                    continue
-                awaited.append((channel, symbol))
-                kept = self._without_snapshot((channel, symbol))
-                asked.append({"channel": channel, "symbols": [symbol], **kept, "from": {"seq": to_text(position)}})
+            channel, symbol = pair
+            begin = held.begin
+            if cursor is not None and held.cursors < self._cursors:
+                by_cursor.append(pair)
+                continue
+            position = None if symbol.endswith("*") else last(channel, symbol)
+            if position is not None:
+                begin = {"seq": to_text(position)}
+            if begin is None and cursor is not None:
+                by_cursor.append(pair)
+            else:
+                alone.append((pair, begin))
+        for part in _parts(by_cursor, _SYMBOLS_PER_REQUEST):
+            body = {"op": "subscribe", "cursor": cursor, "subscriptions": self._grouped(part)}
+            yield Resumed(body, part, part, [])
+        for some in _parts(alone, _POSITIONS_PER_REQUEST):
+            asked = [
+                {"channel": channel, "symbols": [symbol], **self._without_snapshot((channel, symbol)), "from": begin}
+                for (channel, symbol), begin in some
+                if begin is not None
+            ]
+            awaited = [pair for pair, begin in some if begin is not None]
+            fresh = [pair for pair, begin in some if begin is None]
             body = {"op": "subscribe", "subscriptions": asked + self._grouped(fresh, with_snapshot=True)}
-            yield Resumed(body, part, awaited, fresh)
+            yield Resumed(body, [pair for pair, _ in some], awaited, fresh)
 
     def _grouped(self, pairs: Iterable[Pair], *, with_snapshot: bool = False) -> list[dict[str, Any]]:
         groups: dict[tuple[Any, ...], list[str]] = {}
         for channel, symbol in pairs:
             pair: Pair = (channel, symbol)
-            kept = self._held[pair] if with_snapshot else self._without_snapshot(pair)
+            kept = self._held[pair].options if with_snapshot else self._without_snapshot(pair)
             groups.setdefault((channel, *sorted(kept.items())), []).append(symbol)
         return [{"channel": key[0], "symbols": symbols, **dict(key[1:])} for key, symbols in groups.items()]
 
     def _without_snapshot(self, pair: Pair) -> Options:
         # The last trades are for who has none.
-        return {name: value for name, value in self._held[pair].items() if name != "snapshot"}
+        return {name: value for name, value in self._held[pair].options.items() if name != "snapshot"}
+
+
+def _parts(items: list[T], size: int) -> Iterator[list[T]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
