@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .errors import NotReadable, Refused
@@ -350,8 +351,7 @@ class Core:
             self._subscribed(request, results)
         elif kind == "unsubscribe":
             for channel, symbol in request.pairs:
-                self.subscriptions.drop(channel, symbol)
-                self.judge.unsubscribed(channel, symbol)
+                self._end(channel, symbol)
         elif kind == "auth":
             self._token_tries = 0
             for result in results:
@@ -361,7 +361,11 @@ class Core:
                 self._begin(out)
         else:
             refused = {(result.channel, result.symbol) for result in results if not result.ok}
-            self._awaited.update({pair: number for pair in request.awaited if pair not in refused})
+            for pair in request.awaited:
+                held = self.subscriptions.get(*pair)
+                if held is not None and pair not in refused:
+                    held.is_replayed = True
+                    self._awaited[pair] = number
             for result in results:
                 if not result.ok:
                     self._drop(result)
@@ -374,7 +378,7 @@ class Core:
                         )
                     )
                 elif kind == "resync" and result.channel == "book":
-                    self.judge.expects_snapshot(result.symbol)
+                    self.judge.expects_snapshot(result.symbol, self._is_its("book", result.symbol))
         if kind in ("subscribe", "unsubscribe"):
             told = Ack(kind, ack.ok, results)
             out.append(told)
@@ -385,7 +389,26 @@ class Core:
 
     def _drop(self, result: AckResult) -> None:
         if not result.ok and result.channel in CHANNELS:
-            self.subscriptions.drop(_channel(result.channel), result.symbol)
+            self._end(_channel(result.channel), result.symbol, is_refused=True)
+
+    def _is_its(self, channel: Channel, name: str) -> Callable[[str], bool]:
+        """Whether a symbol or pattern brings a symbol, and no more specific one does."""
+        return partial(self.subscriptions.is_its, channel, name)
+
+    def _end(self, channel: Channel, name: str, *, is_refused: bool = False) -> None:
+        """A subscription has ended: what comes of its symbols later begins anew, but for what another one goes on with as it was. What
+        is refused no other one brings.
+        """
+        held = self.subscriptions.get(channel, name)
+        if held is None:
+            return
+        self.subscriptions.drop(channel, name)
+
+        def ends(symbol: str) -> bool:
+            is_its = self.subscriptions.is_its(channel, name, symbol)
+            return is_its and (is_refused or not self.subscriptions.goes_on(channel, symbol, held))
+
+        self.judge.unsubscribed(channel, name, ends)
 
     def _subscribed(self, request: Request, results: tuple[AckResult, ...]) -> None:
         for result in results:
@@ -398,11 +421,11 @@ class Core:
             if "from" in request.options:
                 # The user says where to begin: what was seen counts for nothing.
                 if not request.keeps_place:
-                    self.judge.unsubscribed(channel, result.symbol)
+                    self.judge.unsubscribed(channel, result.symbol, self._is_its(channel, result.symbol))
                 if is_past(request.options):
                     self._pasts.add((channel, result.symbol))
             else:
-                self.judge.resubscribed(channel, result.symbol)
+                self.judge.resubscribed(channel, result.symbol, self._is_its(channel, result.symbol))
 
     def _replay_done(self, done: WireReplayDone, out: list[AnyEvent]) -> None:
         if done.channel not in CHANNELS:
@@ -413,9 +436,9 @@ class Core:
         # What a reconnect resumed is nobody's business, but for a past that was asked for before and is whole only now.
         if pair in self._pasts or (held is not None and held.owes_done):
             self._pasts.discard(pair)
-            if held is not None:
-                held.owes_done = False
             out.append(ReplayDone(*pair, done.seq))
+        if held is not None:
+            held.owes_done = held.is_replayed = False
         self._settle(out)
 
     def _error(self, error: WireError, received_ns: int, out: list[AnyEvent]) -> None:
@@ -457,7 +480,7 @@ class Core:
                 self._resume(out, request.pairs)
             else:
                 for channel, symbol in request.pairs:
-                    self.subscriptions.drop(channel, symbol)
+                    self._end(channel, symbol, is_refused=True)
                     out.append(Error(error.code, error.message, symbol=symbol, channel=channel))
         elif request.answered is not None:
             first = request.pairs[0] if request.pairs else (None, None)
@@ -465,10 +488,9 @@ class Core:
 
     def _aged_out(self, number: int | None) -> None:
         """What a request resumed is gone in part: what comes of it next may follow anything."""
-        gone = [pair for pair, asked in self._awaited.items() if asked == number]
-        for channel, symbol in gone:
+        for channel, symbol in [pair for pair, asked in self._awaited.items() if asked == number]:
             del self._awaited[channel, symbol]
-            self.judge.aged_out(channel, symbol, self._awaited)
+            self.judge.aged_out(channel, symbol, self._is_its(channel, symbol))
 
     def _resync_books(self, now_ns: int) -> None:
         broken = self.judge.broken_books

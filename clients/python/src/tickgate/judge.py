@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from .chain import Chain, GapVerdict, Verdict
@@ -54,6 +54,7 @@ class Track(Chain):
         self.settle()
 
 
+IsIts: TypeAlias = Callable[[str], bool]
 _Undo: TypeAlias = "tuple[Track, Position | None, tuple[Any, ...] | None]"
 
 
@@ -177,40 +178,43 @@ class Judge:
         track = self._tracks[channel].get(symbol)
         return None if track is None else track.last
 
-    def resubscribed(self, channel: Channel, symbol: str) -> None:
-        """A subscribe to a symbol or pattern was answered, in the midst of a session."""
-        for track in self._matching(channel, symbol):
+    def resubscribed(self, channel: Channel, symbol: str, is_its: IsIts | None = None) -> None:
+        """A subscribe to a symbol or pattern was answered, in the midst of a session. `is_its`, here and below: which symbols it brings,
+        where another subscription may bring some; all that it means without.
+        """
+        for _, track in self._matching(channel, symbol, is_its):
             track.is_resubscribed = True
 
-    def expects_snapshot(self, symbol: str) -> None:
+    def expects_snapshot(self, symbol: str, is_its: IsIts | None = None) -> None:
         """Books that a symbol or pattern means were asked for again: a snapshot is news, whatever its position."""
-        for track in self._matching("book", symbol):
+        for _, track in self._matching("book", symbol, is_its):
             track.after_gap = True
             track.settle()
 
-    def unsubscribed(self, channel: Channel, symbol: str) -> None:
-        """An unsubscribe was answered: what comes of it later begins anew."""
-        tracks = self._tracks[channel]
-        if symbol.endswith("*"):
-            for name in [name for name in tracks if matches(symbol, name)]:
-                del tracks[name]
-        else:
-            tracks.pop(symbol, None)
+    def unsubscribed(self, channel: Channel, symbol: str, is_its: IsIts | None = None) -> list[str]:
+        """An unsubscribe was answered: what comes of it later begins anew. Gives the symbols of which something had come."""
+        gone = [name for name, _ in self._matching(channel, symbol, is_its)]
+        for name in gone:
+            del self._tracks[channel][name]
+        if channel == "book":
+            self.broken_books.difference_update(gone)
+        return gone
 
-    def aged_out(self, channel: Channel, symbol: str, awaited: Iterable[tuple[str, str]]) -> None:
-        """What a symbol or pattern was resumed with is gone. Symbols that another request resumed, `awaited`, are not meant."""
-        others = set(awaited)
-        for name, track in self._tracks[channel].items():
-            if track.is_resumed and matches(symbol, name) and (channel, name) not in others:
+    def aged_out(self, channel: Channel, symbol: str, is_its: IsIts | None = None) -> None:
+        """What a symbol or pattern was resumed with is gone."""
+        for _, track in self._matching(channel, symbol, is_its):
+            if track.is_resumed:
                 track.aged_out()
                 track.settle()
 
-    def _matching(self, channel: Channel, symbol: str) -> list[Track]:
+    def _matching(self, channel: Channel, symbol: str, is_its: IsIts | None) -> list[tuple[str, Track]]:
         tracks = self._tracks[channel]
         if symbol.endswith("*"):
-            return [track for name, track in tracks.items() if matches(symbol, name)]
-        track = tracks.get(symbol)
-        return [] if track is None else [track]
+            found = [(name, track) for name, track in tracks.items() if matches(symbol, name)]
+        else:
+            track = tracks.get(symbol)
+            found = [] if track is None else [(symbol, track)]
+        return found if is_its is None else [(name, track) for name, track in found if is_its(name)]
 
     def _add(self, channel: Channel, symbol: str, out: list[AnyEvent]) -> Track:
         tracks = self._tracks[channel]

@@ -16,6 +16,9 @@ OnSlow: TypeAlias = Literal["conflate", "skip", "disconnect"]
 _SYMBOLS_PER_REQUEST = 2_000
 _POSITIONS_PER_REQUEST = 1_000
 
+# Conflated streams that a gateway has.
+_INTERVALS_MS = (0, 10, 20, 50, 100, 250, 500, 1000)
+
 Pair: TypeAlias = tuple[Channel, str]
 Options: TypeAlias = dict[str, Any]
 T = TypeVar("T")
@@ -77,15 +80,16 @@ def is_past(options: Options) -> bool:
 class Held:
     """What is known of a symbol or pattern that is held.
 
-    `begin` is the `from` that it was asked for with, `owes_done` whether its user still waits for the end of that.
+    `begin` is the `from` that it was asked for with, `owes_done` whether its user still waits for the end of that, `is_replayed` whether
+    what was missed of it is still to come.
     """
 
-    __slots__ = ("begin", "cursors", "options", "owes_done")
+    __slots__ = ("begin", "cursors", "is_replayed", "options", "owes_done")
 
     def __init__(self, options: Options, begin: dict[str, Any] | None, cursors: int) -> None:
         self.options = options
         self.begin = begin
-        self.owes_done = begin is not None
+        self.owes_done = self.is_replayed = begin is not None
         # Cursors that had been kept when it was acknowledged: later ones cover it.
         self.cursors = cursors
 
@@ -153,6 +157,19 @@ class Subscriptions:
         patterns = (symbol[:end] + "*" for end in range(len(symbol), -1, -1))
         return next((name for name in patterns if (channel, name) in self._held), None)
 
+    def is_its(self, channel: Channel, name: str, symbol: str) -> bool:
+        """Whether no subscription that is more specific than the one to `name`, held or not, brings a symbol that it means."""
+        best = self.name_of(channel, symbol)
+        return best is None or not name.endswith("*") or (best.endswith("*") and len(best) <= len(name))
+
+    def goes_on(self, channel: Channel, symbol: str, ended: Held) -> bool:
+        """Whether another subscription goes on with the stream of a symbol that an ended one brought: then no state comes anew."""
+        name = self.name_of(channel, symbol)
+        if name is None:
+            return False
+        held = self._held[channel, name]
+        return not (held.is_replayed or ended.is_replayed) and _stream(held.options) == _stream(ended.options)
+
     def resume(
         self, cursor: str | None, last: Callable[[Channel, str], Position | None], pairs: Iterable[Pair] | None = None
     ) -> Iterator[Resumed]:
@@ -205,6 +222,12 @@ class Subscriptions:
     def _without_snapshot(self, pair: Pair) -> Options:
         # The last trades are for who has none.
         return {name: value for name, value in self._held[pair].options.items() if name != "snapshot"}
+
+
+def _stream(options: Options) -> tuple[int, int]:
+    """What subscriptions have in common that get the same events: the depth, and the interval as the gateway rounds it up."""
+    conflate_ms = options.get("conflate_ms") or 0
+    return options.get("depth") or 0, next((ms for ms in _INTERVALS_MS if ms >= conflate_ms), conflate_ms)
 
 
 def _parts(items: list[T], size: int) -> Iterator[list[T]]:
