@@ -347,16 +347,17 @@ class Core:
     def _answered(self, number: int, request: Request, ack: WireAck, out: list[AnyEvent]) -> None:
         results = tuple(ack.results)
         kind = request.kind
+        books: list[str] = []
         if kind == "subscribe":
             self._subscribed(request, results)
         elif kind == "unsubscribe":
             for channel, symbol in request.pairs:
-                self._end(channel, symbol)
+                books += self._end(channel, symbol)
         elif kind == "auth":
             self._token_tries = 0
             for result in results:
-                self._drop(result)
-            out.append(AuthAck(ack.ok, tuple(result for result in results if not result.ok)))
+                books += self._drop(result)
+            out.append(AuthAck(ack.ok, tuple(result for result in results if not result.ok), tuple(books)))
             if not self._is_ready:
                 self._begin(out)
         else:
@@ -368,47 +369,50 @@ class Core:
                     self._awaited[pair] = number
             for result in results:
                 if not result.ok:
-                    self._drop(result)
                     out.append(
                         Error(
                             result.code or "refused",
                             result.message or "the subscription has ended",
                             symbol=result.symbol,
                             channel=result.channel,
+                            has_ended=True,
+                            ended_books=self._drop(result),
                         )
                     )
                 elif kind == "resync" and result.channel == "book":
                     self.judge.expects_snapshot(result.symbol, self._is_its("book", result.symbol))
         if kind in ("subscribe", "unsubscribe"):
-            told = Ack(kind, ack.ok, results)
+            told = Ack(kind, ack.ok, results, tuple(books))
             out.append(told)
             if request.answered is not None:
                 request.answered(told)
         self._first.discard(number)
         self._settle(out)
 
-    def _drop(self, result: AckResult) -> None:
-        if not result.ok and result.channel in CHANNELS:
-            self._end(_channel(result.channel), result.symbol, is_refused=True)
+    def _drop(self, result: AckResult) -> tuple[str, ...]:
+        if result.ok or result.channel not in CHANNELS:
+            return ()
+        return self._end(_channel(result.channel), result.symbol, is_refused=True)
 
     def _is_its(self, channel: Channel, name: str) -> Callable[[str], bool]:
         """Whether a symbol or pattern brings a symbol, and no more specific one does."""
         return partial(self.subscriptions.is_its, channel, name)
 
-    def _end(self, channel: Channel, name: str, *, is_refused: bool = False) -> None:
+    def _end(self, channel: Channel, name: str, *, is_refused: bool = False) -> tuple[str, ...]:
         """A subscription has ended: what comes of its symbols later begins anew, but for what another one goes on with as it was. What
-        is refused no other one brings.
+        is refused no other one brings. Gives the symbols whose books have ended.
         """
         held = self.subscriptions.get(channel, name)
         if held is None:
-            return
+            return ()
         self.subscriptions.drop(channel, name)
 
         def ends(symbol: str) -> bool:
             is_its = self.subscriptions.is_its(channel, name, symbol)
             return is_its and (is_refused or not self.subscriptions.goes_on(channel, symbol, held))
 
-        self.judge.unsubscribed(channel, name, ends)
+        gone = self.judge.unsubscribed(channel, name, ends)
+        return tuple(gone) if channel == "book" else ()
 
     def _subscribed(self, request: Request, results: tuple[AckResult, ...]) -> None:
         for result in results:
@@ -480,8 +484,8 @@ class Core:
                 self._resume(out, request.pairs)
             else:
                 for channel, symbol in request.pairs:
-                    self._end(channel, symbol, is_refused=True)
-                    out.append(Error(error.code, error.message, symbol=symbol, channel=channel))
+                    books = self._end(channel, symbol, is_refused=True)
+                    out.append(Error(error.code, error.message, False, symbol, channel, True, books))
         elif request.answered is not None:
             first = request.pairs[0] if request.pairs else (None, None)
             request.answered(Refused(error.code, error.message, channel=first[0], symbol=first[1]))

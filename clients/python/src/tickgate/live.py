@@ -14,13 +14,13 @@ from typing import Any, Generic, Literal, TypeVar, cast, overload
 from urllib.parse import parse_qsl, urlsplit
 
 from .book import Book
+from .books import Books
 from .capture import Capture
 from .core import REQUESTS_MAX, Core
 from .engine import Engine, Token
 from .errors import Refused, TickgateError
-from .events import BookUpdate, Channel, Gap, P
+from .events import Channel, P
 from .inbox import Inbox
-from .judge import matches
 from .notices import Ack, AnyEvent, Event
 from .prices import Fixed, PriceType
 from .replay import played
@@ -158,9 +158,7 @@ class Live(Generic[P]):
         self._inbox = Inbox(queue_events, queue_bytes, conflates=when_full == "conflate")
         self._engine = Engine(url, self._core, self._inbox, token=token, reconnect=reconnect, tls=tls)
         self._pending: list[Pending] = []
-        self._books: dict[str, Book[P]] = {}
-        # Depths of books that were asked for, by symbol or pattern.
-        self._book_depths: dict[str, int] = {}
+        self._books: Books[P] = Books()
         self._calls: list[tuple[Any, Callable[[Any], object]]] = []
         # The batch that is being handed out, and how far.
         self._batch: list[AnyEvent] = []
@@ -206,7 +204,7 @@ class Live(Generic[P]):
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         pending = self._ask()
         if channel == "book":
-            self._book_depths.update(dict.fromkeys(names, int(wanted.get("depth", 0))))
+            self._books.asked(names, int(wanted.get("depth", 0)))
         ask = partial(self._core.subscribe, channel, names, wanted, pending._answered, keeps_place=keeps_place)
         self._engine.call(ask)
         return pending
@@ -216,8 +214,8 @@ class Live(Generic[P]):
         options(channel)
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         pending = self._ask()
-        for name in names if channel == "book" else ():
-            self._book_depths.pop(name, None)
+        if channel == "book":
+            self._books.given_up(names)
         self._engine.call(self._core.unsubscribe, channel, names, pending._answered)
         return pending
 
@@ -301,19 +299,15 @@ class Live(Generic[P]):
     def book(self, symbol: str, *, depth: int | None = None, subscribe: bool = True) -> Book[P]:
         """The book of a symbol, kept in step as events are handed out; subscribed to if nothing that was asked for brings it.
 
-        Taken at its first event or before, it is complete as soon as the first snapshot is handed out. `depth`: see `subscribe`.
-        With `subscribe=False` the caller sees to that, before or after.
+        Taken at its first event or before, it is complete as soon as the first snapshot is handed out. `depth`: see `subscribe`; what
+        brings it already keeps its own. With `subscribe=False` the caller sees to that, before or after. When what brings it has ended,
+        by `unsubscribe`, a token that grants it no more or a refusal to a client that came back, it is not complete, and stays so: take
+        it anew.
         """
-        book = self._books.get(symbol)
-        if book is None:
-            names = [name for name in self._book_depths if matches(name, symbol)]
-            known = self._book_depths[max(names, key=lambda name: (name == symbol, len(name)))] if names else None
-            book = self._books[symbol] = Book(symbol, (known if depth is None else depth) or 0)
-            last = self._batch[self._at - 1] if self._at else None
-            if isinstance(last, BookUpdate) and last.symbol == symbol:
-                book.apply(last)
-            if subscribe and not names:
-                self.subscribe("book", symbol, depth=depth)
+        known = self._books.depth_of(symbol)
+        book = self._books.of(symbol, depth if known is None else known, self._batch[self._at - 1] if self._at else None)
+        if subscribe and known is None:
+            self.subscribe("book", symbol, depth=depth)
         return book
 
     def replay(
@@ -423,21 +417,11 @@ class Live(Generic[P]):
         event = self._batch[self._at]
         self._at += 1
         if self._books:
-            self._keep_book(event)
+            self._books.take(event)
         for kind, function in self._calls:
             if isinstance(event, kind):
                 function(event)
         return event
-
-    def _keep_book(self, event: AnyEvent) -> None:
-        if isinstance(event, BookUpdate):
-            book = self._books.get(event.symbol)
-            if book is not None:
-                book.apply(event)
-        elif isinstance(event, Gap) and event.channel == "book":
-            book = self._books.get(event.symbol)
-            if book is not None:
-                book.lose()
 
     def _fill(self, end_s: float | None) -> bool:
         while True:

@@ -49,12 +49,15 @@ class AckResult(msgspec.Struct, frozen=True, repr_omit_defaults=True):
         return UNSEEN_HINT if self.seen is False else None
 
 
-class Ack(msgspec.Struct, frozen=True):
-    """The answer to a subscribe or unsubscribe; `ok` when every result is."""
+class Ack(msgspec.Struct, frozen=True, repr_omit_defaults=True):
+    """The answer to a subscribe or unsubscribe; `ok` when every result is. `ended_books`: symbols whose books nothing keeps in step any
+    more, until a snapshot comes of another subscription.
+    """
 
     op: str
     ok: bool
     results: tuple[AckResult, ...] = ()
+    ended_books: tuple[str, ...] = ()
 
     @property
     def refused(self) -> tuple[AckResult, ...]:
@@ -73,11 +76,12 @@ class Ack(msgspec.Struct, frozen=True):
         return self
 
 
-class AuthAck(msgspec.Struct, frozen=True):
-    """A token was taken in place. `ended`: subscriptions that it does not grant any more."""
+class AuthAck(msgspec.Struct, frozen=True, repr_omit_defaults=True):
+    """A token was taken in place. `ended`: subscriptions that it does not grant any more; `ended_books`: see `Ack`."""
 
     ok: bool
     ended: tuple[AckResult, ...] = ()
+    ended_books: tuple[str, ...] = ()
 
 
 class Resync(msgspec.Struct, frozen=True):
@@ -119,13 +123,17 @@ class Feed(msgspec.Struct, frozen=True):
 
 
 class Error(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """Something failed. `fatal`: the session ends with it."""
+    """Something failed. `fatal`: the session ends with it. `has_ended`: with it the subscription to `symbol` on `channel` is over, which
+    could not be resumed; `ended_books`: see `Ack`.
+    """
 
     code: str
     message: str
     fatal: bool = False
     symbol: str | None = None
     channel: str | None = None
+    has_ended: bool = False
+    ended_books: tuple[str, ...] = ()
 
     @property
     def hint(self) -> str:
