@@ -170,6 +170,35 @@ def test_what_a_function_raises_is_raised_where_events_are_taken(gateway: Gatewa
             live.run(seconds=20)
 
 
+def test_another_client_goes_on_from_a_cursor(stage: Stage, gateway: Gateway) -> None:
+    with Live(gateway.url) as live:
+        live.subscribe("trades", "*").wait()
+        stage.send(trade("A", 1))
+        take(iter(live), is_a(Trade))
+
+        def has_place() -> bool:
+            live.run(seconds=0.05)
+            return live.cursor is not None
+
+        eventually(has_place, "there is a cursor")
+        stage.send(trade("A", 2), trade("B", 3))
+        before = live._core.cursor
+        eventually(lambda: live.stats().events == 3 and live._core.cursor != before, "the next one passes what waits")
+        saved = live.cursor
+        assert saved is not None
+    with Live(gateway.url) as other:
+        # A newer cursor of its own says nothing of that.
+        other.subscribe("quotes", "*").wait()
+        eventually(lambda: other._core.cursor is not None, "it has one")
+        other.subscribe("trades", "*", cursor=saved)
+        came = [event.size for event in take(iter(other), is_a(ReplayDone)) if isinstance(event, Trade)]
+        assert came[-2:] == [2.0, 3.0]
+        with pytest.raises(ValueError, match="both"):
+            other.subscribe("trades", "*", cursor=saved, from_=0)
+        with pytest.raises(Refused):
+            other.subscribe("trades", "*", cursor="none of ours").wait()
+
+
 def test_a_book_is_kept_in_step_and_asked_for_if_need_be(stage: Stage, gateway: Gateway) -> None:
     with Live(gateway.url) as live:
         kept = live.book("A", depth=5)

@@ -234,6 +234,29 @@ def test_attempts_that_nobody_sees_take_no_room() -> None:
     assert drained(inbox)[2:] == [State("reconnecting", 999)]
 
 
+def test_a_cursor_passes_nothing_that_was_not_taken() -> None:
+    # Whoever went on from one that did would never see what had waited.
+    def trades(*numbers: int) -> list[Any]:
+        return [Trade("A", 1.0, 1.0, f"1:0:{number}", 1, 1) for number in numbers]
+
+    for conflates in (False, True):
+        inbox = Inbox(3, 1_000, conflates=conflates)
+        inbox.pass_cursor("a")
+        assert inbox.cursor == "a"
+        inbox.put(trades(1, 2), 1, "b")
+        inbox.put(trades(3, 4), 1)
+        inbox.pass_cursor("c")
+        cursors = []
+        while inbox.take(0.0):
+            cursors.append(inbox.cursor)
+        assert cursors == (["c"] if conflates else ["b", "c"])
+    inbox = Inbox(10, 1_000, conflates=False)
+    inbox.put([State("reconnecting", 1)], 0, "d")
+    inbox.put([State("reconnecting", 2)], 0, "e")
+    inbox.put([State("reconnecting", 3)], 0)
+    assert (inbox.cursor, inbox.take(0.0), inbox.cursor) == (None, [State("reconnecting", 3)], "e")
+
+
 def test_waits_grow_to_a_bound() -> None:
     bounds = [(0, 0.1), (0.1, 0.2), (0.2, 0.4), (0.4, 0.8), (0.8, 1.6), (1.6, 3.2)] + [(2.5, 5.0)] * 30
     for seed in range(200):

@@ -138,3 +138,48 @@ def test_a_cursor_is_not_kept_before_what_came_too_fast_was_asked_for_again() ->
     talk.says(talk.ack(again["id"], ("trades", "A")))
     talk.beat("m")
     assert talk.core.cursor == "m"
+
+
+def test_a_cursor_of_its_own_counts_until_a_newer_one_covers_it() -> None:
+    # With the client's own, newer one all from the saved one up to there would be gone, and nothing would say so.
+    talk = Talk()
+    talk.hello()
+    talk.subscribed("quotes", "A")
+    talk.beat("n")
+    talk.core.subscribe("trades", ["A", "B*"], {}, cursor="saved")
+    (request,) = talk.asked()
+    assert request["cursor"] == "saved"
+    talk.says(talk.ack(request["id"], ("trades", "A"), ("trades", "B*")))
+    quotes = ("n", [{"channel": "quotes", "symbols": ["A"]}])
+    assert resumed(talk) == [quotes, ("saved", [{"channel": "trades", "symbols": ["A", "B*"]}])]
+    talk.core.text(json.dumps([{**trade("1:0:7")[0], "replay": True}]).encode(), 9, [])
+    assert resumed(talk) == [
+        quotes,
+        ("saved", [{"channel": "trades", "symbols": ["B*"]}]),
+        (None, [{"channel": "trades", "symbols": ["A"], "from": {"seq": "1:0:7"}}]),
+    ]
+    talk.lost()
+    talk.hello()
+    for number, request in enumerate(talk.asked()):
+        pairs = [(entry["channel"], symbol) for entry in request["subscriptions"] for symbol in entry["symbols"]]
+        assert talk.core.cursor == "n", f"{number} answers are not all"
+        talk.says(talk.ack(request["id"], *pairs))
+        talk.beat(f"m{number}")
+    assert talk.says(done("trades", "B*")) == [ReplayDone("trades", "B*", "1:0:9")]
+    assert [cursor for cursor, _ in resumed(talk)] == ["m2"]
+
+
+def test_a_cursor_of_its_own_that_is_refused_to_a_client_that_came_back_is_told_as_a_gap() -> None:
+    talk = Talk()
+    talk.hello()
+    talk.subscribed("quotes", "A")
+    talk.beat("n")
+    talk.core.subscribe("trades", ["B*"], {}, cursor="saved")
+    talk.says(talk.ack(talk.asked()[-1]["id"], ("trades", "B*")))
+    talk.lost()
+    talk.hello()
+    _, with_its_own = talk.asked()
+    out = talk.says(refused(with_its_own["id"]))
+    assert out[1:] == [Gap("trades", "B*", "unannounced"), ReplayDone("trades", "B*")]
+    (again,) = talk.asked()
+    assert (again["cursor"], talk.core.cursor) == ("n", "n"), "the client's own is none the worse for it"

@@ -120,12 +120,15 @@ class Core:
         options: Options,
         answered: Answered | None = None,
         *,
+        cursor: str | None = None,
         keeps_place: bool = False,
     ) -> None:
-        """Subscribes, now or as soon as there is a session. `keeps_place`: what was seen stays seen, although it says where to
-        begin.
+        """Subscribes, now or as soon as there is a session, behind `cursor` if there is one. `keeps_place`: what was seen stays seen,
+        although it says where to begin.
         """
-        body = {"op": "subscribe", "subscriptions": [{"channel": channel, "symbols": symbols, **options}]}
+        body: dict[str, Any] = {"op": "subscribe", "subscriptions": [{"channel": channel, "symbols": symbols, **options}]}
+        if cursor is not None:
+            body["cursor"] = cursor
         request = Request("subscribe", body, [(channel, symbol) for symbol in symbols])
         request.options = options
         request.answered = answered
@@ -304,8 +307,17 @@ class Core:
             request.awaited = resumed.awaited
             self._first.add(self._send(request))
             for channel, symbol in resumed.fresh:
-                self.judge.counts.gaps += 1
-                out.append(Gap(channel, symbol, "unannounced"))
+                self._begins_anew(channel, symbol, out)
+
+    def _begins_anew(self, channel: Channel, symbol: str, out: list[AnyEvent]) -> None:
+        """Nobody knows what is missing of it."""
+        self.judge.counts.gaps += 1
+        out.append(Gap(channel, symbol, "unannounced"))
+        held = self.subscriptions.get(channel, symbol)
+        if held is not None and held.owes_done:
+            # Whoever waits for its past is not to wait for ever.
+            held.owes_done = held.is_replayed = False
+            out.append(ReplayDone(channel, symbol))
 
     def _settle(self, out: list[AnyEvent]) -> None:
         """Live, once everything that the session began with was answered and has caught up."""
@@ -421,8 +433,9 @@ class Core:
             channel = _channel(result.channel)
             if not result.ok:
                 continue
-            self.subscriptions.hold(channel, result.symbol, request.options)
-            if "from" in request.options:
+            cursor = request.body.get("cursor")
+            self.subscriptions.hold(channel, result.symbol, request.options, cursor)
+            if "from" in request.options or cursor is not None:
                 # The user says where to begin: what was seen counts for nothing.
                 if not request.keeps_place:
                     self.judge.unsubscribed(channel, result.symbol, self._is_its(channel, result.symbol))
@@ -479,8 +492,14 @@ class Core:
                 self._later.append((now_ns + wait_ns, request))
             elif error.code == "bad_request" and "cursor" in request.body:
                 # Of another cluster, or made with a key that is no longer known: positions are as good, for who has them.
-                self.cursor = None
-                self.subscriptions.uncovered()
+                refused = request.body["cursor"]
+                if refused == self.cursor:
+                    self.cursor = None
+                    self.subscriptions.uncovered()
+                for channel, symbol in self.subscriptions.forget_cursor(refused, request.pairs):
+                    if self.cursor is not None and (symbol.endswith("*") or self.judge.last(channel, symbol) is None):
+                        # It goes on from a newer one, and what was before that is missing.
+                        self._begins_anew(channel, symbol, out)
                 self._resume(out, request.pairs)
             else:
                 for channel, symbol in request.pairs:

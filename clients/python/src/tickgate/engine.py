@@ -71,6 +71,8 @@ class Engine:
         self._link: Link | None = None
         self._out: list[AnyEvent] = []
         self._out_bytes = 0
+        # The cursor that was handed over last.
+        self._cursor: str | None = None
         self._is_paused = False
         self._received_at_s = 0.0
         self._refused_tokens = 0
@@ -359,11 +361,16 @@ class Engine:
         del self._unsent[:sent]
 
     def _hand_over(self) -> None:
+        # Whatever it has a place for was added before it.
+        cursor = self._core.cursor if self._core.cursor != self._cursor else None
+        self._cursor = cursor or self._cursor
         if not self._out:
+            if cursor is not None:
+                self._inbox.pass_cursor(cursor)
             return
         events, self._out = self._out, []
         size, self._out_bytes = self._out_bytes, 0
-        if not self._inbox.put(events, size) and not self._is_paused:
+        if not self._inbox.put(events, size, cursor) and not self._is_paused:
             self._is_paused = True
             self.paused += 1
             self._room.clear()

@@ -21,7 +21,9 @@ class Inbox:
         self._bytes_max = bytes_max
         self._conflates = conflates
         self._lock = threading.Condition()
-        self._batches: deque[tuple[list[AnyEvent], int]] = deque()
+        # Batches, what they had on the wire, and the newest cursor that came with them or behind.
+        self._batches: deque[tuple[list[AnyEvent], int, str | None]] = deque()
+        self._cursor: str | None = None
         self._events = 0
         self._bytes = 0
         self._is_full = False
@@ -50,18 +52,24 @@ class Inbox:
         """Whether nothing more will come; what is there can still be taken."""
         return self._is_closed
 
+    @property
+    def cursor(self) -> str | None:
+        """The newest cursor that has nothing behind it but what was taken."""
+        return self._cursor
+
     def on_room(self, call: Callable[[], None]) -> None:
         """`call` is called, in the thread that takes, when the queue was full and is so no more."""
         self._on_room = call
 
-    def put(self, events: list[AnyEvent], size: int) -> bool:
-        """Adds a batch that had `size` bytes; `False` when it is full now, and reading should stop."""
+    def put(self, events: list[AnyEvent], size: int, cursor: str | None = None) -> bool:
+        """Adds a batch that had `size` bytes, with the cursor that came with it; `False` when it is full now, and reading should stop."""
         with self._lock:
             if self._is_closed:
                 return True
             if len(events) == 1 and isinstance(events[0], State) and self._replaces_state(events[0]):
+                self._pass(cursor)
                 return not self._is_full
-            self._batches.append((events, size))
+            self._batches.append((events, size, cursor))
             self._events += len(events)
             self._bytes += size
             if self._is_over(1.0) and self._conflates:
@@ -74,6 +82,11 @@ class Inbox:
         if ready is not None:
             ready()
         return not is_full
+
+    def pass_cursor(self, cursor: str) -> None:
+        """A cursor came, and no event with it."""
+        with self._lock:
+            self._pass(cursor)
 
     def take(self, timeout_s: float | None) -> list[AnyEvent] | None:
         """The next batch; `None` when none came in time, or none will come any more."""
@@ -102,7 +115,8 @@ class Inbox:
     def _pop(self) -> list[AnyEvent] | None:
         if not self._batches:
             return None
-        events, size = self._batches.popleft()
+        events, size, cursor = self._batches.popleft()
+        self._cursor = cursor or self._cursor
         self._events -= len(events)
         self._bytes -= size
         if self._is_full and not self._is_over(0.5):
@@ -111,6 +125,15 @@ class Inbox:
                 self._on_room()
         return events
 
+    def _pass(self, cursor: str | None) -> None:
+        if cursor is None:
+            return
+        if self._batches:
+            events, size, _ = self._batches[-1]
+            self._batches[-1] = (events, size, cursor)
+        else:
+            self._cursor = cursor
+
     def _is_over(self, part: float) -> bool:
         return self._events >= self._events_max * part or self._bytes >= self._bytes_max * part
 
@@ -118,7 +141,7 @@ class Inbox:
         """Of attempts that nobody has seen yet the last one says it all: otherwise they would be without bound."""
         if state.state != "reconnecting" or not self._batches:
             return False
-        events, _ = self._batches[-1]
+        events = self._batches[-1][0]
         last = events[-1] if events else None
         if not isinstance(last, State) or last.state != "reconnecting":
             return False
@@ -126,7 +149,7 @@ class Inbox:
         return True
 
     def _conflate(self) -> None:
-        events: list[AnyEvent | None] = [event for batch, _ in self._batches for event in batch]
+        events: list[AnyEvent | None] = [event for batch, _, _ in self._batches for event in batch]
         newest: dict[tuple[str, str], int] = {}
         for at, event in enumerate(events):
             if isinstance(event, (Quote, Status, BookUpdate)):
@@ -142,7 +165,8 @@ class Inbox:
         left = [event for event in events if event is not None]
         self._conflated += len(events) - len(left)
         self._bytes = self._bytes * len(left) // max(len(events), 1)
-        self._batches = deque([(left, self._bytes)])
+        cursors = [cursor for _, _, cursor in self._batches if cursor is not None]
+        self._batches = deque([(left, self._bytes, cursors[-1] if cursors else None)])
         self._events = len(left)
 
 

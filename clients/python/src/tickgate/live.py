@@ -163,6 +163,7 @@ class Live(Generic[P]):
         # The batch that is being handed out, and how far.
         self._batch: list[AnyEvent] = []
         self._at = 0
+        self._cursor: str | None = None
         self._is_closing = False
         self._engine.start()
 
@@ -178,6 +179,7 @@ class Live(Generic[P]):
         depth: int | None = None,
         snapshot: int | None = None,
         from_: str | int | datetime | None = None,
+        cursor: str | None = None,
     ) -> Pending:
         """Subscribes to symbols and patterns (`"BTC*"`, `"*"`) of a channel. Returns at once; `wait()` of what it returns waits
         for the answer, which also comes as an `Ack` event. It may be called at any time, also before there is a connection.
@@ -191,21 +193,26 @@ class Live(Generic[P]):
             snapshot: trades: so many of the last ones first.
             from_: begin in the past: behind a `seq`, or at a time (nanoseconds, or a `datetime` with a time zone). `ReplayDone`
                 says that all of that has come.
+            cursor: all that came since `Live.cursor` was that, here or in another process; then too `ReplayDone` says that it has come.
 
         Raises:
             ValueError: an option that nobody can mean.
         """
+        if cursor is not None and from_ is not None:
+            raise ValueError("from_ and cursor both say where to begin: give one of them")
         if on_slow is None and not (self._on_slow == "conflate" and channel == "trades"):
             on_slow = self._on_slow
         wanted = options(channel, on_slow=on_slow, conflate_ms=conflate_ms, depth=depth, snapshot=snapshot, from_=from_)
-        return self._subscribe(channel, symbols, wanted)
+        return self._subscribe(channel, symbols, wanted, cursor=cursor)
 
-    def _subscribe(self, channel: Channel, symbols: str | Iterable[str], wanted: Options, *, keeps_place: bool = False) -> Pending:
+    def _subscribe(
+        self, channel: Channel, symbols: str | Iterable[str], wanted: Options, *, cursor: str | None = None, keeps_place: bool = False
+    ) -> Pending:
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         pending = self._ask()
         if channel == "book":
             self._books.asked(names, int(wanted.get("depth", 0)))
-        ask = partial(self._core.subscribe, channel, names, wanted, pending._answered, keeps_place=keeps_place)
+        ask = partial(self._core.subscribe, channel, names, wanted, pending._answered, cursor=cursor, keeps_place=keeps_place)
         self._engine.call(ask)
         return pending
 
@@ -336,6 +343,16 @@ class Live(Generic[P]):
         with Live[P](self._url, **self._arguments) as past:
             yield from played(past, past._subscribe, channel, names, wanted)
 
+    @property
+    def cursor(self) -> str | None:
+        """A place in the stream, for `subscribe` of this or another process, to any gateway of the same feeds and key; `None` before
+        there is one. It passes no event that was not handed out yet, and says nothing of what was subscribed to after it came. To be
+        read in the thread that takes the events.
+        """
+        if self._at >= len(self._batch):
+            self._cursor = self._inbox.cursor
+        return self._cursor
+
     def wait_live(self, timeout_s: float = 10.0) -> None:
         """Waits until the gateway was reached and all that was asked for is answered. Events stay in the queue.
 
@@ -426,6 +443,7 @@ class Live(Generic[P]):
     def _fill(self, end_s: float | None) -> bool:
         while True:
             wait_s = _WAIT_S if end_s is None else min(_WAIT_S, end_s - time.monotonic())
+            self._cursor = self._inbox.cursor
             batch = self._inbox.take(max(wait_s, 0.0))
             if batch is not None:
                 self._batch, self._at = batch, 0
@@ -436,6 +454,7 @@ class Live(Generic[P]):
     async def _fill_async(self, end_s: float | None) -> bool:
         loop = asyncio.get_running_loop()
         while True:
+            self._cursor = self._inbox.cursor
             ready = asyncio.Event()
             batch = self._inbox.take_or_call(lambda: _wake(loop, ready))  # noqa: B023 (called before the next turn)
             if batch is not None:

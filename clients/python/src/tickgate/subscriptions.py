@@ -80,16 +80,17 @@ def is_past(options: Options) -> bool:
 class Held:
     """What is known of a symbol or pattern that is held.
 
-    `begin` is the `from` that it was asked for with, `owes_done` whether its user still waits for the end of that, `is_replayed` whether
-    what was missed of it is still to come.
+    `begin` is the `from`, `cursor` the cursor that it was asked for with, `owes_done` whether its user still waits for the end of that,
+    `is_replayed` whether what was missed of it is still to come.
     """
 
-    __slots__ = ("begin", "cursors", "is_replayed", "options", "owes_done")
+    __slots__ = ("begin", "cursor", "cursors", "is_replayed", "options", "owes_done")
 
-    def __init__(self, options: Options, begin: dict[str, Any] | None, cursors: int) -> None:
+    def __init__(self, options: Options, begin: dict[str, Any] | None, cursor: str | None, cursors: int) -> None:
         self.options = options
         self.begin = begin
-        self.owes_done = self.is_replayed = begin is not None
+        self.cursor = cursor
+        self.owes_done = self.is_replayed = begin is not None or cursor is not None
         # Cursors that had been kept when it was acknowledged: later ones cover it.
         self.cursors = cursors
 
@@ -119,13 +120,13 @@ class Subscriptions:
     def __len__(self) -> int:
         return len(self._held)
 
-    def hold(self, channel: Channel, symbol: str, options: Options) -> None:
+    def hold(self, channel: Channel, symbol: str, options: Options, cursor: str | None = None) -> None:
         """It was acknowledged. What is the past alone is over soon, and not asked for again."""
         if is_past(options):
             self._held.pop((channel, symbol), None)
             return
         kept = {name: value for name, value in options.items() if name != "from"}
-        self._held[channel, symbol] = Held(kept, options.get("from"), self._cursors)
+        self._held[channel, symbol] = Held(kept, options.get("from"), cursor, self._cursors)
 
     def drop(self, channel: Channel, symbol: str) -> None:
         """It is over."""
@@ -143,6 +144,13 @@ class Subscriptions:
         """The cursor that was kept is none: nothing has a place by it."""
         for held in self._held.values():
             held.cursors = self._cursors
+
+    def forget_cursor(self, cursor: str, pairs: Iterable[Pair]) -> list[Pair]:
+        """A cursor is none. Gives those that were asked for with it."""
+        found = [pair for pair in pairs if pair in self._held and self._held[pair].cursor == cursor]
+        for pair in found:
+            self._held[pair].cursor = None
+        return found
 
     def options_of(self, channel: Channel, symbol: str) -> Options | None:
         """The options of the subscription that brings a symbol: exact beats the longest pattern."""
@@ -179,7 +187,7 @@ class Subscriptions:
         `last` position of the symbol, or begins where it was asked to; what has neither goes on from the cursor all the same, which
         gives more than was missed, or without one begins as if it were new.
         """
-        by_cursor: list[Pair] = []
+        by_cursor: dict[str, list[Pair]] = {}
         alone: list[tuple[Pair, dict[str, Any] | None]] = []
         for pair in self._held if pairs is None else pairs:
             held = self._held.get(pair)
@@ -188,18 +196,20 @@ class Subscriptions:
             channel, symbol = pair
             begin = held.begin
             if cursor is not None and held.cursors < self._cursors:
-                by_cursor.append(pair)
+                by_cursor.setdefault(cursor, []).append(pair)
                 continue
             position = None if symbol.endswith("*") else last(channel, symbol)
             if position is not None:
                 begin = {"seq": to_text(position)}
-            if begin is None and cursor is not None:
-                by_cursor.append(pair)
+            other = held.cursor or cursor
+            if begin is None and other is not None:
+                by_cursor.setdefault(other, []).append(pair)
             else:
                 alone.append((pair, begin))
-        for part in _parts(by_cursor, _SYMBOLS_PER_REQUEST):
-            body = {"op": "subscribe", "cursor": cursor, "subscriptions": self._grouped(part)}
-            yield Resumed(body, part, part, [])
+        for common, all_of_it in by_cursor.items():
+            for part in _parts(all_of_it, _SYMBOLS_PER_REQUEST):
+                body = {"op": "subscribe", "cursor": common, "subscriptions": self._grouped(part)}
+                yield Resumed(body, part, part, [])
         for some in _parts(alone, _POSITIONS_PER_REQUEST):
             asked = [
                 {"channel": channel, "symbols": [symbol], **self._without_snapshot((channel, symbol)), "from": begin}
