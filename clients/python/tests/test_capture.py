@@ -13,7 +13,7 @@ from conformance.stage import Gateway, Stage
 from conformance.world import book, quote, status, trade
 
 from conftest import is_a, take
-from tickgate import Capture, Fixed, Gap, Live, Status, TickgateError
+from tickgate import BookUpdate, Capture, Fixed, Gap, Live, Status, TickgateError
 
 
 @pytest.fixture
@@ -79,6 +79,21 @@ def test_prices_of_a_capture_are_exact(captured: Capture) -> None:
     assert captured.to_arrow("trades").column("price").to_pylist() == wanted
     assert captured.to_polars("trades")["price"].to_list() == wanted
     assert captured.to_pandas("trades")["price"].tolist() == wanted
+
+
+@pytest.mark.parametrize(("text", "price"), [("Float64", 1.5), ("Decimal", Decimal("1.5")), ("Int64", 15)])
+def test_a_capture_that_is_not_told_what_prices_are_looks_at_them(text: str, price: Any) -> None:
+    # `Capture()`, which the README says to begin with, took them for floats, and decimals lost their digits.
+    import pyarrow
+
+    captured = Capture()
+    captured.add(BookUpdate("A", [], [], "1:0:1", 1, 1))
+    captured.add(BookUpdate("A", [(price, price)], [], "1:0:2", 1, 1))
+    arrow = {"Float64": pyarrow.float64(), "Int64": pyarrow.int64(), "Decimal": pyarrow.decimal128(38, 18)}
+    assert captured.to_arrow("book").schema.field("price").type == arrow[text]
+    assert captured.to_arrow("book").column("price").to_pylist() == [price]
+    assert str(captured.to_polars("book").schema["price"]).startswith(text)
+    assert captured.to_pandas("book")["price"].tolist() == [price]
 
 
 def test_an_empty_capture_has_its_columns() -> None:

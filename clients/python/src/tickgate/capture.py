@@ -8,6 +8,7 @@ row for each level that changed. Prices and sizes are float64; decimals of 18 di
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +45,11 @@ _DECIMAL_DIGITS, _DECIMAL_SCALE = 38, 18
 
 
 class Capture:
-    """Events that were captured. `is_full`: there was no room for more, so that it ends early."""
+    """Events that were captured. `is_full`: there was no room for more, so that it ends early. `prices`: as of `Live`; without it the
+    first price says what they are, and they are `float` if there is none.
+    """
 
-    def __init__(self, prices: Any = float) -> None:
+    def __init__(self, prices: Any = None) -> None:
         self.is_full = False
         self._prices = prices
         self._events: dict[str, list[Any]] = {name: [] for name in _FIELDS}
@@ -150,28 +153,35 @@ class Capture:
         if column in _TIMES:
             return pyarrow.timestamp("ns", tz="UTC")
         if column in _PRICES:
-            if self._prices is float:
+            kind = self._price_type()
+            if kind is float:
                 return pyarrow.float64()
-            is_int = isinstance(self._prices, tuple)
-            return pyarrow.int64() if is_int else pyarrow.decimal128(_DECIMAL_DIGITS, _DECIMAL_SCALE)
+            return pyarrow.int64() if kind is int else pyarrow.decimal128(_DECIMAL_DIGITS, _DECIMAL_SCALE)
         if column in _INTEGERS:
             return pyarrow.int64()
         return pyarrow.bool_() if column in _FLAGS else pyarrow.string()
 
     def _polars_type(self, polars: Any, column: str) -> Any:
         if column in _PRICES:
-            if self._prices is float:
+            kind = self._price_type()
+            if kind is float:
                 return polars.Float64
-            is_int = isinstance(self._prices, tuple)
-            return polars.Int64 if is_int else polars.Decimal(_DECIMAL_DIGITS, _DECIMAL_SCALE)
+            return polars.Int64 if kind is int else polars.Decimal(_DECIMAL_DIGITS, _DECIMAL_SCALE)
         if column in _INTEGERS:
             return polars.Int64
         return polars.Boolean if column in _FLAGS else polars.String
 
     def _pandas_price(self) -> str:
-        if self._prices is float:
-            return "float64"
-        return "int64" if isinstance(self._prices, tuple) else "object"
+        return {float: "float64", int: "int64"}.get(self._price_type(), "object")
+
+    def _price_type(self) -> type[Any]:
+        """`float`, `int` or `Decimal`."""
+        if self._prices is not None:
+            return int if isinstance(self._prices, tuple) else self._prices
+        return next((type(price) for price in map(_a_price, self._priced()) if price is not None), float)
+
+    def _priced(self) -> Iterator[Any]:
+        return (event for name in ("trades", "quotes", "book") for event in self._events[name])
 
 
 def _book_columns(events: list[BookUpdate[Any]]) -> Columns:
@@ -189,6 +199,14 @@ def _book_columns(events: list[BookUpdate[Any]]) -> Columns:
                 else:
                     values.append(getattr(event, _TIMES.get(column, column)))
     return columns
+
+
+def _a_price(event: Any) -> Any:
+    if isinstance(event, Trade):
+        return event.price
+    if isinstance(event, Quote):
+        return event.bid_price
+    return next((price for price, _ in (*event.bids, *event.asks)), None)
 
 
 def _missing(package: str, error: ImportError) -> TickgateError:
