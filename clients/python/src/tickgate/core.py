@@ -172,6 +172,10 @@ class Core:
         self.feed_state = "unknown"
         self._is_ready = False
         self.wants_token_at_ns = None
+        # A reconnect resumes what was broken where it stood, without the snapshot that was asked for.
+        for request in (*self._requests.values(), *(request for _, request in self._later)):
+            if request.kind == "resync":
+                self.judge.broken_books.update(symbol for _, symbol in request.pairs)
         self._outbox.clear()
         self._later.clear()
         self._awaited.clear()
