@@ -114,7 +114,8 @@ class Client:
         elif cmd == "unsubscribe":
             self.live.unsubscribe(request["channel"], request["symbols"])
         elif cmd == "book":
-            book = self._books[request["symbol"]]
+            symbol = request["symbol"]
+            book = self._books.get(symbol) or self.live.book(symbol, subscribe=False)
             show("levels", symbol=book.symbol, is_complete=book.is_complete, bids=levels(book.bids()), asks=levels(book.asks()))
         elif cmd == "stats":
             stats = self.live.stats()

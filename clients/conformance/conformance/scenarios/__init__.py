@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..world import World
-from . import answers, frames, losses, slow
+from . import answers, frames, losses, overlap, slow
 
 Scenario = Callable[[World], None]
 
@@ -19,6 +19,9 @@ ALL: dict[str, Scenario] = {
     "resume": losses.resume,
     "resume_duplicates": losses.resume_duplicates,
     "resume_positions": losses.resume_positions,
+    "resume_past": losses.resume_past,
+    "refused_cursor": losses.refused_cursor,
+    "overlap": overlap.overlap,
     "token_refresh": answers.token_refresh,
     "bad_frames": frames.bad_frames,
     "events": frames.events,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from .. import websocket
 from ..world import World, book, quote, trade
 
 
@@ -111,6 +114,78 @@ def resume_positions(world: World) -> None:
     world.client.until("state", state="live")
     stage.send(trade("B", 6), trade("CC", 6), trade("A", 7))
     world.client.until("trade", event_ns=_at(7))
+
+
+def resume_past(world: World) -> None:
+    """A past is asked for, and the session is lost before any of it came. The cursor that the client has is newer than what it asked
+    for, and says nothing of that.
+    """
+    stage = world.stage()
+    first, second = stage.gateway(), stage.gateway()
+    proxy = world.proxy(first)
+    stage.send(trade("A", 1), trade("B", 2))
+    stage.has_read(first)
+    world.connect(proxy.url)
+    world.subscribe("quotes", ["A"])
+    stage.send(quote("A", 3), trade("A", 3))
+    world.client.until("quote")
+    # Its cursor is behind all that there is.
+    proxy.heartbeat_behind()
+
+    def answers_alone(frame: websocket.Frame) -> bytes:
+        is_answer = b'"op":"ack"' in frame.payload or b'"op":"pong"' in frame.payload
+        return frame.raw if is_answer or frame.opcode != websocket.TEXT else b""
+
+    proxy.filter = answers_alone
+    world.subscribe("trades", ["*"], **{"from": {"time_ns": "0"}})
+    proxy.hush()
+    proxy.filter = None
+    stage.has_read(second)
+    proxy.turn_to(second.address)
+    proxy.cut()
+    world.client.until("state", state="reconnecting")
+    # Only now it is true.
+    world.client.until("replay_done")
+    world.client.until("state", state="live")
+    stage.send(trade("A", 4))
+    world.client.until("trade", event_ns=_at(4))
+    # And once.
+    proxy.heartbeat_behind()
+    proxy.cut()
+    world.client.until("state", state="reconnecting")
+    world.client.until("state", state="live")
+    stage.send(trade("A", 5))
+    world.client.until("trade", event_ns=_at(5))
+    world.client.send("stats")
+    world.client.until("stats")
+
+
+def refused_cursor(world: World) -> None:
+    """The cursor that a client has is refused, as one of another cluster: symbols go on from their last position, others begin anew."""
+    stage = world.stage()
+    first, second = stage.gateway(), stage.gateway()
+    proxy = world.proxy(first)
+
+    def forge(frame: websocket.Frame) -> bytes:
+        if frame.opcode == websocket.TEXT and b'"op":"heartbeat"' in frame.payload:
+            return websocket.encode(frame.opcode, re.sub(rb'"cursor":"[^"]*"', b'"cursor":"of another cluster"', frame.payload))
+        return frame.raw
+
+    proxy.filter = forge
+    world.connect(proxy.url)
+    world.subscribe("trades", ["A", "C*"])
+    stage.send(trade("A", 1), trade("CC", 1))
+    world.client.until("trade", symbol="CC")
+    proxy.heartbeat_behind()
+    proxy.hush()
+    stage.send(trade("A", 2), trade("CC", 2))
+    stage.has_read(second)
+    proxy.turn_to(second.address)
+    proxy.cut()
+    world.client.until("state", state="reconnecting")
+    world.client.until("state", state="live")
+    stage.send(trade("CC", 3), trade("A", 3))
+    world.client.until("trade", event_ns=_at(3), symbol="A")
 
 
 def _at(number: int) -> str:
