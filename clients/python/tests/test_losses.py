@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from conformance.world import book, quote, trade
 
 from conftest import is_a, take
 from tickgate import AuthAck, BookUpdate, ConnectionLost, Error, Gap, GoAway, Live, Quote, Resync, State, Trade
+from tickgate.link import Link
 
 
 def states(events: list[Any]) -> list[str]:
@@ -198,6 +201,27 @@ def test_a_past_that_is_broken_off_goes_on_and_brings_nothing_twice(stage: Stage
     assert [event.size for event in played if isinstance(event, Trade)] == [float(number) for number in range(4_000)]
     assert not any(isinstance(event, Gap) for event in played)
     proxy.close()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_client_that_is_closed_just_when_it_connects_ends(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    # Now and then one that was closed went on to reconnect, and who took its events waited for ever: what waits for the connection
+    # gives what came of it, and not that it was cancelled, when both happen in the same turn.
+    is_there = threading.Event()
+
+    async def open_swallows(*_: object) -> None:
+        is_there.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if fails:
+                raise OSError("nobody is there") from None
+
+    monkeypatch.setattr(Link, "open", open_swallows)
+    with Live("ws://127.0.0.1:1/v1/stream") as live:
+        assert is_there.wait(20)
+        live.close()
+        assert states(list(live.events(seconds=20))) == ["connecting", "closed"]
 
 
 def test_who_takes_nothing_while_the_gateway_is_away_keeps_little(gateway: Gateway) -> None:

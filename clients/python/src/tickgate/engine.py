@@ -86,6 +86,7 @@ class Engine:
         self._unsent: list[bytes] = []
         self._lock = threading.Lock()
         self._is_stopping = False
+        self._is_cancelled = False
         inbox.on_room(self._has_room)
         self._thread = threading.Thread(target=self._run, name="tickgate", daemon=True)
 
@@ -123,6 +124,7 @@ class Engine:
     # In the engine's thread.
 
     def _cancel(self) -> None:
+        self._is_cancelled = True
         if self._main is not None:
             self._main.cancel()
 
@@ -173,6 +175,7 @@ class Engine:
                 reason = str(refused)
             except (OSError, EOFError) as error:
                 reason = str(error) or type(error).__name__
+            self._check_cancelled()
             self._core.lost()
             self._link = None
             self._unsent.clear()
@@ -190,6 +193,11 @@ class Engine:
             self._core.move("reconnecting", self._out, attempt=self._backoff.attempts, reason=reason)
             self._hand_over()
             await asyncio.sleep(wait_s)
+
+    def _check_cancelled(self) -> None:
+        # What ends in the very turn in which the task is cancelled may swallow that: `wait_for` of Python 3.11 does.
+        if self._is_cancelled:
+            raise asyncio.CancelledError
 
     async def _session(self) -> str:
         """One session, from its connection to its end; says why it ended.
@@ -209,6 +217,7 @@ class Engine:
         except HandshakeRefused as refused:
             self._handshake_refused(refused)
             raise
+        self._check_cancelled()
         watch = asyncio.ensure_future(self._watch(link, opened_at_s))
         try:
             await link.ended()
