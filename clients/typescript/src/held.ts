@@ -37,6 +37,18 @@ interface Entry {
   channel: Channel;
   symbol: string;
   options: SubscribeOptions;
+  /** Whether who asked for it waits for the end of a replay. */
+  owesDone: boolean;
+  /** Cursors that had been kept when it was acknowledged: later ones cover it. */
+  cursors: number;
+}
+
+/** Subscriptions with the same options, and where they go on. */
+interface Alike {
+  channel: Channel;
+  options: SubscribeOptions;
+  symbols: string[];
+  cursor: string | undefined;
 }
 
 /** Most symbols, and most characters of them, that one request names. */
@@ -85,6 +97,8 @@ export class Held {
   readonly #patterns = new Map<Channel, Entry[]>();
   /** Symbols and patterns with `conflate_ms`. */
   readonly #conflated = new Map<Channel, Set<string>>();
+  /** Cursors that were kept so far. */
+  #cursors = 0;
 
   get size(): number {
     return this.#entries.size;
@@ -97,7 +111,7 @@ export class Held {
 
   /** Takes note of one, in place of an earlier one of that name. */
   add(channel: Channel, symbol: string, options: SubscribeOptions): void {
-    const entry = { channel, symbol, options };
+    const entry: Entry = { channel, symbol, options, owesDone: options.from !== undefined, cursors: this.#cursors };
     this.#entries.set(key(channel, symbol), entry);
     const conflated = this.#conflated.get(channel) ?? new Set();
     this.#conflated.set(channel, conflated);
@@ -133,47 +147,76 @@ export class Held {
     return this.#patterns.get(channel)?.find((pattern) => matches(pattern.symbol, symbol))?.options;
   }
 
+  /** A cursor was kept: it covers all that is held now. */
+  covered(): void {
+    this.#cursors++;
+  }
+
+  /** A replay has ended; says whether somebody waits for that. */
+  takeDone(channel: Channel, symbol: string): boolean {
+    const entry = this.#entries.get(key(channel, symbol));
+    const isOwed = entry?.owesDone ?? false;
+    if (entry !== undefined) entry.owesDone = false;
+    return isOwed;
+  }
+
   /**
-   * The requests with which a new session goes on: from the cursor; without one, symbols from the last position that was seen of
-   * them. Of what has neither, nothing was seen: it begins anew.
+   * The requests with which a new session goes on: from the cursor with what it covers; else symbols from the last position that was seen
+   * of them, and what has none from where it was to begin. What has neither goes on from a cursor that is older than it, which gives more than
+   * was missed and not less; without one nothing was seen of it, and it begins anew.
    */
   resume(cursor: string | undefined, last: (channel: Channel, symbol: string) => Seq | undefined): ResumeRequest[] {
-    const requests: ResumeRequest[] = [];
-    const alike = new Map<string, Entry & { symbols: string[] }>();
+    const alike = new Map<string, Alike>();
     const positioned: WireSubscription[] = [];
     for (const entry of this.#entries.values()) {
-      const { snapshot: _, from: __, ...bare } = entry.options;
-      const seq = cursor === undefined ? last(entry.channel, entry.symbol) : undefined;
+      const { channel, symbol, options, owesDone, cursors } = entry;
+      // What was there before it began was shown once.
+      const { snapshot: _, from, ...bare } = options;
+      const isCovered = cursor !== undefined && cursors < this.#cursors;
+      const seq = isCovered ? undefined : last(channel, symbol);
       if (seq !== undefined) {
-        positioned.push(wire(entry.channel, [entry.symbol], { ...bare, from: { seq } }));
+        positioned.push(wire(channel, [symbol], { ...bare, from: { seq } }));
         continue;
       }
-      const options = cursor === undefined ? entry.options : bare;
-      const name = JSON.stringify([entry.channel, wire(entry.channel, [], options)]);
-      const group = alike.get(name);
-      if (group === undefined) alike.set(name, { ...entry, options, symbols: [entry.symbol] });
-      else group.symbols.push(entry.symbol);
+      // What was played to its end has nothing to come from before the cursor.
+      const isByCursor = cursor !== undefined && (isCovered || !owesDone);
+      const group: Alike = {
+        channel,
+        options: isByCursor ? bare : from === undefined ? options : { ...bare, from },
+        symbols: [symbol],
+        cursor: isByCursor ? cursor : undefined,
+      };
+      const name = JSON.stringify([channel, wire(channel, [], group.options), isByCursor]);
+      const known = alike.get(name);
+      if (known === undefined) alike.set(name, group);
+      else known.symbols.push(symbol);
     }
-    for (let at = 0; at < positioned.length; at += POSITIONS_MAX) {
-      requests.push({ subscriptions: positioned.slice(at, at + POSITIONS_MAX) });
-    }
-    let room = 0;
-    for (const { channel, options, symbols } of alike.values()) {
-      for (const part of parts(symbols)) {
-        const subscription = wire(channel, part, options);
-        const request = requests.at(-1);
-        // Each request is a replay of its own: few of them are better.
-        if (request !== undefined && room >= part.length && request.cursor === cursor) {
-          request.subscriptions.push(subscription);
-          room -= part.length;
-        } else {
-          requests.push(cursor === undefined ? { subscriptions: [subscription] } : { subscriptions: [subscription], cursor });
-          room = SYMBOLS_MAX - part.length;
-        }
+    return requestsOf(positioned, alike.values());
+  }
+}
+
+/** Each request is a replay of its own: few of them are better. */
+function requestsOf(positioned: readonly WireSubscription[], alike: Iterable<Alike>): ResumeRequest[] {
+  const requests: ResumeRequest[] = [];
+  for (let at = 0; at < positioned.length; at += POSITIONS_MAX) {
+    requests.push({ subscriptions: positioned.slice(at, at + POSITIONS_MAX) });
+  }
+  let room = 0;
+  const byCursor = [...alike].sort((a, b) => Number(a.cursor === undefined) - Number(b.cursor === undefined));
+  for (const { channel, options, symbols, cursor } of byCursor) {
+    for (const part of parts(symbols)) {
+      const subscription = wire(channel, part, options);
+      const request = requests.at(-1);
+      if (request !== undefined && room >= part.length && request.cursor === cursor) {
+        request.subscriptions.push(subscription);
+        room -= part.length;
+      } else {
+        requests.push(cursor === undefined ? { subscriptions: [subscription] } : { subscriptions: [subscription], cursor });
+        room = SYMBOLS_MAX - part.length;
       }
     }
-    return requests;
   }
+  return requests;
 }
 
 function key(channel: Channel, symbol: string): string {

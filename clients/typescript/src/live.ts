@@ -276,7 +276,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
       this.#recovery.forget(channel, symbol);
     } else if (op === "subscribe") {
       this.#recovery.held.add(channel, symbol, options);
-      this.#streams.subscribed(channel, symbol, true);
+      if (options.from === undefined) this.#streams.subscribed(channel, symbol, true);
+      else this.#streams.begun(channel, symbol);
     } else {
       this.#recovery.forget(channel, symbol);
       this.#streams.unsubscribed(channel, symbol);
@@ -428,13 +429,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
   }
 
   #replayDone(channel: Channel, symbol: string, seq: string | undefined): void {
-    if (this.#recovery.replayDone(channel, symbol)) return;
-    const { held } = this.#recovery;
-    const options = held.optionsOf(channel, symbol);
-    if (options?.from !== undefined && held.has(channel, symbol)) {
-      const { from: _, ...bare } = options;
-      held.add(channel, symbol, bare);
-    }
+    if (!this.#recovery.replayDone(channel, symbol)) return;
     this.#emit({ type: "replay_done", channel, symbol, ...(seq === undefined ? {} : { seq }) });
   }
 

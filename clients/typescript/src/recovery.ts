@@ -47,7 +47,9 @@ export class Recovery {
 
   /** Keeps the cursor of a message that has one. */
   keepCursor(cursor: string | undefined): void {
-    if (cursor !== undefined && this.#unanswered === 0) this.#cursor = cursor;
+    if (cursor === undefined || this.#unanswered > 0) return;
+    this.#cursor = cursor;
+    this.held.covered();
   }
 
   /** A new session: asks for all that is held. */
@@ -80,7 +82,8 @@ export class Recovery {
           this.#streams.restarted(channel, symbol);
           continue;
         }
-        this.#streams.resumed(channel, symbol, cursor !== undefined);
+        // A time may reach further back than what was seen, as a cursor may.
+        this.#streams.resumed(channel, symbol, from === undefined || !("seq" in (from as object)));
         this.#resumed.set(`${channel} ${symbol}`, id);
         this.#awaited.add(`${channel} ${symbol}`);
       }
@@ -112,11 +115,12 @@ export class Recovery {
     }
   }
 
-  /** The replay of a symbol or pattern is done; says whether it was one that a new session asked for. */
+  /** The replay of a symbol or pattern is done; says whether the user is to know: one that only a new session asked for is not his. */
   replayDone(channel: Channel, symbol: string): boolean {
     const name = `${channel} ${symbol}`;
     this.#caughtUp(name);
-    return this.#resumed.delete(name);
+    const isResumed = this.#resumed.delete(name);
+    return this.held.takeDone(channel, symbol) || !isResumed;
   }
 
   /** Something live came of a symbol: its subscription has caught up, as nothing does before. */

@@ -189,6 +189,13 @@ export class Streams {
     });
   }
 
+  /** A subscribe was acknowledged that begins in the past: what comes again was asked for, and is no duplicate. */
+  begun(channel: Channel, symbol: string): void {
+    // A book that is there goes on: its updates must not be applied again.
+    if (channel === "book") return this.subscribed(channel, symbol, true);
+    this.#touch(channel, symbol, (stream) => this.#renew(stream));
+  }
+
   /** An unsubscribe was acknowledged: what nobody asks for any more ends. */
   unsubscribed(channel: Channel, symbol: string): void {
     this.#touch(channel, symbol, (stream) => {
@@ -222,6 +229,15 @@ export class Streams {
     this.#touch(channel, symbol, (stream) => {
       if (stream.isAtSeam) stream.chain.agedOut();
     });
+  }
+
+  /** Begins it anew, as if nothing of it had come. */
+  #renew(stream: Stream): void {
+    stream.chain = new Chain();
+    stream.frame = 0;
+    stream.wasSnapshot = stream.isResubscribed = stream.isAsked = stream.isAtSeam = stream.hadState = false;
+    stream.keeper?.invalidate();
+    stream.keeper?.setDepth(this.#owner.depthOf(stream.symbol));
   }
 
   #touch(channel: Channel, symbol: string, each: (stream: Stream) => void): void {

@@ -184,6 +184,7 @@ test("a new session asks for what is held, from the cursor or from positions", (
   held.add("trades", "B", { snapshot: 5, from: { time_ns: 3n } });
   held.add("quotes", "Q*", { conflate_ms: 100 });
   held.add("book", "A", { depth: 5 });
+  held.covered();
   assert.deepEqual(held.resume("c", () => undefined), [
     {
       cursor: "c",
@@ -204,7 +205,7 @@ test("a new session asks for what is held, from the cursor or from positions", (
     },
     {
       subscriptions: [
-        { channel: "trades", symbols: ["B"], snapshot: 5, from: { time_ns: "3" } },
+        { channel: "trades", symbols: ["B"], from: { time_ns: "3" } },
         { channel: "quotes", symbols: ["Q*"], conflate_ms: 100 },
       ],
     },

@@ -1,0 +1,121 @@
+/** What a new session goes on with, and what the streams of a client keep over it. Nothing here has a connection. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Backoff, type Channel, type TickgateEvent, type Trade } from "../../src/index.js";
+import { Held, type SubscribeOptions } from "../../src/held.js";
+import { Recovery } from "../../src/recovery.js";
+import type { Answer, Session } from "../../src/session.js";
+import { Streams } from "../../src/streams.js";
+
+const none = (): undefined => undefined;
+const at = (offset: number): string => `1:0:${offset}`;
+
+function trade(symbol: string, offset: number, more: Partial<Trade> = {}): Trade {
+  return { type: "trade", symbol, price: "1", size: "1", seq: at(offset), event_ns: 1n, ingest_ns: 1n, ...more };
+}
+
+/** The parts of a client that know what it holds, and a session that answers when it is told to. */
+class Client {
+  readonly events: TickgateEvent[] = [];
+  readonly lost: string[] = [];
+  readonly asked: { body: Record<string, unknown>; answered: (answer: Answer) => void }[] = [];
+  readonly streams: Streams = new Streams(
+    {
+      handOut: (event) => this.events.push(event),
+      depthOf: (symbol) => this.recovery.held.optionsOf("book", symbol)?.depth ?? 0,
+      bookBroke: none,
+      isLive: none,
+      booksFull: none,
+    },
+    10,
+  );
+  readonly recovery: Recovery = new Recovery(this.streams, new Backoff(), { onLost: ({ symbol }) => this.lost.push(symbol), onProgress: none });
+
+  acknowledged(channel: Channel, symbol: string, options: SubscribeOptions = {}): void {
+    this.recovery.held.add(channel, symbol, options);
+    if (options.from === undefined) this.streams.subscribed(channel, symbol, true);
+    else this.streams.begun(channel, symbol);
+  }
+
+  /** Begins a session; gives what it asks for. */
+  comeBack(): Record<string, unknown>[] {
+    this.asked.length = 0;
+    const session = {
+      isReady: true,
+      request: (body: Record<string, unknown>, answered: (answer: Answer) => void): number => this.asked.push({ body, answered }),
+    };
+    this.recovery.begin(session as unknown as Session);
+    return this.asked.map(({ body }) => body);
+  }
+
+  /** The session acknowledges everything. */
+  takeAll(): void {
+    for (const { answered } of this.asked) answered({ op: "ack", ok: true });
+  }
+}
+
+// A cursor had come before a subscription with a past was acknowledged, and the session was lost before the next one: it went on from
+// that cursor, which says nothing of the past, and all between its beginning and the cursor was gone without a gap.
+test("what a cursor does not cover goes on from where it was, or from where it was to begin", () => {
+  const held = new Held();
+  const past = { from: { time_ns: 3n } };
+  held.add("quotes", "Q", {});
+  held.covered();
+  for (const name of ["P*", "NONE", "SOME"]) held.add("trades", name, { snapshot: 5, ...past });
+  held.add("trades", "DONE*", past);
+  held.takeDone("trades", "DONE*");
+  held.add("status", "*", {});
+  held.add("status", "SEEN", {});
+  const last = (_: Channel, symbol: string): string | undefined => (["Q", "SOME", "SEEN"].includes(symbol) ? at(9) : undefined);
+  const positions = [
+    { channel: "trades", symbols: ["SOME"], from: { seq: at(9) } },
+    { channel: "status", symbols: ["SEEN"], from: { seq: at(9) } },
+  ];
+  assert.deepEqual(held.resume("c", last), [
+    { subscriptions: positions },
+    // What was played to its end, or had no past, needs nothing that is older than any cursor.
+    {
+      cursor: "c",
+      subscriptions: [
+        { channel: "quotes", symbols: ["Q"] },
+        { channel: "trades", symbols: ["DONE*"] },
+        { channel: "status", symbols: ["*"] },
+      ],
+    },
+    { subscriptions: [{ channel: "trades", symbols: ["P*", "NONE"], from: { time_ns: "3" } }] },
+  ]);
+  held.covered();
+  assert.deepEqual(held.resume("d", last).map(({ cursor }) => cursor), ["d"]);
+});
+
+// Who waited for the end of a past that was cut off in its midst waited for ever: after a new session no `replay_done` was handed out.
+test("the end of a past is told once, also when another session brings it", () => {
+  const client = new Client();
+  client.acknowledged("quotes", "Q");
+  client.recovery.keepCursor("c");
+  client.acknowledged("trades", "*", { from: { time_ns: 3n } });
+  client.streams.frame([trade("A", 1, { replay: true }), trade("A", 4, { prev: at(1), replay: true })], 100);
+  assert.deepEqual(client.comeBack(), [
+    { op: "subscribe", subscriptions: [{ channel: "quotes", symbols: ["Q"] }], cursor: "c" },
+    { op: "subscribe", subscriptions: [{ channel: "trades", symbols: ["*"], from: { time_ns: "3" } }] },
+  ]);
+  client.takeAll();
+  client.streams.frame([trade("A", 1, { replay: true }), trade("A", 4, { prev: at(1), replay: true }), trade("A", 6, { prev: at(4), replay: true })], 100);
+  assert.deepEqual(client.events.map((event) => (event as Trade).seq), [at(1), at(4), at(6)]);
+  assert.deepEqual([client.recovery.replayDone("quotes", "Q"), client.recovery.replayDone("trades", "*")], [false, true]);
+  client.comeBack();
+  assert.equal(client.recovery.replayDone("trades", "*"), false);
+});
+
+// A pattern had brought a symbol of which the past was then asked for: what came of the past stood before what the pattern had brought, and
+// was discarded as duplicates.
+test("a past that is asked for is given, also of what was seen", () => {
+  const client = new Client();
+  client.acknowledged("trades", "*");
+  client.streams.frame([trade("A", 8)], 10);
+  client.acknowledged("trades", "A", { from: { seq: at(2) } });
+  assert.equal(client.streams.last("trades", "A"), undefined);
+  client.streams.frame([trade("A", 5, { prev: at(2), replay: true }), trade("A", 8, { prev: at(5), replay: true })], 10);
+  assert.deepEqual(client.events.map((event) => (event as Trade).seq), [at(8), at(5), at(8)]);
+});
