@@ -6,11 +6,13 @@
  */
 
 import { decode } from "../dist/index.js";
+import { Held } from "../dist/held.js";
 import { Streams } from "../dist/streams.js";
 
 const RUNS = 9;
 const EVENTS = 400_000;
-const OWNER = { handOut() {}, depthOf: () => 0, bookBroke() {}, isLive() {}, booksFull() {} };
+const HELD = new Held();
+const OWNER = { handOut() {}, bookBroke() {}, isLive() {}, booksFull() {} };
 
 /** @param {"trade" | "quote"} type @param {number} perFrame */
 function frames(type, perFrame) {
@@ -49,10 +51,10 @@ for (const type of /** @type {const} */ (["trade", "quote"])) {
     const texts = frames(type, perFrame);
     measure(`${type}, ${perFrame} a frame: JSON.parse alone`, texts, (text) => JSON.parse(text));
     measure(`${type}, ${perFrame} a frame: read and checked`, texts, (text) => decode(text));
-    let streams = new Streams(OWNER, 0);
+    let streams = new Streams(OWNER, HELD, 0);
     let turn = 0;
     measure(`${type}, ${perFrame} a frame: by the client's rule too`, texts, (text) => {
-      if (turn++ % texts.length === 0) streams = new Streams(OWNER, 0);
+      if (turn++ % texts.length === 0) streams = new Streams(OWNER, HELD, 0);
       const message = decode(text);
       if (message.kind === "events") streams.frame(message.events, text.length);
     });

@@ -62,6 +62,11 @@ export function matches(pattern: string, symbol: string): boolean {
   return pattern.endsWith("*") ? symbol.startsWith(pattern.slice(0, -1)) : pattern === symbol;
 }
 
+/** Whether two subscriptions to a symbol bring the same events: where one of them ends, the other just goes on. */
+export function isSameStream(a: SubscribeOptions, b: SubscribeOptions): boolean {
+  return (a.depth ?? 0) === (b.depth ?? 0) && (a.conflate_ms ?? 0) === (b.conflate_ms ?? 0);
+}
+
 /** Parts of a list of symbols, each small enough for a request. */
 export function parts(symbols: readonly string[]): string[][] {
   const all: string[][] = [];
@@ -125,15 +130,18 @@ export class Held {
     }
   }
 
-  /** Forgets a symbol or a pattern. */
-  remove(channel: Channel, symbol: string): void {
+  /** Forgets a symbol or a pattern; gives the options that it was held with. */
+  remove(channel: Channel, symbol: string): SubscribeOptions | undefined {
+    const entry = this.#entries.get(key(channel, symbol));
     this.#entries.delete(key(channel, symbol));
     this.#conflated.get(channel)?.delete(symbol);
-    if (!symbol.endsWith("*")) return;
-    this.#patterns.set(
-      channel,
-      (this.#patterns.get(channel) ?? []).filter((other) => other.symbol !== symbol),
-    );
+    if (symbol.endsWith("*")) {
+      this.#patterns.set(
+        channel,
+        (this.#patterns.get(channel) ?? []).filter((other) => other.symbol !== symbol),
+      );
+    }
+    return entry?.options;
   }
 
   has(channel: Channel, symbol: string): boolean {
@@ -142,9 +150,17 @@ export class Held {
 
   /** The options that a symbol is held with: those of the most specific subscription. */
   optionsOf(channel: Channel, symbol: string): SubscribeOptions | undefined {
-    const exact = this.#entries.get(key(channel, symbol));
-    if (exact !== undefined) return exact.options;
-    return this.#patterns.get(channel)?.find((pattern) => matches(pattern.symbol, symbol))?.options;
+    return this.#covering(channel, symbol)?.options;
+  }
+
+  /** Whether something more specific than a pattern is held that brings a symbol: what becomes of the pattern is nothing to it. */
+  isOfOther(channel: Channel, pattern: string, symbol: string): boolean {
+    const name = this.#covering(channel, symbol)?.symbol;
+    return name !== undefined && name !== pattern && (!name.endsWith("*") || name.length > pattern.length);
+  }
+
+  #covering(channel: Channel, symbol: string): Entry | undefined {
+    return this.#entries.get(key(channel, symbol)) ?? this.#patterns.get(channel)?.find((pattern) => matches(pattern.symbol, symbol));
   }
 
   /** A cursor was kept: it covers all that is held now. */

@@ -6,7 +6,7 @@ import type { Control, ControlError, FeedStatus, Heartbeat, Limits, ListEntry } 
 import type { BadFrame, Message } from "./decode.js";
 import { hintOf, TickgateError, withHint } from "./errors.js";
 import type { AckResult, Channel, ErrorEvent, MarketEvent, State, TickgateEvent } from "./events.js";
-import { isPast, parts, type SubscribeOptions, wire } from "./held.js";
+import { Held, isPast, parts, type SubscribeOptions, wire } from "./held.js";
 import { Latency, Skew } from "./latency.js";
 import type { ConnectOptions, Settings } from "./options.js";
 import { EventQueue } from "./queue.js";
@@ -82,17 +82,18 @@ export class Live implements AsyncIterable<TickgateEvent> {
     this.#urls = urls.map(checkUrl);
     this.#options = options;
     this.#backoff = new Backoff(options.backoff);
+    const held = new Held();
     this.#streams = new Streams(
       {
         handOut: (event, chars) => this.#emit(event, chars),
-        depthOf: (symbol) => this.#recovery.held.optionsOf("book", symbol)?.depth ?? 0,
         bookBroke: (symbol) => void this.#mend(symbol),
         isLive: (channel, symbol) => this.#recovery.live(channel, symbol),
         booksFull: (symbol) => this.#fail("books_max", "there are too many books: this one is not kept", { symbol }),
       },
+      held,
       options.booksMax ?? 5_000,
     );
-    this.#recovery = new Recovery(this.#streams, this.#backoff, {
+    this.#recovery = new Recovery(held, this.#streams, this.#backoff, {
       onLost: (result) => this.#lost(result),
       onProgress: () => this.#maybeLive(),
     });
@@ -279,8 +280,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
       if (options.from === undefined) this.#streams.subscribed(channel, symbol, true);
       else this.#streams.begun(channel, symbol);
     } else {
-      this.#recovery.forget(channel, symbol);
-      this.#streams.unsubscribed(channel, symbol);
+      this.#streams.unsubscribed(channel, symbol, this.#recovery.forget(channel, symbol));
     }
   }
 
@@ -344,7 +344,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
 
   /** A subscription has ended by the gateway's word. */
   #lost({ channel, symbol, code, message }: AckResult): void {
-    this.#recovery.forget(channel, symbol);
+    this.#streams.unsubscribed(channel, symbol, this.#recovery.forget(channel, symbol));
     this.#fail(code ?? "forbidden", `${channel} ${symbol}: ${message ?? "the subscription has ended"}`, { symbol });
     this.#maybeLive();
   }

@@ -3,7 +3,7 @@
 import type { Backoff } from "./backoff.js";
 import type { ControlError } from "./control.js";
 import type { AckResult, Channel } from "./events.js";
-import { Held, matches, type ResumeRequest } from "./held.js";
+import { type Held, matches, type ResumeRequest, type SubscribeOptions } from "./held.js";
 import type { Answer, Session } from "./session.js";
 import type { Streams } from "./streams.js";
 
@@ -17,7 +17,7 @@ export interface RecoveryOwner {
 
 /** The subscriptions and the cursor of a client. */
 export class Recovery {
-  readonly held = new Held();
+  readonly held: Held;
   readonly #streams: Streams;
   readonly #backoff: Backoff;
   readonly #owner: RecoveryOwner;
@@ -29,7 +29,8 @@ export class Recovery {
   /** Those of them whose replay the session waits for. */
   readonly #awaited = new Set<string>();
 
-  constructor(streams: Streams, backoff: Backoff, owner: RecoveryOwner) {
+  constructor(held: Held, streams: Streams, backoff: Backoff, owner: RecoveryOwner) {
+    this.held = held;
     this.#streams = streams;
     this.#backoff = backoff;
     this.#owner = owner;
@@ -142,12 +143,13 @@ export class Recovery {
     this.#streams.tellsLive = this.#awaited.size > 0;
   }
 
-  /** A subscription has ended. */
-  forget(channel: Channel, symbol: string): void {
-    this.held.remove(channel, symbol);
+  /** A subscription has ended; gives the options that it was held with. */
+  forget(channel: Channel, symbol: string): SubscribeOptions | undefined {
+    const options = this.held.remove(channel, symbol);
     this.#resumed.delete(`${channel} ${symbol}`);
     this.#awaited.delete(`${channel} ${symbol}`);
     this.#watchLive();
+    return options;
   }
 
   /**

@@ -3,7 +3,7 @@
 import { BookKeeper } from "./book.js";
 import { Chain } from "./chain.js";
 import { type Book, type Channel, channelOf, type Gap, type MarketEvent, type ResyncEvent, type Seq } from "./events.js";
-import { matches } from "./held.js";
+import { type Held, isSameStream, matches, type SubscribeOptions } from "./held.js";
 
 /** Most channels and symbols that are followed: beyond it events are handed out unverified, and counted so. */
 const STREAMS_MAX = 262_144;
@@ -29,8 +29,6 @@ interface Stream {
 /** What streams tell their owner. */
 export interface StreamsOwner {
   handOut(event: MarketEvent | Gap | ResyncEvent, chars: number): void;
-  /** The depth of a symbol's book subscription. */
-  depthOf(symbol: string): number;
   /** A book broke without a word: a new snapshot is wanted. */
   bookBroke(symbol: string): void;
   /** An event that is not from the past came: what was resumed of its symbol has caught up. */
@@ -54,6 +52,7 @@ export interface Counts {
 export class Streams {
   readonly #streams: Record<Channel, Map<string, Stream>> = { trades: new Map(), quotes: new Map(), book: new Map(), status: new Map() };
   readonly #owner: StreamsOwner;
+  readonly #held: Held;
   readonly #booksMax: number;
   #frame = 0;
   #size = 0;
@@ -62,8 +61,9 @@ export class Streams {
   tellsLive = false;
   readonly counts: Counts = { events: 0, gaps: 0, gapEvents: 0, duplicates: 0, unverified: 0, unannounced: 0, conflated: 0 };
 
-  constructor(owner: StreamsOwner, booksMax: number) {
+  constructor(owner: StreamsOwner, held: Held, booksMax: number) {
     this.#owner = owner;
+    this.#held = held;
     this.#booksMax = booksMax;
   }
 
@@ -154,7 +154,7 @@ export class Streams {
     };
     if (channel === "book") {
       if (this.#books < this.#booksMax) {
-        stream.keeper = new BookKeeper(this.#owner.depthOf(symbol));
+        stream.keeper = new BookKeeper(this.#depthOf(symbol));
         this.#books++;
       } else {
         this.#owner.booksFull(symbol);
@@ -185,7 +185,7 @@ export class Streams {
     this.#touch(channel, symbol, (stream) => {
       stream.isResubscribed = true;
       stream.isAsked = isAsked;
-      stream.keeper?.setDepth(this.#owner.depthOf(stream.symbol));
+      stream.keeper?.setDepth(this.#depthOf(stream.symbol));
     });
   }
 
@@ -196,9 +196,17 @@ export class Streams {
     this.#touch(channel, symbol, (stream) => this.#renew(stream));
   }
 
-  /** An unsubscribe was acknowledged: what nobody asks for any more ends. */
-  unsubscribed(channel: Channel, symbol: string): void {
+  /**
+   * A subscription has ended that was held with options `was`, and is held no more: what nobody asks for ends. What a pattern still brings goes
+   * on where that has the same options, and begins anew with its state where it has others.
+   */
+  unsubscribed(channel: Channel, symbol: string, was: SubscribeOptions | undefined): void {
     this.#touch(channel, symbol, (stream) => {
+      const other = this.#held.optionsOf(channel, stream.symbol);
+      if (other !== undefined) {
+        if (was === undefined || !isSameStream(was, other)) this.#renew(stream);
+        return;
+      }
       this.#streams[channel].delete(stream.symbol);
       this.#size--;
       if (stream.keeper !== undefined) this.#books--;
@@ -237,9 +245,14 @@ export class Streams {
     stream.frame = 0;
     stream.wasSnapshot = stream.isResubscribed = stream.isAsked = stream.isAtSeam = stream.hadState = false;
     stream.keeper?.invalidate();
-    stream.keeper?.setDepth(this.#owner.depthOf(stream.symbol));
+    stream.keeper?.setDepth(this.#depthOf(stream.symbol));
   }
 
+  #depthOf(symbol: string): number {
+    return this.#held.optionsOf("book", symbol)?.depth ?? 0;
+  }
+
+  /** All that a symbol or pattern brings, and nothing more specific does. */
   #touch(channel: Channel, symbol: string, each: (stream: Stream) => void): void {
     const streams = this.#streams[channel];
     if (!symbol.endsWith("*")) {
@@ -248,7 +261,7 @@ export class Streams {
       return;
     }
     for (const stream of [...streams.values()]) {
-      if (matches(symbol, stream.symbol)) each(stream);
+      if (matches(symbol, stream.symbol) && !this.#held.isOfOther(channel, symbol, stream.symbol)) each(stream);
     }
   }
 }

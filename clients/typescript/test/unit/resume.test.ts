@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Backoff, type Channel, type TickgateEvent, type Trade } from "../../src/index.js";
+import { Backoff, type Book, type Channel, type TickgateEvent, type Trade } from "../../src/index.js";
 import { Held, type SubscribeOptions } from "../../src/held.js";
 import { Recovery } from "../../src/recovery.js";
 import type { Answer, Session } from "../../src/session.js";
@@ -15,27 +15,28 @@ function trade(symbol: string, offset: number, more: Partial<Trade> = {}): Trade
   return { type: "trade", symbol, price: "1", size: "1", seq: at(offset), event_ns: 1n, ingest_ns: 1n, ...more };
 }
 
+function book(symbol: string, offset: number, prev?: number): Book {
+  const event: Book = { type: "book", symbol, bids: [[String(offset), "1"]], asks: [], seq: at(offset), event_ns: 1n, ingest_ns: 1n };
+  return prev === undefined ? { ...event, snapshot: true } : { ...event, prev: at(prev) };
+}
+
 /** The parts of a client that know what it holds, and a session that answers when it is told to. */
 class Client {
   readonly events: TickgateEvent[] = [];
   readonly lost: string[] = [];
   readonly asked: { body: Record<string, unknown>; answered: (answer: Answer) => void }[] = [];
-  readonly streams: Streams = new Streams(
-    {
-      handOut: (event) => this.events.push(event),
-      depthOf: (symbol) => this.recovery.held.optionsOf("book", symbol)?.depth ?? 0,
-      bookBroke: none,
-      isLive: none,
-      booksFull: none,
-    },
-    10,
-  );
-  readonly recovery: Recovery = new Recovery(this.streams, new Backoff(), { onLost: ({ symbol }) => this.lost.push(symbol), onProgress: none });
+  readonly held = new Held();
+  readonly streams = new Streams({ handOut: (event) => this.events.push(event), bookBroke: none, isLive: none, booksFull: none }, this.held, 10);
+  readonly recovery: Recovery = new Recovery(this.held, this.streams, new Backoff(), { onLost: ({ symbol }) => this.lost.push(symbol), onProgress: none });
 
   acknowledged(channel: Channel, symbol: string, options: SubscribeOptions = {}): void {
-    this.recovery.held.add(channel, symbol, options);
+    this.held.add(channel, symbol, options);
     if (options.from === undefined) this.streams.subscribed(channel, symbol, true);
     else this.streams.begun(channel, symbol);
+  }
+
+  ended(channel: Channel, symbol: string): void {
+    this.streams.unsubscribed(channel, symbol, this.recovery.forget(channel, symbol));
   }
 
   /** Begins a session; gives what it asks for. */
@@ -118,4 +119,46 @@ test("a past that is asked for is given, also of what was seen", () => {
   assert.equal(client.streams.last("trades", "A"), undefined);
   client.streams.frame([trade("A", 5, { prev: at(2), replay: true }), trade("A", 8, { prev: at(5), replay: true })], 10);
   assert.deepEqual(client.events.map((event) => (event as Trade).seq), [at(8), at(5), at(8)]);
+});
+
+// `book *` was unsubscribed from, and the books that were held by their names ended with it: their next updates were ignored, no snapshot came
+// as the gateway had ended nothing, and they were never complete again.
+test("what becomes of a pattern is nothing to what is held by name, or by a longer pattern", () => {
+  const client = new Client();
+  for (const [name, depth] of [["A", 5], ["B*", 5], ["*", 1]] as const) client.acknowledged("book", name, { depth });
+  client.streams.frame(["A", "BA", "C"].map((symbol) => book(symbol, 1)), 10);
+  const [a, b, c] = ["A", "BA", "C"].map((symbol) => client.streams.book(symbol));
+  client.ended("book", "*");
+  client.streams.frame([book("A", 2, 1), book("BA", 2, 1)], 10);
+  assert.deepEqual([a?.levelCounts, b?.levelCounts, c?.isComplete], [[2, 0], [2, 0], false]);
+  // A break right behind it is still one.
+  client.acknowledged("book", "*");
+  client.streams.frame([book("A", 4, 3)], 10);
+  assert.deepEqual([client.streams.counts.unannounced, a?.isComplete], [1, false]);
+});
+
+// A book was given up by its name while a pattern went on that brings it just so: the gateway sends no state then, as nothing has ended, but
+// the client had thrown its book away and ignored all that came. With another depth the state comes, into a book that nobody had.
+test("what a pattern goes on to bring is kept, or begins anew where its options are others", () => {
+  const client = new Client();
+  client.acknowledged("book", "*", { on_slow: "skip" });
+  client.acknowledged("book", "A");
+  client.streams.frame([book("A", 1)], 10);
+  const keeper = client.streams.book("A");
+  client.ended("book", "A");
+  client.streams.frame([book("A", 2, 1)], 10);
+  assert.equal(client.streams.book("A"), keeper);
+  assert.deepEqual([keeper?.isComplete, keeper?.levelCounts], [true, [2, 0]]);
+  client.acknowledged("book", "A*", { depth: 1 });
+  client.streams.frame([book("A", 2)], 10);
+  assert.deepEqual(keeper?.levelCounts, [1, 0]);
+  client.ended("book", "A*");
+  assert.equal(keeper?.isComplete, false);
+  client.streams.frame([book("A", 2), book("A", 3, 2)], 10);
+  assert.deepEqual(keeper?.levelCounts, [2, 0]);
+  assert.equal(client.streams.counts.duplicates + client.streams.counts.unannounced, 0);
+  // Nobody asks for it any more.
+  client.ended("book", "*");
+  assert.equal(keeper?.isComplete, false);
+  assert.equal(client.streams.last("book", "A"), undefined);
 });

@@ -1,0 +1,30 @@
+/** Clients whose gateway is the test. */
+
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { Collected } from "../support/collect.js";
+import { Line } from "../support/line.js";
+import { until } from "../support/programs.js";
+
+beforeEach(() => (Line.all = []));
+
+const client = (): Collected => new Collected("ws://test/v1/stream", { WebSocket: Line, clockMs: 0, backoff: { firstMs: 1, lastMs: 1 } });
+const BOOK = { type: "book", symbol: "A", bids: [["9", "1"]], asks: [["10", "1"]], snapshot: true, seq: "1:0:1", event_ns: "1", ingest_ns: "1" };
+
+// The next gateway did not grant a book any more, or a new token did not: the error came, and the book stood there with its last levels and
+// said that it was complete.
+test("a book that is not granted any more does not say that it is complete", async () => {
+  const { live } = client();
+  void live.subscribe("book", "A");
+  const first = await Line.at(0);
+  first.acknowledge(await first.wants("subscribe"));
+  first.say([BOOK]);
+  const book = live.book("A");
+  assert.equal(book.isComplete, true);
+  first.cut();
+  const second = await Line.at(1);
+  second.acknowledge(await second.wants("subscribe"), "forbidden");
+  await until(() => live.state === "live", "a session that is live");
+  assert.deepEqual([book.isComplete, book.bids()], [false, []]);
+  live.close();
+});
