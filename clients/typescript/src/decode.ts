@@ -54,11 +54,16 @@ function excerpt(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
 }
 
+/** A value that should have been a text. `String` calls a `toString` that came with it. */
+function shown(value: unknown): string {
+  return excerpt(typeof value === "string" ? value : (JSON.stringify(value) ?? "none"));
+}
+
 /** Checks an event and gives it its times. */
 function checkEvent(event: unknown): void {
   if (!isObject(event)) throw new BadFrame("an element is no event");
   const { type, symbol } = event;
-  if (typeof symbol !== "string" || symbol === "") throw new BadFrame(`an event of type ${String(type)} without a symbol`);
+  if (typeof symbol !== "string" || symbol === "") throw new BadFrame(`an event of type ${shown(type)} without a symbol`);
   switch (type) {
     case "trade":
       if (!isDecimal(event.price) || !isDecimal(event.size)) wrong(event, "price or size");
@@ -81,7 +86,7 @@ function checkEvent(event: unknown): void {
     case "gap":
       return checkGap(event);
     default:
-      throw new BadFrame(`unknown type ${String(type)}`, symbol);
+      throw new BadFrame(`unknown type ${shown(type)}`, symbol);
   }
   if (!isPosition(event.seq)) wrong(event, "seq");
   if (event.prev !== undefined && !isPosition(event.prev)) wrong(event, "prev");

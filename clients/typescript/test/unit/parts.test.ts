@@ -61,6 +61,14 @@ test("whatever comes, it is read or refused", () => {
   }
 });
 
+// Chance found it: an event whose type is an object with a `toString` made the error message throw, and that was no bad frame but the end of
+// whoever read it.
+test("a type that is no text is refused without asking it what it is called", () => {
+  for (const event of [{ symbol: "A", type: { toString: [] } }, { type: { toString: 1, valueOf: 1 } }, { symbol: "A" }, {}]) {
+    assert.throws(() => decode(JSON.stringify([event])), BadFrame);
+  }
+});
+
 test("a field that cannot be taken is refused, whichever it is", () => {
   const lines = readFileSync(GOLDEN, "utf8").trim().split("\n");
   const gap = '{"type":"gap","symbol":"A","channel":"trades","cause":"overload","after":"1:0:1","upto":"1:0:2","count":1}';
