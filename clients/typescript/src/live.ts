@@ -502,6 +502,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
     // The next gateway may have other feeds, and says how they are with its first heartbeat.
     this.#feedState = "unknown";
     this.#mending.clear();
+    // It was this session that was not read.
+    this.#isPaused = false;
     if (this.#state === "closed") return;
     const code = ending.error?.code ?? FINAL_CODES.get(ending.code);
     const isRefusedToken = code !== undefined && OF_TOKEN.has(code);

@@ -8,7 +8,7 @@ import { openSocket, refusedWith, codeOfStatus, type SocketConstructor, type Soc
 
 /** Most requests that wait for their turn or their answer. */
 const REQUESTS_MAX = 1_024;
-/** How long an answer may take. */
+/** How long an answer may take, while it could be heard. */
 const ANSWER_MS = 30_000;
 
 /** How a session ended. */
@@ -132,6 +132,7 @@ export class Session {
     else socket.pause();
     this.#isReading = isReading;
     this.#lastMs = performance.now();
+    for (const request of this.#asked.values()) this.#awaitAnswer(request);
     return true;
   }
 
@@ -274,15 +275,23 @@ export class Session {
 
   #send(request: Request): void {
     this.#asked.set(request.id, request);
-    request.timer = setTimeout(() => {
-      this.#asked.delete(request.id);
-      request.failed(new TickgateError("timeout", `no answer within ${ANSWER_MS} ms`));
-    }, ANSWER_MS);
+    this.#awaitAnswer(request);
     try {
       this.#socket?.send(JSON.stringify({ ...request.body, id: request.id }));
     } catch {
       // A socket that closes says so by itself.
     }
+  }
+
+  /** From now on: who does not read does not hear answers either. */
+  #awaitAnswer(request: Request): void {
+    clearTimeout(request.timer);
+    if (!this.#isReading) return;
+    request.timer = setTimeout(() => {
+      // What became of it nobody knows: in another session all is asked again.
+      const error = new TickgateError("timeout", `no answer within ${ANSWER_MS} ms`);
+      this.#end({ code: 1006, reason: error.message, error });
+    }, ANSWER_MS);
   }
 
   /** Looks whether anything comes: heartbeats come in order with the data, so one timer is enough. */

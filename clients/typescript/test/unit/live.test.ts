@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
+import { connect } from "../../src/index.js";
 import { Collected } from "../support/collect.js";
 import { Line } from "../support/line.js";
 import { until } from "../support/programs.js";
@@ -26,5 +27,22 @@ test("a book that is not granted any more does not say that it is complete", asy
   second.acknowledge(await second.wants("subscribe"), "forbidden");
   await until(() => live.state === "live", "a session that is live");
   assert.deepEqual([book.isComplete, book.bids()], [false, []]);
+  live.close();
+});
+
+// A session was lost while its client did not read: the next one was read on however full the queue was, and what had no room was lost.
+test("a client that does not read does not read the next session either", async () => {
+  const live = connect("ws://test/v1/stream", { WebSocket: Line, clockMs: 0, backoff: { firstMs: 1, lastMs: 1 }, queue: { eventsMax: 10, onFull: "pause" } });
+  live[Symbol.asyncIterator]();
+  void live.subscribe("book", "A");
+  const first = await Line.at(0);
+  first.acknowledge(await first.wants("subscribe"));
+  first.say(Array.from({ length: 6 }, (_, n) => ({ ...BOOK, seq: `1:0:${n}` })));
+  assert.equal(first.isPaused, true);
+  first.cut();
+  const second = await Line.at(1);
+  second.acknowledge(await second.wants("subscribe"));
+  second.say([{ ...BOOK, seq: "1:0:7" }]);
+  assert.equal(second.isPaused, true);
   live.close();
 });
