@@ -33,9 +33,13 @@ export interface ResumeRequest {
   cursor?: string;
 }
 
-interface Entry {
+/** A symbol or pattern of a channel. */
+export interface Name {
   channel: Channel;
   symbol: string;
+}
+
+interface Entry extends Name {
   options: SubscribeOptions;
   /** Whether who asked for it waits for the end of a replay. */
   owesDone: boolean;
@@ -179,12 +183,13 @@ export class Held {
   /**
    * The requests with which a new session goes on: from the cursor with what it covers; else symbols from the last position that was seen
    * of them, and what has none from where it was to begin. What has neither goes on from a cursor that is older than it, which gives more than
-   * was missed and not less; without one nothing was seen of it, and it begins anew.
+   * was missed and not less; without one nothing was seen of it, and it begins anew. `names` are those that it is about, all without them.
    */
-  resume(cursor: string | undefined, last: (channel: Channel, symbol: string) => Seq | undefined): ResumeRequest[] {
+  resume(cursor: string | undefined, last: (channel: Channel, symbol: string) => Seq | undefined, names?: readonly Name[]): ResumeRequest[] {
     const alike = new Map<string, Alike>();
     const positioned: WireSubscription[] = [];
-    for (const entry of this.#entries.values()) {
+    const some = names?.flatMap(({ channel, symbol }) => this.#entries.get(key(channel, symbol)) ?? []);
+    for (const entry of some ?? this.#entries.values()) {
       const { channel, symbol, options, owesDone, cursors } = entry;
       // What was there before it began was shown once.
       const { snapshot: _, from, ...bare } = options;

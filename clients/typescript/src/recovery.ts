@@ -2,7 +2,7 @@
 
 import type { Backoff } from "./backoff.js";
 import type { ControlError } from "./control.js";
-import type { AckResult, Channel } from "./events.js";
+import type { AckResult, Channel, Seq } from "./events.js";
 import { type Held, matches, type ResumeRequest, type SubscribeOptions } from "./held.js";
 import type { Answer, Session } from "./session.js";
 import type { Streams } from "./streams.js";
@@ -28,6 +28,9 @@ export class Recovery {
   readonly #resumed = new Map<string, number>();
   /** Those of them whose replay the session waits for. */
   readonly #awaited = new Set<string>();
+
+  /** A pattern has no last position: its symbols are not asked for by name. */
+  readonly #last = (channel: Channel, symbol: string): Seq | undefined => (symbol.endsWith("*") ? undefined : this.#streams.last(channel, symbol));
 
   constructor(held: Held, streams: Streams, backoff: Backoff, owner: RecoveryOwner) {
     this.held = held;
@@ -59,9 +62,7 @@ export class Recovery {
     this.#resumed.clear();
     this.#awaited.clear();
     this.#watchLive();
-    // A pattern has no last position: its symbols are not asked for by name.
-    const last = (channel: Channel, symbol: string): string | undefined => (symbol.endsWith("*") ? undefined : this.#streams.last(channel, symbol));
-    for (const request of this.held.resume(this.#cursor, last)) this.#send(session, request);
+    for (const request of this.held.resume(this.#cursor, this.#last)) this.#send(session, request);
   }
 
   #send(session: Session, request: ResumeRequest): void {
@@ -106,9 +107,9 @@ export class Recovery {
       };
       setTimeout(again, this.#backoff.next(error.retry_after_ms ?? 1_000));
     } else if (cursor !== undefined) {
-      // It is one of another cluster, or of none: from here on, then, and that there is a gap is told.
-      this.#cursor = undefined;
-      this.#send(session, { subscriptions });
+      // It is one of another cluster, or of none. There are other ways to go on, and a gap is told of what has none.
+      if (this.#cursor === cursor) this.#cursor = undefined;
+      for (const other of this.held.resume(undefined, this.#last, all)) this.#send(session, other);
     } else {
       for (const { channel, symbol } of all) {
         this.#owner.onLost({ channel, symbol, ok: false, code: error.code, message: error.message });

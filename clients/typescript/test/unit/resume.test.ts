@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Backoff, type Book, type Channel, type TickgateEvent, type Trade } from "../../src/index.js";
+import { Backoff, type Book, type Channel, type Gap, type TickgateEvent, type Trade } from "../../src/index.js";
 import { Held, type SubscribeOptions } from "../../src/held.js";
 import { Recovery } from "../../src/recovery.js";
 import type { Answer, Session } from "../../src/session.js";
@@ -107,6 +107,27 @@ test("the end of a past is told once, also when another session brings it", () =
   assert.deepEqual([client.recovery.replayDone("quotes", "Q"), client.recovery.replayDone("trades", "*")], [false, true]);
   client.comeBack();
   assert.equal(client.recovery.replayDone("trades", "*"), false);
+});
+
+// The key that cursors are made with had been changed: the client asked for everything as if it had never seen it, with a gap of each symbol, though
+// it knew where it stood in each of them.
+test("where a cursor is refused, symbols go on from their last positions", () => {
+  const client = new Client();
+  for (const name of ["A", "NEW", "P*"]) client.acknowledged("trades", name);
+  client.streams.frame([trade("A", 5), trade("PA", 3)], 10);
+  client.recovery.keepCursor("c");
+  const [{ cursor }, ...others] = client.comeBack() as [{ cursor: string }];
+  assert.deepEqual([cursor, others], ["c", []]);
+  client.asked[0]?.answered({ op: "error", id: 1, code: "bad_request", number: 4400, message: "not a cursor", fatal: false });
+  assert.equal(client.recovery.cursor, undefined);
+  assert.deepEqual(client.asked.slice(1).map(({ body }) => body), [
+    { op: "subscribe", subscriptions: [{ channel: "trades", symbols: ["A"], from: { seq: at(5) } }] },
+    { op: "subscribe", subscriptions: [{ channel: "trades", symbols: ["NEW", "P*"] }] },
+  ]);
+  client.streams.frame([trade("A", 7, { prev: at(5), replay: true })], 10);
+  assert.deepEqual(client.events.filter(({ type }) => type === "gap").map((gap) => (gap as Gap).symbol), ["NEW", "P*"]);
+  assert.equal(client.streams.counts.unannounced, 0);
+  assert.deepEqual(client.lost, []);
 });
 
 // A pattern had brought a symbol of which the past was then asked for: what came of the past stood before what the pattern had brought, and
