@@ -1,5 +1,6 @@
 /** Errors, each with its code, what it concerns and what to do about it. */
 
+import type { ControlError } from "./control.js";
 import type { AckResult } from "./events.js";
 
 /** What to do about errors, by their code. */
@@ -70,4 +71,9 @@ export class TickgateError extends Error {
     if (details.symbol !== undefined) this.symbol = details.symbol;
     if (details.retryAfterMs !== undefined) this.retryAfterMs = details.retryAfterMs;
   }
+}
+
+/** An error that the gateway answered a request with. */
+export function errorOf(error: ControlError, symbol?: string): TickgateError {
+  return new TickgateError(error.code, error.message, { symbol, retryAfterMs: error.retry_after_ms });
 }

@@ -17,11 +17,21 @@ export interface SubscribeOptions {
   snapshot?: number;
   /** Where to begin: behind a position (of one symbol), or at a time in nanoseconds. */
   from?: { seq: Seq } | { time_ns: bigint | string };
+  /**
+   * Where to begin: behind all that a client had, of this process or another, whose `cursor` this was. Of a whole book its changes
+   * come, for who kept the book, or its state. `from` counts before it.
+   */
+  cursor?: string;
 }
 
 /** Whether a subscription is over when the past was played: a new session does not go on with it by itself. */
 export function isPast({ from }: SubscribeOptions): boolean {
   return from !== undefined && ("until_ns" in from || "speed" in from);
+}
+
+/** Whether what comes first is of the past. */
+export function beginsInPast({ from, cursor }: SubscribeOptions): boolean {
+  return from !== undefined || cursor !== undefined;
 }
 
 /** A subscription as it stands in a request. */
@@ -88,11 +98,11 @@ export function parts(symbols: readonly string[]): string[][] {
   return all;
 }
 
-/** A subscription as it is sent. */
+/** A subscription as it is sent. Its cursor stands beside it. */
 export function wire(channel: Channel, symbols: string[], options: SubscribeOptions): WireSubscription {
   const subscription: WireSubscription = { channel, symbols };
   for (const [name, value] of Object.entries(options)) {
-    if (value !== undefined && name !== "from") subscription[name] = value;
+    if (value !== undefined && name !== "from" && name !== "cursor") subscription[name] = value;
   }
   const { from } = options;
   if (from !== undefined) subscription.from = "seq" in from ? { seq: from.seq } : { ...from, time_ns: String(from.time_ns) };
@@ -120,7 +130,7 @@ export class Held {
 
   /** Takes note of one, in place of an earlier one of that name. */
   add(channel: Channel, symbol: string, options: SubscribeOptions): void {
-    const entry: Entry = { channel, symbol, options, owesDone: options.from !== undefined, cursors: this.#cursors };
+    const entry: Entry = { channel, symbol, options, owesDone: beginsInPast(options), cursors: this.#cursors };
     this.#entries.set(key(channel, symbol), entry);
     const conflated = this.#conflated.get(channel) ?? new Set();
     this.#conflated.set(channel, conflated);
@@ -172,6 +182,15 @@ export class Held {
     this.#cursors++;
   }
 
+  /** A cursor was refused: nothing begins at it. */
+  refused(cursor: string): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.options.cursor !== cursor) continue;
+      const { cursor: _, ...options } = entry.options;
+      entry.options = options;
+    }
+  }
+
   /** A replay has ended; says whether somebody waits for that. */
   takeDone(channel: Channel, symbol: string): boolean {
     const entry = this.#entries.get(key(channel, symbol));
@@ -182,7 +201,7 @@ export class Held {
 
   /**
    * The requests with which a new session goes on: from the cursor with what it covers; else symbols from the last position that was seen
-   * of them, and what has none from where it was to begin. What has neither goes on from a cursor that is older than it, which gives more than
+   * of them, and what has none from its own beginning. What has neither goes on from a cursor that is older than it, which gives more than
    * was missed and not less; without one nothing was seen of it, and it begins anew. `names` are those that it is about, all without them.
    */
   resume(cursor: string | undefined, last: (channel: Channel, symbol: string) => Seq | undefined, names?: readonly Name[]): ResumeRequest[] {
@@ -192,7 +211,7 @@ export class Held {
     for (const entry of some ?? this.#entries.values()) {
       const { channel, symbol, options, owesDone, cursors } = entry;
       // What was there before it began was shown once.
-      const { snapshot: _, from, ...bare } = options;
+      const { snapshot: _, from, cursor: own, ...bare } = options;
       const isCovered = cursor !== undefined && cursors < this.#cursors;
       const seq = isCovered ? undefined : last(channel, symbol);
       if (seq !== undefined) {
@@ -200,14 +219,14 @@ export class Held {
         continue;
       }
       // What was played to its end has nothing to come from before the cursor.
-      const isByCursor = cursor !== undefined && (isCovered || !owesDone);
+      const origin = cursor !== undefined && (isCovered || !owesDone) ? cursor : from === undefined ? own : undefined;
       const group: Alike = {
         channel,
-        options: isByCursor ? bare : from === undefined ? options : { ...bare, from },
+        options: origin !== undefined ? bare : from === undefined ? options : { ...bare, from },
         symbols: [symbol],
-        cursor: isByCursor ? cursor : undefined,
+        cursor: origin,
       };
-      const name = JSON.stringify([channel, wire(channel, [], group.options), isByCursor]);
+      const name = JSON.stringify([channel, wire(channel, [], group.options), origin ?? null]);
       const known = alike.get(name);
       if (known === undefined) alike.set(name, group);
       else known.symbols.push(symbol);
@@ -223,8 +242,10 @@ function requestsOf(positioned: readonly WireSubscription[], alike: Iterable<Ali
     requests.push({ subscriptions: positioned.slice(at, at + POSITIONS_MAX) });
   }
   let room = 0;
-  const byCursor = [...alike].sort((a, b) => Number(a.cursor === undefined) - Number(b.cursor === undefined));
-  for (const { channel, options, symbols, cursor } of byCursor) {
+  // Those with the same cursor beside each other.
+  const all = [...alike];
+  const cursors = [...new Set(all.map(({ cursor }) => cursor))].sort();
+  for (const { channel, options, symbols, cursor } of cursors.flatMap((cursor) => all.filter((group) => group.cursor === cursor))) {
     for (const part of parts(symbols)) {
       const subscription = wire(channel, part, options);
       const request = requests.at(-1);

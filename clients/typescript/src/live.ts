@@ -4,13 +4,13 @@ import { Backoff } from "./backoff.js";
 import type { BookKeeper } from "./book.js";
 import type { Control, ControlError, FeedStatus, Heartbeat, Limits, ListEntry } from "./control.js";
 import type { BadFrame, Message } from "./decode.js";
-import { hintOf, TickgateError, withHint } from "./errors.js";
+import { errorOf, hintOf, TickgateError, withHint } from "./errors.js";
 import type { AckResult, Channel, ErrorEvent, MarketEvent, State, TickgateEvent } from "./events.js";
-import { Held, isPast, parts, type SubscribeOptions, wire } from "./held.js";
+import { beginsInPast, Held, isPast, parts, type SubscribeOptions, wire } from "./held.js";
 import { Latency, Skew } from "./latency.js";
 import type { ConnectOptions, Settings } from "./options.js";
 import { EventQueue } from "./queue.js";
-import { Reader } from "./reader.js";
+import { iterate, Reader } from "./reader.js";
 import { Recovery } from "./recovery.js";
 import { Replay, type ReplayOptions } from "./replay.js";
 import { type Answer, type Ending, Session } from "./session.js";
@@ -65,6 +65,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
   /** Requests of the beginning of a session that are not answered: it is live when they are. */
   #opening = 0;
   readonly #mending = new Set<string>();
+  #cursor: string | undefined;
   #hasRefusedToken = false;
   #isReading = false;
   #isPaused = false;
@@ -95,6 +96,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
     );
     this.#recovery = new Recovery(held, this.#streams, this.#backoff, {
       onLost: (result) => this.#lost(result),
+      onNoReplay: (channel, symbol) => this.#emit({ type: "replay_done", channel, symbol }),
       onProgress: () => this.#maybeLive(),
     });
     this.#queue = new EventQueue(options.queue ?? {}, (symbol, merged) => this.#streams.snapshotOf(symbol, merged));
@@ -117,9 +119,13 @@ export class Live implements AsyncIterable<TickgateEvent> {
     return this.#session?.hello?.limits;
   }
 
-  /** The newest cursor: what a client of another process could go on from. */
+  /**
+   * Where a client goes on, of this process or another, that has what was taken so far: option `cursor` of {@link subscribe}. It holds for what
+   * was acknowledged before it came, and may be a little behind. `undefined` as long as the gateway has given none.
+   */
   get cursor(): string | undefined {
-    return this.#recovery.cursor;
+    this.#noteCursor();
+    return this.#cursor;
   }
 
   /**
@@ -268,7 +274,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
       else waiting.reject(error);
       settled();
     };
-    session.request({ op, subscriptions: [wire(channel, symbols, options)] }, answered, failed);
+    const { cursor } = options;
+    session.request({ op, subscriptions: [wire(channel, symbols, options)], ...(cursor === undefined ? {} : { cursor }) }, answered, failed);
   }
 
   #noteAck(op: Waiting["op"], { channel, symbol, ok }: AckResult, options: SubscribeOptions): void {
@@ -277,8 +284,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
       this.#recovery.forget(channel, symbol);
     } else if (op === "subscribe") {
       this.#recovery.held.add(channel, symbol, options);
-      if (options.from === undefined) this.#streams.subscribed(channel, symbol, true);
-      else this.#streams.begun(channel, symbol);
+      if (beginsInPast(options)) this.#streams.begun(channel, symbol);
+      else this.#streams.subscribed(channel, symbol, true);
     } else {
       this.#streams.unsubscribed(channel, symbol, this.#recovery.forget(channel, symbol));
     }
@@ -468,7 +475,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
     const options = this.#recovery.held.optionsOf("book", symbol);
     if (!session?.isReady || options === undefined || this.#mending.has(symbol)) return;
     this.#mending.add(symbol);
-    const { from: _, ...bare } = options;
+    const { from: _, cursor: __, ...bare } = options;
     const done = (): void => void this.#mending.delete(symbol);
     const subscribed = (answer: Answer): void => {
       done();
@@ -559,30 +566,17 @@ export class Live implements AsyncIterable<TickgateEvent> {
     this.#reader.added();
   }
 
+  /** A cursor is of what was received: it is given when all of that was taken. */
+  #noteCursor(): void {
+    if (this.#queue.length === 0) this.#cursor = this.#recovery.cursor;
+  }
+
   #taken(): void {
+    this.#noteCursor();
     if (!this.#isPaused || this.#queue.isHalfFull) return;
     this.#isPaused = false;
     this.#session?.setReading(true);
   }
-}
-
-function errorOf(error: ControlError, symbol?: string): TickgateError {
-  return new TickgateError(error.code, error.message, { symbol, retryAfterMs: error.retry_after_ms });
-}
-
-function iterate<T>(next: () => Promise<T | undefined>): AsyncIterableIterator<T> {
-  return {
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-    async next() {
-      const value = await next();
-      return value === undefined ? { done: true, value } : { done: false, value };
-    },
-    async return() {
-      return { done: true, value: undefined };
-    },
-  };
 }
 
 /**

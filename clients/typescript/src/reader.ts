@@ -78,3 +78,19 @@ export class Reader {
     });
   }
 }
+
+/** What `for await` takes, until there is nothing more. */
+export function iterate<T>(next: () => Promise<T | undefined>): AsyncIterableIterator<T> {
+  return {
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    async next() {
+      const value = await next();
+      return value === undefined ? { done: true, value } : { done: false, value };
+    },
+    async return() {
+      return { done: true, value: undefined };
+    },
+  };
+}

@@ -11,6 +11,8 @@ import type { Streams } from "./streams.js";
 export interface RecoveryOwner {
   /** A subscription was not taken again. */
   onLost(result: AckResult): void;
+  /** A replay that somebody waits for will not come: a gap was told in its place. */
+  onNoReplay(channel: Channel, symbol: string): void;
   /** Something was answered, or has caught up. */
   onProgress(): void;
 }
@@ -82,6 +84,7 @@ export class Recovery {
       for (const symbol of symbols) {
         if (cursor === undefined && from === undefined) {
           this.#streams.restarted(channel, symbol);
+          if (this.held.takeDone(channel, symbol)) this.#owner.onNoReplay(channel, symbol);
           continue;
         }
         // A time may reach further back than what was seen, as a cursor may.
@@ -109,6 +112,7 @@ export class Recovery {
     } else if (cursor !== undefined) {
       // It is one of another cluster, or of none. There are other ways to go on, and a gap is told of what has none.
       if (this.#cursor === cursor) this.#cursor = undefined;
+      this.held.refused(cursor);
       for (const other of this.held.resume(undefined, this.#last, all)) this.#send(session, other);
     } else {
       for (const { channel, symbol } of all) {

@@ -46,3 +46,20 @@ test("a client that does not read does not read the next session either", async 
   assert.equal(second.isPaused, true);
   live.close();
 });
+
+// A cursor is of what was received: whoever kept it while events waited in the queue, and went on from it in another process, never saw those.
+test("a cursor is given when all that it is of was taken, and stands beside the subscriptions that begin at it", async () => {
+  const live = connect("ws://test/v1/stream", { WebSocket: Line, clockMs: 0 });
+  const events = live[Symbol.asyncIterator]();
+  void live.subscribe("trades", ["A", "B"], { cursor: "old" });
+  const line = await Line.at(0);
+  const { cursor, subscriptions } = await line.wants("subscribe");
+  assert.deepEqual([cursor, subscriptions], ["old", [{ channel: "trades", symbols: ["A", "B"] }]]);
+  line.acknowledge(await line.wants("subscribe"));
+  line.say([{ ...BOOK, type: "trade", price: "1", size: "1" }]);
+  line.say({ op: "heartbeat", now_ns: "1", cursor: "new", queued_bytes: 0, delay_ms: 0, feeds: [] });
+  assert.equal(live.cursor, undefined);
+  while (((await events.next()).value as { type: string }).type !== "trade");
+  assert.equal(live.cursor, "new");
+  live.close();
+});

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Backoff, type Book, type Channel, type Gap, type TickgateEvent, type Trade } from "../../src/index.js";
-import { Held, type SubscribeOptions } from "../../src/held.js";
+import { beginsInPast, Held, type SubscribeOptions } from "../../src/held.js";
 import { Recovery } from "../../src/recovery.js";
 import type { Answer, Session } from "../../src/session.js";
 import { Streams } from "../../src/streams.js";
@@ -27,12 +27,12 @@ class Client {
   readonly asked: { body: Record<string, unknown>; answered: (answer: Answer) => void }[] = [];
   readonly held = new Held();
   readonly streams = new Streams({ handOut: (event) => this.events.push(event), bookBroke: none, isLive: none, booksFull: none }, this.held, 10);
-  readonly recovery: Recovery = new Recovery(this.held, this.streams, new Backoff(), { onLost: ({ symbol }) => this.lost.push(symbol), onProgress: none });
+  readonly recovery: Recovery = new Recovery(this.held, this.streams, new Backoff(), { onLost: ({ symbol }) => this.lost.push(symbol), onNoReplay: (channel, symbol) => this.events.push({ type: "replay_done", channel, symbol }), onProgress: none });
 
   acknowledged(channel: Channel, symbol: string, options: SubscribeOptions = {}): void {
     this.held.add(channel, symbol, options);
-    if (options.from === undefined) this.streams.subscribed(channel, symbol, true);
-    else this.streams.begun(channel, symbol);
+    if (beginsInPast(options)) this.streams.begun(channel, symbol);
+    else this.streams.subscribed(channel, symbol, true);
   }
 
   ended(channel: Channel, symbol: string): void {
@@ -182,4 +182,31 @@ test("what a pattern goes on to bring is kept, or begins anew where its options 
   client.ended("book", "*");
   assert.equal(keeper?.isComplete, false);
   assert.equal(client.streams.last("book", "A"), undefined);
+});
+
+// `Live.cursor` promised that a client of another process could go on from it, and nothing took one. With the cursor of the session itself, which is
+// newer, all in between would be lost.
+test("what was to begin at a cursor of its own goes on from that until another one covers it", () => {
+  const client = new Client();
+  client.acknowledged("quotes", "Q");
+  client.recovery.keepCursor("new");
+  for (const name of ["P*", "NONE", "SOME"]) client.acknowledged("trades", name, { cursor: "old", snapshot: 3 });
+  client.streams.frame([trade("SOME", 4, { replay: true })], 10);
+  const some = { op: "subscribe", subscriptions: [{ channel: "trades", symbols: ["SOME"], from: { seq: at(4) } }] };
+  const quotes = { op: "subscribe", cursor: "new", subscriptions: [{ channel: "quotes", symbols: ["Q"] }] };
+  const others = { op: "subscribe", cursor: "old", subscriptions: [{ channel: "trades", symbols: ["P*", "NONE"] }] };
+  assert.deepEqual(client.comeBack(), [some, quotes, others]);
+  client.takeAll();
+  client.recovery.keepCursor("newer");
+  assert.deepEqual(client.comeBack().map(({ cursor }) => cursor), ["newer"]);
+  assert.equal(client.recovery.replayDone("trades", "P*"), true);
+});
+
+test("whoever waits for a past whose cursor is refused is told of a gap, and waits no longer", () => {
+  const client = new Client();
+  client.acknowledged("trades", "P*", { cursor: "old" });
+  assert.deepEqual(client.comeBack().map(({ cursor }) => cursor), ["old"]);
+  client.asked[0]?.answered({ op: "error", id: 1, code: "bad_request", number: 4400, message: "not a cursor", fatal: false });
+  assert.deepEqual(client.asked[1]?.body, { op: "subscribe", subscriptions: [{ channel: "trades", symbols: ["P*"] }] });
+  assert.deepEqual(client.events.map(({ type }) => type), ["gap", "replay_done"]);
 });
