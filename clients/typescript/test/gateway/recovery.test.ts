@@ -88,6 +88,104 @@ test("a line that is cut again and again loses nothing", async () => {
   await gateway.program.stop();
 });
 
+// The past of a subscription that no cursor covered was skipped by the session after a loss, without a gap, and its end was never told.
+test("a past that is cut off before a cursor covers it comes whole, and its end is told", async () => {
+  const gateway = await stage.gateway();
+  const relay = await Relay.start(gateway.url);
+  await produce(stage.broker, range(0, 500).map((n) => trade("CUTOFF", n)));
+  const client = new Collected(relay.url, { heartbeatMs: 100 });
+  await client.live.subscribe("trades", "CUTOFF", { snapshot: 1 });
+  await until(() => client.of("trade").at(-1)?.trade_id === "499", "the gateway has read all of it");
+  await client.live.unsubscribe("trades", "CUTOFF");
+  await client.live.subscribe("quotes", "CUTOFF");
+  const seen = client.events.length;
+  const cursor = client.live.cursor;
+  await until(() => client.live.cursor !== cursor && client.live.cursor, "a cursor");
+  // Nothing behind the ack is passed on: neither the past nor a cursor.
+  let isAsked = false;
+  relay.filter = (text) => {
+    if (isAsked) return undefined;
+    isAsked = text.includes('"op":"ack"') && text.includes('"CUTOF*"');
+    return text;
+  };
+  await client.live.subscribe("trades", "CUTOF*", { from: { time_ns: "0" } });
+  relay.filter = (text) => text;
+  relay.cut();
+  await client.wait("replay_done", 1);
+  const ids = client.events.slice(seen).flatMap((event) => (event.type === "trade" ? [Number(event.trade_id)] : []));
+  assert.deepEqual(ids, range(0, 500));
+  assert.deepEqual(client.of("replay_done").map(({ channel, symbol }) => `${channel} ${symbol}`), ["trades CUTOF*"]);
+  assert.deepEqual(client.of("gap"), []);
+  client.live.close();
+  relay.close();
+  await gateway.program.stop();
+});
+
+test("a client of another process goes on from a cursor, also over a loss before the next one", async () => {
+  const gateway = await stage.gateway();
+  const relay = await Relay.start(gateway.url);
+  const first = new Collected(gateway.url, { heartbeatMs: 100 });
+  await first.live.subscribe("trades", "OTHER*");
+  await produce(stage.broker, range(0, 50).map((n) => trade("OTHER", n)));
+  await first.wait("trade", 50);
+  const before = first.live.cursor;
+  const cursor = await until(() => first.live.cursor !== before && first.live.cursor, "a cursor behind them");
+  first.live.close();
+  await produce(stage.broker, range(50, 80).map((n) => trade("OTHER", n)));
+  const second = new Collected(relay.url, { heartbeatMs: 100 });
+  await second.live.subscribe("quotes", "OTHER");
+  await until(() => second.live.cursor, "a cursor of its own");
+  let isAsked = false;
+  relay.filter = (text) => {
+    if (isAsked) return undefined;
+    isAsked = text.includes('"op":"ack"') && text.includes('"OTHER*"');
+    return text;
+  };
+  await second.live.subscribe("trades", "OTHER*", { cursor });
+  relay.filter = (text) => text;
+  relay.cut();
+  await second.wait("replay_done", 1);
+  await produce(stage.broker, [trade("OTHER", 80)]);
+  await until(() => second.of("trade").at(-1)?.trade_id === "80", "what is live");
+  const ids = second.of("trade").map(({ trade_id }) => Number(trade_id));
+  // A cursor may be a little behind.
+  assert.deepEqual(ids, range(Math.min(ids[0] ?? 81, 50), 81));
+  assert.deepEqual(second.of("gap"), []);
+  second.live.close();
+  relay.close();
+  await gateway.program.stop();
+});
+
+test("a book goes on by a pattern when its name is given up, and by its name when the pattern is", async () => {
+  const gateway = await stage.gateway();
+  const client = new Collected(gateway.url);
+  await produce(stage.broker, [book("BESIDE", [["1", "1"]], [], true)]);
+  const levels = async (count: number): Promise<void> => {
+    const price = String(count);
+    await produce(stage.broker, [book("BESIDE", [[price, "1"]], [])]);
+    await until(() => client.live.book("BESIDE").levelCounts[0] === count, `${count} levels; there are ${client.live.book("BESIDE").levelCounts[0]}`);
+  };
+  await client.live.subscribe("book", "BESID*");
+  await levels(2);
+  await client.live.subscribe("book", "BESIDE");
+  await levels(3);
+  await client.live.unsubscribe("book", "BESIDE");
+  await levels(4);
+  await client.live.subscribe("book", "BESIDE");
+  await levels(5);
+  await client.live.unsubscribe("book", "BESID*");
+  await levels(6);
+  await client.live.subscribe("book", "BESID*", { depth: 1 });
+  await levels(7);
+  await client.live.unsubscribe("book", "BESIDE");
+  await produce(stage.broker, [book("BESIDE", [["8", "1"]], [])]);
+  await until(() => client.live.book("BESIDE").bestBid?.[0] === "8", "a new best bid");
+  assert.deepEqual(client.live.book("BESIDE").bids(), [["8", "1"]]);
+  assert.deepEqual(client.of("gap"), []);
+  client.live.close();
+  await gateway.program.stop();
+});
+
 test("a replay of which nobody says that it is done is done when something live comes, or when it is told as gone", async () => {
   const gateway = await stage.gateway();
   const relay = await Relay.start(gateway.url);
