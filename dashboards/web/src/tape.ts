@@ -26,21 +26,25 @@ export class Tape {
   #isDirty = true;
   #isPaused = false;
   #missed = 0;
+  /** Whether there is a line to stand still. */
+  #hasLines = false;
 
   constructor() {
-    const panel = byId("tape");
     const pause = (isPaused: boolean): void => {
       this.#isPaused = isPaused;
       if (!isPaused) this.#missed = 0;
       this.#isDirty = true;
     };
-    panel.addEventListener("pointerenter", () => pause(true));
-    panel.addEventListener("pointerleave", () => pause(false));
+    // The lines alone: above them is the filter, which is used with the pointer on it.
+    this.#list.addEventListener("pointerenter", () => pause(true));
+    this.#list.addEventListener("pointerleave", () => pause(false));
     // For who has no pointer: it stands still while the focus is on it.
     this.#list.addEventListener("focus", () => pause(true));
     this.#list.addEventListener("blur", () => pause(false));
     effect(() => {
       state.sizeMin.value;
+      // Another filter is shown at once, also of what stands still.
+      this.#missed = 0;
       this.#isDirty = true;
     });
   }
@@ -50,7 +54,7 @@ export class Tape {
     this.#prints.push(...prints);
     if (this.#prints.length > PRINTS_MAX) this.#prints.splice(0, this.#prints.length - PRINTS_MAX);
     this.#skipped += skipped;
-    if (this.#isPaused) this.#missed += prints.length;
+    if (this.#isPaused && this.#hasLines) this.#missed += prints.length;
     this.#isDirty = true;
   }
 
@@ -59,9 +63,12 @@ export class Tape {
     return this.#prints;
   }
 
+  /** Another symbol: no line of the one before stays, standing still or not. */
   clear(): void {
     this.#prints.length = 0;
     this.#skipped = 0;
+    this.#missed = 0;
+    this.#hasLines = false;
     this.#isDirty = true;
   }
 
@@ -72,11 +79,13 @@ export class Tape {
     setText(this.#note, paused || (this.#skipped > 0 ? `${this.#skipped} came too fast to be shown` : ""));
     if (this.#isPaused && this.#missed > 0) return;
     let at = this.#prints.length - 1;
+    this.#hasLines = false;
     for (const { element, cells } of this.#lines) {
       while (at >= 0 && Number((this.#prints[at] as Print).size) < state.sizeMin.value) at--;
       const print = this.#prints[at--];
       element.hidden = print === undefined;
       if (print === undefined) continue;
+      this.#hasLines = true;
       const way = print.side === "buy" ? 1 : print.side === "sell" ? -1 : (print.tick ?? 0);
       const signs = print.side === undefined ? "▽·△" : "▼·▲";
       setText(cells[0] as HTMLElement, clock(print.time_ms));

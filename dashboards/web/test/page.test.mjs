@@ -196,6 +196,56 @@ test("where a feed names no side, the tape says where the price went", async () 
   assert.match(await copied(page, "#copy-tape"), /101\.50,1,\n$/, "a side is not made up");
 });
 
+/**
+ * The tape stood still under the pointer, and an arrow key chose another symbol: the heading changed, and below it stayed the trades of the one before,
+ * as what had been missed since was still counted, and nothing was painted while it was.
+ */
+test("a tape that stands still lets go of its lines when another symbol is chosen", async () => {
+  const gateway = await scene.gateway();
+  const page = await scene.open(gateway, "#s=STOOD,NEXT");
+  await text(page, "#state", /^(live|degraded)$/);
+  await produce(broker, [trade("STOOD", 1)]);
+  await text(page, "#prints .print:not([hidden]) .price", /101\.50/);
+  await page.hover("#prints");
+  await text(page, "#tape-note", /^paused, 0 new$/);
+  await produce(broker, [trade("STOOD", 2)]);
+  await text(page, "#tape-note", /^paused, 1 new$/);
+  await page.keyboard.press("w");
+  await page.keyboard.press("ArrowDown");
+  await text(page, "#tape h2", /NEXT/);
+  await until(async () => (await page.locator("#prints .print:not([hidden])").count()) === 0, "no trade of another symbol");
+  await text(page, "#tape-note", /^paused, 0 new$/);
+  // An empty tape has nothing that could stand still.
+  await produce(broker, [trade("NEXT", 3)]);
+  await text(page, "#prints .print:not([hidden]) .price", /103\.50/);
+  await produce(broker, [trade("NEXT", 4)]);
+  await text(page, "#tape-note", /^paused, 1 new$/);
+  assert.equal(await page.locator("#prints .print:not([hidden])").count(), 1);
+});
+
+/** The panel stood still under the pointer as a whole, with the filter in it: on a busy symbol a smallest size did nothing while the pointer was on its field. */
+test("a filter of sizes counts at once, with the pointer on its field or on the tape", async () => {
+  const gateway = await scene.gateway();
+  const page = await scene.open(gateway, "#s=SIEVE");
+  await text(page, "#state", /^(live|degraded)$/);
+  const sizes = () => page.locator("#prints .print:not([hidden]) .size").allInnerTexts();
+  const shows = (/** @type {string[]} */ ...wanted) => until(async () => (await sizes()).join() === wanted.join(), `sizes ${wanted}`);
+  await produce(broker, [trade("SIEVE", 1, { size: "5" }), trade("SIEVE", 2, { size: "50" })]);
+  await shows("50", "5");
+  await page.hover("#size-min");
+  await produce(broker, [trade("SIEVE", 3, { size: "7" })]);
+  await shows("7", "50", "5");
+  await page.fill("#size-min", "6");
+  await shows("7", "50");
+  await page.hover("#prints");
+  await produce(broker, [trade("SIEVE", 4, { size: "70" })]);
+  await text(page, "#tape-note", /^paused, 1 new$/);
+  // The pointer stays where it is.
+  await page.fill("#size-min", "10");
+  await shows("70", "50");
+  await text(page, "#tape-note", /^paused, 0 new$/);
+});
+
 /** A picture of a busy page had a trade of AAPL among those of ADAUSDT: what the worker had said before it heard of the new symbol came after the page had. */
 test("what was on its way when another symbol is chosen is not shown as that one's", async () => {
   const gateway = await scene.gateway();
