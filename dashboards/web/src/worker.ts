@@ -3,7 +3,7 @@
  * that is busy or hidden gets less and never a backlog.
  */
 
-import { connect, type Gap, type Live, type StateEvent, type SubscribeOptions, type TickgateEvent, type Trade } from "tickgate";
+import { type Channel, connect, type Gap, type Live, type StateEvent, type SubscribeOptions, type TickgateEvent, type Trade } from "tickgate";
 import { Candles } from "./candles.js";
 import type { Change, Command, Frame, Health, Notice, Print } from "./messages.js";
 import { Rows } from "./rows.js";
@@ -27,6 +27,12 @@ const QUOTES: SubscribeOptions = { conflate_ms: 100 };
 const TRADES: SubscribeOptions = { on_slow: "skip" };
 const FOCUS_TRADES: SubscribeOptions = { on_slow: "skip", snapshot: 200 };
 const FOCUS_BOOK: SubscribeOptions = { depth: 20, conflate_ms: 100 };
+/** Each channel that a feed may have alone: the newest of every symbol there is. */
+const DISCOVERY: [Channel, SubscribeOptions][] = [
+  ["quotes", { conflate_ms: 1_000, on_slow: "conflate" }],
+  ["status", { on_slow: "conflate" }],
+  ["trades", { snapshot: 1, on_slow: "skip" }],
+];
 
 let live: Live | undefined;
 let watched: string[] = [];
@@ -37,6 +43,8 @@ const candles = new Candles();
 const directory = new Set<string>();
 let isDirectoryNew = false;
 let isDiscovering = false;
+/** Set while symbols are listened for, from when they may come on. */
+let discoverTimer: ReturnType<typeof setTimeout> | undefined;
 
 let prints: Print[] = [];
 let printsSkipped = 0;
@@ -87,6 +95,11 @@ function start(url: string, token: string | undefined): void {
   live?.close();
   live = connect(url, { heartbeatMs: 1_000, clockMs: 5_000, ...(token === undefined ? {} : { token }) });
   live.onEvent(take);
+  // What was asked of the client before is over with it, and another token may see other symbols.
+  clearTimeout(discoverTimer);
+  discoverTimer = undefined;
+  isDiscovering = false;
+  directory.clear();
   const symbols = watched;
   watched = [];
   before = { at_ms: performance.now(), messages: 0, events: 0, conflated: 0 };
@@ -149,17 +162,36 @@ function subscribeFocus(symbol: string): void {
   void live?.subscribe("book", symbol, FOCUS_BOOK);
 }
 
-/** A pattern brings the state of every symbol there is at once; then it is not needed any more. */
+/** Patterns bring the state of every symbol there is; then they are not needed any more. */
 function discover(): void {
   if (isDiscovering || live === undefined) return;
   isDiscovering = true;
-  const channels = ["quotes", "status"] as const;
-  for (const channel of channels) void live.subscribe(channel, "*", { ...(channel === "quotes" ? { conflate_ms: 1_000 } : {}), on_slow: "conflate" });
-  setTimeout(() => {
-    for (const channel of channels) void live?.unsubscribe(channel, "*");
-    isDiscovering = false;
-    isDirectoryNew = true;
+  const client = live;
+  const asked = DISCOVERY.map(([channel, options]) => client.subscribe(channel, "*", options));
+  void Promise.allSettled(asked).then((answers) => {
+    // Another token has begun anew meanwhile.
+    if (client !== live) return;
+    // Symbols come from now on: connecting may have taken any time.
+    if (answers.some((answer) => answer.status === "fulfilled" && answer.value.some(({ ok }) => ok))) listen();
+    else discovered();
+  });
+}
+
+/** Ends a discovery in a while. Who sees nothing yet waits for the first symbol. */
+function listen(): void {
+  clearTimeout(discoverTimer);
+  discoverTimer = setTimeout(() => {
+    if (directory.size === 0 && watched.length === 0) return listen();
+    for (const [channel] of DISCOVERY) void live?.unsubscribe(channel, "*");
+    discovered();
   }, DISCOVER_MS);
+}
+
+function discovered(): void {
+  clearTimeout(discoverTimer);
+  discoverTimer = undefined;
+  isDiscovering = false;
+  isDirectoryNew = true;
 }
 
 function take(event: TickgateEvent): void {
@@ -209,6 +241,8 @@ function changed(event: StateEvent): void {
     if (lost !== undefined) note("info", `live again after ${((now_ms - lost.at_ms) / 1_000).toFixed(1)} s, ${gaps === lost.gaps ? "without a gap" : `${gaps - lost.gaps} gaps`}`);
     wasLive = true;
     lost = undefined;
+    // A first visit that has got no answer yet.
+    if (directory.size === 0 && watched.length === 0) discover();
   } else if (wasLive && lost === undefined) {
     lost = { at_ms: now_ms, gaps };
     note("info", `${event.state}: ${reason ?? "the connection was lost"}`);
@@ -219,11 +253,15 @@ function meet(symbol: string): void {
   if (!isDiscovering || directory.size >= DIRECTORY_MAX || directory.has(symbol)) return;
   directory.add(symbol);
   isDirectoryNew = true;
+  // Those of the others are behind it.
+  if (directory.size === 1 && discoverTimer !== undefined) listen();
 }
 
 function gap({ channel, symbol, cause, count }: Gap): void {
   rows.gap(symbol, Date.now());
   if (cause === "slow_consumer") slow_ms = performance.now();
+  // Of what is only listened for to learn its name nobody misses anything. It is counted all the same.
+  if (isDiscovering && symbol !== focus && rows.get(symbol) === undefined) return;
   if (channel === "book") isLadderNew = true;
   note("gap", `${symbol}: ${count ?? "some"} ${channel} missing (${cause.replaceAll("_", " ")})`);
 }

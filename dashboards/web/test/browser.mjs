@@ -85,13 +85,13 @@ export class Scene {
 
   /**
    * Opens the page of a gateway. What it logs as an error, what it asks others for, and what it does not get, fails the test. A test in
-   * which the gateway goes away says so: the browser itself logs sockets that cannot connect.
+   * which the gateway goes away says so: the browser itself logs sockets that cannot connect. `through` serves the page in any case.
    *
    * @param {Gateway} gateway @param {string} hash
-   * @param {import("playwright-core").BrowserContextOptions & { losesGateway?: boolean }} options
+   * @param {import("playwright-core").BrowserContextOptions & { losesGateway?: boolean, through?: PageServer }} options
    */
-  async open(gateway, hash = "", { losesGateway = false, ...options } = {}) {
-    const server = (await this.embedded(gateway)) ? undefined : await PageServer.start(gateway.address);
+  async open(gateway, hash = "", { losesGateway = false, through, ...options } = {}) {
+    const server = through ?? ((await this.embedded(gateway)) ? undefined : await PageServer.start(gateway.address));
     const url = server?.url ?? `http://${gateway.address}/`;
     const context = await this.browser.newContext({ viewport: { width: 1400, height: 900 }, colorScheme: "dark", ...options });
     await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: new URL(url).origin });

@@ -36,11 +36,15 @@ export class PageServer {
     }
   });
 
-  /** @param {string} target */
-  static async start(target) {
+  /** Streams wait for `open`. @param {string} target */
+  static async start(target, open = Promise.resolve()) {
     const server = new PageServer();
     server.target = target;
-    server.#server.on("upgrade", (request, page, head) => server.#passOn(request, /** @type {import("node:net").Socket} */ (page), head));
+    server.#server.on("upgrade", (request, stream, head) => {
+      const page = /** @type {import("node:net").Socket} */ (stream);
+      page.on("error", () => page.destroy());
+      void open.then(() => server.#passOn(request, page, head));
+    });
     await new Promise((listening) => server.#server.listen(0, "127.0.0.1", () => listening(undefined)));
     return server;
   }

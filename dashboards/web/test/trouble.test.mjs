@@ -1,13 +1,11 @@
 /** What the page shows when something goes wrong, in a real Chromium, against real gateways. */
 
 import assert from "node:assert/strict";
-import { createHmac } from "node:crypto";
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { produce } from "../../../clients/typescript/build/test/support/kafka.js";
 import { until } from "../../../clients/typescript/build/test/support/programs.js";
 import { quote, range, trade } from "../../../clients/typescript/build/test/support/records.js";
+import { required, token } from "./auth.mjs";
 import { accessible, copied, row, Scene, shot, text } from "./browser.mjs";
 
 /** @type {Scene} */
@@ -121,10 +119,7 @@ test("a feed that falls silent, and a gateway that does, are shown", async () =>
 
 test("a gateway that asks for a token gets one, and a wrong one is told", async () => {
   const secret = "a secret of the tests that has more than 32 bytes";
-  const key = join(scene.stage.dir, "page-secret");
-  writeFileSync(key, secret);
-  const config = `[auth]\nmode = "required"\nissuers = ["tests"]\naudiences = ["tickgate"]\nkey_files = ["HS256:${key}"]\n`;
-  const gateway = await scene.gateway({ config });
+  const gateway = await scene.gateway({ config: required(scene, secret) });
   await produce(broker, [trade("MINE", 1)]);
   const page = await scene.open(gateway, "#s=MINE");
   await page.waitForSelector("#token[open]");
@@ -134,12 +129,10 @@ test("a gateway that asks for a token gets one, and a wrong one is told", async 
   await page.keyboard.press("Enter");
   await page.waitForSelector("#token-refused", { state: "visible" });
   await shot(page, "token");
-  const part = (/** @type {object} */ value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ iss: "tests", aud: "tickgate", sub: "ann", exp: Math.floor(Date.now() / 1_000) + 600, tickgate: { symbols: ["*"], wildcard: true } })}`;
-  const token = `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
-  await page.fill("#token-text", token);
+  const right = token(secret);
+  await page.fill("#token-text", right);
   await page.keyboard.press("Enter");
   await produce(broker, [trade("MINE", 2)]);
   await text(page, `${row("MINE")} .last`, /102\.50/);
-  assert.ok(!page.url().includes(token) && !(await page.content()).includes(token));
+  assert.ok(!page.url().includes(right) && !(await page.content()).includes(right));
 });

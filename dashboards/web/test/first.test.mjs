@@ -1,0 +1,61 @@
+/** What a first visit shows, of whom nobody has chosen anything, in a real Chromium, against real gateways. */
+
+import { after, afterEach, before, test } from "node:test";
+import { produce } from "../../../clients/typescript/build/test/support/kafka.js";
+import { quote, trade } from "../../../clients/typescript/build/test/support/records.js";
+import { required, token } from "./auth.mjs";
+import { row, Scene, text } from "./browser.mjs";
+import { PageServer } from "./serve.mjs";
+
+/** Longer than symbols are listened for. */
+const LONG_MS = 3_500;
+
+/** @type {Scene} */
+let scene;
+/** @type {string} */
+let broker;
+
+before(async () => {
+  scene = await Scene.start(["slowly:1", "trades:1", "secret:1"]);
+  broker = scene.stage.broker;
+});
+after(() => scene?.end());
+afterEach(() => scene.afterEach());
+
+/** Symbols were listened for in the two seconds behind the question, not behind its answer: over a line that took longer to connect the page stayed blank. */
+test("a first visit whose connection takes its time shows what is there", async () => {
+  const gateway = await scene.gateway({ config: '[[feeds]]\ntopic = "slowly"\n' });
+  await produce(broker, [quote("EARLY", 5), quote("SECOND", 6)], 0, "slowly");
+  /** @type {(value?: undefined) => void} */
+  let open = () => undefined;
+  const through = await PageServer.start(gateway.address, new Promise((resolve) => (open = resolve)));
+  const page = await scene.open(gateway, "", { through });
+  await page.waitForFunction((ms) => performance.now() > ms, LONG_MS);
+  open();
+  await text(page, `${row("EARLY")} .bid`, /^5\.00$/);
+  await text(page, `${row("SECOND")} .bid`, /^6\.00$/);
+});
+
+/** Quotes and status alone were asked for: of a feed of trades nothing was seen. And what came after two seconds was not seen either. */
+test("a first visit shows a feed of trades alone, also one that begins later", async () => {
+  const gateway = await scene.gateway({ config: '[[feeds]]\ntopic = "trades"\n' });
+  const early = await scene.open(gateway);
+  await text(early, "#state", /^(live|degraded)$/);
+  await early.waitForFunction((ms) => performance.now() > ms, LONG_MS);
+  await produce(broker, [trade("SOLO", 1)], 0, "trades");
+  await text(early, `${row("SOLO")} .last`, /101\.50/);
+  const late = await scene.open(gateway);
+  await text(late, `${row("SOLO")} .last`, /101\.50/);
+});
+
+/** The first question was still listened for when the token was there: the second was not asked at all, and the page stayed blank. */
+test("a first visit that is asked for a token shows what is there", async () => {
+  const secret = "a secret of these tests that has more than 32 bytes";
+  const gateway = await scene.gateway({ config: `${required(scene, secret)}[[feeds]]\ntopic = "secret"\n` });
+  await produce(broker, [quote("HIDDEN", 7)], 0, "secret");
+  const page = await scene.open(gateway);
+  await page.waitForSelector("#token[open]");
+  await page.fill("#token-text", token(secret));
+  await page.keyboard.press("Enter");
+  await text(page, `${row("HIDDEN")} .bid`, /^7\.00$/);
+});
