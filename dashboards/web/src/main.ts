@@ -71,6 +71,10 @@ if (isFirstVisit) tell({ do: "discover" });
 let isAsked = false;
 worker.onmessage = ({ data }: { data: Frame }) => {
   isAsked = false;
+  if (data.isAnew) {
+    tape.clear();
+    ladder.clear();
+  }
   watchlist.take(data.rows);
   for (const row of data.rows) if (row.symbol === state.focus.value) ladder.takeRow(row);
   // What was on its way while another symbol was chosen is not of that one.
@@ -124,10 +128,14 @@ effect(() => {
 });
 
 let hadToken = false;
+/** Whoever leaves the question may come back to it. */
+const askAgain = byId("ask-token");
 function askToken(): void {
+  askAgain.hidden = false;
   byId("token-refused").hidden = !hadToken;
   if (!tokenDialog.open) tokenDialog.showModal();
 }
+askAgain.addEventListener("click", askToken);
 byId<HTMLFormElement>("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const input = byId<HTMLInputElement>("token-text");
@@ -137,6 +145,7 @@ byId<HTMLFormElement>("token-form").addEventListener("submit", (event) => {
   tokenDialog.close();
   if (token === "") return;
   hadToken = true;
+  askAgain.hidden = true;
   tell({ do: "connect", url, token });
   if (isFirstVisit) tell({ do: "discover" });
 });

@@ -109,6 +109,8 @@ export interface Frame {
   focus: string;
   interval_s: number;
   prints: Print[];
+  /** Another token was shown: what was told before of prints and ladder is over. */
+  isAnew?: boolean;
   /** Prints that were left out, as more came than anybody can read. */
   printsSkipped: number;
   ladder?: Ladder;

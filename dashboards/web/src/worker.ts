@@ -37,6 +37,7 @@ const DISCOVERY: [Channel, SubscribeOptions][] = [
 let live: Live | undefined;
 let watched: string[] = [];
 let focus: string | undefined;
+let isSlow = false;
 let interval_s = 1;
 const rows = new Rows();
 const candles = new Candles();
@@ -53,11 +54,12 @@ let changes: Change[] = [];
 /** The last price of the symbol in focus, and where it went. */
 let printed = Number.NaN;
 let tick: 1 | -1 | undefined;
-/** Since when the stream has not been live after it was, and the gaps that there were then. */
-let lost: { at_ms: number; gaps: number } | undefined;
+/** Since when the stream has not been live after it was, and the gaps that there were then: not where another client goes on. */
+let lost: { at_ms: number; gaps: number | undefined } | undefined;
 let wasLive = false;
 let isLadderNew = false;
 let areCandlesNew = false;
+let isAnew = false;
 let candlesSince_s: number | undefined;
 let needsToken = false;
 let frame_ms = 0;
@@ -79,7 +81,8 @@ page.onmessage = ({ data }) => {
     case "focus":
       return look(data.symbol, data.interval_s);
     case "slow":
-      return live?.set({ maxBytesPerS: data.isSlow ? SLOW_BYTES_PER_S : FULL_BYTES_PER_S });
+      isSlow = data.isSlow;
+      return live?.set({ maxBytesPerS: bytesPerS() });
     case "view":
       return rows.see(data.symbols);
     case "discover":
@@ -91,10 +94,18 @@ page.onmessage = ({ data }) => {
 
 setInterval(() => rows.second(), 1_000);
 
+function bytesPerS(): number {
+  return isSlow ? SLOW_BYTES_PER_S : FULL_BYTES_PER_S;
+}
+
 function start(url: string, token: string | undefined): void {
   live?.close();
-  live = connect(url, { heartbeatMs: 1_000, clockMs: 5_000, ...(token === undefined ? {} : { token }) });
+  live = connect(url, { heartbeatMs: 1_000, clockMs: 5_000, maxBytesPerS: bytesPerS(), ...(token === undefined ? {} : { token }) });
   live.onEvent(take);
+  // It asks for the last trades, which those before are among.
+  forgetFocus();
+  isAnew = true;
+  if (lost !== undefined) lost.gaps = undefined;
   // What was asked of the client before is over with it, and another token may see other symbols.
   clearTimeout(discoverTimer);
   discoverTimer = undefined;
@@ -143,11 +154,7 @@ function look(symbol: string, seconds: number): void {
   if (symbol === focus) return;
   const left = focus;
   focus = symbol === "" ? undefined : symbol;
-  candles.clear();
-  prints = [];
-  printed = Number.NaN;
-  tick = undefined;
-  isLadderNew = true;
+  forgetFocus();
   if (live === undefined) return;
   if (left !== undefined) {
     void live.unsubscribe("book", left);
@@ -155,6 +162,17 @@ function look(symbol: string, seconds: number): void {
     else void live.unsubscribe("trades", left);
   }
   if (focus !== undefined) subscribeFocus(focus);
+}
+
+/** Nothing is known of the trades and the book of the symbol in focus. */
+function forgetFocus(): void {
+  candles.clear();
+  areCandlesNew = true;
+  prints = [];
+  printsSkipped = 0;
+  printed = Number.NaN;
+  tick = undefined;
+  isLadderNew = true;
 }
 
 function subscribeFocus(symbol: string): void {
@@ -238,7 +256,10 @@ function changed(event: StateEvent): void {
   const now_ms = performance.now();
   const gaps = live?.stats().gaps ?? 0;
   if (event.state === "live") {
-    if (lost !== undefined) note("info", `live again after ${((now_ms - lost.at_ms) / 1_000).toFixed(1)} s, ${gaps === lost.gaps ? "without a gap" : `${gaps - lost.gaps} gaps`}`);
+    if (lost !== undefined) {
+      const cost = lost.gaps === undefined ? "begun anew" : gaps === lost.gaps ? "without a gap" : `${gaps - lost.gaps} gaps`;
+      note("info", `live again after ${((now_ms - lost.at_ms) / 1_000).toFixed(1)} s, ${cost}`);
+    }
     wasLive = true;
     lost = undefined;
     // A first visit that has got no answer yet.
@@ -317,6 +338,8 @@ function frame(): Frame {
     const known = watched.filter((symbol) => (rows.get(symbol)?.changed_ms ?? 0) > 0);
     all.directory = [...new Set([...directory, ...known])].sort();
   }
+  if (isAnew) all.isAnew = true;
+  isAnew = false;
   if (needsToken) all.needsToken = true;
   needsToken = false;
   if (now_ms - health_ms >= HEALTH_MS && live !== undefined) {

@@ -4,9 +4,14 @@ import { createHmac } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** What a gateway is configured with that wants tokens signed with `secret`. @param {import("./browser.mjs").Scene} scene @param {string} secret 32 bytes or more */
-export function required(scene, secret) {
-  const key = join(scene.stage.dir, `secret-${createHmac("sha256", secret).digest("hex").slice(0, 16)}`);
+/**
+ * What a gateway is configured with that wants tokens signed with `secret`, which is in a file of that name: another one in its place counts
+ * from a reload on.
+ *
+ * @param {import("./browser.mjs").Scene} scene @param {string} name @param {string} secret 32 bytes or more
+ */
+export function required(scene, name, secret) {
+  const key = join(scene.stage.dir, `${name}.secret`);
   writeFileSync(key, secret);
   return `[auth]\nmode = "required"\nissuers = ["tests"]\naudiences = ["tickgate"]\nkey_files = ["HS256:${key}"]\n`;
 }

@@ -85,16 +85,18 @@ export class Scene {
 
   /**
    * Opens the page of a gateway. What it logs as an error, what it asks others for, and what it does not get, fails the test. A test in
-   * which the gateway goes away says so: the browser itself logs sockets that cannot connect. `through` serves the page in any case.
+   * which the gateway goes away says so: the browser itself logs sockets that cannot connect. `through` serves the page in any case,
+   * `init` is run in it before its own scripts.
    *
    * @param {Gateway} gateway @param {string} hash
-   * @param {import("playwright-core").BrowserContextOptions & { losesGateway?: boolean, through?: PageServer }} options
+   * @param {import("playwright-core").BrowserContextOptions & { losesGateway?: boolean, through?: PageServer, init?: () => void }} options
    */
-  async open(gateway, hash = "", { losesGateway = false, through, ...options } = {}) {
+  async open(gateway, hash = "", { losesGateway = false, through, init, ...options } = {}) {
     const server = through ?? ((await this.embedded(gateway)) ? undefined : await PageServer.start(gateway.address));
     const url = server?.url ?? `http://${gateway.address}/`;
     const context = await this.browser.newContext({ viewport: { width: 1400, height: 900 }, colorScheme: "dark", ...options });
     await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: new URL(url).origin });
+    if (init !== undefined) await context.addInitScript(init);
     const page = await context.newPage();
     /** @type {string[]} */
     const faults = [];

@@ -51,7 +51,7 @@ test("a first visit shows a feed of trades alone, also one that begins later", a
 /** The first question was still listened for when the token was there: the second was not asked at all, and the page stayed blank. */
 test("a first visit that is asked for a token shows what is there", async () => {
   const secret = "a secret of these tests that has more than 32 bytes";
-  const gateway = await scene.gateway({ config: `${required(scene, secret)}[[feeds]]\ntopic = "secret"\n` });
+  const gateway = await scene.gateway({ config: `${required(scene, "first", secret)}[[feeds]]\ntopic = "secret"\n` });
   await produce(broker, [quote("HIDDEN", 7)], 0, "secret");
   const page = await scene.open(gateway);
   await page.waitForSelector("#token[open]");

@@ -75,8 +75,13 @@ export class PageServer {
     }
   }
 
-  close() {
+  /** Breaks all streams. */
+  cut() {
     for (const line of this.#lines) line.destroy();
+  }
+
+  close() {
+    this.cut();
     this.#server.closeAllConnections();
     this.#server.close();
   }

@@ -7,6 +7,7 @@ import { until } from "../../../clients/typescript/build/test/support/programs.j
 import { quote, range, trade } from "../../../clients/typescript/build/test/support/records.js";
 import { required, token } from "./auth.mjs";
 import { accessible, copied, row, Scene, shot, text } from "./browser.mjs";
+import { PageServer } from "./serve.mjs";
 
 /** @type {Scene} */
 let scene;
@@ -119,7 +120,7 @@ test("a feed that falls silent, and a gateway that does, are shown", async () =>
 
 test("a gateway that asks for a token gets one, and a wrong one is told", async () => {
   const secret = "a secret of the tests that has more than 32 bytes";
-  const gateway = await scene.gateway({ config: required(scene, secret) });
+  const gateway = await scene.gateway({ config: required(scene, "asked", secret) });
   await produce(broker, [trade("MINE", 1)]);
   const page = await scene.open(gateway, "#s=MINE");
   await page.waitForSelector("#token[open]");
@@ -135,4 +136,85 @@ test("a gateway that asks for a token gets one, and a wrong one is told", async 
   await produce(broker, [trade("MINE", 2)]);
   await text(page, `${row("MINE")} .last`, /102\.50/);
   assert.ok(!page.url().includes(right) && !(await page.content()).includes(right));
+});
+
+/** Esc closed the question for a token, and nothing brought it back but loading the page anew. */
+test("whoever leaves the question for a token can have it back", async () => {
+  const secret = "another secret of the tests that has more than 32 bytes";
+  const gateway = await scene.gateway({ config: required(scene, "back", secret) });
+  const page = await scene.open(gateway, "#s=BACK");
+  await page.waitForSelector("#token[open]");
+  await page.keyboard.press("Escape");
+  await page.waitForSelector("#token", { state: "hidden" });
+  await text(page, "#state", /^closed$/);
+  await accessible(page, "a question that was left");
+  await page.click("#ask-token");
+  await page.waitForSelector("#token[open]");
+  await page.fill("#token-text", token(secret));
+  await page.keyboard.press("Enter");
+  await text(page, "#state", /^(live|degraded)$/);
+  assert.equal(await page.isVisible("#ask-token"), false);
+});
+
+/** Runs in the page: the sum of volumes that its worker tells, in the document's `data-volume`. */
+function noteVolume() {
+  const volumes = new Map();
+  globalThis.Worker = class extends Worker {
+    /** @param {string | URL} url @param {WorkerOptions} options */
+    constructor(url, options) {
+      super(url, options);
+      this.addEventListener("message", ({ data }) => {
+        if (data.candles?.isAll) volumes.clear();
+        for (const { time_s, volume } of data.candles?.candles ?? []) volumes.set(time_s, volume);
+        document.documentElement.dataset.volume = String([...volumes.values()].reduce((sum, volume) => sum + volume, 0));
+      });
+    }
+  };
+}
+
+/** A page that has a token, which counts no more when the line breaks, and gets another one. @param {string} symbol @param {(page: import("playwright-core").Page) => Promise<unknown>} meanwhile */
+async function renewed(symbol, meanwhile) {
+  const [secret, other] = ["the first of two secrets that have more than 32 bytes", "the other of two secrets that have more than 32 bytes"];
+  const gateway = await scene.gateway({ config: `${required(scene, symbol, secret)}[kafka]\ntrades_kept = 100\n` });
+  const through = await PageServer.start(gateway.address);
+  const page = await scene.open(gateway, `#s=${symbol}`, { losesGateway: true, through, init: noteVolume });
+  const enter = async (/** @type {string} */ shown) => {
+    await page.waitForSelector("#token[open]");
+    await page.fill("#token-text", shown);
+    await page.keyboard.press("Enter");
+  };
+  await enter(token(secret));
+  await text(page, "#state", /^(live|degraded)$/);
+  await meanwhile(page);
+  required(scene, symbol, other);
+  gateway.program.signal("SIGHUP");
+  await gateway.program.said(/(configuration read again)/);
+  through.cut();
+  await enter(token(other));
+  await text(page, "#notices", /live again after .* begun anew/);
+  return page;
+}
+
+/** With another token the last trades were asked for again, and put behind those that were there: the tape had each of them twice, the candles twice the volume. */
+test("with another token each trade is there once, in the tape and in the candles", async () => {
+  const page = await renewed("ANEW", async (page) => {
+    await produce(broker, range(0, 20).map((n) => trade("ANEW", n)));
+    await text(page, `${row("ANEW")} .last`, /119\.50/);
+  });
+  await produce(broker, [trade("ANEW", 20)]);
+  await text(page, `${row("ANEW")} .last`, /120\.50/);
+  const prices = (await copied(page, "#copy-tape")).trim().split("\n").slice(1).map((line) => line.split(",")[2]);
+  assert.deepEqual(prices, range(0, 21).map((n) => `${100 + n}.50`));
+  assert.equal(await page.getAttribute("html", "data-volume"), "21");
+});
+
+/** With another token the client took all it could get, while the button still said that it is slow. */
+test("a slow client stays slow with another token", async () => {
+  const page = await renewed("CRAWL", (page) => page.click("#slow"));
+  assert.equal(await page.getAttribute("#slow", "aria-pressed"), "true");
+  assert.equal(await page.locator("#notices .gap").count(), 0);
+  await until(async () => {
+    await produce(broker, range(0, 40).map((n) => trade("CRAWL", n)));
+    return (await page.locator("#notices .gap").count()) > 0;
+  }, "trades that a slow client does not get");
 });
