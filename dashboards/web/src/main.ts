@@ -69,8 +69,10 @@ let isFirstVisit = state.symbols.value.length === 0;
 if (isFirstVisit) tell({ do: "discover" });
 
 let isAsked = false;
+let hasAnswer = false;
 worker.onmessage = ({ data }: { data: Frame }) => {
   isAsked = false;
+  hasAnswer = true;
   if (data.isAnew) {
     tape.clear();
     ladder.clear();
@@ -97,6 +99,18 @@ worker.onmessage = ({ data }: { data: Frame }) => {
     }
   }
   if (data.needsToken) askToken();
+  schedule();
+};
+
+const trouble = (text: string): void => health.notice({ time_ms: Date.now(), kind: "error", text });
+/** A worker that never answered has not begun: nothing comes. One that did has lost what it was about, and goes on. */
+worker.onerror = ({ message }) => {
+  trouble(`The page's worker: ${message || "it could not be loaded"}${hasAnswer ? "" : ". Load the page anew"}`);
+  if (!hasAnswer) health.change({ state: "closed", attempt: 0 });
+};
+worker.onmessageerror = () => {
+  trouble("The page could not read what its worker told");
+  isAsked = false;
   schedule();
 };
 

@@ -50,7 +50,7 @@ export class Tape {
   }
 
   take(prints: readonly Print[], skipped: number): void {
-    if (prints.length === 0) return;
+    if (prints.length === 0 && skipped === 0) return;
     this.#prints.push(...prints);
     if (this.#prints.length > PRINTS_MAX) this.#prints.splice(0, this.#prints.length - PRINTS_MAX);
     this.#skipped += skipped;

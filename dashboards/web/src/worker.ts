@@ -63,6 +63,8 @@ let isAnew = false;
 let candlesSince_s: number | undefined;
 let needsToken = false;
 let frame_ms = 0;
+/** What the last answer failed of. */
+let fault = "";
 let rowsAll_ms = 0;
 let health_ms = 0;
 let attempt = 0;
@@ -307,18 +309,37 @@ function print({ event_ns, price, size, side }: Trade): void {
   isLadderNew = true; // its mark of the last trade
 }
 
+/** The page has asked and waits: whatever happens, there is an answer. */
 function answer(): void {
   frame_ms = performance.now();
-  page.postMessage(frame());
-}
-
-function frame(): Frame {
-  const now_ms = performance.now();
-  const all: Frame = { rows: [], focus: focus ?? "", interval_s, prints, printsSkipped, changes, notices };
+  const frame: Frame = { rows: [], focus: focus ?? "", interval_s, prints, printsSkipped, changes, notices };
   prints = [];
   printsSkipped = 0;
   notices = [];
   changes = [];
+  try {
+    fill(frame, frame_ms);
+    page.postMessage(frame);
+    fault = "";
+  } catch (error) {
+    // All that it had to say is said again. The same fault is told once.
+    rows.watch(watched);
+    areCandlesNew = true;
+    isLadderNew = true;
+    isDirectoryNew = true;
+    if (frame.isAnew) isAnew = true;
+    if (frame.needsToken) needsToken = true;
+    const isNew = fault !== String(error);
+    fault = String(error);
+    if (isNew) note("error", `The page failed to tell something: ${fault}`);
+    const skipped = frame.printsSkipped + frame.prints.length;
+    page.postMessage({ rows: [], focus: frame.focus, interval_s, prints: [], printsSkipped: skipped, changes: frame.changes, notices: [...frame.notices, ...notices] });
+    notices = [];
+  }
+}
+
+/** Puts in what has changed since the last answer. */
+function fill(all: Frame, now_ms: number): void {
   const isAll = now_ms - rowsAll_ms >= ROWS_ALL_MS;
   if (isAll) rowsAll_ms = now_ms;
   all.rows = rows.take(isAll);
@@ -346,7 +367,6 @@ function frame(): Frame {
     health_ms = now_ms;
     all.health = health(live, now_ms);
   }
-  return all;
 }
 
 function health(client: Live, now_ms: number): Health {

@@ -28,7 +28,7 @@ test("a first visit whose connection takes its time shows what is there", async 
   await produce(broker, [quote("EARLY", 5), quote("SECOND", 6)], 0, "slowly");
   /** @type {(value?: undefined) => void} */
   let open = () => undefined;
-  const through = await PageServer.start(gateway.address, new Promise((resolve) => (open = resolve)));
+  const through = await PageServer.start(gateway.address, { open: new Promise((resolve) => (open = resolve)) });
   const page = await scene.open(gateway, "", { through });
   await page.waitForFunction((ms) => performance.now() > ms, LONG_MS);
   open();

@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import { connect } from "node:net";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gunzipSync, gzipSync } from "node:zlib";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const POLICY = readFileSync(join(ROOT, "csp.txt"), "utf8").trim();
@@ -14,6 +15,8 @@ const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript; ch
 /** Serves `dist`, for gateways that have another page, or none. `target` is the `host:port` of the gateway. */
 export class PageServer {
   target = "";
+  /** The script of the worker as it is sent. @type {((script: string) => string) | undefined} */
+  #worker;
   /** @type {Set<import("node:net").Socket>} */
   #lines = new Set();
   #server = createServer((request, response) => {
@@ -21,7 +24,9 @@ export class PageServer {
     try {
       const name = path === "/" ? "index.html" : path.slice(1);
       // What was compressed beforehand is what is sent.
-      const body = readFileSync(join(ROOT, "dist", `${name}.gz`));
+      const packed = readFileSync(join(ROOT, "dist", `${name}.gz`));
+      const isChanged = this.#worker !== undefined && /^assets\/worker-/.test(name);
+      const body = isChanged ? gzipSync(this.#worker?.(gunzipSync(packed).toString()) ?? "") : packed;
       response.writeHead(200, {
         "content-type": TYPES[extname(name)] ?? "application/octet-stream",
         "content-encoding": "gzip",
@@ -36,9 +41,14 @@ export class PageServer {
     }
   });
 
-  /** Streams wait for `open`. @param {string} target */
-  static async start(target, open = Promise.resolve()) {
+  /**
+   * Streams wait for `open`, `worker` changes the script of the page's worker.
+   *
+   * @param {string} target @param {{ open?: Promise<unknown>, worker?: (script: string) => string }} options
+   */
+  static async start(target, { open = Promise.resolve(), worker } = {}) {
     const server = new PageServer();
+    server.#worker = worker;
     server.target = target;
     server.#server.on("upgrade", (request, stream, head) => {
       const page = /** @type {import("node:net").Socket} */ (stream);

@@ -218,3 +218,34 @@ test("a slow client stays slow with another token", async () => {
     return (await page.locator("#notices .gap").count()) > 0;
   }, "trades that a slow client does not get");
 });
+
+/** Nobody listened to errors of the worker: where its script did not load, or broke, the page said "connecting" for ever. */
+test("a worker that does not begin is told", async () => {
+  const gateway = await scene.gateway();
+  const through = await PageServer.start(gateway.address, { worker: () => 'throw new Error("broken by the test");' });
+  const page = await scene.open(gateway, "#s=NONE", { through, expects: /broken by the test/ });
+  await text(page, "#state", /^closed$/);
+  await text(page, "#notices .error", /worker: .*broken by the test.*Load the page anew/);
+  await accessible(page, "a page without its worker");
+});
+
+/** An answer that failed was no answer: the page waited for it, asked for no other, and stood still. */
+test("a page goes on behind an answer that failed", async () => {
+  const gateway = await scene.gateway();
+  // The fifth one, and only once.
+  const worker = (/** @type {string} */ script) => `{
+    const post = self.postMessage.bind(self);
+    let told = 0;
+    self.postMessage = (frame) => {
+      if (++told === 5) throw new Error("broken by the test");
+      post(frame);
+    };
+  }
+  ${script}`;
+  const page = await scene.open(gateway, "#s=ONWARD", { through: await PageServer.start(gateway.address, { worker }) });
+  await text(page, "#notices .error", /failed to tell something: Error: broken by the test/);
+  await produce(broker, [trade("ONWARD", 1)]);
+  await text(page, `${row("ONWARD")} .last`, /101\.50/);
+  await text(page, "#prints .print:not([hidden]) .price", /101\.50/);
+  await text(page, "#state", /^(live|degraded)$/);
+});
