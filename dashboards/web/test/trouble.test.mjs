@@ -61,26 +61,36 @@ for (const signal of /** @type {const} */ (["SIGKILL", "SIGTERM"])) {
   });
 }
 
+/** The load came every 300 ms whatever the page did: where that was busy for longer than two rounds, they were merged, and the page was slow before anybody had slowed it down. */
 test("a client that is slowed down sees conflation and gaps, and recovers", async () => {
   const gateway = await scene.gateway();
   const symbols = range(0, 60).map((n) => `LOAD${n}`);
-  let [n, isOver] = [0, false];
-  // Rarely enough that the page's own `conflate_ms` merges nothing, and far more than a slow client takes.
+  // High enough that every row is in sight.
+  const page = await scene.open(gateway, `#s=${symbols.join(",")}`, { viewport: { width: 1_400, height: 2_400 } });
+  const other = await scene.open(gateway, "#s=LOAD59");
+  const bids = (/** @type {import("playwright-core").Page} */ of) => of.locator("#rows-space .row:not([hidden]) .bid").allInnerTexts();
+  let [isSlow, isOver] = [false, false];
   const load = (async () => {
-    while (!isOver) {
-      const round = ++n;
+    for (let round = 1; !isOver; round++) {
       await produce(broker, [...symbols.map((symbol) => quote(symbol, round)), ...range(0, 40).map((at) => trade("LOAD1", (round * 40 + at) % 1_000))]);
-      await new Promise((wake) => setTimeout(wake, 300));
+      // The page has shown a round before the next one comes, so nothing is merged. When it is slow, a page that is not says when.
+      const [reader, rows] = isSlow ? [other, 1] : [page, symbols.length];
+      await until(async () => {
+        if (isOver || (isSlow && reader === page)) return true;
+        const shown = await bids(reader);
+        return shown.length === rows && shown.every((bid) => bid === `${round}.00`);
+      }, `round ${round} on a page`);
     }
   })();
+  load.catch(() => undefined);
   scene.later(async () => {
     isOver = true;
     await load;
   });
-  const page = await scene.open(gateway, `#s=${symbols.join(",")}`);
   await text(page, "#state", /^(live|degraded)$/);
   await text(page, "#rates", /[1-9]\d* messages\/s · [0-9]\.\d% conflated/);
   assert.equal(await page.locator("#notices .gap").count(), 0);
+  isSlow = true;
   await page.keyboard.press("s");
   assert.equal(await page.getAttribute("#slow", "aria-pressed"), "true");
   await text(page, "#rates", /([5-9]\d|100)\.\d% conflated/);
@@ -89,6 +99,7 @@ test("a client that is slowed down sees conflation and gaps, and recovers", asyn
   await page.waitForSelector(`${row("LOAD1")}.gap`);
   await text(page, "#details", /^[1-9]\d* gaps/);
   await shot(page, "slow");
+  isSlow = false;
   await page.keyboard.press("s");
   assert.equal(await page.getAttribute("#slow", "aria-pressed"), "false");
   await text(page, "#rates", /[1-9]\d* messages\/s · [0-9]\.\d% conflated/);
