@@ -137,7 +137,8 @@ function paint(now_ms: number): void {
 schedule();
 // What a visitor does is not to wait for the worker.
 effect(() => {
-  for (const setting of [state.symbols, state.focus, state.chosenTheme, state.panels, state.sizeMin]) setting.value;
+  for (const setting of [state.symbols, state.focus, state.panels, state.sizeMin]) setting.value;
+  state.theme();
   schedule();
 });
 
@@ -190,8 +191,13 @@ byId("slow").addEventListener("click", toggleSlow);
 byId("help-button").addEventListener("click", openHelp);
 byId("help-close").addEventListener("click", () => help.close());
 const sizeMin = byId<HTMLInputElement>("size-min");
-sizeMin.value = state.sizeMin.value > 0 ? String(state.sizeMin.value) : "";
-sizeMin.addEventListener("input", () => (state.sizeMin.value = Math.max(0, Number(sizeMin.value) || 0)));
+const typedSize = (): number => Math.max(0, Number(sizeMin.value) || 0);
+// What is typed stays as it was typed.
+effect(() => {
+  const { value } = state.sizeMin;
+  if (value !== typedSize()) sizeMin.value = value > 0 ? String(value) : "";
+});
+sizeMin.addEventListener("input", () => (state.sizeMin.value = typedSize()));
 
 function stepInterval(step: number): void {
   const at = INTERVALS_S.indexOf(state.interval_s.value as (typeof INTERVALS_S)[number]) + step;

@@ -6,7 +6,10 @@ import type { Health } from "./messages.js";
 import { ROWS_MAX } from "./rows.js";
 
 const view = readHash(location.hash);
-const systemTheme = matchMedia("(prefers-color-scheme: light)");
+const prefersLight = matchMedia("(prefers-color-scheme: light)");
+const isSystemLight = signal(prefersLight.matches);
+// Many systems change theirs with the time of the day.
+prefersLight.addEventListener("change", () => (isSystemLight.value = prefersLight.matches));
 
 export const symbols = signal(view.symbols);
 export const focus = signal(view.focus);
@@ -21,7 +24,7 @@ export const motionReduced = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** The theme that is shown. */
 export function theme(): Theme {
-  return chosenTheme.value ?? (systemTheme.matches ? "light" : "dark");
+  return chosenTheme.value ?? (isSystemLight.value ? "light" : "dark");
 }
 
 /** Adds a symbol and looks at it; says whether it could. */

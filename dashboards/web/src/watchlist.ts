@@ -49,7 +49,7 @@ export class Watchlist {
       const wanted = new Set(state.symbols.value);
       for (const symbol of this.#rows.keys()) if (!wanted.has(symbol)) this.#rows.delete(symbol);
       state.focus.value; // the row in focus looks different
-      state.chosenTheme.value;
+      state.theme();
       this.#isLayoutNew = true;
     });
     this.#viewport.addEventListener("scroll", moved, { passive: true });

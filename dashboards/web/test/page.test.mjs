@@ -353,3 +353,40 @@ test("with reduced motion nothing flashes", async () => {
   await text(page, `${row("CALM")} .last`, /^▲ 102\.50$/);
   assert.equal(await page.getAttribute("body", "data-flashed"), null);
 });
+
+/** The field of the smallest size was set when the page was loaded alone: at another address the tape left out what the field did not say. */
+test("the field of the smallest size says what the address does", async () => {
+  const gateway = await scene.gateway();
+  const page = await scene.open(gateway, "#s=FIELD&z=2.5");
+  assert.equal(await page.inputValue("#size-min"), "2.5");
+  await text(page, "#state", /^(live|degraded)$/);
+  await page.evaluate(() => (location.hash = "#s=FIELD&z=10"));
+  await until(async () => (await page.inputValue("#size-min")) === "10", "the new address");
+  await produce(broker, [trade("FIELD", 1, { size: "9" }), trade("FIELD", 2, { size: "11" })]);
+  await until(async () => (await page.locator("#prints .print:not([hidden]) .size").allInnerTexts()).join() === "11", "the filter");
+  await page.evaluate(() => (location.hash = "#s=FIELD"));
+  await until(async () => (await page.inputValue("#size-min")) === "", "no filter");
+  // What is being typed is left alone.
+  await page.fill("#size-min", "");
+  await page.locator("#size-min").pressSequentially("1.50");
+  assert.equal(await page.inputValue("#size-min"), "1.50");
+  assert.match(page.url(), /z=1\.5$/);
+});
+
+/** The system's theme was looked up when something else was painted: a page that was left open through the evening stayed light. */
+test("the page follows the system's theme while it is open, unless one was chosen", async () => {
+  const gateway = await scene.gateway();
+  const page = await scene.open(gateway, "#s=DUSK");
+  const shows = (/** @type {string} */ theme) => page.waitForFunction((wanted) => document.documentElement.dataset.theme === wanted, theme);
+  await shows("dark");
+  await page.emulateMedia({ colorScheme: "light" });
+  await shows("light");
+  await accessible(page, "light by the system");
+  await page.emulateMedia({ colorScheme: "dark" });
+  await shows("dark");
+  await page.keyboard.press("t");
+  await shows("light");
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.emulateMedia({ colorScheme: "dark" });
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "light");
+});
