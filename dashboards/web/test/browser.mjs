@@ -47,6 +47,7 @@ export class Scene {
 
   /** @param {readonly string[]} topics */
   static async start(topics = ["ticks:2"]) {
+    assert.ok(existsSync(join(DIST, "index.html")), "there is no page in dist: npm run build");
     return new Scene(await launch(), await Stage.start(topics));
   }
 
