@@ -14,7 +14,7 @@ use crate::check::Step;
 use crate::shell::{self, step};
 
 /// Longer than any step takes: what has not ended by then hangs.
-const TIME_MAX: Duration = Duration::from_secs(30 * 60);
+const TIME_MAX: Duration = Duration::from_secs(60 * 60);
 /// How long a process may take to end what it has started.
 const GRACE: Duration = Duration::from_secs(10);
 /// How commands of ours say that this machine cannot do something.
