@@ -60,6 +60,8 @@ let wasLive = false;
 let isLadderNew = false;
 let areCandlesNew = false;
 let isAnew = false;
+/** Whether the last trades of the symbol in focus were asked for, and none has come. */
+let isSnapshotAwaited = false;
 let candlesSince_s: number | undefined;
 let needsToken = false;
 let frame_ms = 0;
@@ -177,7 +179,15 @@ function forgetFocus(): void {
   isLadderNew = true;
 }
 
+/** What came of the symbol by an earlier subscription, until it was asked for as the one in focus, is in its snapshot again. */
+function beginAtSnapshot(): void {
+  isSnapshotAwaited = false;
+  forgetFocus();
+  isAnew = true;
+}
+
 function subscribeFocus(symbol: string): void {
+  isSnapshotAwaited = true;
   void live?.subscribe("trades", symbol, FOCUS_TRADES);
   void live?.subscribe("book", symbol, FOCUS_BOOK);
 }
@@ -220,7 +230,10 @@ function take(event: TickgateEvent): void {
     case "trade":
       meet(event.symbol);
       rows.trade(event, now_ms);
-      if (event.symbol === focus) print(event);
+      if (event.symbol === focus) {
+        if (event.snapshot === true && isSnapshotAwaited) beginAtSnapshot();
+        print(event);
+      }
       return;
     case "quote":
       meet(event.symbol);
