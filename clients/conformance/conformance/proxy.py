@@ -98,7 +98,7 @@ class Proxy:
         with pair.lock:
             pair.client.sendall(websocket.encode(opcode, payload))
 
-    def heartbeat_behind(self, event_ns: str) -> None:
+    def heartbeat_behind(self, event_ns: int) -> None:
         """Waits until the client has read a heartbeat whose cursor covers an event, of which the feed's state tells."""
         eventually(lambda: any(self._tells(message, event_ns) for message in list(self.control)), "a heartbeat behind it")
         seen = self.count("heartbeat")
@@ -108,8 +108,8 @@ class Proxy:
         eventually(lambda: self.pongs > answered, "an answer to a ping")
 
     @staticmethod
-    def _tells(message: dict[str, Any], event_ns: str) -> bool:
-        return any(int(feed.get("event_ns", 0)) >= int(event_ns) for feed in message.get("feeds", []))
+    def _tells(message: dict[str, Any], event_ns: int) -> bool:
+        return any(int(feed.get("event_ns", 0)) >= event_ns for feed in message.get("feeds", []))
 
     def count(self, op: str) -> int:
         """How many control messages of a kind have come in the present connection."""

@@ -54,6 +54,11 @@ class World:
         self._log.close()
 
 
+def event_ns(number: int) -> int:
+    """When the event of a number was, in nanoseconds."""
+    return 1_381_158_000_000_000_000 + number
+
+
 def trade(symbol: str, number: int, **more: Any) -> dict[str, Any]:
     """A trade of a symbol, all of it made of its number."""
     return {
@@ -61,7 +66,7 @@ def trade(symbol: str, number: int, **more: Any) -> dict[str, Any]:
         "symbol": symbol,
         "price": f"{100 + number}.50",
         "size": str(number),
-        "event_ns": 1_381_158_000_000_000_000 + number,
+        "event_ns": event_ns(number),
         **more,
     }
 
@@ -75,7 +80,7 @@ def quote(symbol: str, number: int) -> dict[str, Any]:
         "bid_size": "10",
         "ask_price": f"{100 + number}.75",
         "ask_size": "20.5",
-        "event_ns": 1_381_158_000_000_000_000 + number,
+        "event_ns": event_ns(number),
     }
 
 
@@ -87,10 +92,10 @@ def book(symbol: str, number: int, bids: list[list[str]], asks: list[list[str]],
         "bids": bids,
         "asks": asks,
         "snapshot": snapshot,
-        "event_ns": 1_381_158_000_000_000_000 + number,
+        "event_ns": event_ns(number),
     }
 
 
 def status(symbol: str, number: int, state: str) -> dict[str, Any]:
     """Whether a symbol trades."""
-    return {"type": "status", "symbol": symbol, "state": state, "event_ns": 1_381_158_000_000_000_000 + number}
+    return {"type": "status", "symbol": symbol, "state": state, "event_ns": event_ns(number)}

@@ -13,7 +13,7 @@ from conformance.proxy import Proxy
 from conformance.server import Server
 from conformance.stage import Gateway, Stage, eventually
 from conformance.tokens import Issuer
-from conformance.world import book, quote, trade
+from conformance.world import book, event_ns, quote, trade
 
 from conftest import is_a, take
 from tickgate import AuthAck, BookUpdate, ConnectionLost, Error, Gap, GoAway, Live, Quote, Resync, State, Trade
@@ -34,7 +34,7 @@ def test_a_gateway_is_killed_and_another_one_goes_on(stage: Stage) -> None:
         kept = live.book("A")
         stage.send(trade("A", 0), quote("A", 0), book("A", 1, [["9", "1"]], [["11", "1"]], snapshot=True))
         take(iter(live), is_a(BookUpdate))
-        proxy.heartbeat_behind()
+        proxy.heartbeat_behind(event_ns(1))
         proxy.turn_to(second.address)
         for number in range(1, 40):
             stage.send(trade("A", number), quote("A", number), book("A", 2, [[str(number), "1"]], []))
@@ -82,7 +82,7 @@ def test_retention_took_what_was_missed(stage: Stage) -> None:
         live.subscribe("quotes", "A").wait()
         stage.send(trade("A", 1), quote("A", 1))
         take(iter(live), is_a(Quote))
-        proxy.heartbeat_behind()
+        proxy.heartbeat_behind(event_ns(1))
         proxy.hush()
         stage.send(trade("A", 2), quote("A", 2))
         stage.has_read(second)
@@ -158,7 +158,7 @@ def test_an_old_cursor_brings_nothing_twice(proxy: Proxy, stage: Stage) -> None:
         live.subscribe("trades", "*").wait()
         stage.send(trade("A", 0))
         take(iter(live), is_a(Trade))
-        proxy.heartbeat_behind()
+        proxy.heartbeat_behind(event_ns(0))
         proxy.filter = lambda frame: b"" if b'"op":"heartbeat"' in frame.payload else frame.raw
         came: list[float] = []
         for turn in range(3):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .. import websocket
-from ..world import World, book, quote, trade
+from ..world import World, book, event_ns, quote, trade
 
 
 def goaway(world: World) -> None:
@@ -18,7 +18,7 @@ def goaway(world: World) -> None:
     world.subscribe("quotes", ["A"])
     stage.send(trade("A", 1), trade("B", 2), quote("A", 3))
     world.client.until("quote")
-    proxy.heartbeat_behind(_at(3))
+    proxy.heartbeat_behind(event_ns(3))
     proxy.turn_to(second.address)
     first.program.terminate()
     world.client.until("goaway")
@@ -43,7 +43,7 @@ def resume(world: World) -> None:
     stage.send(book("A", 4, [["9", "1"]], [["11", "1"]], snapshot=True))
     world.client.until("book")
     # Up to here a cursor covers all of it.
-    proxy.heartbeat_behind(_at(4))
+    proxy.heartbeat_behind(event_ns(4))
     world.client.send("book", symbol="A")
     world.client.until("levels")
     # Nothing more comes through, and the client does not know why.
@@ -77,7 +77,7 @@ def resume_duplicates(world: World) -> None:
     world.subscribe("quotes", ["A"])
     stage.send(trade("A", 1), quote("A", 1))
     world.client.until("quote")
-    proxy.heartbeat_behind(_at(1))
+    proxy.heartbeat_behind(event_ns(1))
     proxy.filter = lambda frame: b"" if b'"op":"heartbeat"' in frame.payload else frame.raw
     stage.send([trade("A", 2), trade("A", 3)], quote("A", 4), trade("B", 5))
     world.client.until("trade", symbol="B")
@@ -130,7 +130,7 @@ def resume_past(world: World) -> None:
     stage.send(quote("A", 3), trade("A", 3))
     world.client.until("quote")
     # Its cursor is behind all that there is.
-    proxy.heartbeat_behind()
+    proxy.heartbeat_behind(event_ns(3))
 
     def answers_alone(frame: websocket.Frame) -> bytes:
         is_answer = b'"op":"ack"' in frame.payload or b'"op":"pong"' in frame.payload
@@ -150,7 +150,7 @@ def resume_past(world: World) -> None:
     stage.send(trade("A", 4))
     world.client.until("trade", event_ns=_at(4))
     # And once.
-    proxy.heartbeat_behind()
+    proxy.heartbeat_behind(event_ns(4))
     proxy.cut()
     world.client.until("state", state="reconnecting")
     world.client.until("state", state="live")
@@ -176,7 +176,7 @@ def refused_cursor(world: World) -> None:
     world.subscribe("trades", ["A", "C*"])
     stage.send(trade("A", 1), trade("CC", 1))
     world.client.until("trade", symbol="CC")
-    proxy.heartbeat_behind()
+    proxy.heartbeat_behind(event_ns(1))
     proxy.hush()
     stage.send(trade("A", 2), trade("CC", 2))
     stage.has_read(second)
@@ -189,4 +189,4 @@ def refused_cursor(world: World) -> None:
 
 
 def _at(number: int) -> str:
-    return str(1_381_158_000_000_000_000 + number)
+    return str(event_ns(number))
