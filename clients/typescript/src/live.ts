@@ -436,8 +436,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
   }
 
   #replayDone(channel: Channel, symbol: string, seq: string | undefined): void {
-    if (!this.#recovery.replayDone(channel, symbol)) return;
-    this.#emit({ type: "replay_done", channel, symbol, ...(seq === undefined ? {} : { seq }) });
+    const tell = (): void => this.#emit({ type: "replay_done", channel, symbol, ...(seq === undefined ? {} : { seq }) });
+    this.#recovery.replayDone(channel, symbol, tell);
   }
 
   #serverError(error: ControlError): void {

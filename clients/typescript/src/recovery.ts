@@ -121,12 +121,13 @@ export class Recovery {
     }
   }
 
-  /** The replay of a symbol or pattern is done; says whether the user is to know: one that only a new session asked for is not his. */
-  replayDone(channel: Channel, symbol: string): boolean {
+  /** The replay of a symbol or pattern is done; `tell` is called if the user is to know: one that only a new session asked for is not his. */
+  replayDone(channel: Channel, symbol: string, tell: () => void): void {
     const name = `${channel} ${symbol}`;
-    this.#caughtUp(name);
     const isResumed = this.#resumed.delete(name);
-    return this.held.takeDone(channel, symbol) || !isResumed;
+    // Before the client is live by it.
+    if (this.held.takeDone(channel, symbol) || !isResumed) tell();
+    this.#caughtUp(name);
   }
 
   /** Something live came of a symbol: its subscription has caught up, as nothing does before. */

@@ -50,6 +50,13 @@ class Client {
     return this.asked.map(({ body }) => body);
   }
 
+  /** A replay is done; gives whether the user is told. */
+  isDone(channel: Channel, symbol: string): boolean {
+    let isTold = false;
+    this.recovery.replayDone(channel, symbol, () => (isTold = true));
+    return isTold;
+  }
+
   /** The session acknowledges everything. */
   takeAll(): void {
     for (const { answered } of this.asked) answered({ op: "ack", ok: true });
@@ -104,9 +111,9 @@ test("the end of a past is told once, also when another session brings it", () =
   client.takeAll();
   client.streams.frame([trade("A", 1, { replay: true }), trade("A", 4, { prev: at(1), replay: true }), trade("A", 6, { prev: at(4), replay: true })], 100);
   assert.deepEqual(client.events.map((event) => (event as Trade).seq), [at(1), at(4), at(6)]);
-  assert.deepEqual([client.recovery.replayDone("quotes", "Q"), client.recovery.replayDone("trades", "*")], [false, true]);
+  assert.deepEqual([client.isDone("quotes", "Q"), client.isDone("trades", "*")], [false, true]);
   client.comeBack();
-  assert.equal(client.recovery.replayDone("trades", "*"), false);
+  assert.equal(client.isDone("trades", "*"), false);
 });
 
 // The key that cursors are made with had been changed: the client asked for everything as if it had never seen it, with a gap of each symbol, though
@@ -199,7 +206,7 @@ test("what was to begin at a cursor of its own goes on from that until another o
   client.takeAll();
   client.recovery.keepCursor("newer");
   assert.deepEqual(client.comeBack().map(({ cursor }) => cursor), ["newer"]);
-  assert.equal(client.recovery.replayDone("trades", "P*"), true);
+  assert.equal(client.isDone("trades", "P*"), true);
 });
 
 test("whoever waits for a past whose cursor is refused is told of a gap, and waits no longer", () => {
