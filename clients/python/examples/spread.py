@@ -38,9 +38,9 @@ class Spread:
         self._last = None
 
     @property
-    def mean(self) -> float:
-        """Over time."""
-        return self._sum / self._ns if self._ns else 0.0
+    def mean(self) -> float | None:
+        """Over time; of one quote, of which nobody knows how long it stood, there is none."""
+        return self._sum / self._ns if self._ns else None
 
 
 def main() -> int:
@@ -56,7 +56,8 @@ def main() -> int:
                 spreads[event.symbol].lose()
     print(f"{'symbol':<12} {'quotes':>8} {'mean':>12} {'widest':>12} {'crossed':>8}")
     for symbol, spread in sorted(spreads.items()):
-        print(f"{symbol:<12} {spread.quotes:>8} {spread.mean:>12.6f} {spread.widest:>12.6f} {spread.crossed:>8}")
+        mean = "-" if spread.mean is None else f"{spread.mean:.6f}"
+        print(f"{symbol:<12} {spread.quotes:>8} {mean:>12} {spread.widest:>12.6f} {spread.crossed:>8}")
     return 0 if spreads else 1
 
 

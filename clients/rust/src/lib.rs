@@ -6,7 +6,7 @@
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let mut live = Live::builder("ws://127.0.0.1:8080").connect().await?;
-//!     live.subscribe(Subscription::trades(["BTCUSDT"]))?;
+//!     live.subscribe(Subscription::trades(["*"]))?;
 //!     while let Some(event) = live.next().await {
 //!         if let Event::Trade(trade) = event { println!("{} at {}", trade.size, trade.price) }
 //!     }
