@@ -40,6 +40,20 @@ class _Pair:
                 pass
 
 
+def losing(left_out: list[str], lost: list[object]) -> Callable[[Frame], bytes]:
+    """A filter by which events that have one of these prices are lost on the way: they go to `lost`."""
+
+    def leave_out(frame: Frame) -> bytes:
+        if frame.opcode == websocket.TEXT and frame.payload[:1] == b"[":
+            events = json.loads(frame.payload)
+            kept = [event for event in events if not any(price in json.dumps(event) for price in left_out)]
+            lost.extend(event for event in events if event not in kept)
+            return websocket.encode(websocket.TEXT, json.dumps(kept).encode()) if kept else b""
+        return frame.raw
+
+    return leave_out
+
+
 class Proxy:
     """A proxy on a free port. Its methods may be called at any time, from the scenario's thread."""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from .. import websocket
+from ..proxy import losing
 from ..stage import eventually
 from ..world import World, book, trade
 
@@ -17,15 +15,6 @@ def overlap(world: World) -> None:
     left_out: list[str] = []
     lost: list[object] = []
 
-    def leave_out(frame: websocket.Frame) -> bytes:
-        """Frames of events that have one of these prices are lost on the way."""
-        if frame.opcode == websocket.TEXT and frame.payload[:1] == b"[":
-            events = json.loads(frame.payload)
-            kept = [event for event in events if not any(price in json.dumps(event) for price in left_out)]
-            lost.extend(event for event in events if event not in kept)
-            return websocket.encode(websocket.TEXT, json.dumps(kept).encode()) if kept else b""
-        return frame.raw
-
     def ends(channel: str, symbol: str) -> None:
         world.client.send("unsubscribe", channel=channel, symbols=[symbol])
         world.client.until("ack")
@@ -34,7 +23,7 @@ def overlap(world: World) -> None:
         world.client.send("book", symbol="A")
         world.client.until("levels")
 
-    proxy.filter = leave_out
+    proxy.filter = losing(left_out, lost)
     world.connect(proxy.url)
     for channel in ("trades", "book"):
         world.subscribe(channel, ["A"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from .. import websocket
+from ..proxy import losing
 from ..stage import eventually
 from ..world import World, book, quote, trade
 
@@ -65,16 +66,7 @@ def gap(world: World) -> None:
     left_out: list[str] = []
     lost: list[object] = []
 
-    def leave_out(frame: websocket.Frame) -> bytes:
-        """Frames of events that have one of these prices are lost on the way."""
-        if frame.opcode == websocket.TEXT and frame.payload[:1] == b"[":
-            events = json.loads(frame.payload)
-            kept = [event for event in events if not any(price in json.dumps(event) for price in left_out)]
-            lost.extend(event for event in events if event not in kept)
-            return websocket.encode(websocket.TEXT, json.dumps(kept).encode()) if kept else b""
-        return frame.raw
-
-    proxy.filter = leave_out
+    proxy.filter = losing(left_out, lost)
     world.connect(proxy.url)
     world.subscribe("trades", ["A"])
     world.subscribe("quotes", ["A"])
