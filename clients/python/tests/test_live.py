@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import traceback
 from datetime import timezone
 from decimal import Decimal
 from typing import Any
@@ -33,6 +34,7 @@ from tickgate import (
     TickgateError,
     Trade,
 )
+from tickgate.link import HandshakeRefused, _reason
 
 
 def test_subscribe_and_take_what_comes(stage: Stage, gateway: Gateway) -> None:
@@ -71,6 +73,21 @@ def test_what_is_refused_has_a_code_a_symbol_and_a_hint(stage: Stage) -> None:
         assert ack.refused[0].hint == refused.value.hint
         with pytest.raises(Refused):
             live.subscribe("trades", []).wait()
+
+
+def test_several_symbols_in_one_text_are_told(gateway: Gateway) -> None:
+    # They were one symbol, of which nothing ever came.
+    several = ["AAPL,MSFT", "AAPL MSFT", "AAPL;MSFT", "AAPL,MS*", "A*,B"]
+    with Live(gateway.url) as live:
+        ack = live.subscribe("trades", [*several, "AAPL", "MS*", "A*B"]).wait()
+        hints = [result.hint or "" for result in ack.results]
+        assert ["as a list, as in ['AAPL', 'MS*']" in hint for hint in hints] == [True] * len(several) + [False] * 3
+        assert all("hint=" in repr(result) for result in ack.results if result.hint)
+        with pytest.raises(Refused, match="several are given as a list"):
+            ack.check()
+        for wrong in ([b"AAPL"], [["AAPL"]], b"AAPL", [None]):
+            with pytest.raises(TypeError, match="symbols are a text or several"):
+                live.subscribe("trades", wrong)  # type: ignore[arg-type]
 
 
 def test_a_token_that_is_not_taken_ends_it_and_is_nowhere_to_be_read(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
@@ -379,6 +396,39 @@ def test_where_no_gateway_is() -> None:
             live.wait_live()
         with pytest.raises(TickgateError):
             live.subscribe("trades", "A").wait(1)
+
+
+def test_a_wrong_path_ends_it_at_once_with_what_the_gateway_says(gateway: Gateway) -> None:
+    with Live(f"{gateway.url}x") as live:
+        events: list[Any] = []
+        with pytest.raises(ConnectionLost) as lost:
+            events.extend(live)
+        assert (lost.value.code, lost.value.message) == ("refused", "HTTP 404: the stream is at /v1/stream")
+        assert "is the path of the URL /v1/stream?" in lost.value.hint
+        assert [type(event) for event in events] == [State, Error, State]
+        assert [event.state for event in events if isinstance(event, State)] == ["connecting", "closed"], "it did not try again"
+        for again in (lambda: list(live), live.wait_live):
+            # Three tracebacks of threads and libraries stood before the one line that says it, more each time.
+            with pytest.raises(ConnectionLost) as lost:
+                again()
+            shown = "".join(traceback.format_exception(lost.value))
+            assert shown.count("Traceback (most recent call last)") == 1
+            assert "engine.py" not in shown
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"error":"not now"}', "HTTP 418: not now"),
+        (b"<html>\n <p>no</p>\n</html>", "HTTP 418: <html> <p>no</p> </html>"),
+        (b"[" * 100_000, "HTTP 418: " + "[" * 200),
+        (b'{"error":{"a":1}}', "HTTP 418: {'a': 1}"),
+        (b"\xff", "HTTP 418: \ufffd"),
+        (b"", "HTTP 418"),
+    ],
+)
+def test_a_refusal_is_told_in_one_line_whatever_it_says(body: bytes, said: str) -> None:
+    assert str(HandshakeRefused(418, _reason(body), None)) == said
 
 
 def test_a_server_that_is_none_of_ours() -> None:

@@ -78,7 +78,7 @@ class Capture:
         try:
             import pyarrow
         except ImportError as error:
-            raise _missing("pyarrow", error) from error
+            raise _missing("pyarrow", error) from None
         name = self._name(channel)
         columns = self._columns(name)
         types = {column: self._arrow_type(pyarrow, column) for column in columns}
@@ -90,7 +90,7 @@ class Capture:
         try:
             import polars
         except ImportError as error:
-            raise _missing("polars", error) from error
+            raise _missing("polars", error) from None
         name = self._name(channel)
         columns = self._columns(name)
         schema = {column: self._polars_type(polars, column) for column in columns}
@@ -103,7 +103,7 @@ class Capture:
         try:
             import pandas
         except ImportError as error:
-            raise _missing("pandas", error) from error
+            raise _missing("pandas", error) from None
         columns = self._columns(self._name(channel))
         series: dict[str, Any] = {}
         for column, values in columns.items():
@@ -210,4 +210,6 @@ def _a_price(event: Any) -> Any:
 
 
 def _missing(package: str, error: ImportError) -> TickgateError:
-    return TickgateError("missing_extra", f"{error.name or package} is not installed: pip install {package}")
+    is_missing = isinstance(error, ModuleNotFoundError)
+    why = f"{error.name or package} is not installed" if is_missing else f"{package} cannot be imported: {error}"
+    return TickgateError("missing_extra", f"{why}: pip install {package}")

@@ -244,10 +244,10 @@ class Engine:
         if refused.status == 401 and callable(self._token) and self._refused_tokens == 0:
             # The next one may be better.
             self._refused_tokens = 1
-            self._out.append(Error(code, refused.body or "HTTP 401"))
+            self._out.append(Error(code, str(refused)))
             return
         if refused.status in _STATUS_FOR_GOOD:
-            raise ConnectionLost(code, refused.body or f"HTTP {refused.status}")
+            raise ConnectionLost(code, str(refused)) from None
         self._out.append(Error(code, str(refused)))
 
     async def _headers(self) -> dict[str, str]:
@@ -257,7 +257,7 @@ class Engine:
             token = await self._fetch_token()
         except Exception as error:
             self._out.append(Error("token_failed", _describe(error)))
-            raise ConnectionError("no token") from error
+            raise ConnectionError("no token") from None
         return {"Authorization": f"Bearer {token}"}
 
     async def _fetch_token(self) -> str:

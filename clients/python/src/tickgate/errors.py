@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 HINTS: dict[str, str] = {
-    "bad_request": "compare the request with protocol/README.md; a cursor may be of another cluster",
+    "bad_request": "mend what the message says, by protocol/README.md; a cursor that is refused may be of another cluster",
     "unauthenticated": "pass token= a token that the gateway takes, or a function that fetches a fresh one",
     "forbidden": "the token does not grant this: ask for less, or for a token that grants more",
     "unknown_channel": "the channels are trades, quotes, book and status",
     "unknown_symbol": "no such symbol here: look at its spelling",
     "auth_timeout": "the token came too late: fetch it before connecting",
-    "replay_aged_out": "some of what was asked for is gone; a gap says from where to where",
+    "replay_aged_out": "some of what was asked for is gone, or beyond what this gateway gives; a gap says what is missing",
     "subscription_limit": "hold fewer subscriptions, or use a pattern such as 'BTC*'",
     "rate_limited": "wait, and ask for more symbols with fewer requests",
     "connection_limit": "close other connections of this subject",
@@ -22,7 +24,7 @@ HINTS: dict[str, str] = {
     "bad_position": "positions are '<epoch in hex>:<partition>:<offset>', as `seq` has them",
     "token_failed": "the function given as token= raised, or took too long",
     "connection_lost": "is the gateway there? With reconnect=True the client comes back by itself",
-    "refused": "the gateway, or a proxy before it, refused the connection",
+    "refused": "is the path of the URL /v1/stream? A proxy before the gateway may have refused it, too",
     "too_many_symbols": "so many symbols cannot be checked for gaps by one client: use several, with patterns that part them",
     "callback_failed": "a function given to on() raised; the event was handed out all the same",
     "closed": "the client was closed",
@@ -33,9 +35,24 @@ HINTS: dict[str, str] = {
 UNSEEN_HINT = "no record has named this symbol yet: is it right? /symbols on the gateway's admin port lists what ticks"
 
 
-def hint(code: str) -> str:
-    """What to do about an error with this `code`."""
+SEVERAL_HINT = "to a gateway this is one name: several are given as a list, as in ['AAPL', 'MS*']"
+# With these a request may be refused because of a symbol.
+_ABOUT_SYMBOLS = frozenset({"bad_request", "unknown_symbol", "forbidden"})
+# A symbol may have these in it, and hardly any has; blanks are in those of options.
+_BETWEEN = re.compile(r"[,;]")
+_BETWEEN_UNSEEN = re.compile(r"[,;\s]")
+
+
+def hint(code: str, symbol: str | None = None) -> str:
+    """What to do about an error with this `code`, where it is known about this `symbol` or pattern."""
+    if symbol is not None and code in _ABOUT_SYMBOLS and _BETWEEN.search(symbol):
+        return SEVERAL_HINT
     return HINTS.get(code, "see protocol/README.md")
+
+
+def unseen_hint(symbol: str) -> str:
+    """What may be wrong with a symbol that no record has named yet."""
+    return f"{UNSEEN_HINT}; {SEVERAL_HINT}" if _BETWEEN_UNSEEN.search(symbol) else UNSEEN_HINT
 
 
 class TickgateError(Exception):
@@ -46,7 +63,7 @@ class TickgateError(Exception):
         self.message = message
         self.symbol = symbol
         self.channel = channel
-        self.hint = hint(code)
+        self.hint = hint(code, symbol)
         about = f" ({channel} {symbol})" if symbol else ""
         super().__init__(f"{code}{about}: {message}. Hint: {self.hint}")
 

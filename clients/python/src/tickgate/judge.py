@@ -162,7 +162,7 @@ class Judge:
                     track.restore(saved)
             counts.restore(was)
             self.broken_books = was_broken
-            raise NotReadable(str(error)) from error
+            raise NotReadable(str(error)) from None
         return out
 
     def came_back(self) -> None:

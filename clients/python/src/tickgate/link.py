@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import ssl
 import struct
 from collections.abc import Callable
@@ -22,9 +23,8 @@ class HandshakeRefused(Exception):
 
     def __init__(self, status: int, body: str, retry_after_s: float | None) -> None:
         self.status = status
-        self.body = body
         self.retry_after_s = retry_after_s
-        super().__init__(f"HTTP {status}: {body}")
+        super().__init__(f"HTTP {status}: {body}" if body else f"HTTP {status}")
 
 
 class Reader(Protocol):
@@ -73,14 +73,14 @@ class Link(WSListener):
             )
             self._transport, _ = await asyncio.wait_for(connecting, timeout_s)
         except WSHandshakeError as error:
-            raise _refused(error) from error
+            raise _refused(error) from None
         except WSError as error:
-            raise ConnectionError(str(error)) from error
+            raise ConnectionError(str(error)) from None
         except (asyncio.TimeoutError, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and _is_cancelled(task):
                 raise
-            raise TimeoutError(f"no answer within {timeout_s:g} s") from error
+            raise TimeoutError(f"no answer within {timeout_s:g} s") from None
 
     async def ended(self) -> None:
         """Waits for the end of the connection.
@@ -92,7 +92,7 @@ class Link(WSListener):
             try:
                 await self._transport.wait_disconnected()
             except WSError as error:
-                raise ConnectionError(str(error)) from error
+                raise ConnectionError(str(error)) from None
         if self._fault is not None:
             raise self._fault
 
@@ -180,13 +180,20 @@ def _refused(error: WSHandshakeError) -> Exception:
     response = error.response
     if response is None:
         return ConnectionError(f"no WebSocket there: {error}"[:_BODY_SHOWN])
-    body = (error.raw_body or b"")[:_BODY_SHOWN].decode(errors="replace").strip()
     retry_after = response.headers.get("Retry-After")
     try:
         retry_after_s = None if retry_after is None else float(retry_after)
     except ValueError:
         retry_after_s = None
-    return HandshakeRefused(int(response.status), body, retry_after_s)
+    return HandshakeRefused(int(response.status), _reason(error.raw_body or b""), retry_after_s)
+
+
+def _reason(body: bytes) -> str:
+    """What a refusal says, in one line: a gateway's is JSON, a proxy's may be anything."""
+    text = body.decode(errors="replace")
+    with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
+        text = json.loads(text)["error"]
+    return " ".join(str(text).split())[:_BODY_SHOWN]
 
 
 def _is_cancelled(task: asyncio.Task[Any]) -> bool:

@@ -55,7 +55,7 @@ class Pending:
             raise TimeoutError(f"no answer within {timeout_s:g} s")
         if isinstance(self._answer, Ack):
             return self._answer
-        raise self._answer or TickgateError("closed", "the client was closed before the answer came")
+        raise _alone(self._answer or TickgateError("closed", "the client was closed before the answer came"))
 
     def _answered(self, answer: Ack | Refused | None) -> None:
         self._answer = answer
@@ -208,7 +208,7 @@ class Live(Generic[P]):
     def _subscribe(
         self, channel: Channel, symbols: str | Iterable[str], wanted: Options, *, cursor: str | None = None, keeps_place: bool = False
     ) -> Pending:
-        names = [symbols] if isinstance(symbols, str) else list(symbols)
+        names = _names(symbols)
         pending = self._ask()
         if channel == "book":
             self._books.asked(names, int(wanted.get("depth", 0)))
@@ -219,7 +219,7 @@ class Live(Generic[P]):
     def unsubscribe(self, channel: Channel, symbols: str | Iterable[str]) -> Pending:
         """Unsubscribes, as they were subscribed: a pattern by the same pattern."""
         options(channel)
-        names = [symbols] if isinstance(symbols, str) else list(symbols)
+        names = _names(symbols)
         pending = self._ask()
         if channel == "book":
             self._books.given_up(names)
@@ -339,7 +339,7 @@ class Live(Generic[P]):
             TickgateError: it was refused, or ended for good.
         """
         wanted = options(channel, from_=from_time, until=time.time_ns() if until is None else until, speed=speed)
-        names = [symbols] if isinstance(symbols, str) else list(symbols)
+        names = _names(symbols)
         with Live[P](self._url, **self._arguments) as past:
             yield from played(past, past._subscribe, channel, names, wanted)
 
@@ -363,7 +363,7 @@ class Live(Generic[P]):
         end_s = time.monotonic() + timeout_s
         while self._core.state != "live":
             if self._inbox.is_closed:
-                raise self._engine.error or TickgateError("closed", "the client was closed")
+                raise _alone(self._engine.error or TickgateError("closed", "the client was closed"))
             if time.monotonic() > end_s:
                 raise TimeoutError(f"not live within {timeout_s:g} s: {self._core.state}")
             time.sleep(0.005)
@@ -471,13 +471,27 @@ class Live(Generic[P]):
             return False
         error = self._engine.error
         if error is not None and not self._is_closing:
-            raise error
+            raise _alone(error)
         return True
+
+
+def _alone(error: TickgateError) -> TickgateError:
+    """What the engine found, without the calls of its thread: it says all that there is to know."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _wake(loop: asyncio.AbstractEventLoop, ready: asyncio.Event) -> None:
     if not loop.is_closed():
         loop.call_soon_threadsafe(ready.set)
+
+
+def _names(symbols: str | Iterable[str]) -> list[str]:
+    names = [symbols] if isinstance(symbols, str) else list(symbols)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"symbols are a text or several, as in ['AAPL', 'MS*'], not {name!r}")
+    return names
 
 
 def _check(url: str) -> None:

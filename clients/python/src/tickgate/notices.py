@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, Union
 
 import msgspec
 
-from .errors import UNSEEN_HINT, Refused, hint
+from .errors import SEVERAL_HINT, Refused, hint, unseen_hint
 from .events import Channel, OnWire, P
 
 StateName: TypeAlias = Literal["connecting", "live", "stale", "reconnecting", "resyncing", "closed"]
@@ -43,10 +43,16 @@ class AckResult(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
     @property
     def hint(self) -> str | None:
-        """What to do about a refusal, or about a symbol of which nothing was ever seen."""
+        """What to do about a refusal, or about a symbol of which nothing was ever seen; it stands in its `repr` too."""
         if self.code is not None:
-            return hint(self.code)
-        return UNSEEN_HINT if self.seen is False else None
+            return hint(self.code, self.symbol)
+        if self.seen is False:
+            return unseen_hint(self.symbol)
+        # Of patterns nobody says whether they bring anything.
+        return SEVERAL_HINT if "," in self.symbol and self.symbol.endswith("*") else None
+
+    def __repr__(self) -> str:
+        return _with_hint(super().__repr__(), self.hint)
 
 
 class Ack(msgspec.Struct, frozen=True, repr_omit_defaults=True):
@@ -137,8 +143,15 @@ class Error(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
     @property
     def hint(self) -> str:
-        """What to do about it."""
-        return hint(self.code)
+        """What to do about it; it stands in its `repr` too."""
+        return hint(self.code, self.symbol)
+
+    def __repr__(self) -> str:
+        return _with_hint(super().__repr__(), self.hint)
+
+
+def _with_hint(shown: str, hint: str | None) -> str:
+    return shown if hint is None else f"{shown[:-1]}, hint={hint!r})"
 
 
 Notice: TypeAlias = Union[State, Ack, AuthAck, Resync, ReplayDone, Slow, GoAway, Feed, Error]

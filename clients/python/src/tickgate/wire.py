@@ -146,7 +146,7 @@ class Decoder:
         try:
             events: list[OnWire[Any]] = self._data.decode(text)
         except _FAULTS as error:
-            raise NotReadable(str(error)) from error
+            raise NotReadable(str(error)) from None
         each = self._convert
         if each is not None:
             for event in events:
@@ -163,5 +163,5 @@ class Decoder:
         try:
             message: Control = _control.decode(text)
         except _FAULTS as error:
-            raise NotReadable(str(error)) from error
+            raise NotReadable(str(error)) from None
         return message
