@@ -5,10 +5,9 @@ python capture.py --url ws://127.0.0.1:8080/v1/stream --seconds 10 --out trades.
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 
-from arguments import events, parser
+from arguments import events, parser, run, symbols
 from tickgate import Capture, Live
 
 
@@ -20,7 +19,7 @@ def main() -> int:
     # Without a word in between it would be `captured = live.capture(seconds=args.seconds)`.
     captured = Capture()
     with Live(args.url) as live, suppress(KeyboardInterrupt):
-        live.subscribe("trades", args.symbols.split(","))
+        live.subscribe("trades", symbols(args))
         for event in events(live, args, "trades"):
             captured.add(event)
     trades = captured.events("trades")
@@ -32,4 +31,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -5,11 +5,10 @@ python imbalance.py --url ws://127.0.0.1:8080/v1/stream --symbols 'BTC*' --secon
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from contextlib import suppress
 
-from arguments import events, parser
+from arguments import events, parser, run, symbols
 from tickgate import BookUpdate, Live
 
 LEVELS = 5
@@ -22,7 +21,7 @@ def main() -> int:
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
     with Live(args.url) as live, suppress(KeyboardInterrupt):
-        live.subscribe("book", args.symbols.split(","), depth=LEVELS, conflate_ms=100)
+        live.subscribe("book", symbols(args), depth=LEVELS, conflate_ms=100)
         for event in events(live, args, "books"):
             if not isinstance(event, BookUpdate):
                 continue
@@ -41,4 +40,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -6,10 +6,9 @@ python latency.py --url ws://127.0.0.1:8080/v1/stream --seconds 10
 from __future__ import annotations
 
 import statistics
-import sys
 from contextlib import suppress
 
-from arguments import events, parser
+from arguments import events, parser, run, symbols
 from tickgate import Live, Quote, Trade
 
 SAMPLES_MAX = 200_000
@@ -21,7 +20,7 @@ def main() -> int:
     sent: list[float] = []
     with Live(args.url) as live:
         for channel in ("trades", "quotes"):
-            live.subscribe(channel, args.symbols.split(","))
+            live.subscribe(channel, symbols(args))
         with suppress(KeyboardInterrupt):
             for event in events(live, args, "trades and quotes"):
                 is_fresh = isinstance(event, (Trade, Quote)) and not event.snapshot and not event.replay
@@ -42,4 +41,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

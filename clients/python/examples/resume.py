@@ -5,10 +5,9 @@ python resume.py --url ws://127.0.0.1:8080/v1/stream --seconds 60
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 
-from arguments import events, parser
+from arguments import events, parser, run, symbols
 from tickgate import Error, Gap, GoAway, Live, State, Trade
 
 
@@ -17,7 +16,7 @@ def main() -> int:
     args = parser(__doc__).parse_args()
     trades = replayed = 0
     with Live(args.url) as live:
-        live.subscribe("trades", args.symbols.split(","))
+        live.subscribe("trades", symbols(args))
         with suppress(KeyboardInterrupt):
             for event in events(live, args, "trades"):
                 if isinstance(event, Trade):
@@ -32,4 +31,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

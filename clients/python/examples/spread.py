@@ -5,10 +5,9 @@ python spread.py --url ws://127.0.0.1:8080/v1/stream --seconds 10
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 
-from arguments import events, parser
+from arguments import events, parser, run, symbols
 from tickgate import Gap, Live, Quote
 
 
@@ -48,7 +47,7 @@ def main() -> int:
     args = parser(__doc__).parse_args()
     spreads: dict[str, Spread] = {}
     with Live(args.url) as live, suppress(KeyboardInterrupt):
-        live.subscribe("quotes", args.symbols.split(","))
+        live.subscribe("quotes", symbols(args))
         for event in events(live, args, "quotes"):
             if isinstance(event, Quote):
                 spreads.setdefault(event.symbol, Spread()).add(event)
@@ -62,4 +61,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

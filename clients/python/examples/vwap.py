@@ -5,12 +5,11 @@ python vwap.py --url ws://127.0.0.1:8080/v1/stream --seconds 10
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from contextlib import suppress
 from decimal import Decimal
 
-from arguments import events, parser
+from arguments import events, parser, run, symbols
 from tickgate import Gap, Live, Trade
 
 
@@ -21,7 +20,7 @@ def main() -> int:
     volume: dict[str, Decimal] = defaultdict(Decimal)
     missing: dict[str, int] = defaultdict(int)
     with Live(args.url, prices=Decimal) as live, suppress(KeyboardInterrupt):
-        live.subscribe("trades", args.symbols.split(","))
+        live.subscribe("trades", symbols(args))
         for event in events(live, args, "trades"):
             if isinstance(event, Trade):
                 money[event.symbol] += event.price * event.size
@@ -36,4 +35,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

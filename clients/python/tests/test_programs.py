@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from conformance.proxy import Proxy
 from conformance.stage import Gateway, Stage
-from conformance.world import trade
+from conformance.world import quote, trade
 
 from conftest import is_a, take
 from tickgate import Ack, ConnectionLost, Live, State, Trade
@@ -202,14 +203,52 @@ def test_examples_say_what_may_be_wrong_when_nothing_comes(gateway: Gateway) -> 
         assert (program.returncode, errors) == (1, ""), name
 
 
-def test_an_example_says_that_nobody_answers() -> None:
+def test_examples_say_in_a_line_or_two_what_is_wrong(gateway: Gateway) -> None:
+    # They ended with a traceback of 45 lines, or the head of an empty table.
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        url = f"ws://127.0.0.1:{taken.getsockname()[1]}/v1/stream"
-    program = python(str(HERE / "examples" / "vwap.py"), "--url", url, "--seconds", "1")
+        nobody = f"ws://127.0.0.1:{taken.getsockname()[1]}/v1/stream"
+    wrong = {
+        ("--url", nobody, "--seconds", "1"): f"no connection to {nobody} yet, reconnecting: .* Is a gateway there?",
+        ("--url", "localhost:8080"): "the URL of a gateway is ws://HOST:PORT/v1/stream",
+        ("--url", "ws://localhost:99999/v1/stream"): "Port out of range 0-65535",
+        ("--url", f"{gateway.url}s", "--seconds", "600"): "HTTP 404: the stream is at /v1/stream",
+        ("--url", gateway.url, "--symbols", " ,"): "--symbols names none",
+        ("--url", gateway.url, "--symbols", "A*B", "--seconds", "600"): "`*` only at the end",
+    }
+    for args, says in wrong.items():
+        # What fails before anything is sent fails the same in each.
+        paths = EXAMPLES if gateway.url in args[1] else EXAMPLES[:1]
+        programs = [(path.stem, python(str(path), *args)) for path in paths]
+        for name, program in programs:
+            said, errors = program.communicate(timeout=100)
+            lines = errors.splitlines()
+            is_told = len(lines) in (1, 2) and re.search(says, lines[-1]) is not None
+            assert (program.returncode, is_told) == (1, True), f"{name} {args}: {errors}"
+            assert name == "resume" or said == "", name
+
+
+def test_an_example_says_that_a_file_cannot_be_written(swaps: Gateway, tmp_path: Path) -> None:
+    path = tmp_path / "none" / "trades.parquet"
+    program = python(str(HERE / "examples" / "capture.py"), "--url", swaps.url, "--seconds", "2", "--out", str(path))
     _, errors = program.communicate(timeout=100)
     assert program.returncode == 1
-    assert f"no connection to {url} yet, reconnecting: " in errors
-    assert "Is a gateway there?" in errors
+    assert "Traceback" not in errors
+    assert str(path) in errors
+
+
+def test_examples_show_every_symbol(stage: Stage, gateway: Gateway) -> None:
+    symbols = [f"S{number:02}" for number in range(60)]
+    for name in ("spread", "vwap"):
+        for seconds in (1, 8, 32):
+            program = python(str(HERE / "examples" / f"{name}.py"), "--url", gateway.url, "--seconds", str(seconds))
+            while program.poll() is None:
+                stage.send(*(record(symbol, 1) for symbol in symbols for record in (quote, trade)))
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    program.wait(0.05)
+            said, errors = program.communicate(timeout=100)
+            if program.returncode == 0:
+                break
+        assert (program.returncode, [line.split()[0] for line in said.splitlines()[1:]]) == (0, symbols), errors
 
 
 def test_closing_is_quick(gateway: Gateway) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 HINTS: dict[str, str] = {
-    "bad_request": "mend what the message says, by protocol/README.md; a cursor that is refused may be of another cluster",
+    "bad_request": "mend what the message says, by protocol/README.md",
     "unauthenticated": "pass token= a token that the gateway takes, or a function that fetches a fresh one",
     "forbidden": "the token does not grant this: ask for less, or for a token that grants more",
     "unknown_channel": "the channels are trades, quotes, book and status",

@@ -496,6 +496,8 @@ def _names(symbols: str | Iterable[str]) -> list[str]:
 
 def _check(url: str) -> None:
     parts = urlsplit(url)
+    # A port that is none is a ValueError of its own.
+    _ = parts.port
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise ValueError("the URL of a gateway is ws://HOST:PORT/v1/stream, or wss://…")
     names = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
