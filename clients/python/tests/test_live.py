@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import traceback
 from datetime import timezone
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from conformance.kafka import FIRST_MS
+from conformance.kafka import FIRST_MS, Producer
 from conformance.proxy import Proxy
 from conformance.server import Server
-from conformance.stage import Gateway, Stage, eventually
+from conformance.stage import TOPIC, Gateway, Stage, eventually
 from conformance.tokens import Issuer
 from conformance.world import book, quote, trade
 
@@ -133,6 +134,21 @@ def test_a_function_for_the_token_that_fails_is_told_and_tried_again(gateway: Ga
 def test_urls_that_are_none_or_have_secrets(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         Live(url)
+
+
+def test_what_nobody_can_mean_is_said_by_the_call() -> None:
+    # It was said by a later call, or of a float that it had no time zone, or never.
+    wrong: list[dict[str, Any]] = [{"on_slow": "never"}, {"queue_events": 0}, {"queue_bytes": -1}, {"prices": int}, {"when_full": "drop"}]
+    for options in wrong:
+        with pytest.raises(ValueError):
+            Live("ws://127.0.0.1:1/v1/stream", **options)
+    with pytest.raises(TypeError, match="SSLContext"):
+        Live("ws://127.0.0.1:1/v1/stream", tls=True)  # type: ignore[call-overload]
+    with Live("ws://127.0.0.1:1/v1/stream") as live:
+        with pytest.raises(TypeError, match="nanoseconds"):
+            live.subscribe("trades", "A", from_=time.time())  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="nanoseconds"):
+            next(live.replay("trades", "A", from_time=time.time()))  # type: ignore[arg-type]
 
 
 def test_prices_of_every_kind(stage: Stage, gateway: Gateway) -> None:
@@ -294,6 +310,29 @@ def test_the_past_is_played_to_its_end(stage: Stage, gateway: Gateway) -> None:
         with pytest.raises(TickgateError) as refused:
             list(live.replay("book", "A", from_time=first_ns, until=last_ns))
         assert refused.value.code == "bad_request"
+
+
+def test_a_past_that_kafka_has_in_part_says_what_it_has_no_more(stage: Stage) -> None:
+    small = stage.start("tickgate-broker", "--listen", "127.0.0.1:0", "--topic", f"{TOPIC}:1", "--partition-bytes", "64KiB")
+    stage.broker = small.said(r"^(127\.0\.0\.1:\d+)\s*$")
+    stage.records.close()
+    stage.records = Producer(stage.broker, TOPIC)
+    for number in range(1_000):
+        stage.records.send(trade("A", number), time_ms=FIRST_MS + number)
+    gateway = stage.gateway()
+    with Live(gateway.url) as live:
+        past = list(live.replay("trades", "A", from_time=FIRST_MS * 1_000_000))
+        first = next(event for event in past if isinstance(event, Trade))
+        assert 0.0 < first.size < 999.0
+        assert [event.code for event in past if isinstance(event, Error)] == ["replay_aged_out"]
+        (gap,) = (event for event in past if isinstance(event, Gap))
+        assert (gap.cause, gap.upto) == ("retention", first.prev)
+        # What it has from the beginning on is whole, and its time is that of now.
+        later = list(live.replay("trades", "A", from_time=FIRST_MS * 1_000_000 + 990_000_000))
+        assert [event.size for event in later if isinstance(event, Trade)] == [float(number) for number in range(990, 1_000)]
+        assert not [event for event in later if isinstance(event, (Error, Gap))]
+        again = {event.seq: event.ingest_ns for event in past if isinstance(event, Trade)}
+        assert all(event.ingest_ns > again[event.seq] for event in later if isinstance(event, Trade))
 
 
 def test_a_past_that_is_refused_is_raised(stage: Stage) -> None:

@@ -20,9 +20,9 @@ URL = "ws://127.0.0.1:8080/v1/stream"
 PRINTS = {
     "live.batches(": r"(?s)^\w+ [0-9.]+ (buy|sell) 20.*\d+ at once\n.*Quote\(",
     "asyncio.run(": r"^Quote\(symbol='\w+',",
-    "live.book(": r"^Level\(price=[0-9.]+, size=[0-9.]+\) Level\(.* True$",
+    "live.book(": r"^Level\(price=[0-9.]+, size=[0-9.]+\) Level\(.*\)\]$",
     "live.capture(": r"(?s)shape: \([1-9].*trades\.parquet",
-    "live.replay(": r"^[1-9]\d* trades, the first \[Trade\(",
+    "live.replay(": r"^[1-9]\d* trades, the first \[Trade\(.*\nKafka no longer has: \[\]$",
 }
 
 

@@ -1,7 +1,8 @@
 """Data events: trades, quotes, books, status, and gaps.
 
-Times are integer nanoseconds since the Unix epoch: `event_ns` by the venue's clock, `ingest_ns` by the gateway's, `send_ns` when the
-producer meant to send, if its record said so, `received_ns` when this client took it from its socket. `event_time` and its kin are
+Times are integer nanoseconds since the Unix epoch: `event_ns` by the venue's clock, `ingest_ns` by the gateway's when it read the record,
+which is when it was read again where it was, as in a replay, `send_ns` when the producer meant to send, if its record said so,
+`received_ns` when this client took it from its socket. `event_time` and its kin are
 the same as `datetime` in UTC, which has microseconds only.
 
 Prices and sizes are of one type `P` for a client: `float`, `decimal.Decimal`, or `int` in units of a `Fixed` scale.
@@ -34,9 +35,12 @@ def to_ns(time: int | datetime) -> int:
 
     Raises:
         ValueError: the `datetime` has no time zone, so that nobody can know what it means.
+        TypeError: it is neither, as the `float` of `time.time()`.
     """
     if isinstance(time, int):
         return time
+    if not isinstance(time, datetime):
+        raise TypeError(f"a time is a datetime with a time zone, or whole nanoseconds since 1970, as time.time_ns() gives, not {time!r}")
     if time.tzinfo is None:
         raise ValueError("a datetime without a time zone: say which, as in datetime.now(timezone.utc)")
     return (time - _EPOCH) // timedelta(microseconds=1) * 1000

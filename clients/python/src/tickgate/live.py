@@ -77,18 +77,23 @@ class Live(Generic[P]):
     Args:
         url: `ws://` or `wss://`, with the path `/v1/stream`.
         token: what to show as `Authorization: Bearer`, or a plain function that fetches one: it is called, in a thread, for each
-            connection, and when the gateway says that the token is nearly over.
+            connection, and when the gateway says that the token is nearly over; after 30 s it has failed. None is shown without it.
         on_slow: what the gateway does when this client is too slow for it, unless a subscription says otherwise: `conflate` (the
-            newest state only), `skip` (and a gap), `disconnect` (and come back). See protocol/README.md.
+            newest state only; of trades, which cannot be conflated, the gateway's default), `skip` (and a gap), `disconnect` (and come
+            back). Without it the gateway's default: `disconnect` for trades, `conflate` for the others. See protocol/README.md.
         when_full: what this client does when its own queue is full: `stop` reading, so that the gateway sees a slow client, or
             `conflate` quotes, status and books first, and stop if that does not help. Trades are never conflated.
-        reconnect: whether it comes back, and goes on where it stopped, when the connection is lost.
-        prices: `float`, `Decimal`, or `Fixed(scale)` for integers.
-        queue_events, queue_bytes: bounds of the queue, in events, and in bytes as they came.
-        tls: a context for `wss://` other than the system's own.
+        reconnect: whether it comes back, and goes on where it stopped, when the connection is lost. Without it that is `ConnectionLost`.
+        prices: what prices and sizes are: `float`, `Decimal` with the digits of the feed, or `Fixed(scale)` for integers in units of
+            `10**-scale`, scale from 0 to 18.
+        queue_events, queue_bytes: bounds of the queue, in events, and in bytes as they came. What one read of the socket brings may
+            come on top.
+        tls: an `ssl.SSLContext` for `wss://`, for roots or a certificate of your own; without it the system's roots count. Of no
+            meaning for `ws://`.
 
     Raises:
-        ValueError: a URL that is none, or has a secret in it.
+        ValueError: a URL that is none, or has a secret in it; an option that nobody can mean.
+        TypeError: `tls` is no context.
     """
 
     @overload
@@ -151,6 +156,11 @@ class Live(Generic[P]):
         _check(url)
         if when_full not in ("stop", "conflate"):
             raise ValueError(f"when_full is stop or conflate, not {when_full!r}")
+        options("quotes", on_slow=on_slow)
+        if queue_events < 1 or queue_bytes < 1:
+            raise ValueError(f"the queue has room for an event and a byte at least, not for {queue_events} and {queue_bytes}")
+        if not isinstance(tls, (ssl.SSLContext, type(None))):
+            raise TypeError(f"tls is an ssl.SSLContext, not {tls!r}")
         self._on_slow = on_slow
         self._url = url
         self._arguments: dict[str, Any] = {"token": token, "prices": prices, "tls": tls}
@@ -186,17 +196,27 @@ class Live(Generic[P]):
 
         Args:
             channel: `trades`, `quotes`, `book` or `status`.
-            symbols: one or several.
-            on_slow: see `Live`.
-            conflate_ms: quotes and book: at most one update in so many milliseconds, always the newest.
-            depth: book: levels a side; 0 is all.
-            snapshot: trades: so many of the last ones first.
-            from_: begin in the past: behind a `seq`, or at a time (nanoseconds, or a `datetime` with a time zone). `ReplayDone`
-                says that all of that has come.
+            symbols: one as a text, or several as a list or other iterable. Upper and lower case differ. A text with commas is one name.
+            on_slow: see `Live`, whose own counts without it.
+            conflate_ms: quotes and book: at most one update in so many milliseconds, always the newest; 0 to 1000, rounded up to 10,
+                20, 50, 100, 250, 500 or 1000. 0, as without it, is every update.
+            depth: book: levels a side: 1, 5, 10, 20, 50, 100, or 0, as without it, for all.
+            snapshot: trades: so many of the last ones first, with `snapshot=True`, as far as the gateway keeps them (10 of a symbol
+                unless set otherwise). None without it, and none where `from_` says where to begin.
+            from_: begin in the past: behind a `seq` (of one symbol, no pattern), or at a time (nanoseconds since the Unix epoch, or a
+                `datetime` with a time zone) by Kafka's timestamps; 0 is the beginning. What comes has `replay=True`, and where it is
+                read again the time of that as `ingest_ns`; then `ReplayDone`, and what is live. Of books with a depth, and of what is
+                conflated, the newest state is all. What Kafka had and has no more is an `Error` `replay_aged_out` and a `Gap`.
+                Nothing is said where the log began later: nothing is missing. A time to come begins at once, with what is live.
             cursor: all that came since `Live.cursor` was that, here or in another process; then too `ReplayDone` says that it has come.
+                Instead of `from_`.
+
+        What the gateway refuses, as a depth that is none of these, is a refusal in the answer.
 
         Raises:
             ValueError: an option that nobody can mean.
+            TypeError: a symbol that is no text, a time that is neither an integer nor a `datetime`.
+            TickgateError: 10,000 requests wait for their answers.
         """
         if cursor is not None and from_ is not None:
             raise ValueError("from_ and cursor both say where to begin: give one of them")
@@ -258,7 +278,7 @@ class Live(Generic[P]):
             yield self._hand_out()
 
     def events(self, seconds: float | None = None) -> Iterator[Event[P]]:
-        """Everything that happens, for so many seconds at most."""
+        """Everything that happens, for so many seconds at most; without a number until the client is closed, as `for` does."""
         end_s = None if seconds is None else time.monotonic() + seconds
         while True:
             event = self._next(end_s)
@@ -267,7 +287,9 @@ class Live(Generic[P]):
             yield event
 
     def batches(self, max_wait_ms: float = 100.0, max_events: int = 10_000) -> Iterator[list[Event[P]]]:
-        """Everything that happens, in lists: from the first event on what comes within `max_wait_ms`, `max_events` at most."""
+        """Everything that happens, in lists, of which none is empty: from the first event on what comes within `max_wait_ms`
+        milliseconds, `max_events` at most. With 0 ms what is there already.
+        """
         while True:
             batch: list[Event[P]] = []
             end_s: float | None = None
@@ -326,17 +348,26 @@ class Live(Generic[P]):
         until: int | datetime | None = None,
         speed: float | None = None,
     ) -> Iterator[Event[P]]:
-        """The past, over a connection of its own: every event from one time to another, then it ends.
+        """The past, over a connection of its own: every event from one time to another, in the order of time, then it ends.
+
+        Times are Kafka's timestamps, in whole milliseconds: `event_ns`, by the venue's clock, may be a little before or behind. Events
+        have `replay=True`, and the time of the replay as `ingest_ns` and `received_ns`. Beside them come the `State`, `Ack`, `Error` and
+        `Gap` of that connection: an `Error` `replay_aged_out`, and a `Gap` before the first event behind it, say that Kafka has
+        deleted some of what was asked for. Nothing is said where its log began later than `from_time`, since nothing is missing then:
+        the `event_ns` of the first event says where that is.
 
         Args:
             channel: `trades`, `quotes` or `status`.
             symbols: one or several, or patterns.
-            from_time: nanoseconds, or a `datetime` with a time zone.
-            until: the same; now if it is left out.
-            speed: 1 is as it happened; without it, as fast as it can be read. From 0.001 to 1000.
+            from_time: nanoseconds since the Unix epoch, or a `datetime` with a time zone; 0 is the beginning. What is at it comes.
+            until: the same, and what is at it comes too; now if it is left out or not past yet.
+            speed: how many times as fast as it happened, counted from the first event: 1 is as it happened. From 0.001 to 1000;
+                without it as fast as it is taken.
 
         Raises:
-            TickgateError: it was refused, or ended for good.
+            Refused: it was refused: a book, a time beyond what the gateway allows, an `until` before `from_time`.
+            TickgateError: it ended for good.
+            TypeError: a time that is neither an integer nor a `datetime`.
         """
         wanted = options(channel, from_=from_time, until=time.time_ns() if until is None else until, speed=speed)
         names = _names(symbols)
