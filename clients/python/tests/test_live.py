@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
@@ -14,7 +15,7 @@ import pytest
 from conformance.kafka import FIRST_MS, Producer
 from conformance.proxy import Proxy
 from conformance.server import Server
-from conformance.stage import TOPIC, Gateway, Stage, eventually
+from conformance.stage import SOON_S, TOPIC, Gateway, Stage, eventually
 from conformance.tokens import Issuer
 from conformance.world import book, quote, trade
 
@@ -416,6 +417,25 @@ def test_many_subscribe_calls_are_no_faster_than_the_gateway_takes_them(stage: S
         pending = [live.subscribe("trades", f"S{number}") for number in range(100)]
         assert all(one.wait(30).ok for one in pending)
         assert not any(isinstance(event, Error) for event in live.events(seconds=0))
+
+
+def test_a_stream_that_nobody_holds_any_more_is_closed(gateway: Gateway) -> None:
+    # A cell of a notebook that ran again left one behind each time, which read, and came back when it was lost.
+    with Live(gateway.url) as other:
+        live = Live(gateway.url)
+        live.subscribe("trades", "A").wait()
+        live.subscribe("trades", "B")
+        nobody = Live("ws://127.0.0.1:1/v1/stream")
+        nobody.subscribe("trades", "A")
+        threads = [stream._engine._thread for stream in (live, nobody)]
+        del live, nobody
+        gc.collect()
+        for thread in threads:
+            thread.join(SOON_S)
+            assert not thread.is_alive()
+        assert other.subscribe("trades", "A").wait().ok
+    assert Live(gateway.url).subscribe("trades", "A").wait().ok, "who waits for an answer holds it"
+    assert is_a(State)(next(Live(gateway.url).events())), "and so does who takes events"
 
 
 def test_a_client_that_must_not_come_back_says_why_it_ended(proxy: Proxy) -> None:

@@ -84,7 +84,8 @@ class Engine:
         self._allowance = 1.0
         self._allowance_at_s = 0.0
         self._unsent: list[bytes] = []
-        self._lock = threading.Lock()
+        # Whoever forgets a client ends it from wherever its garbage is collected: it may have this lock already.
+        self._lock = threading.RLock()
         self._is_stopping = False
         self._is_cancelled = False
         inbox.on_room(self._has_room)
@@ -107,13 +108,13 @@ class Engine:
             if not self._is_stopping:
                 self._loop.call_soon_threadsafe(do)
 
-    def stop(self) -> None:
-        """Ends the connection and the thread; returns when that is done, soon in any case."""
+    def stop(self, *, waits: bool = True) -> None:
+        """Ends the connection and the thread; returns when that is done, soon in any case, or if it does not wait at once."""
         with self._lock:
             was_stopping, self._is_stopping = self._is_stopping, True
             if not was_stopping and self._thread.ident is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._cancel)
-        if self._thread.ident is not None and threading.current_thread() is not self._thread:
+        if waits and self._thread.ident is not None and threading.current_thread() is not self._thread:
             self._thread.join(_CLOSE_TIMEOUT_S)
 
     def _has_room(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
@@ -37,12 +38,25 @@ _WAIT_S = 0.5
 E = TypeVar("E")
 
 
+class _Answer:
+    """The answer to a request, once it is there; nothing, if the client was closed before."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.value: Ack | Refused | None = None
+
+    def came(self, value: Ack | Refused | None) -> None:
+        self.value = value
+        self.done.set()
+
+
 class Pending:
     """The answer to a subscribe or unsubscribe, once it is there."""
 
-    def __init__(self) -> None:
-        self._done = threading.Event()
-        self._answer: Ack | Refused | None = None
+    def __init__(self, live: Live[Any], answer: _Answer) -> None:
+        # Whoever waits for an answer has not forgotten the stream.
+        self._live = live
+        self._answer = answer
 
     def wait(self, timeout_s: float = 10.0) -> Ack:
         """Waits for the answer. That some symbols were refused is no error: `Ack.check()` makes one of it.
@@ -51,15 +65,11 @@ class Pending:
             Refused: the request was refused as a whole.
             TimeoutError: no answer came in time; it may still come.
         """
-        if not self._done.wait(timeout_s):
+        if not self._answer.done.wait(timeout_s):
             raise TimeoutError(f"no answer within {timeout_s:g} s")
-        if isinstance(self._answer, Ack):
-            return self._answer
-        raise _alone(self._answer or TickgateError("closed", "the client was closed before the answer came"))
-
-    def _answered(self, answer: Ack | Refused | None) -> None:
-        self._answer = answer
-        self._done.set()
+        if isinstance(self._answer.value, Ack):
+            return self._answer.value
+        raise _alone(self._answer.value or TickgateError("closed", "the client was closed before the answer came"))
 
 
 class Live(Generic[P]):
@@ -167,7 +177,7 @@ class Live(Generic[P]):
         self._core = Core(cast(PriceType, prices))
         self._inbox = Inbox(queue_events, queue_bytes, conflates=when_full == "conflate")
         self._engine = Engine(url, self._core, self._inbox, token=token, reconnect=reconnect, tls=tls)
-        self._pending: list[Pending] = []
+        self._answers: list[_Answer] = []
         self._books: Books[P] = Books()
         self._calls: list[tuple[Any, Callable[[Any], object]]] = []
         # The batch that is being handed out, and how far.
@@ -176,6 +186,8 @@ class Live(Generic[P]):
         self._cursor: str | None = None
         self._is_closing = False
         self._engine.start()
+        # A cell of a notebook that runs again forgets the stream of its last run, which would go on to its end.
+        weakref.finalize(self, self._engine.stop, waits=False).atexit = False
 
     # Subscriptions.
 
@@ -229,32 +241,32 @@ class Live(Generic[P]):
         self, channel: Channel, symbols: str | Iterable[str], wanted: Options, *, cursor: str | None = None, keeps_place: bool = False
     ) -> Pending:
         names = _names(symbols)
-        pending = self._ask()
+        answer = self._ask()
         if channel == "book":
             self._books.asked(names, int(wanted.get("depth", 0)))
-        ask = partial(self._core.subscribe, channel, names, wanted, pending._answered, cursor=cursor, keeps_place=keeps_place)
+        ask = partial(self._core.subscribe, channel, names, wanted, answer.came, cursor=cursor, keeps_place=keeps_place)
         self._engine.call(ask)
-        return pending
+        return Pending(self, answer)
 
     def unsubscribe(self, channel: Channel, symbols: str | Iterable[str]) -> Pending:
         """Unsubscribes, as they were subscribed: a pattern by the same pattern."""
         options(channel)
         names = _names(symbols)
-        pending = self._ask()
+        answer = self._ask()
         if channel == "book":
             self._books.given_up(names)
-        self._engine.call(self._core.unsubscribe, channel, names, pending._answered)
-        return pending
+        self._engine.call(self._core.unsubscribe, channel, names, answer.came)
+        return Pending(self, answer)
 
-    def _ask(self) -> Pending:
-        self._pending = [pending for pending in self._pending if not pending._done.is_set()]
-        if len(self._pending) >= REQUESTS_MAX:
+    def _ask(self) -> _Answer:
+        self._answers = [answer for answer in self._answers if not answer.done.is_set()]
+        if len(self._answers) >= REQUESTS_MAX:
             raise TickgateError("rate_limited", f"{REQUESTS_MAX} requests wait for their answers")
-        pending = Pending()
-        self._pending.append(pending)
+        answer = _Answer()
+        self._answers.append(answer)
         if self._inbox.is_closed:
-            pending._answered(None)
-        return pending
+            answer.came(None)
+        return answer
 
     # Events.
 
@@ -434,9 +446,9 @@ class Live(Generic[P]):
         """Ends the connection; events that came before can still be taken. It may be called twice, and from any thread."""
         self._is_closing = True
         self._engine.stop()
-        for pending in self._pending:
-            if not pending._done.is_set():
-                pending._answered(None)
+        for answer in self._answers:
+            if not answer.done.is_set():
+                answer.came(None)
 
     def __enter__(self) -> Live[P]:
         return self
