@@ -6,17 +6,20 @@ import asyncio
 import contextlib
 import os
 import re
+import selectors
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conformance.proxy import Proxy
-from conformance.stage import Gateway, Stage
+from conformance.server import Server
+from conformance.stage import Gateway, Stage, eventually
 from conformance.world import quote, trade
 
 from conftest import is_a, take
@@ -143,6 +146,43 @@ def test_async_iteration_can_be_cancelled(gateway: Gateway) -> None:
 
     with pytest.raises(asyncio.TimeoutError):
         asyncio.run(cancelled())
+
+
+class Selector(selectors.DefaultSelector):
+    """Knows whether its loop waits, and will not see what it is not woken for."""
+
+    waits = False
+
+    def select(self, timeout: float | None = None) -> Any:
+        self.waits = timeout != 0
+        try:
+            return super().select(timeout)
+        finally:
+            self.waits = False
+
+
+def test_async_iteration_can_be_cancelled_by_who_does_not_wake_its_loop() -> None:
+    # As the interrupt of a notebook's kernel does: the cell went on to wait until the next event, of which there is none here.
+    server = Server()
+    selector = Selector()
+    loop = asyncio.SelectorEventLoop(selector)
+
+    async def read() -> None:
+        async for _ in live:
+            pass
+
+    def interrupt() -> None:
+        eventually(lambda: live.stats().state == "live" and live.stats().queued_events == 0 and selector.waits, "it waits")
+        reading.cancel()
+
+    with Live(server.url) as live:
+        server.greet(heartbeat_ms=60_000)
+        reading = loop.create_task(read())
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(reading)
+    loop.close()
+    server.close()
 
 
 def test_a_capture_has_an_end_and_a_bound(stage: Stage, gateway: Gateway) -> None:

@@ -507,7 +507,12 @@ class Live(Generic[P]):
                 return True
             if self._is_over():
                 return False
-            await ready.wait()
+            # The interrupt of a notebook's kernel cancels this and does not wake its loop.
+            again = loop.call_later(_WAIT_S, ready.set)
+            try:
+                await ready.wait()
+            finally:
+                again.cancel()
 
     def _is_over(self) -> bool:
         if not self._inbox.is_closed or self._inbox.events:
