@@ -16,9 +16,6 @@ import * as state from "./state.js";
 import { Tape } from "./tape.js";
 import { Watchlist } from "./watchlist.js";
 
-/** Symbols of a first visit, of those that are there. */
-const FIRST_SYMBOLS = 27;
-
 const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
 let isScheduled = false;
 const tell = (command: Command): void => worker.postMessage(command);
@@ -33,7 +30,10 @@ const chart = new Chart();
 const health = new HealthPanel();
 const search = new Search(
   () => tell({ do: "discover" }),
-  () => watchlist.focus(),
+  (notice) => {
+    if (notice !== undefined) health.notice({ time_ms: Date.now(), kind: "info", text: notice });
+    watchlist.focus();
+  },
 );
 const help = byId<HTMLDialogElement>("help");
 const tokenDialog = byId<HTMLDialogElement>("token");
@@ -93,8 +93,8 @@ worker.onmessage = ({ data }: { data: Frame }) => {
   if (data.directory !== undefined) {
     state.directory.value = data.directory;
     if (isFirstVisit && state.symbols.value.length === 0 && data.directory.length > 0) {
-      state.symbols.value = data.directory.slice(0, FIRST_SYMBOLS);
-      state.focus.value = data.directory[0] as string;
+      state.symbols.value = data.busiest ?? [];
+      state.focus.value = data.busiest?.[0] ?? "";
       isFirstVisit = false;
     }
   }

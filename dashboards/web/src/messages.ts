@@ -102,6 +102,9 @@ export interface Notice {
   text: string;
 }
 
+/** Symbols of a first visit, of those that are there. */
+export const FIRST_SYMBOLS = 27;
+
 /** What has changed since the last frame. */
 export interface Frame {
   rows: Row[];
@@ -120,8 +123,9 @@ export interface Frame {
   changes: Change[];
   health?: Health;
   notices: Notice[];
-  /** Symbols that are there, sorted. */
+  /** Symbols that are there, sorted; and those of which most comes, at most `FIRST_SYMBOLS` of them. */
   directory?: string[];
+  busiest?: string[];
   /** The gateway wants a token, or another one. */
   needsToken?: boolean;
 }

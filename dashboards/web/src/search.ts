@@ -25,12 +25,12 @@ export function find(directory: readonly string[], text: string): string[] {
 export class Search {
   readonly #input = byId<HTMLInputElement>("search");
   readonly #list = byId("found");
-  readonly #done: () => void;
+  readonly #done: (notice?: string) => void;
   #found: string[] = [];
   #at = 0;
 
-  /** `opened` is called when symbols are looked for, `done` when one was taken. */
-  constructor(opened: () => void, done: () => void) {
+  /** `opened` is called when symbols are looked for, `done` when one was taken or none, with what there is to say of it. */
+  constructor(opened: () => void, done: (notice?: string) => void) {
     this.#done = done;
     this.#input.addEventListener("focus", () => {
       opened();
@@ -78,11 +78,13 @@ export class Search {
   }
 
   #take(symbol: string): void {
-    if (state.add(symbol)) announce(`${symbol} is in the watchlist`);
-    else announce(`${symbol} cannot be added`);
+    const isAdded = state.add(symbol);
+    announce(isAdded ? `${symbol} is in the watchlist` : `${symbol} cannot be added`);
     this.#input.value = "";
     this.#hide();
-    this.#done();
+    // Before anything is known, nobody can say that this is not.
+    const isKnown = state.directory.value.length === 0 || state.directory.value.includes(symbol);
+    this.#done(!isAdded ? `${symbol} cannot be added: it is no symbol, or the watchlist is full` : isKnown ? undefined : `${symbol}: no record has named it so far; its row fills when one does`);
   }
 
   #show(): void {

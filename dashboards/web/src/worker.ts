@@ -5,7 +5,7 @@
 
 import { type Channel, connect, type Gap, type Live, type StateEvent, type SubscribeOptions, type TickgateEvent, type Trade } from "tickgate";
 import { Candles } from "./candles.js";
-import type { Change, Command, Frame, Health, Notice, Print } from "./messages.js";
+import { type Change, type Command, FIRST_SYMBOLS, type Frame, type Health, type Notice, type Print } from "./messages.js";
 import { Rows } from "./rows.js";
 
 const PRINTS_MAX = 500;
@@ -41,7 +41,8 @@ let isSlow = false;
 let interval_s = 1;
 const rows = new Rows();
 const candles = new Candles();
-const directory = new Set<string>();
+/** The symbols that there are, and how many events of each came while they were listened for. */
+const directory = new Map<string, number>();
 let isDirectoryNew = false;
 let isDiscovering = false;
 /** Set while symbols are listened for, from when they may come on. */
@@ -286,8 +287,11 @@ function changed(event: StateEvent): void {
 }
 
 function meet(symbol: string): void {
-  if (!isDiscovering || directory.size >= DIRECTORY_MAX || directory.has(symbol)) return;
-  directory.add(symbol);
+  if (!isDiscovering) return;
+  const seen = directory.get(symbol);
+  if (seen !== undefined) return void directory.set(symbol, seen + 1);
+  if (directory.size >= DIRECTORY_MAX) return;
+  directory.set(symbol, 1);
   isDirectoryNew = true;
   // Those of the others are behind it.
   if (directory.size === 1 && discoverTimer !== undefined) listen();
@@ -370,7 +374,9 @@ function fill(all: Frame, now_ms: number): void {
     isDirectoryNew = false;
     // What is watched by its name is not brought by a pattern.
     const known = watched.filter((symbol) => (rows.get(symbol)?.changed_ms ?? 0) > 0);
-    all.directory = [...new Set([...directory, ...known])].sort();
+    all.directory = [...new Set([...directory.keys(), ...known])].sort();
+    // Of equally busy ones those of the first letters: what sorts is stable.
+    all.busiest = [...all.directory].sort((a, b) => (directory.get(b) ?? 0) - (directory.get(a) ?? 0)).slice(0, FIRST_SYMBOLS);
   }
   if (isAnew) all.isAnew = true;
   isAnew = false;

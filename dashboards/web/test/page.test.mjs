@@ -100,6 +100,7 @@ test("everything is done by keys: search, rows, removal, candles, panels, help; 
   await page.keyboard.type("NEW1");
   await page.keyboard.press("Enter");
   await page.waitForSelector(row("NEW1"));
+  await text(page, "#notices li", /NEW1: no record has named it so far/);
   assert.equal(new URL(page.url()).hash, "#s=AAA,AAB,NEW1&f=NEW1");
   assert.equal(await page.evaluate(() => document.activeElement?.id), "watchlist", "the keyboard is where the rows are");
   // Rows, by arrows; screen readers follow.
@@ -174,7 +175,7 @@ test("ladder, tape and rows show what was sent: sizes, spread, last trade, filte
     const note = () => ["up", "down"].forEach((way) => found.classList.contains(way) && document.body.setAttribute(`data-${way}`, found.querySelector(".last")?.textContent?.[0] ?? ""));
     new MutationObserver(note).observe(found, { attributes: true });
   }, row("SHOW"));
-  // Not each one does: never more than three a second.
+  // Not each one does.
   let price = 50;
   for (const [way, step, sign] of /** @type {const} */ ([["up", 1, "▲"], ["down", -1, "▼"]])) {
     const flash = await until(async () => {
@@ -340,6 +341,38 @@ test("the page fits its window: nothing to scroll sideways, and usable on a phon
   await text(page, "#tape h2", /WIDE/);
   await accessible(page, "a phone");
   await shot(page, "phone");
+});
+
+test("however often a price moves, its row flashes at most three times a second", async () => {
+  const gateway = await scene.gateway();
+  const page = await scene.open(gateway, "#s=FAST");
+  await produce(broker, [trade("FAST", 1)]);
+  await text(page, `${row("FAST")} .last`, /101\.50/);
+  // By the time of the frame that began it: a slow machine paints late, and no other time.
+  await page.evaluate((selector) => {
+    const found = /** @type {Element} */ (document.querySelector(selector));
+    const seen = { flashes: /** @type {number[]} */ ([]), painted: 0 };
+    Object.assign(globalThis, { seen });
+    let isLit = false;
+    new MutationObserver(() => {
+      const is = found.matches(".up, .down");
+      if (is && !isLit) seen.flashes.push(Number(document.timeline.currentTime));
+      isLit = is;
+    }).observe(found, { attributes: true });
+    new MutationObserver(() => seen.painted++).observe(/** @type {Element} */ (found.querySelector(".last")), { characterData: true, subtree: true });
+  }, row("FAST"));
+  let isEnough = false;
+  const feeding = (async () => {
+    for (let price = 2; !isEnough; price++) await produce(broker, [trade("FAST", price)]);
+  })();
+  const { flashes, painted } = await until(async () => {
+    const { flashes, painted } = await page.evaluate(() => /** @type {any} */ (globalThis).seen);
+    return flashes.length >= 6 && { flashes, painted };
+  }, "flashes").finally(() => (isEnough = true));
+  await feeding;
+  assert.ok(painted > flashes.length, "prices that did not flash were there: the bound was tried");
+  const apart = flashes.slice(1).map((/** @type {number} */ at, /** @type {number} */ n) => at - flashes[n]);
+  assert.ok(apart.every((/** @type {number} */ ms) => ms >= 1_000 / 3), `${apart}`);
 });
 
 test("with reduced motion nothing flashes", async () => {
