@@ -1,6 +1,6 @@
 /** The watchlist as the worker knows it: the newest state of each symbol, and which of them have changed. */
 
-import type { Quote, Status, Trade } from "tickgate";
+import type { MarketEvent, Quote, Status, Trade } from "tickgate";
 import type { Row } from "./messages.js";
 
 /** Most symbols of a watchlist. */
@@ -9,6 +9,14 @@ const SPARK_MAX = 60;
 
 interface Known extends Omit<Row, "spark"> {
   first?: number;
+}
+
+/**
+ * Since when an event is known, by our clock, in milliseconds. A snapshot says what was there before: a row is not fresh for having come into
+ * sight. The gateway's clock is `skew_ms` ahead of ours.
+ */
+export function heard_ms({ snapshot, ingest_ns }: MarketEvent, now_ms: number, skew_ms: number): number {
+  return snapshot === true ? Math.min(now_ms, Number(ingest_ns / 1_000_000n) - skew_ms) : now_ms;
 }
 
 export class Rows {
@@ -114,7 +122,7 @@ export class Rows {
   }
 
   #changed(row: Known, now_ms: number): void {
-    row.changed_ms = now_ms;
+    row.changed_ms = Math.max(row.changed_ms, now_ms);
     this.#dirty.add(row.symbol);
   }
 }

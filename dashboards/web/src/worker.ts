@@ -3,10 +3,10 @@
  * that is busy or hidden gets less and never a backlog.
  */
 
-import { type Channel, connect, type Gap, type Live, type StateEvent, type SubscribeOptions, type TickgateEvent, type Trade } from "tickgate";
+import { type AckResult, type Channel, connect, type Gap, type Live, type StateEvent, type SubscribeOptions, type TickgateEvent, type Trade } from "tickgate";
 import { Candles } from "./candles.js";
 import { type Change, type Command, FIRST_SYMBOLS, type Frame, type Health, type Notice, type Print } from "./messages.js";
-import { Rows } from "./rows.js";
+import { heard_ms, Rows } from "./rows.js";
 
 const PRINTS_MAX = 500;
 const NOTICES_MAX = 50;
@@ -16,6 +16,8 @@ const DIRECTORY_MAX = 20_000;
 const DISCOVER_MS = 2_000;
 /** Between two frames at the least: what eyes can follow, and the page does nothing between them. */
 const FRAME_MS = 50;
+/** How long the rows in sight have to stay the same until they are asked for: who scrolls past asks for nothing. */
+const VIEW_MS = 150;
 /** How often health is told, and rows out of sight. */
 const HEALTH_MS = 250;
 const ROWS_ALL_MS = 1_000;
@@ -23,8 +25,12 @@ const ROWS_ALL_MS = 1_000;
 const SLOW_BYTES_PER_S = 2_048;
 const FULL_BYTES_PER_S = 0;
 
-const QUOTES: SubscribeOptions = { conflate_ms: 100 };
-const TRADES: SubscribeOptions = { on_slow: "skip" };
+/** Of rows in sight as much as eyes can follow; of the others what their lines of prices and a copy need. */
+const QUOTES_SEEN: SubscribeOptions = { conflate_ms: 100 };
+const QUOTES_UNSEEN: SubscribeOptions = { conflate_ms: 1_000 };
+const STATUS: SubscribeOptions = {};
+/** With the last one: none came while the row was out of sight. */
+const TRADES_SEEN: SubscribeOptions = { on_slow: "skip", snapshot: 1 };
 const FOCUS_TRADES: SubscribeOptions = { on_slow: "skip", snapshot: 200 };
 const FOCUS_BOOK: SubscribeOptions = { depth: 20, conflate_ms: 100 };
 /** Each channel that a feed may have alone: the newest of every symbol there is. */
@@ -36,6 +42,10 @@ const DISCOVERY: [Channel, SubscribeOptions][] = [
 
 let live: Live | undefined;
 let watched: string[] = [];
+let view: readonly string[] = [];
+let viewTimer: ReturnType<typeof setTimeout> | undefined;
+/** What is subscribed: the options of each symbol, by channel. */
+const held = new Map<Channel, Map<string, SubscribeOptions>>();
 let focus: string | undefined;
 let isSlow = false;
 let interval_s = 1;
@@ -73,6 +83,8 @@ let health_ms = 0;
 let attempt = 0;
 let reason: string | undefined;
 let slow_ms = 0;
+/** How far the gateway's clock is ahead of ours. */
+let skew_ms = 0;
 let before = { at_ms: performance.now(), messages: 0, events: 0, conflated: 0 };
 
 const page = self as unknown as { postMessage(frame: Frame): void; onmessage: (event: { data: Command }) => void };
@@ -89,7 +101,10 @@ page.onmessage = ({ data }) => {
       isSlow = data.isSlow;
       return live?.set({ maxBytesPerS: bytesPerS() });
     case "view":
-      return rows.see(data.symbols);
+      rows.see((view = data.symbols));
+      clearTimeout(viewTimer);
+      viewTimer = setTimeout(ask, VIEW_MS);
+      return;
     case "discover":
       return discover();
     case "pull":
@@ -116,36 +131,55 @@ function start(url: string, token: string | undefined): void {
   discoverTimer = undefined;
   isDiscovering = false;
   directory.clear();
-  const symbols = watched;
-  watched = [];
   before = { at_ms: performance.now(), messages: 0, events: 0, conflated: 0 };
-  watch(symbols);
-  if (focus !== undefined) subscribeFocus(focus);
+  held.clear();
+  isSnapshotAwaited = focus !== undefined;
+  ask();
 }
 
 function watch(symbols: string[]): void {
-  const old = new Set(watched);
-  const now = new Set(symbols);
-  const added = symbols.filter((symbol) => !old.has(symbol));
-  const removed = watched.filter((symbol) => !now.has(symbol));
-  watched = [...now];
+  watched = [...new Set(symbols)];
   rows.watch(watched);
-  if (live === undefined) return;
-  if (added.length > 0) {
-    void live.subscribe("quotes", added, QUOTES).then(refusals, () => undefined);
-    void live.subscribe("status", added);
-    const others = added.filter((symbol) => symbol !== focus);
-    if (others.length > 0) void live.subscribe("trades", others, TRADES);
+  ask();
+}
+
+/** What has to be subscribed as things are. */
+function wanted(): Map<Channel, Map<string, SubscribeOptions>> {
+  const [quotes, trades, status, book] = [new Map<string, SubscribeOptions>(), new Map<string, SubscribeOptions>(), new Map<string, SubscribeOptions>(), new Map<string, SubscribeOptions>()];
+  const isSeen = new Set(view);
+  for (const symbol of watched) {
+    const isNear = isSeen.has(symbol) || symbol === focus;
+    quotes.set(symbol, isNear ? QUOTES_SEEN : QUOTES_UNSEEN);
+    status.set(symbol, STATUS);
+    if (isNear) trades.set(symbol, TRADES_SEEN);
   }
-  if (removed.length > 0) {
-    for (const channel of ["quotes", "status"] as const) void live.unsubscribe(channel, removed);
-    const trades = removed.filter((symbol) => symbol !== focus);
-    if (trades.length > 0) void live.unsubscribe("trades", trades);
+  if (focus !== undefined) {
+    trades.set(focus, FOCUS_TRADES);
+    book.set(focus, FOCUS_BOOK);
+  }
+  return new Map([["quotes", quotes], ["trades", trades], ["status", status], ["book", book]]);
+}
+
+/** Asks the gateway for what has to be subscribed and is not so yet. */
+function ask(): void {
+  clearTimeout(viewTimer);
+  if (live === undefined) return;
+  for (const [channel, now] of wanted()) {
+    const then = held.get(channel) ?? new Map<string, SubscribeOptions>();
+    held.set(channel, now);
+    const gone = [...then.keys()].filter((symbol) => !now.has(symbol));
+    if (gone.length > 0) void live.unsubscribe(channel, gone);
+    for (const options of new Set(now.values())) {
+      const symbols = [...now].filter(([symbol, wants]) => wants === options && then.get(symbol) !== options).map(([symbol]) => symbol);
+      // Only of those that are new it is worth a word.
+      const told = (results: AckResult[]): void => (channel === "quotes" ? refusals(results.filter(({ symbol }) => !then.has(symbol))) : undefined);
+      if (symbols.length > 0) void live.subscribe(channel, symbols, options).then(told, () => undefined);
+    }
   }
 }
 
 /** Says once which symbols were refused. */
-function refusals(results: { symbol: string; ok: boolean; message?: string; code?: string }[]): void {
+function refusals(results: AckResult[]): void {
   const refused = results.filter(({ ok }) => !ok);
   const [first] = refused;
   if (first === undefined) return;
@@ -156,17 +190,11 @@ function refusals(results: { symbol: string; ok: boolean; message?: string; code
 function look(symbol: string, seconds: number): void {
   interval_s = seconds;
   areCandlesNew = true;
-  if (symbol === focus) return;
-  const left = focus;
+  if (symbol === (focus ?? "")) return;
   focus = symbol === "" ? undefined : symbol;
   forgetFocus();
-  if (live === undefined) return;
-  if (left !== undefined) {
-    void live.unsubscribe("book", left);
-    if (watched.includes(left)) void live.subscribe("trades", left, TRADES);
-    else void live.unsubscribe("trades", left);
-  }
-  if (focus !== undefined) subscribeFocus(focus);
+  isSnapshotAwaited = focus !== undefined;
+  ask();
 }
 
 /** Nothing is known of the trades and the book of the symbol in focus. */
@@ -185,12 +213,6 @@ function beginAtSnapshot(): void {
   isSnapshotAwaited = false;
   forgetFocus();
   isAnew = true;
-}
-
-function subscribeFocus(symbol: string): void {
-  isSnapshotAwaited = true;
-  void live?.subscribe("trades", symbol, FOCUS_TRADES);
-  void live?.subscribe("book", symbol, FOCUS_BOOK);
 }
 
 /** Patterns bring the state of every symbol there is; then they are not needed any more. */
@@ -226,11 +248,10 @@ function discovered(): void {
 }
 
 function take(event: TickgateEvent): void {
-  const now_ms = Date.now();
   switch (event.type) {
     case "trade":
       meet(event.symbol);
-      rows.trade(event, now_ms);
+      rows.trade(event, heard_ms(event, Date.now(), skew_ms));
       if (event.symbol === focus) {
         if (event.snapshot === true && isSnapshotAwaited) beginAtSnapshot();
         print(event);
@@ -238,10 +259,10 @@ function take(event: TickgateEvent): void {
       return;
     case "quote":
       meet(event.symbol);
-      return rows.quote(event, now_ms);
+      return rows.quote(event, heard_ms(event, Date.now(), skew_ms));
     case "status":
       meet(event.symbol);
-      return rows.status(event, now_ms);
+      return rows.status(event, heard_ms(event, Date.now(), skew_ms));
     case "book":
       isLadderNew = true;
       return;
@@ -390,6 +411,7 @@ function fill(all: Frame, now_ms: number): void {
 
 function health(client: Live, now_ms: number): Health {
   const stats = client.stats();
+  skew_ms = stats.skew_ns / 1e6;
   const past_s = Math.max(0.001, (now_ms - before.at_ms) / 1_000);
   const events = stats.events - before.events;
   const conflated = stats.conflated - before.conflated;
@@ -401,7 +423,7 @@ function health(client: Live, now_ms: number): Health {
     latencies: stats.latencyRecent.count,
     p50_ms: stats.latencyRecent.p50_ns / 1e6,
     p99_ms: stats.latencyRecent.p99_ns / 1e6,
-    skew_ms: stats.skew_ns / 1e6,
+    skew_ms,
     messages_s: (stats.messages - before.messages) / past_s,
     events_s: events / past_s,
     conflated: events + conflated === 0 ? 0 : conflated / (events + conflated),

@@ -10,7 +10,7 @@ const vite = await createServer({ server: { middlewareMode: true, ws: false, hmr
 after(() => vite.close());
 const { readHash, writeHash, gatewayUrl } = await vite.ssrLoadModule("/src/hash.ts");
 const { Candles } = await vite.ssrLoadModule("/src/candles.ts");
-const { Rows } = await vite.ssrLoadModule("/src/rows.ts");
+const { heard_ms, Rows } = await vite.ssrLoadModule("/src/rows.ts");
 const { size } = await vite.ssrLoadModule("/src/dom.ts");
 const { watchlistCsv, tapeCsv } = await vite.ssrLoadModule("/src/csv.ts");
 
@@ -71,6 +71,19 @@ test("rows keep the newest state, and give what has changed once", () => {
   assert.deepEqual(rows.take(false).map((/** @type {any} */ { spark }) => spark), [[110.5, 1.5]], "the middle of bid and ask, where there is one");
   rows.trade({ type: "trade", symbol: "Z", price: "1", size: "1", seq: "1:0:1", event_ns: 1n, ingest_ns: 1n }, 5);
   assert.equal(rows.take(true).length, 0, "nobody watches it");
+});
+
+test("a snapshot is as old as what it says, by the page's clock", () => {
+  const event = (/** @type {object} */ more) => ({ type: /** @type {const} */ ("trade"), symbol: "A", price: "1", size: "1", seq: "1:0:1", event_ns: 1n, ingest_ns: 5_000_000_000n, ...more });
+  assert.equal(heard_ms(event({}), 60_000, 100), 60_000);
+  assert.equal(heard_ms(event({ snapshot: true }), 60_000, 100), 4_900, "the gateway's clock is ahead");
+  assert.equal(heard_ms(event({ snapshot: true }), 3_000, 100), 3_000, "nothing is from the future");
+  const rows = new Rows();
+  rows.watch(["A"]);
+  rows.see(["A"]);
+  rows.trade(event({}), 9_000);
+  rows.trade(event({ snapshot: true }), 4_900);
+  assert.equal(rows.take(false)[0].changed_ms, 9_000, "what is older makes nothing older");
 });
 
 test("sizes that are too long are rounded", () => {
