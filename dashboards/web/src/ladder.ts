@@ -89,6 +89,6 @@ function paintLine({ element, bar, price, size }: Line, level: [string, string] 
   setText(price, isLast ? `◆ ${level[0]}` : level[0]);
   setText(size, level[1]);
   element.classList.toggle("last", isLast);
-  const scale = `scaleX(${most === 0 ? 0 : (Number(level[1]) / most).toFixed(3)})`;
-  if (bar.style.transform !== scale) bar.style.transform = scale;
+  const width = `${most === 0 ? 0 : ((Number(level[1]) / most) * 100).toFixed(1)}% 100%`;
+  if (bar.dataset.width !== width) bar.style.backgroundSize = bar.dataset.width = width;
 }

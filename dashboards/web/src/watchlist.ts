@@ -15,10 +15,16 @@ const GAP_MS = 60_000;
 const FLASH_EVERY_MS = 400;
 const FLASH_MS = 250;
 
+const SVG = "http://www.w3.org/2000/svg";
+const SPARK_PX = [60, 20] as const;
+const NO_SPARK: readonly number[] = [];
+
 interface Line {
   element: HTMLElement;
   cells: HTMLElement[];
-  canvas: HTMLCanvasElement;
+  /** A line of prices. Elements, not a canvas: each of those would be a layer of its own to the browser. */
+  spark: SVGPolylineElement;
+  drawn: readonly number[] | undefined;
   symbol: string;
   flashed_ms: number;
   unflash_ms: number;
@@ -49,7 +55,6 @@ export class Watchlist {
       const wanted = new Set(state.symbols.value);
       for (const symbol of this.#rows.keys()) if (!wanted.has(symbol)) this.#rows.delete(symbol);
       state.focus.value; // the row in focus looks different
-      state.theme();
       this.#isLayoutNew = true;
     });
     this.#viewport.addEventListener("scroll", moved, { passive: true });
@@ -139,7 +144,7 @@ export class Watchlist {
       const symbol = all[first + at];
       line.element.hidden = symbol === undefined || first + at >= last;
       if (symbol === undefined || first + at >= last) return;
-      line.element.style.transform = `translateY(${(first + at) * ROW_PX}px)`;
+      line.element.style.top = `${(first + at) * ROW_PX}px`;
       line.element.setAttribute("aria-rowindex", String(first + at + 2));
       const isFocus = symbol === state.focus.value;
       line.element.classList.toggle("focus", isFocus);
@@ -170,13 +175,14 @@ export class Watchlist {
       return cell;
     });
     const holder = make("div", "cell spark", { role: "gridcell", "aria-colindex": String(COLUMNS.length + 1), "aria-label": "last minute" });
-    const canvas = make("canvas");
-    canvas.width = 120;
-    canvas.height = 40;
-    holder.append(canvas);
+    const picture = document.createElementNS(SVG, "svg");
+    picture.setAttribute("viewBox", `0 0 ${SPARK_PX[0]} ${SPARK_PX[1]}`);
+    const spark = document.createElementNS(SVG, "polyline");
+    picture.append(spark);
+    holder.append(picture);
     element.append(holder);
     this.#space.append(element);
-    return { element, cells, canvas, symbol: "", flashed_ms: 0, unflash_ms: 0 };
+    return { element, cells, spark, drawn: undefined, symbol: "", flashed_ms: 0, unflash_ms: 0 };
   }
 
   #paintLine(line: Line, now_ms: number, mayFlash: boolean): void {
@@ -200,7 +206,7 @@ export class Watchlist {
       line.element.classList.remove("up", "down");
     }
     this.#paintAge(line);
-    drawSpark(line.canvas, row?.spark ?? [], state.theme());
+    drawSpark(line, row?.spark ?? NO_SPARK);
   }
 
   #paintAge(line: Line): void {
@@ -223,28 +229,18 @@ function textOf(row: Row | undefined, symbol: string, column: (typeof COLUMNS)[n
   return row[column] ?? "";
 }
 
-const drawn = new WeakMap<HTMLCanvasElement, string>();
-
-function drawSpark(canvas: HTMLCanvasElement, values: readonly number[], theme: string): void {
-  const state = `${theme} ${values.length} ${values.at(-1) ?? ""} ${values[0] ?? ""}`;
-  if (drawn.get(canvas) === state) return;
-  drawn.set(canvas, state);
-  const context = canvas.getContext("2d");
-  if (context === null) return;
-  const { width, height } = canvas;
-  context.clearRect(0, 0, width, height);
-  if (values.length < 2) return;
+function drawSpark(line: Line, values: readonly number[]): void {
+  // The worker sends a list anew where it has gone on.
+  if (line.drawn === values) return;
+  line.drawn = values;
+  const [width, height] = SPARK_PX;
   const [least, most] = [Math.min(...values), Math.max(...values)];
-  const isUp = (values.at(-1) as number) >= (values[0] as number);
-  context.strokeStyle = theme === "dark" ? (isUp ? "#4cc38a" : "#ff8a8a") : isUp ? "#11703f" : "#b3261e";
-  context.lineWidth = 2;
-  context.beginPath();
-  values.forEach((value, at) => {
+  const points = values.map((value, at) => {
     // The newest is at the right.
-    const x = ((at + 60 - values.length) / 59) * (width - 4) + 2;
-    const y = most === least ? height / 2 : height - 4 - ((value - least) / (most - least)) * (height - 8);
-    if (at === 0) context.moveTo(x, y);
-    else context.lineTo(x, y);
+    const x = ((at + 60 - values.length) / 59) * (width - 2) + 1;
+    const y = most === least ? height / 2 : height - 2 - ((value - least) / (most - least)) * (height - 4);
+    return `${x.toFixed(1)},${y.toFixed(1)}`;
   });
-  context.stroke();
+  line.spark.setAttribute("points", values.length < 2 ? "" : points.join(" "));
+  line.spark.setAttribute("class", (values.at(-1) ?? 0) >= (values[0] ?? 0) ? "rise" : "fall");
 }

@@ -151,8 +151,8 @@ test("ladder, tape and rows show what was sent: sizes, spread, last trade, filte
   await text(page, `${row("SHOW")} .last`, /^▼ 99\.5$/);
   await text(page, `${row("SHOW")} .change`, /^-1\.00%$/);
   await text(page, "#bids .level.last .price", /^◆ 99\.5$/);
-  const bars = await page.evaluate(() => [...document.querySelectorAll("#bids .level:not([hidden]) .bar")].map((bar) => /** @type {HTMLElement} */ (bar).style.transform));
-  assert.deepEqual(bars, ["scaleX(0.5)", "scaleX(1)"]);
+  const bars = await page.evaluate(() => [...document.querySelectorAll("#bids .level:not([hidden]) .bar")].map((bar) => /** @type {HTMLElement} */ (bar).style.backgroundSize));
+  assert.deepEqual(bars, ["50% 100%", "100% 100%"]);
   const prints = () => page.locator("#prints .print:not([hidden])").evaluateAll((all) => all.map((print) => [print.className.replace("print", "").trim(), print.querySelector(".price")?.textContent, print.querySelector(".size")?.textContent]));
   assert.deepEqual(await prints(), [["sell", "▼ 99.5", "50"], ["buy", "▲ 100.50", "5"]]);
   await page.fill("#size-min", "10");
