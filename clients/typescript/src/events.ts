@@ -119,6 +119,8 @@ export interface StateEvent {
   wait_ms?: number;
   /** Why, for people. */
   reason?: string;
+  /** With `reconnecting`: what to look at if it stays so. */
+  hint?: string;
 }
 
 /** What became of one symbol or pattern of a request. */

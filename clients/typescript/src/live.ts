@@ -5,7 +5,7 @@ import type { BookKeeper } from "./book.js";
 import type { Control, ControlError, FeedStatus, Heartbeat, Limits, ListEntry } from "./control.js";
 import type { BadFrame, Message } from "./decode.js";
 import { errorOf, hintOf, TickgateError, withHint } from "./errors.js";
-import type { AckResult, Channel, ErrorEvent, MarketEvent, State, TickgateEvent } from "./events.js";
+import type { AckResult, Channel, ErrorEvent, MarketEvent, State, StateEvent, TickgateEvent } from "./events.js";
 import { beginsInPast, Held, isPast, parts, type SubscribeOptions, wire } from "./held.js";
 import { Latency, Skew } from "./latency.js";
 import type { ConnectOptions, Settings } from "./options.js";
@@ -22,7 +22,7 @@ import { nowNs } from "./time.js";
 /** Most requests that wait for a session. */
 const WAITING_MAX = 1_024;
 /** Errors behind which the same attempt would fail again. */
-const FINAL = new Set(["unauthenticated", "forbidden", "bad_request", "token_expired", "no_websocket", "bad_option"]);
+const FINAL = new Set(["unauthenticated", "forbidden", "bad_request", "token_expired", "no_websocket", "bad_option", "bad_url"]);
 /** Of these, the errors that another token may mend. */
 const OF_TOKEN = new Set(["unauthenticated", "token_expired"]);
 const FINAL_CODES = new Map([
@@ -61,6 +61,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
   #session: Session | undefined;
   #state: State = "connecting";
   #turn = 0;
+  /** Addresses where there is no stream, of those that never gave a session. */
+  readonly #wrongUrls = new Set<string>();
   #waiting: Waiting[] = [];
   /** Requests of the beginning of a session that are not answered: it is live when they are. */
   #opening = 0;
@@ -301,13 +303,14 @@ export class Live implements AsyncIterable<TickgateEvent> {
         token: token === undefined ? undefined : async () => (typeof token === "function" ? await token() : token),
         tokenVia,
         connectMs: connectTimeoutMs,
+        isFirst: this.#sessions === 0,
       },
       {
         onReady: () => this.#ready(session),
         onMessage: (message, chars) => this.#received(message, chars),
         onBadFrame: (error) => this.#badFrame(error),
         onSilence: (isSilent) => this.#silence(isSilent),
-        onEnd: (ending) => this.#ended(ending),
+        onEnd: (ending) => this.#ended(ending, url),
       },
     );
     this.#session = session;
@@ -315,6 +318,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
 
   #ready(session: Session): void {
     this.#sessions++;
+    this.#wrongUrls.clear();
     this.#skew.clear();
     this.#opening = 0;
     this.#sendSettings(session, this.#options);
@@ -503,7 +507,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
     else if (!isSilent && this.#state === "stale") this.#setState("live");
   }
 
-  #ended(ending: Ending): void {
+  #ended(ending: Ending, url: string): void {
     clearInterval(this.#clockTimer);
     this.#session = undefined;
     // The next gateway may have other feeds, and says how they are with its first heartbeat.
@@ -517,15 +521,17 @@ export class Live implements AsyncIterable<TickgateEvent> {
     // A function may have a better token, once.
     const mayHaveOther = isRefusedToken && typeof this.#options.token === "function" && !this.#hasRefusedToken;
     if (code === "unauthenticated") this.#hasRefusedToken = true;
-    const isFinal = this.#options.reconnect === false || (code !== undefined && FINAL.has(code) && !mayHaveOther);
+    if (code === "bad_url") this.#wrongUrls.add(url);
+    const isOneOfMany = code === "bad_url" && this.#wrongUrls.size < new Set(this.#urls).size;
+    const isFinal = this.#options.reconnect === false || (code !== undefined && FINAL.has(code) && !mayHaveOther && !isOneOfMany);
     const error = ending.error ?? new TickgateError(code ?? "connection_lost", `the session ended: ${ending.code} ${ending.reason}`);
-    if (code !== undefined && !ending.wasTold) this.#fail(code, error.message, { fatal: FINAL.has(code) });
+    if (code !== undefined && !ending.wasTold) this.#fail(code, error.message, { fatal: FINAL.has(code) && !isOneOfMany });
     if (isFinal) return this.#shut(error.message, error);
     this.#turn++;
     if (this.#liveSinceMs !== undefined) this.#backoff.lived(performance.now() - this.#liveSinceMs);
     this.#liveSinceMs = undefined;
     const waitMs = this.#backoff.next(ending.error?.retryAfterMs);
-    this.#setState("reconnecting", { attempt: this.#backoff.attempts, wait_ms: Math.round(waitMs), reason: error.message });
+    this.#setState("reconnecting", { attempt: this.#backoff.attempts, wait_ms: Math.round(waitMs), reason: error.message, hint: error.hint });
     this.#retryTimer = setTimeout(() => this.#connect(), waitMs);
   }
 
@@ -542,7 +548,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
     this.#reader.end(error);
   }
 
-  #setState(state: State, more: { attempt?: number; wait_ms?: number; reason?: string } = {}): void {
+  #setState(state: State, more: Omit<StateEvent, "type" | "state"> = {}): void {
     this.#state = state;
     this.#emit({ type: "state", state, ...more });
   }

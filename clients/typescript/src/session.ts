@@ -4,12 +4,15 @@ import type { Control, Hello } from "./control.js";
 import { BadFrame, decode, type Message } from "./decode.js";
 import { TickgateError } from "./errors.js";
 import type { WireSubscription } from "./held.js";
+import { type Found, probe } from "./probe.js";
 import { openSocket, refusedWith, codeOfStatus, type SocketConstructor, type SocketLike, type TokenVia } from "./socket.js";
 
 /** Most requests that wait for their turn or their answer. */
 const REQUESTS_MAX = 1_024;
 /** How long an answer may take, while it could be heard. */
 const ANSWER_MS = 30_000;
+/** HTTP status of a path at which nothing is. */
+const NOT_FOUND = 404;
 
 /** How a session ended. */
 export interface Ending {
@@ -41,6 +44,8 @@ export interface SessionOptions {
   token: (() => Promise<string>) | undefined;
   tokenVia: TokenVia;
   connectMs: number;
+  /** Whether there never was a session: where none comes about, it is looked whether the address is right. */
+  isFirst: boolean;
 }
 
 /** What a request is answered with. */
@@ -62,6 +67,8 @@ export class Session {
   #hello: Hello | undefined;
   #isReady = false;
   #isEnded = false;
+  /** Whether its socket has said that it is closed. */
+  #isClosed = false;
   #isSilent = false;
   #isReading = true;
   #nextId = 1;
@@ -75,6 +82,7 @@ export class Session {
   #sendTimer: ReturnType<typeof setTimeout> | undefined;
   #watchTimer: ReturnType<typeof setInterval> | undefined;
   #connectTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #asking = new AbortController();
 
   constructor(options: SessionOptions, owner: SessionOwner) {
     this.#options = options;
@@ -157,25 +165,47 @@ export class Session {
     socket.binaryType = "arraybuffer";
     let refused: number | undefined;
     let said: string | undefined;
+    let isOpen = false;
+    const closed = (code: number, reason: string): void => this.#closed(code, reason, refused, said);
+    socket.addEventListener("open", () => (isOpen = true));
     socket.addEventListener("error", ({ message }) => {
       said ??= message;
       refused ??= refusedWith(message);
+      // Node's own, in version 22, says no more of a socket that could not be opened.
+      if (!isOpen) setTimeout(() => closed(1006, ""), 0);
     });
-    socket.addEventListener("close", ({ code, reason }) => this.#closed(code, reason, refused, said));
+    socket.addEventListener("close", ({ code, reason }) => closed(code, reason));
     socket.addEventListener("message", ({ data }) => this.#received(data));
     this.#lastMs = performance.now();
   }
 
   #closed(code: number, reason: string, refused: number | undefined, said: string | undefined): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    if (this.#hello === undefined && this.#fatal === undefined) return void this.#refused(code, reason, refused, said);
     const ending: Ending = { code, reason };
     if (this.#fatal !== undefined) {
       ending.error = this.#fatal;
       ending.wasTold = true;
-    } else if (this.#hello === undefined) {
-      const why = refused === undefined ? (said ?? "no connection") : `the handshake was refused with ${refused}`;
-      ending.error = new TickgateError(codeOfStatus(refused), why);
     }
     this.#end(ending);
+  }
+
+  /** There was no greeting. A path that is wrong at first is wrong for good; one that was right before comes back, as behind a proxy that knows of no gateway for a while. */
+  async #refused(code: number, reason: string, refused: number | undefined, said: string | undefined): Promise<void> {
+    const { isFirst, url } = this.#options;
+    let found: Found = {};
+    // Such as ECONNREFUSED: there is nobody to ask.
+    const isToldAll = refused === undefined ? /\bE[A-Z]{4,}/.test(said ?? "") : refused !== NOT_FOUND;
+    if (isFirst && !isToldAll) found = await probe(url, this.#asking);
+    if (this.#isEnded) return;
+    const { status, text } = found;
+    let why = refused === undefined ? said?.replace(/\.$/, "") || reason || "no connection" : `the handshake was refused with ${refused}`;
+    if (refused === undefined && status === undefined) why = text ?? why;
+    else if (refused === undefined) why += `; a plain request is answered with ${status}`;
+    if (status !== undefined && text !== undefined) why += `: ${text}`;
+    const isNowhere = isFirst && (refused ?? status) === NOT_FOUND;
+    this.#end({ code, reason, error: new TickgateError(isNowhere ? "bad_url" : codeOfStatus(refused), why) });
   }
 
   #received(data: unknown): void {
@@ -321,6 +351,7 @@ export class Session {
     if (this.#isEnded) return;
     this.#isEnded = true;
     this.#isReady = false;
+    this.#asking.abort();
     clearTimeout(this.#connectTimer);
     clearTimeout(this.#sendTimer);
     clearInterval(this.#watchTimer);

@@ -108,5 +108,13 @@ describe("examples", { concurrency: 4 }, () => {
     run.child.kill();
     await run.ended;
     assert.match(run.text, /^\w+ \d+(\.\d+)? \d+(\.\d+)?$/m, run.errors);
+    // Somebody's first try is often one without a gateway: it said nothing at all.
+    const early = start("--input-type=module", "--eval", script.replace("127.0.0.1:8080", "127.0.0.1:1"));
+    await until(() => /state: 'reconnecting'[^}]*ECONNREFUSED[^}]*Is a gateway there\?/.test(early.errors), "why there is no connection");
+    early.child.kill();
+    await early.ended;
+    const wrong = start("--input-type=module", "--eval", whole.replace("/v1/stream", "/stream"));
+    assert.notEqual(await wrong.ended, 0);
+    assert.match(wrong.errors, /code: 'bad_url',\n.*404: the stream is at \/v1\/stream/);
   });
 });

@@ -13,7 +13,7 @@ async function begin(): Promise<{ session: Session; line: Line; endings: Ending[
   const endings: Ending[] = [];
   const heard: string[] = [];
   const owner = { onReady: none, onMessage: none, onBadFrame: none, onSilence: none, onEnd: (ending: Ending) => void endings.push(ending) };
-  const session = new Session({ url: "ws://test/", WebSocket: Line, token: undefined, tokenVia: "message", connectMs: 1_000 }, owner);
+  const session = new Session({ url: "ws://test/", WebSocket: Line, token: undefined, tokenVia: "message", connectMs: 1_000, isFirst: true }, owner);
   while (!session.isReady) await Promise.resolve();
   const ask = (): void => void session.request({ op: "ping" }, ({ op }) => heard.push(op), ({ code }) => heard.push(code));
   return { session, line: Line.all[0] as Line, endings, heard, ask };
