@@ -167,9 +167,14 @@ export class Held {
     return this.#covering(channel, symbol)?.options;
   }
 
+  /** The name of the subscription that brings a symbol: the most specific one. */
+  nameOf(channel: Channel, symbol: string): string | undefined {
+    return this.#covering(channel, symbol)?.symbol;
+  }
+
   /** Whether something more specific than a pattern is held that brings a symbol: what becomes of the pattern is nothing to it. */
   isOfOther(channel: Channel, pattern: string, symbol: string): boolean {
-    const name = this.#covering(channel, symbol)?.symbol;
+    const name = this.nameOf(channel, symbol);
     return name !== undefined && name !== pattern && (!name.endsWith("*") || name.length > pattern.length);
   }
 

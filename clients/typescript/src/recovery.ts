@@ -3,7 +3,7 @@
 import type { Backoff } from "./backoff.js";
 import type { ControlError } from "./control.js";
 import type { AckResult, Channel, Seq } from "./events.js";
-import { type Held, matches, type ResumeRequest, type SubscribeOptions } from "./held.js";
+import { type Held, type ResumeRequest, type SubscribeOptions } from "./held.js";
 import type { Answer, Session } from "./session.js";
 import type { Streams } from "./streams.js";
 
@@ -130,13 +130,10 @@ export class Recovery {
     this.#caughtUp(name);
   }
 
-  /** Something live came of a symbol: its subscription has caught up, as nothing does before. */
+  /** Something live came of a symbol: the subscription that brings it has caught up, as nothing does before. Of less specific ones it says nothing. */
   live(channel: Channel, symbol: string): void {
-    if (this.held.has(channel, symbol)) return this.#caughtUp(`${channel} ${symbol}`);
-    for (const name of this.#awaited) {
-      const space = name.indexOf(" ");
-      if (name.slice(0, space) === channel && matches(name.slice(space + 1), symbol)) return this.#caughtUp(name);
-    }
+    const name = this.held.nameOf(channel, symbol);
+    if (name !== undefined) this.#caughtUp(`${channel} ${name}`);
   }
 
   #caughtUp(name: string): void {

@@ -217,3 +217,21 @@ test("whoever waits for a past whose cursor is refused is told of a gap, and wai
   assert.deepEqual(client.asked[1]?.body, { op: "subscribe", subscriptions: [{ channel: "trades", symbols: ["P*"] }] });
   assert.deepEqual(client.events.map(({ type }) => type), ["gap", "replay_done"]);
 });
+
+// Something live of `AB1` said that `A*` had caught up, where `AB*` was what brought it: the session was live before `A*` was.
+test("what is live says that the most specific subscription has caught up, and no other", () => {
+  for (const [symbol, name] of [["AB1", "AB*"], ["A", "A*"], ["B", "*"], ["ABX", "ABX"]] as const) {
+    const client = new Client();
+    const names = ["*", "A*", "AB*", "ABX"];
+    for (const one of names) client.acknowledged("trades", one);
+    client.recovery.keepCursor("c");
+    client.comeBack();
+    client.takeAll();
+    for (let n = 0; n < 2; n++) client.recovery.live("trades", symbol);
+    for (const other of names.filter((one) => one !== name)) {
+      assert.equal(client.recovery.isDone, false, `${symbol} before ${other}`);
+      client.isDone("trades", other);
+    }
+    assert.equal(client.recovery.isDone, true, symbol);
+  }
+});
