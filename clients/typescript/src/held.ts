@@ -81,6 +81,14 @@ export function isSameStream(a: SubscribeOptions, b: SubscribeOptions): boolean 
   return (a.depth ?? 0) === (b.depth ?? 0) && (a.conflate_ms ?? 0) === (b.conflate_ms ?? 0);
 }
 
+/** Whether a subscription to a book is answered with its changes where it goes on from somewhere, and not with its newest state. */
+export function isWholeBook(channel: Channel, { depth = 0, conflate_ms = 0 }: SubscribeOptions): boolean {
+  return channel === "book" && depth === 0 && conflate_ms === 0;
+}
+
+/** Where a symbol or pattern may go on: behind a position; only with its state anew; or, where nothing is known, from its own beginning. */
+export type Whence = Seq | "anew" | undefined;
+
 /** Parts of a list of symbols, each small enough for a request. */
 export function parts(symbols: readonly string[]): string[][] {
   const all: string[][] = [];
@@ -207,9 +215,10 @@ export class Held {
   /**
    * The requests with which a new session goes on: from the cursor with what it covers; else symbols from the last position that was seen
    * of them, and what has none from its own beginning. What has neither goes on from a cursor that is older than it, which gives more than
-   * was missed and not less; without one nothing was seen of it, and it begins anew. `names` are those that it is about, all without them.
+   * was missed and not less; without one nothing was seen of it, and it begins anew. So does what lacks its state, as changes alone are of no use to
+   * it. `names` are those that it is about, all without them.
    */
-  resume(cursor: string | undefined, last: (channel: Channel, symbol: string) => Seq | undefined, names?: readonly Name[]): ResumeRequest[] {
+  resume(cursor: string | undefined, last: (channel: Channel, symbol: string, options: SubscribeOptions) => Whence, names?: readonly Name[]): ResumeRequest[] {
     const alike = new Map<string, Alike>();
     const positioned: WireSubscription[] = [];
     const some = names?.flatMap(({ channel, symbol }) => this.#entries.get(key(channel, symbol)) ?? []);
@@ -218,16 +227,18 @@ export class Held {
       // What was there before it began was shown once.
       const { snapshot: _, from, cursor: own, ...bare } = options;
       const isCovered = cursor !== undefined && cursors < this.#cursors;
-      const seq = isCovered ? undefined : last(channel, symbol);
-      if (seq !== undefined) {
-        positioned.push(wire(channel, [symbol], { ...bare, from: { seq } }));
+      const whence = isCovered ? undefined : last(channel, symbol, options);
+      if (whence !== undefined && whence !== "anew") {
+        positioned.push(wire(channel, [symbol], { ...bare, from: { seq: whence } }));
         continue;
       }
+      // Who asked for its past gets that, also once more.
+      const isAnew = whence === "anew" && !owesDone;
       // What was played to its end has nothing to come from before the cursor.
-      const origin = cursor !== undefined && (isCovered || !owesDone) ? cursor : from === undefined ? own : undefined;
+      const origin = isAnew ? undefined : cursor !== undefined && (isCovered || !owesDone) ? cursor : from === undefined ? own : undefined;
       const group: Alike = {
         channel,
-        options: origin !== undefined ? bare : from === undefined ? options : { ...bare, from },
+        options: origin !== undefined || isAnew ? bare : from === undefined ? options : { ...bare, from },
         symbols: [symbol],
         cursor: origin,
       };

@@ -8,6 +8,7 @@ import { errorOf, hintOf, TickgateError, withHint } from "./errors.js";
 import type { AckResult, Channel, ErrorEvent, MarketEvent, State, StateEvent, TickgateEvent } from "./events.js";
 import { beginsInPast, Held, isPast, parts, type SubscribeOptions, wire } from "./held.js";
 import { Latency, Skew } from "./latency.js";
+import { Mending } from "./mending.js";
 import type { ConnectOptions, Settings } from "./options.js";
 import { EventQueue } from "./queue.js";
 import { iterate, Reader } from "./reader.js";
@@ -66,7 +67,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
   #waiting: Waiting[] = [];
   /** Requests of the beginning of a session that are not answered: it is live when they are. */
   #opening = 0;
-  readonly #mending = new Set<string>();
+  readonly #mending: Mending;
   #cursor: string | undefined;
   #hasRefusedToken = false;
   #isReading = false;
@@ -89,7 +90,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
     this.#streams = new Streams(
       {
         handOut: (event, chars) => this.#emit(event, chars),
-        bookBroke: (symbol) => void this.#mend(symbol),
+        bookBroke: (symbol) => this.#mending.broke(symbol),
+        bookIsWhole: (symbol) => this.#mending.isWhole(symbol),
         isLive: (channel, symbol) => this.#recovery.live(channel, symbol),
         booksFull: (symbol) => this.#fail("books_max", "there are too many books: this one is not kept", { symbol }),
       },
@@ -100,6 +102,11 @@ export class Live implements AsyncIterable<TickgateEvent> {
       onLost: (result) => this.#lost(result),
       onNoReplay: (channel, symbol) => this.#emit({ type: "replay_done", channel, symbol }),
       onProgress: () => this.#maybeLive(),
+    });
+    this.#mending = new Mending(held, this.#streams, {
+      session: () => (this.#session?.isReady ? this.#session : undefined),
+      tell: (error) => this.#emit(error),
+      onLost: (result) => this.#lost(result),
     });
     this.#queue = new EventQueue(options.queue ?? {}, (symbol, merged) => this.#streams.snapshotOf(symbol, merged));
     this.#reader = new Reader(this.#queue, () => this.#taken());
@@ -276,6 +283,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
       else waiting.reject(error);
       settled();
     };
+    if (channel === "book") this.#mending.giveWay(symbols);
     const { cursor } = options;
     session.request({ op, subscriptions: [wire(channel, symbols, options)], ...(cursor === undefined ? {} : { cursor }) }, answered, failed);
   }
@@ -351,6 +359,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
     this.#liveSinceMs ??= performance.now();
     this.#hasRefusedToken = false;
     this.#setState("live");
+    this.#mending.sessionIsLive();
   }
 
   /** A subscription has ended by the gateway's word. */
@@ -473,26 +482,6 @@ export class Live implements AsyncIterable<TickgateEvent> {
     }
   }
 
-  /** A book broke without a word: asks for it anew. */
-  #mend(symbol: string): void {
-    const session = this.#session;
-    const options = this.#recovery.held.optionsOf("book", symbol);
-    if (!session?.isReady || options === undefined || this.#mending.has(symbol)) return;
-    this.#mending.add(symbol);
-    const { from: _, cursor: __, ...bare } = options;
-    const done = (): void => void this.#mending.delete(symbol);
-    const subscribed = (answer: Answer): void => {
-      done();
-      if (answer.op !== "ack" || !answer.ok) return this.#fail("bad_frame", "the book broke, and cannot be had anew", { symbol });
-      this.#recovery.held.add("book", symbol, bare);
-      this.#streams.subscribed("book", symbol, false);
-    };
-    const subscribe = (): void => void session.request({ op: "subscribe", subscriptions: [wire("book", [symbol], bare)] }, subscribed, done);
-    // What only a pattern brings is asked for by its name, which brings its state as well.
-    if (!this.#recovery.held.has("book", symbol)) return subscribe();
-    session.request({ op: "unsubscribe", subscriptions: [wire("book", [symbol], {})] }, subscribe, done);
-  }
-
   #badFrame({ message, symbol }: BadFrame): void {
     this.#counts.badFrames++;
     this.#fail("bad_frame", message, symbol === undefined ? {} : { symbol });
@@ -512,7 +501,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
     this.#session = undefined;
     // The next gateway may have other feeds, and says how they are with its first heartbeat.
     this.#feedState = "unknown";
-    this.#mending.clear();
+    this.#mending.sessionEnded();
     // It was this session that was not read.
     this.#isPaused = false;
     if (this.#state === "closed") return;
@@ -540,6 +529,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
     this.#setState("closed", { reason });
     clearTimeout(this.#retryTimer);
     clearInterval(this.#clockTimer);
+    this.#mending.close();
     const waiting = this.#waiting;
     this.#waiting = [];
     this.#session?.close(reason);

@@ -2,8 +2,8 @@
 
 import type { Backoff } from "./backoff.js";
 import type { ControlError } from "./control.js";
-import type { AckResult, Channel, Seq } from "./events.js";
-import { type Held, type ResumeRequest, type SubscribeOptions } from "./held.js";
+import type { AckResult, Channel } from "./events.js";
+import { type Held, isWholeBook, type ResumeRequest, type SubscribeOptions, type Whence } from "./held.js";
 import type { Answer, Session } from "./session.js";
 import type { Streams } from "./streams.js";
 
@@ -32,7 +32,11 @@ export class Recovery {
   readonly #awaited = new Set<string>();
 
   /** A pattern has no last position: its symbols are not asked for by name. */
-  readonly #last = (channel: Channel, symbol: string): Seq | undefined => (symbol.endsWith("*") ? undefined : this.#streams.last(channel, symbol));
+  readonly #last = (channel: Channel, symbol: string, options: SubscribeOptions): Whence => {
+    const isPattern = symbol.endsWith("*");
+    if (isWholeBook(channel, options) && (isPattern || this.#streams.lacksState(symbol))) return "anew";
+    return isPattern ? undefined : this.#streams.last(channel, symbol);
+  };
 
   constructor(held: Held, streams: Streams, backoff: Backoff, owner: RecoveryOwner) {
     this.held = held;

@@ -29,8 +29,10 @@ interface Stream {
 /** What streams tell their owner. */
 export interface StreamsOwner {
   handOut(event: MarketEvent | Gap | ResyncEvent, chars: number): void;
-  /** A book broke without a word: a new snapshot is wanted. */
+  /** A book broke without a word: a new snapshot is wanted. Told again with each change, while it is so. */
   bookBroke(symbol: string): void;
+  /** A snapshot of a book came. */
+  bookIsWhole(symbol: string): void;
   /** An event that is not from the past came: what was resumed of its symbol has caught up. */
   isLive(channel: Channel, symbol: string): void;
   booksFull(symbol: string): void;
@@ -109,10 +111,17 @@ export class Streams {
       this.#owner.handOut({ type: "resync", channel: stream.channel, symbol: stream.symbol }, 0);
     }
     stream.hadState = true;
-    if (event.type === "book") stream.keeper?.apply(event);
+    if (event.type === "book") this.#apply(stream, event);
     if (event.merged !== undefined) counts.conflated += event.merged - 1;
     counts.events++;
     this.#owner.handOut(event, chars);
+  }
+
+  #apply({ keeper, symbol }: Stream, event: Book): void {
+    const applied = keeper?.apply(event);
+    if (event.snapshot) this.#owner.bookIsWhole(symbol);
+    // It was whole, and what was to make it so again got lost with a session: no gateway sends changes without a state of its own accord.
+    else if (applied === "ignored" && keeper !== undefined && keeper.updates > 0 && !event.replay) this.#owner.bookBroke(symbol);
   }
 
   #unannounced(stream: Stream, last: Seq | undefined, event: MarketEvent): void {
@@ -124,6 +133,7 @@ export class Streams {
     this.#owner.handOut(gap, 0);
     if (stream.channel !== "book") return;
     stream.keeper?.invalidate();
+    // Also one of which there is no room for a keeper: the user may have one.
     this.#owner.bookBroke(stream.symbol);
   }
 
@@ -178,6 +188,13 @@ export class Streams {
   /** The last position seen of a channel and symbol. */
   last(channel: Channel, symbol: string): Seq | undefined {
     return this.#streams[channel].get(symbol)?.chain.last;
+  }
+
+  /** Whether the state of a book is still to come, or is broken: its changes alone are of no use. */
+  lacksState(symbol: string): boolean {
+    const stream = this.#streams.book.get(symbol);
+    if (stream === undefined || stream.isResubscribed) return true;
+    return stream.keeper === undefined ? !stream.hadState : !stream.keeper.isComplete;
   }
 
   /** A subscribe was acknowledged, not that of a new session: one that the user asked for, or one of the client's own. */

@@ -63,3 +63,52 @@ test("a cursor is given when all that it is of was taken, and stands beside the 
   assert.equal(live.cursor, "new");
   live.close();
 });
+
+// Whoever lost the session while a broken book was being mended had none for ever: the next one went on from the cursor, with changes alone.
+test("a book that is broken when its session ends is mended in the next one, and its name goes when it is whole", async () => {
+  const { live, events } = client();
+  void live.subscribe("book", "*", { on_slow: "skip" });
+  const first = await Line.at(0);
+  first.acknowledge(await first.wants("subscribe"));
+  first.say([BOOK]);
+  first.say({ op: "heartbeat", now_ns: "1", cursor: "c", queued_bytes: 0, delay_ms: 0, feeds: [] });
+  const change = (seq: number, prev: number): object => ({ ...BOOK, snapshot: undefined, seq: `1:0:${seq}`, prev: `1:0:${prev}` });
+  first.say([change(3, 2)]);
+  assert.deepEqual((await first.wants("subscribe", 1)).subscriptions, [{ channel: "book", symbols: ["A"], on_slow: "skip" }]);
+  first.cut();
+  const second = await Line.at(1);
+  const resume = await second.wants("subscribe");
+  assert.equal(resume.cursor, "c");
+  second.acknowledge(resume);
+  second.say({ op: "replay_done", id: resume.id, channel: "book", symbol: "*" });
+  const again = await second.wants("subscribe", 1);
+  assert.deepEqual(again.subscriptions, [{ channel: "book", symbols: ["A"], on_slow: "skip" }]);
+  second.acknowledge(again);
+  assert.deepEqual([live.book("A").isComplete, second.asked.some(({ op }) => op === "unsubscribe")], [false, false]);
+  second.say([{ ...BOOK, seq: "1:0:3" }]);
+  assert.equal(live.book("A").isComplete, true);
+  assert.deepEqual((await second.wants("unsubscribe")).subscriptions, [{ channel: "book", symbols: ["A"] }]);
+  // Of its own subscriptions the client says nothing.
+  assert.deepEqual(events.filter(({ type }) => type === "ack").length, 1);
+  live.close();
+});
+
+// A name that the client had subscribed to for a broken book stood in the way of what the user asked for.
+test("what mends a book gives way to what the user asks for, and what is held by name is given up and asked for again", async () => {
+  const { live, events } = client();
+  void live.subscribe("book", ["A*", "B"]);
+  const line = await Line.at(0);
+  line.acknowledge(await line.wants("subscribe"));
+  const of = (symbol: string, seq: number, prev?: number): object => ({ ...BOOK, symbol, seq: `1:0:${seq}`, ...(prev === undefined ? {} : { prev: `1:0:${prev}`, snapshot: undefined }) });
+  line.say([of("A", 1), of("B", 1)]);
+  line.say([of("A", 3, 2), of("B", 3, 2)]);
+  const again = await until(() => (line.asked.filter(({ op }) => op === "subscribe").length === 3 ? line.asked.filter(({ op }) => op !== "ping" && op !== "set").slice(1) : undefined), "both");
+  assert.deepEqual(again.map(({ op, subscriptions }) => [op, subscriptions?.[0]?.symbols]), [["subscribe", ["A"]], ["unsubscribe", ["B"]], ["subscribe", ["B"]]]);
+  void live.unsubscribe("book", "A*");
+  const last = line.asked.slice(-2);
+  assert.deepEqual(last.map(({ op, subscriptions }) => [op, subscriptions?.[0]?.symbols]), [["unsubscribe", ["A"]], ["unsubscribe", ["A*"]]]);
+  // Who is not granted his book again is told, and has none.
+  line.acknowledge(again[2] as (typeof again)[0], "forbidden");
+  assert.deepEqual(events.flatMap((event) => (event.type === "error" ? [[event.code, event.symbol]] : [])), [["forbidden", "B"]]);
+  live.close();
+});

@@ -26,7 +26,8 @@ class Client {
   readonly lost: string[] = [];
   readonly asked: { body: Record<string, unknown>; answered: (answer: Answer) => void }[] = [];
   readonly held = new Held();
-  readonly streams = new Streams({ handOut: (event) => this.events.push(event), bookBroke: none, isLive: none, booksFull: none }, this.held, 10);
+  readonly broken: string[] = [];
+  readonly streams = new Streams({ handOut: (event) => this.events.push(event), bookBroke: (symbol) => this.broken.push(symbol), bookIsWhole: none, isLive: none, booksFull: none }, this.held, 10);
   readonly recovery: Recovery = new Recovery(this.held, this.streams, new Backoff(), { onLost: ({ symbol }) => this.lost.push(symbol), onNoReplay: (channel, symbol) => this.events.push({ type: "replay_done", channel, symbol }), onProgress: none });
 
   acknowledged(channel: Channel, symbol: string, options: SubscribeOptions = {}): void {
@@ -234,4 +235,48 @@ test("what is live says that the most specific subscription has caught up, and n
     }
     assert.equal(client.recovery.isDone, true, symbol);
   }
+});
+
+// A whole book that nobody had seen, or whose depth was another one before, went on with its changes alone: it was never complete, or said that it was and had
+// some of its levels.
+test("a whole book that lacks its state begins anew, and what is answered with a state goes on", () => {
+  const client = new Client();
+  client.acknowledged("quotes", "Q");
+  client.recovery.keepCursor("c");
+  for (const name of ["SEEN", "DEEPER", "BROKEN"]) client.acknowledged("book", name, name === "DEEPER" ? { depth: 1 } : {});
+  client.streams.frame(["SEEN", "DEEPER", "BROKEN"].map((symbol) => book(symbol, 1)), 10);
+  client.streams.frame([book("BROKEN", 5, 4)], 10);
+  client.acknowledged("book", "DEEPER");
+  for (const name of ["NEW", "P*"]) client.acknowledged("book", name, { on_slow: "skip" });
+  for (const [name, options] of [["TOP*", { depth: 5 }], ["SLOW*", { conflate_ms: 100 }]] as const) client.acknowledged("book", name, options);
+  client.acknowledged("book", "MINE*", { cursor: "kept with the book" });
+  const asked = client.comeBack() as { cursor?: string; subscriptions: { symbols: string[]; from?: unknown }[] }[];
+  const how = asked.flatMap(({ cursor, subscriptions }) => subscriptions.map(({ symbols, from }) => [symbols.join(), cursor ?? from]));
+  assert.deepEqual(how, [
+    ["SEEN", { seq: at(1) }],
+    ["Q", "c"],
+    ["TOP*", "c"],
+    ["SLOW*", "c"],
+    ["MINE*", "kept with the book"],
+    ["DEEPER,BROKEN", undefined],
+    ["NEW,P*", undefined],
+  ]);
+  const gaps = client.events.filter((event) => event.type === "gap").map((gap) => (gap as Gap).symbol);
+  assert.deepEqual(gaps, ["BROKEN", "DEEPER", "BROKEN", "NEW", "P*"]);
+  // What a cursor covers has its state.
+  client.takeAll();
+  client.recovery.keepCursor("d");
+  assert.deepEqual(client.comeBack().map(({ cursor }) => cursor), ["d"]);
+});
+
+// A gap was told, and the session ended before the state behind it came: the next one brought changes, and the book stayed empty for ever.
+test("changes of a book that was whole and is not are a break, unless they are of the past", () => {
+  const client = new Client();
+  client.acknowledged("book", "*");
+  client.streams.frame([book("A", 1), book("NEW", 1)], 10);
+  client.streams.frame([{ type: "gap", channel: "book", symbol: "A", cause: "overload", after: at(1), upto: at(4) }], 10);
+  client.streams.frame([{ ...book("A", 5, 4), replay: true }], 10);
+  assert.deepEqual(client.broken, []);
+  client.streams.frame([book("A", 6, 5)], 10);
+  assert.deepEqual(client.broken, ["A"]);
 });

@@ -1,0 +1,181 @@
+/** Books that broke: each is asked for anew, and nothing of that is left when it is whole. */
+
+import { hintOf } from "./errors.js";
+import type { AckResult, ErrorEvent } from "./events.js";
+import { type Held, matches, parts, type SubscribeOptions, wire } from "./held.js";
+import type { Answer, Session } from "./session.js";
+import type { Streams } from "./streams.js";
+
+/** Books are asked for at once, and then together so often at most: a frame that is lost may be of all of them. */
+const EVERY_MS = 1_000;
+
+/** What it tells its owner. */
+export interface MendingOwner {
+  /** The session, if it takes requests. */
+  session(): Session | undefined;
+  tell(error: ErrorEvent): void;
+  /** A subscription that is given up for its state was not granted again. */
+  onLost(result: AckResult): void;
+}
+
+interface Asked {
+  /** Whether nobody but us wants it by its name. */
+  isByName: boolean;
+  /** Whether that was acknowledged: the state that comes then is the one that was asked for. */
+  isGranted: boolean;
+}
+
+interface Alike {
+  symbols: string[];
+  options: SubscribeOptions;
+  isByName: boolean;
+}
+
+/**
+ * What is held by its name is given up and subscribed to again. What a pattern brings is subscribed to by its name beside that, with the options of the
+ * pattern, which brings its state; the name goes when that has come, and the pattern just goes on.
+ */
+export class Mending {
+  readonly #held: Held;
+  readonly #streams: Streams;
+  readonly #owner: MendingOwner;
+  /** Broken, and not asked for. */
+  readonly #broken = new Set<string>();
+  /** Asked for, and not whole again. */
+  readonly #asked = new Map<string, Asked>();
+  /** Whole again, and still subscribed to by their names. */
+  readonly #over = new Set<string>();
+  #lastMs = -Infinity;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(held: Held, streams: Streams, owner: MendingOwner) {
+    this.#held = held;
+    this.#streams = streams;
+    this.#owner = owner;
+  }
+
+  /** A book broke without a word. */
+  broke(symbol: string): void {
+    if (this.#asked.has(symbol)) return;
+    this.#broken.add(symbol);
+    if (this.#timer !== undefined) return;
+    this.#timer = setTimeout(() => this.#ask(), Math.max(0, this.#lastMs + EVERY_MS - performance.now()));
+  }
+
+  /** The state of a book came. */
+  isWhole(symbol: string): void {
+    this.#broken.delete(symbol);
+    const asked = this.#asked.get(symbol);
+    if (asked === undefined || !asked.isGranted) return;
+    this.#asked.delete(symbol);
+    if (!asked.isByName) return;
+    // Others of the same frame go with it.
+    if (this.#over.size === 0) queueMicrotask(() => this.#giveUp());
+    this.#over.add(symbol);
+  }
+
+  /** The user is about to ask for something of these names: what we subscribed to of them goes first, so that it is in nobody's way. */
+  giveWay(names: readonly string[]): void {
+    const own = [...this.#asked].filter(([symbol, { isByName }]) => isByName && names.some((name) => matches(name, symbol)));
+    for (const [symbol] of own) {
+      this.#asked.delete(symbol);
+      this.#over.add(symbol);
+    }
+    this.#giveUp();
+  }
+
+  /** The session has ended: what was broken is so in the next one, until its state comes. */
+  sessionEnded(): void {
+    for (const symbol of this.#asked.keys()) this.#broken.add(symbol);
+    this.#asked.clear();
+    this.#over.clear();
+  }
+
+  /** There is a session again, and it goes on where the last one was. */
+  sessionIsLive(): void {
+    if (this.#broken.size > 0) this.#ask();
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#broken.clear();
+    this.#asked.clear();
+  }
+
+  /** Gives up the names of those that are whole again. */
+  #giveUp(): void {
+    const over = [...this.#over];
+    this.#over.clear();
+    this.#release(over);
+  }
+
+  #release(symbols: readonly string[]): void {
+    const session = this.#owner.session();
+    for (const part of parts(symbols)) {
+      session?.request({ op: "unsubscribe", subscriptions: [wire("book", part, {})] }, () => undefined, () => undefined);
+    }
+  }
+
+  #ask(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const session = this.#owner.session();
+    if (session === undefined) return;
+    this.#lastMs = performance.now();
+    /** Symbols with the same options. */
+    const alike = new Map<string, Alike>();
+    for (const symbol of this.#broken) {
+      const held = this.#held.optionsOf("book", symbol);
+      if (held === undefined) continue; // nobody wants it any more
+      const { from: _, cursor: __, ...options } = held;
+      const isByName = !this.#held.has("book", symbol);
+      const name = `${isByName} ${JSON.stringify(wire("book", [], options))}`;
+      const group: Alike = alike.get(name) ?? { symbols: [], options, isByName };
+      alike.set(name, group);
+      group.symbols.push(symbol);
+      this.#asked.set(symbol, { isByName, isGranted: false });
+    }
+    this.#broken.clear();
+    for (const { symbols, options, isByName } of alike.values()) {
+      for (const part of parts(symbols)) {
+        // One behind the other: what the user asks for meanwhile comes behind both.
+        if (!isByName) this.#release(part);
+        const body = { op: "subscribe", subscriptions: [wire("book", part, options)] };
+        session.request(body, (answer) => this.#answered(part, answer), () => this.#again(part));
+      }
+    }
+  }
+
+  #answered(symbols: readonly string[], answer: Answer): void {
+    if (answer.op !== "ack") {
+      const why = answer.op === "error" ? `: ${answer.code}` : "";
+      for (const symbol of symbols) this.#failed(symbol, `the book broke, and was not given anew${why}`);
+      return;
+    }
+    for (const result of answer.results ?? []) {
+      const { symbol, ok } = result;
+      const asked = this.#asked.get(symbol);
+      if (asked === undefined) continue; // the user has asked for something else since
+      if (ok) {
+        asked.isGranted = true;
+        this.#streams.subscribed("book", symbol, false);
+      } else if (asked.isByName) {
+        this.#failed(symbol, `the book broke, and is not given anew: ${result.message ?? result.code}`);
+      } else {
+        this.#asked.delete(symbol);
+        this.#owner.onLost(result);
+      }
+    }
+  }
+
+  /** The next change of it has it asked for again. */
+  #failed(symbol: string, message: string): void {
+    if (!this.#asked.delete(symbol)) return;
+    this.#owner.tell({ type: "error", code: "book_broken", message, hint: hintOf("book_broken"), fatal: false, symbol });
+  }
+
+  /** There was no room for the request. */
+  #again(symbols: readonly string[]): void {
+    for (const symbol of symbols) if (this.#asked.delete(symbol)) this.broke(symbol);
+  }
+}
