@@ -35,6 +35,8 @@ const HINTS: Record<string, string> = {
 
 const UNSEEN_HINT = "no record has named this symbol yet: is it right? /symbols on the gateway's admin port lists what ticks";
 
+const COMMA_HINT = "it is taken as the name of one symbol, comma and all: give several as an array, [\"AAPL\", \"MSFT\"]";
+
 /** What to do about an error of this code. */
 export function hintOf(code: string): string {
   return HINTS[code] ?? "see the protocol's reference for this code";
@@ -42,6 +44,9 @@ export function hintOf(code: string): string {
 
 /** A result with what to do about a refusal, or about a symbol of which nothing was ever seen. */
 export function withHint(result: AckResult): AckResult {
+  // A symbol may have a comma in its name, so only one that nobody knows is a mistake.
+  const isUnknown = result.ok ? result.seen === false : result.code === "unknown_symbol";
+  if (isUnknown && result.symbol.includes(",")) return { ...result, hint: COMMA_HINT };
   if (!result.ok) return { ...result, hint: hintOf(result.code ?? "") };
   return result.seen === false ? { ...result, hint: UNSEEN_HINT } : result;
 }

@@ -112,6 +112,11 @@ export class Skew {
     this.#trips.length = 0;
   }
 
+  /** Whether there was any round trip. */
+  get isKnown(): boolean {
+    return this.#trips.length > 0;
+  }
+
   /** The quickest round trip, and the skew by it, which is exact to half of that. Both are 0 before there was any. */
   get best(): { roundTripNs: number; skewNs: number } {
     return this.#trips.reduce((best, trip) => (trip.roundTripNs < best.roundTripNs ? trip : best), this.#trips[0] ?? { roundTripNs: 0, skewNs: 0 });

@@ -6,7 +6,7 @@ import type { Histogram } from "./latency.js";
 
 /**
  * Latencies from the gateway's receipt of a record to the client, by the gateway's clock. Channels of which something is subscribed to with
- * `conflate_ms` are left out: what waits by wish says nothing of the way.
+ * `conflate_ms` are left out: what waits by wish says nothing of the way. So is what came before the clocks were compared, unless they never are (`clockMs: 0`).
  */
 export interface LatencyStats {
   count: number;
@@ -45,7 +45,7 @@ export interface Stats {
   badFrames: number;
   /** Notices that this client is slow. */
   slow: number;
-  /** How far the gateway's clock is ahead of this one, and the round trip that says so. */
+  /** How far the gateway's clock is ahead of this one, known to half of the round trip that says so: the quickest of the last eight. 0 before there was one. */
   skew_ns: number;
   roundTrip_ns: number;
   /** Of live events, by the gateway's clock: since the beginning, and of the last 5 to 10 seconds. */

@@ -47,6 +47,23 @@ test("a client that does not read does not read the next session either", async 
   live.close();
 });
 
+// What came before the first answer was taken to be as late as the clocks were apart, and one question is off by as much as half of its way.
+test("the clock is asked for several times, and no latency is told before it is known", async () => {
+  const live = connect("ws://test/v1/stream", { WebSocket: Line });
+  const line = await Line.at(0);
+  const event = { ...BOOK, snapshot: undefined, prev: "1:0:0", ingest_ns: String((Date.now() - 3_600_000) * 1e6) };
+  for (let n = 0; n < 5; n++) {
+    const { id } = await line.wants("ping", n);
+    line.say([{ ...event, seq: `1:0:${n + 2}`, prev: `1:0:${n + 1}` }]);
+    // It is an hour behind.
+    line.say({ op: "pong", id, now_ns: String((Date.now() - 3_600_000) * 1e6) });
+  }
+  const { latency, skew_ns } = live.stats();
+  assert.deepEqual([latency.count, line.asked.length], [4, 5]);
+  assert.ok(latency.max_ns < 600e9 && Math.abs(skew_ns + 3_600e9) < 600e9, JSON.stringify({ latency, skew_ns }));
+  live.close();
+});
+
 // A cursor is of what was received: whoever kept it while events waited in the queue, and went on from it in another process, never saw those.
 test("a cursor is given when all that it is of was taken, and stands beside the subscriptions that begin at it", async () => {
   const live = connect("ws://test/v1/stream", { WebSocket: Line, clockMs: 0 });

@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import {
+  type AckResult,
   Backoff,
   BadFrame,
   type Book,
@@ -20,6 +21,7 @@ import {
   toIso,
   toNs,
 } from "../../src/index.js";
+import { withHint } from "../../src/errors.js";
 import { Held, parts } from "../../src/held.js";
 import { Skew } from "../../src/latency.js";
 import { worstOf } from "../../src/stats.js";
@@ -223,6 +225,16 @@ test("a new session asks for what is held, from the cursor or from positions", (
   assert.deepEqual([held.optionsOf("book", "A"), held.optionsOf("book", "AB"), held.optionsOf("book", "C"), held.optionsOf("status", "C")], [{ depth: 5 }, { depth: 1 }, {}, undefined]);
   const many = parts(Array.from({ length: 2_500 }, (_, n) => `S${n}`));
   assert.deepEqual(many.map((part) => part.length), [1_000, 1_000, 500]);
+});
+
+// "AAPL,MSFT" was acknowledged as one symbol, and nothing came.
+test("a name that nobody knows and that has a comma in it is told to be one name", () => {
+  const hint = (symbol: string, more: Partial<AckResult>): string => withHint({ channel: "trades", symbol, ok: true, ...more }).hint ?? "";
+  const [unseen, unknown] = [{ seen: false }, { ok: false, code: "unknown_symbol" }];
+  for (const more of [unseen, unknown]) assert.match(hint("AAPL,MSFT", more), /as an array, \["AAPL", "MSFT"\]/);
+  assert.match(hint("AAPL", unseen), /no record has named/);
+  assert.match(hint("AAPL,MSFT", { ok: false, code: "forbidden" }), /does not grant/);
+  assert.equal(hint("AAPL,MSFT", {}), "");
 });
 
 test("how the feeds are is that of the worst, and unknown until they are known", () => {
