@@ -12,7 +12,7 @@ import { Streams } from "../dist/streams.js";
 const RUNS = 9;
 const EVENTS = 400_000;
 const HELD = new Held();
-const OWNER = { handOut() {}, bookBroke() {}, isLive() {}, booksFull() {} };
+const OWNER = { handOut() {}, bookBroke() {}, bookIsWhole() {}, isLive() {}, booksFull() {} };
 
 /** @param {"trade" | "quote"} type @param {number} perFrame */
 function frames(type, perFrame) {

@@ -1,16 +1,17 @@
 // How much more is bid than asked within the best five levels: 1 is all bid, -1 all asked.
-import { connect, toNumber } from "tickgate";
-import { follow, runtime, symbols, url } from "./arguments.mjs";
+import { toNumber } from "tickgate";
+import { commandLine, follow, open, show, TOP, untilOver } from "./arguments.mjs";
 
-const live = connect(url, runtime);
-live.subscribe("book", symbols, { depth: 5, conflate_ms: 100 });
-follow(live, "books");
+const args = commandLine("Order book imbalance: how much more is bid than asked within the best five levels, from 1, all bid, to -1, all asked.", TOP);
+const live = open(args);
+live.subscribe("book", args.symbols, { depth: 5, conflate_ms: 100 });
+follow(live, args, "books");
 
 /** @param {[string, string][]} levels */
 const sizeOf = (levels) => levels.reduce((sum, [, size]) => sum + toNumber(size), 0);
 /** @type {Map<string, { count: number, sum: number, last: number }>} */
 const found = new Map();
-for await (const event of live) {
+for await (const event of untilOver(live)) {
   if (event.type !== "book") continue;
   const book = live.book(event.symbol);
   if (!book.isComplete) continue; // something is missing: a snapshot follows
@@ -20,4 +21,5 @@ for await (const event of live) {
   const { count, sum } = found.get(event.symbol) ?? { count: 0, sum: 0 };
   found.set(event.symbol, { count: count + 1, sum: sum + last, last });
 }
-for (const [symbol, { count, sum, last }] of found) console.log(`${symbol.padEnd(10)} mean ${(sum / count).toFixed(3)}  last ${last.toFixed(3)}  of ${count}`);
+const busiest = [...found].sort(([, a], [, b]) => b.count - a.count);
+show(busiest, args, ([symbol, { count, sum, last }]) => `${symbol.padEnd(10)} mean ${(sum / count).toFixed(3)}  last ${last.toFixed(3)}  of ${count}`);

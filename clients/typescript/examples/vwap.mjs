@@ -1,18 +1,19 @@
 // The volume-weighted average price of each symbol, exact: in integers, as decimal fractions are none of floating point.
-import { connect, toFixedPoint } from "tickgate";
-import { follow, runtime, symbols, url } from "./arguments.mjs";
+import { toFixedPoint } from "tickgate";
+import { commandLine, follow, open, show, TOP, untilOver } from "./arguments.mjs";
 
 /** Digits behind the point that are counted: those of prices and sizes, at most. */
 const SCALE = 9;
 const UNIT = 10 ** SCALE;
 
-const live = connect(url, runtime);
-live.subscribe("trades", symbols);
-follow(live, "trades");
+const args = commandLine("The volume-weighted average price of each symbol; the largest turnover first.", TOP);
+const live = open(args);
+live.subscribe("trades", args.symbols);
+follow(live, args, "trades");
 
 /** @type {Map<string, { volume: bigint, turnover: bigint }>} */
 const sums = new Map();
-for await (const batch of live.batches({ maxWaitMs: 50 })) {
+for await (const batch of untilOver(live.batches({ maxWaitMs: 50 }))) {
   for (const event of batch) {
     if (event.type !== "trade") continue;
     const sum = sums.get(event.symbol) ?? { volume: 0n, turnover: 0n };
@@ -23,7 +24,7 @@ for await (const batch of live.batches({ maxWaitMs: 50 })) {
   }
 }
 const largest = [...sums].filter(([, { volume }]) => volume > 0n).sort(([, a], [, b]) => (a.turnover < b.turnover ? 1 : -1));
-for (const [symbol, { volume, turnover }] of largest.slice(0, 10)) {
+show(largest, args, ([symbol, { volume, turnover }]) => {
   const vwap = Number(turnover / volume) / UNIT;
-  console.log(`${symbol.padEnd(10)} ${vwap.toFixed(4).padStart(14)}  volume ${Number(volume) / UNIT}`);
-}
+  return `${symbol.padEnd(10)} ${vwap.toFixed(4).padStart(14)}  volume ${Number(volume) / UNIT}`;
+});
