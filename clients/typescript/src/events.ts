@@ -24,7 +24,7 @@ export interface EventBase {
   seq: Seq;
   /** The venue's clock, nanoseconds. */
   event_ns: bigint;
-  /** The gateway's clock when the record came, nanoseconds. */
+  /** The gateway's clock when it read the record, nanoseconds: of a replay from Kafka the time of that, and not of then. */
   ingest_ns: bigint;
   /** When the producer meant to send it, nanoseconds, if it said so. */
   send_ns?: bigint;

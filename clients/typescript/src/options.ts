@@ -22,11 +22,11 @@ export interface ConnectOptions {
   backoff?: BackoffOptions;
   /** Bounds of what was received and not yet taken. */
   queue?: QueueOptions;
-  /** Interval of the gateway's heartbeats, each with a cursor: 100 to 60000. Default: the gateway's, mostly 5000. */
+  /** Interval of the gateway's heartbeats, each with a cursor, in milliseconds: 100 to 60000. Default: the gateway's, mostly 5000. */
   heartbeatMs?: number;
-  /** The most that the gateway is to send a second: what waits is conflated. */
+  /** The most that the gateway is to send, in bytes a second, from 1024: what waits is conflated. Default: no bound. */
   maxBytesPerS?: number;
-  /** The gateway's flush window: 0 to 1000. */
+  /** The gateway's flush window, in milliseconds: 0 to 1000. Default: the gateway's, mostly 0. */
   flushMs?: number;
   /** How long connecting may take, in milliseconds. Default 10000. */
   connectTimeoutMs?: number;

@@ -1,10 +1,11 @@
 /** The examples against simulated markets, and the first script of the README as it stands there. */
 
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { asyncBufferFromFile, parquetReadObjects } from "hyparquet";
 import { produce } from "../support/kafka.js";
 import { type Gateway, Stage, until } from "../support/programs.js";
@@ -60,6 +61,16 @@ test("the README has the whole interface", async () => {
   const text = readFileSync("README.md", "utf8");
   const names = Object.keys(await import("../../src/index.js"));
   assert.deepEqual(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text)), []);
+});
+
+// The licence was named in `package.json` alone.
+test("the package has the licence, and what it takes to run", async () => {
+  const run = promisify(execFile)("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"]);
+  const [packed] = JSON.parse((await run).stdout) as { files: { path: string }[] }[];
+  const files = new Set(packed?.files.map(({ path }) => path));
+  for (const file of ["LICENSE", "README.md", "package.json", "dist/index.js", "dist/index.d.ts", "dist/mending.js"]) assert.ok(files.has(file), file);
+  assert.deepEqual([...files].filter((file) => !/^(dist\/\w+(\.d)?\.(js|ts)|[A-Z]+(\.md)?|package\.json)$/.test(file)), []);
+  assert.equal(readFileSync("LICENSE", "utf8"), readFileSync("../../LICENSE", "utf8"));
 });
 
 test("every example is looked at", () => {
