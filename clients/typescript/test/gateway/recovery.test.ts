@@ -100,6 +100,8 @@ test("a past that is cut off before a cursor covers it comes whole, and its end 
   await client.live.subscribe("quotes", "CUTOFF");
   const seen = client.events.length;
   const cursor = client.live.cursor;
+  // While nothing comes it stays what it is.
+  await produce(stage.broker, [quote("CUTOFF", 1)]);
   await until(() => client.live.cursor !== cursor && client.live.cursor, "a cursor");
   // Nothing behind the ack is passed on: neither the past nor a cursor.
   let isAsked = false;
@@ -129,6 +131,7 @@ test("a client of another process goes on from a cursor, also over a loss before
   await produce(stage.broker, range(0, 50).map((n) => trade("OTHER", n)));
   await first.wait("trade", 50);
   const before = first.live.cursor;
+  await produce(stage.broker, [trade("ELSEWHERE", 0)]);
   const cursor = await until(() => first.live.cursor !== before && first.live.cursor, "a cursor behind them");
   first.live.close();
   await produce(stage.broker, range(50, 80).map((n) => trade("OTHER", n)));
