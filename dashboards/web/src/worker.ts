@@ -14,8 +14,8 @@ const CHANGES_MAX = 50;
 const DIRECTORY_MAX = 20_000;
 /** How long the symbols that there are are listened for. */
 const DISCOVER_MS = 2_000;
-/** Between two frames at the least: what eyes can follow, and the page does nothing between them. */
-const FRAME_MS = 50;
+/** Between two frames at the least: as often as quotes come. Twice as many doubled what drawing took, for what no eye reads. */
+const FRAME_MS = 100;
 /** How long the rows in sight have to stay the same until they are asked for: who scrolls past asks for nothing. */
 const VIEW_MS = 150;
 /** How often health is told, and rows out of sight. */
