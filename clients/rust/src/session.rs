@@ -364,14 +364,14 @@ impl Session {
             if cursor.is_none() && subscription.get("from").is_none() {
                 // It begins anew, and nobody knows what of it is missing.
                 let ((channel, symbol), cause) = (name.clone(), Cause::Unannounced);
-                self.out.events.push(Event::Gap(Gap {
-                    channel,
-                    symbol,
-                    cause,
-                    after: None,
-                    upto: None,
-                    count: None,
-                }));
+                let gap =
+                    Gap { channel, symbol: symbol.clone(), cause, after: None, upto: None, count: None };
+                self.out.events.push(Event::Gap(gap));
+                let held = self.wanted.get_mut(channel, &symbol);
+                if held.is_some_and(|held| std::mem::take(&mut held.owes_done)) {
+                    // Nothing more comes of its past, and whoever waits for that is not to wait for ever.
+                    self.out.events.push(Event::ReplayDone { channel, symbol, seq: None });
+                }
             } else if self.wanted.get_mut(name.0, &name.1).is_some_and(|held| !held.is_past()) {
                 self.awaited.insert(name.clone(), id);
             }

@@ -299,7 +299,7 @@ fn a_cursor_of_its_user_that_is_refused_takes_no_other_with_it() {
     let (quotes, trades) = (world.request(), world.request());
     assert_eq!((&quotes["cursor"], &trades["cursor"]), (&json!("new"), &json!("old")));
     let refused = json!({"op": "error", "id": trades["id"], "code": "bad_request", "number": 4400, "message": "no cursor", "fatal": false});
-    assert_eq!(world.says(&refused.to_string()), ["bad_request -", "gap B* unannounced -..-"]);
+    assert_eq!(world.says(&refused.to_string()), ["bad_request -", "gap B* unannounced -..-", "done B*"]);
     assert_eq!(world.session.cursor.as_deref(), Some("new"));
     let trades = world.request();
     assert_eq!(trades["subscriptions"], json!([{"channel": "trades", "symbols": ["B*"]}]));
@@ -308,6 +308,37 @@ fn a_cursor_of_its_user_that_is_refused_takes_no_other_with_it() {
     let refused = json!({"op": "error", "id": quotes["id"], "code": "bad_request", "number": 4400, "message": "no cursor", "fatal": false});
     world.says(&refused.to_string());
     assert_eq!(world.session.cursor, None);
+}
+
+/// A past that was asked for from a cursor was lost with that cursor, and began anew behind a gap: its end was never said, now or after
+/// a later loss, and whoever waited for it waited for ever.
+#[test]
+fn a_past_that_begins_anew_is_done() {
+    let mut world = World::with(vec![]);
+    world.subscribes_from(Some("old"), Subscription::trades(["A", "B*"]));
+    world.trades("A", &[(1, r#","replay":true"#)]);
+    assert_eq!(world.comes_back(), ["resyncing"]);
+    let request = world.request();
+    assert_eq!(request["cursor"], "old");
+    let refused = json!({"op": "error", "id": request["id"], "code": "bad_request", "number": 4400, "message": "no cursor", "fatal": false});
+    assert_eq!(world.says(&refused.to_string()), ["bad_request -", "gap B* unannounced -..-", "done B*"]);
+    // The other one has a position to go on from, and is done when the gateway says so.
+    let done = |symbol: &str| {
+        json!({"op": "replay_done", "id": 9, "channel": "trades", "symbol": symbol, "seq": null}).to_string()
+    };
+    let request = world.request();
+    let [seq, anew] = [0, 1].map(|index| request["subscriptions"][index]["from"]["seq"].as_str());
+    assert_eq!((&request["cursor"], seq, anew), (&Value::Null, Some("1:0:1"), None));
+    assert!(world.acks(&request).is_empty());
+    assert_eq!(world.says(&done("A")), ["done A", "live"]);
+    // It is said once.
+    world.says(&heartbeat("c1"));
+    assert_eq!(world.comes_back(), ["resyncing"]);
+    let request = world.request();
+    assert_eq!(request["cursor"], "c1");
+    world.acks(&request);
+    assert!(world.says(&done("A")).is_empty());
+    assert_eq!(world.says(&done("B*")), ["live"]);
 }
 
 #[test]
