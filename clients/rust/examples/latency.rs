@@ -35,8 +35,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ns(latency.p99_ns),
         ns(latency.max_ns)
     );
-    if let Some(skew_ns) = stats.skew_ns {
-        println!("this clock is at most {} µs ahead of the gateway's", skew_ns / 1_000);
+    if let (Some(skew_ns), Some(round_trip_ns)) = (stats.skew_ns, stats.round_trip_ns) {
+        let exact_to = ns(round_trip_ns / 2);
+        println!(
+            "the gateway's clock is {} µs ahead of this one, which is known to {exact_to:?}",
+            skew_ns / 1_000
+        );
     }
     println!(
         "conflated {}, lost {}, duplicates {}, bad frames {}",

@@ -188,6 +188,7 @@ impl Builder {
             closing,
             begun,
             begun_cursor: None,
+            begun_skew_ns: 0,
             cursor: None,
             tally: Tally::default(),
             books,

@@ -19,6 +19,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// Longest wait for the greeting, or for the gateway to close too.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The gateway is asked for its time as soon as it takes requests, a few times more while the way there settles, and then every now
+/// and then, since clocks drift.
+const PINGS_AFTER_MS: [u64; 3] = [200, 300, 500];
+const PING_EVERY: Duration = Duration::from_secs(15);
 /// Requests of the user that wait for a session; beyond it [`crate::Live::subscribe`] is told so.
 pub(crate) const WAITING_MAX: usize = 1024;
 
@@ -106,7 +110,7 @@ impl Driver {
 
     /// Hands over what there is, room or not: what is longer than a few events waits for room before it comes to that.
     fn hand_over(&mut self, bytes: usize) {
-        self.queue.tell(Told { counts: self.session.out.counts, skew_ns: self.session.skew_ns() });
+        self.queue.tell(Told { counts: self.session.out.counts, skew: self.session.skew() });
         let out = &mut self.session.out;
         let (events, cursor) = (std::mem::take(&mut out.events), out.cursor.take());
         match cursor {
@@ -189,6 +193,8 @@ impl Driver {
         let mut reading: Reading = read(reader);
         let mut showing: Option<TokenFuture> = None;
         let mut again_at: Option<Instant> = None;
+        let mut ping_at: Option<Instant> = None;
+        let mut pings = PINGS_AFTER_MS.into_iter().map(Duration::from_millis);
         let mut heard_at = Instant::now();
         let mut is_stale = false;
         // Bytes of a message whose events wait for room; nothing is read until they have it.
@@ -196,6 +202,10 @@ impl Driver {
         loop {
             if self.live_since.is_none() && self.session.is_live() {
                 self.live_since = Some(Instant::now());
+            }
+            if ping_at.is_none() && self.session.is_open() {
+                self.session.ping(now_ns());
+                ping_at = Some(Instant::now() + pings.next().unwrap_or(PING_EVERY));
             }
             for text in self.session.out.send.drain(..) {
                 writer.text(&text);
@@ -241,6 +251,7 @@ impl Driver {
                     again_at = None;
                     self.session.again();
                 }
+                () = until(ping_at), if ping_at.is_some() => ping_at = None,
                 () = poll_fn(|cx| self.queue.poll_room(cx)), if held_bytes.is_some() => {
                     self.hand_over(held_bytes.take().unwrap_or(0));
                     // It was us who did not listen.

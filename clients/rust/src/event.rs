@@ -120,8 +120,8 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// From the gateway to here, in nanoseconds. The two clocks are as far apart as [`crate::Stats::skew_ns`] says, so it may
-    /// be negative.
+    /// From the gateway to here in nanoseconds, as the two clocks have it: with [`crate::Stats::skew_ns`] added it is as if they were
+    /// one. It may be negative.
     pub fn latency_ns(&self) -> i64 {
         self.received_ns.saturating_sub(self.ingest_ns)
     }

@@ -48,6 +48,8 @@ pub struct Live {
     /// The events of a message that is being handed out, and where to go on behind them.
     pub(crate) begun: std::vec::IntoIter<Event>,
     pub(crate) begun_cursor: Option<Arc<str>>,
+    /// The gateway's clock minus the one here as it was when that message came; zero before it is known.
+    pub(crate) begun_skew_ns: i64,
     /// Where to go on behind what was handed out.
     pub(crate) cursor: Option<Arc<str>>,
     pub(crate) tally: Tally,
@@ -182,7 +184,8 @@ impl Live {
             unannounced: told.counts.unannounced,
             reconnects: told.counts.reconnects,
             bad_frames: told.counts.bad_frames,
-            skew_ns: told.skew_ns,
+            skew_ns: told.skew.map(|skew| skew.skew_ns),
+            round_trip_ns: told.skew.map(|skew| skew.round_trip_ns),
             queued_events: queued_events + self.begun.len(),
             queued_bytes,
             ..self.tally.stats()
@@ -230,7 +233,7 @@ impl Live {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         loop {
             if let Some(event) = self.begun.next() {
-                self.tally.count(&event);
+                self.tally.count(&event, self.begun_skew_ns);
                 self.keep_book(&event);
                 return Poll::Ready(Some(event));
             }
@@ -238,8 +241,9 @@ impl Live {
                 self.cursor = Some(cursor);
             }
             match ready!(self.queue.poll_pop(cx)) {
-                Some(Batch { events, cursor, .. }) => {
-                    (self.begun, self.begun_cursor) = (events.into_iter(), cursor)
+                Some(Batch { events, cursor, skew, .. }) => {
+                    (self.begun, self.begun_cursor) = (events.into_iter(), cursor);
+                    self.begun_skew_ns = skew.map_or(0, |skew| skew.skew_ns);
                 }
                 None => return Poll::Ready(None),
             }

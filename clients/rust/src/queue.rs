@@ -2,7 +2,7 @@
 //! does what was asked for with `on_slow`.
 
 use crate::event::Event;
-use crate::session::Counts;
+use crate::session::{Counts, Skew};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -37,13 +37,15 @@ pub(crate) struct Batch {
     pub(crate) events: Vec<Event>,
     bytes: usize,
     pub(crate) cursor: Option<Arc<str>>,
+    /// How far the gateway's clock was from the one here when it came.
+    pub(crate) skew: Option<Skew>,
 }
 
 /// What is said beside events.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Told {
     pub(crate) counts: Counts,
-    pub(crate) skew_ns: Option<i64>,
+    pub(crate) skew: Option<Skew>,
 }
 
 impl Queue {
@@ -71,7 +73,8 @@ impl Queue {
         let mut inner = self.inner();
         inner.events += events.len();
         inner.bytes += bytes;
-        inner.batches.push_back(Batch { events, bytes, cursor });
+        let skew = inner.told.skew;
+        inner.batches.push_back(Batch { events, bytes, cursor, skew });
         let reader = inner.reader.take();
         drop(inner);
         reader.into_iter().for_each(Waker::wake);

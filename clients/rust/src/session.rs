@@ -3,12 +3,15 @@
 
 mod answers;
 mod data;
+mod skew;
 
 use crate::chains::Chains;
 use crate::event::{Asked as Request, Cause, Event, Fault, FaultCode, Gap, Slow, State, Symbol};
 use crate::subscription::{Subscription, to_json};
 use crate::wanted::{Name, Resume, Wanted};
 use serde_json::{Value, json};
+pub(crate) use skew::Skew;
+use skew::Trips;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +23,6 @@ use tickgate_protocol::control::{AUTH_REQUIRED, Control, FeedState, FeedStatus};
 const ASKED_MAX: usize = 64;
 /// Most feeds whose states are remembered.
 const FEEDS_MAX: usize = 256;
-/// Messages by whose times the clocks are compared.
-const SKEWS_MAX: usize = 16;
 /// How long is waited after `rate_limited` that says nothing of it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -128,7 +129,7 @@ pub(crate) struct Session {
     /// Names of which a reconnect awaits the replay, and with which request.
     awaited: HashMap<Name, i64>,
     feeds: HashMap<String, FeedState>,
-    skews_ns: VecDeque<i64>,
+    trips: Trips,
     last_id: i64,
     heartbeat_ms: u64,
     heartbeat_wish_ms: Option<u64>,
@@ -144,7 +145,7 @@ impl Session {
     pub(crate) fn begin(&mut self) {
         self.phase = Phase::Greeting;
         // It may be another gateway, with another clock.
-        self.skews_ns.clear();
+        self.trips = Trips::default();
         self.out.counts.reconnects += u64::from(self.had_session);
     }
 
@@ -188,9 +189,21 @@ impl Session {
         (self.heartbeat_ms > 0).then(|| Duration::from_millis(self.heartbeat_ms.saturating_mul(2) + 1000))
     }
 
-    /// How far the clock here is ahead of the gateway's, in nanoseconds, and the shortest way of a message with it.
-    pub(crate) fn skew_ns(&self) -> Option<i64> {
-        self.skews_ns.iter().min().copied()
+    /// Whether requests are taken.
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// How far the gateway's clock is from the one here; `None` until this session's gateway has said what time it is.
+    pub(crate) fn skew(&self) -> Option<Skew> {
+        self.trips.best()
+    }
+
+    /// Asks the gateway what time it is.
+    pub(crate) fn ping(&mut self, now_ns: i64) {
+        self.last_id += 1;
+        self.trips.ask(self.last_id, now_ns);
+        self.out.send.push(json!({"op": "ping", "id": self.last_id}).to_string());
     }
 
     /// How many requests wait to be sent.
@@ -252,8 +265,7 @@ impl Session {
 
     fn control(&mut self, control: Control, received_ns: i64) {
         match control {
-            Control::Hello { now_ns, heartbeat_ms, auth, .. } => {
-                self.compare_clocks(now_ns, received_ns);
+            Control::Hello { heartbeat_ms, auth, .. } => {
                 if self.phase == Phase::Greeting {
                     self.greeted(heartbeat_ms, &auth);
                 }
@@ -272,8 +284,7 @@ impl Session {
                 self.failed(id, code, &message, fatal, retry_after_ms.map(Duration::from_millis));
                 self.settle();
             }
-            Control::Heartbeat { now_ns, cursor, feeds, .. } => {
-                self.compare_clocks(now_ns, received_ns);
+            Control::Heartbeat { cursor, feeds, .. } => {
                 self.keep_cursor(cursor);
                 feeds.into_iter().for_each(|feed| self.feed(feed));
             }
@@ -285,15 +296,11 @@ impl Session {
                 self.keep_cursor(cursor);
                 self.out.events.push(Event::Goaway { reason, close_in: Duration::from_millis(close_in_ms) });
             }
+            Control::Pong { id: Some(Id::Number(id)), now_ns, .. } => {
+                self.trips.answered(id, received_ns, now_ns)
+            }
             Control::Pong { .. } | Control::List { .. } => {}
         }
-    }
-
-    fn compare_clocks(&mut self, now_ns: i64, received_ns: i64) {
-        if self.skews_ns.len() == SKEWS_MAX {
-            self.skews_ns.pop_front();
-        }
-        self.skews_ns.push_back(received_ns.saturating_sub(now_ns));
     }
 
     fn feed(&mut self, feed: FeedStatus) {

@@ -26,11 +26,14 @@ pub struct Stats {
     pub reconnects: u64,
     /// Messages that could not be read.
     pub bad_frames: u64,
-    /// From the gateway to here, of live events, as the two clocks have it: [`Stats::skew_ns`] is not taken off.
+    /// From when the gateway read a record to when its event was read here, of live events, the two clocks made equal by
+    /// [`Stats::skew_ns`] as it was then.
     pub latency: Latency,
-    /// How far the clock here is ahead of the gateway's in nanoseconds, and at most so much as the quickest of the last messages
-    /// took. To be subtracted from latencies where it is large. `None` until this session's gateway has told its time.
+    /// The gateway's clock minus the one here in nanoseconds, by the quickest of the last times that the gateway was asked for it:
+    /// known to half of [`Stats::round_trip_ns`]. `None` until this session's gateway has told its time.
     pub skew_ns: Option<i64>,
+    /// How long that asking took, there and back, in nanoseconds.
+    pub round_trip_ns: Option<u64>,
     /// Events that were read and not handed out yet.
     pub queued_events: usize,
     /// Bytes of the messages that they came in.
@@ -110,7 +113,8 @@ impl Default for Tally {
 }
 
 impl Tally {
-    pub(crate) fn count(&mut self, event: &Event) {
+    /// Counts an event that came when the gateway's clock was so far ahead of the one here.
+    pub(crate) fn count(&mut self, event: &Event, skew_ns: i64) {
         if let Event::Gap(gap) = event {
             self.stats.gaps += 1;
             self.stats.lost += gap.count.unwrap_or(0);
@@ -120,8 +124,8 @@ impl Tally {
         self.stats.conflated += u64::from(merged.saturating_sub(1));
         self.stats.replayed += u64::from(*replay);
         if !snapshot && !replay {
-            // Clocks apart may make it negative.
-            self.latency.add(u64::try_from(meta.latency_ns()).unwrap_or(0));
+            // The skew is never quite known, which may make it negative.
+            self.latency.add(u64::try_from(meta.latency_ns().saturating_add(skew_ns)).unwrap_or(0));
         }
     }
 
@@ -148,6 +152,25 @@ mod tests {
             assert!(last >= ns, "{ns}: {last}");
             assert!((last - ns) as f64 <= ns as f64 * 0.07, "{ns}: {last}");
             assert!(last == u64::MAX || step(last + 1) == step(ns) + 1, "{ns}");
+        }
+    }
+
+    /// A gateway whose clock is an hour off made latencies of an hour, or none at all.
+    #[test]
+    fn clocks_are_made_equal() {
+        const HOUR_NS: i64 = 3_600_000_000_000;
+        for skew_ns in [-HOUR_NS, 0, HOUR_NS] {
+            let mut session = crate::recorded::Recorded::default();
+            let ingest_ns = 2 * HOUR_NS + skew_ns;
+            let message = format!(
+                r#"[{{"type":"trade","symbol":"A","price":"1","size":"1","seq":"1:0:1","event_ns":"1","ingest_ns":"{ingest_ns}"}}]"#
+            );
+            let mut tally = Tally::default();
+            for event in session.message(message.as_bytes(), 2 * HOUR_NS + 70_000) {
+                tally.count(&event, skew_ns);
+            }
+            let latency = tally.stats().latency;
+            assert_eq!((latency.count, latency.max_ns), (1, 70_000), "{skew_ns}");
         }
     }
 

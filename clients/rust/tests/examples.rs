@@ -10,11 +10,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use world::{Gateway, SOON, Wire, World, book, quote, trade, until};
+use tickgate_client::{Live, Subscription};
+use world::{Gateway, SOON, Wire, World, acked, book, quote, trade, trades, until};
 
-/// Brokers and address of [`a_gateway_of_its_own`].
+/// Brokers and address of [`a_gateway_of_its_own`], and how far its clock is ahead in nanoseconds.
 const BROKERS: &str = "TICKGATE_TEST_OWN_BROKERS";
 const LISTEN: &str = "TICKGATE_TEST_OWN_LISTEN";
+const AHEAD_NS: &str = "TICKGATE_TEST_OWN_AHEAD_NS";
 
 /// A program, and all that it has printed.
 struct Program {
@@ -132,7 +134,7 @@ async fn examples_say_something() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_is_killed_and_nothing_is_missing() {
     let mut world = World::new();
-    let (mut first, address) = own_gateway(&world.brokers(), "127.0.0.1:0").await;
+    let (mut first, address) = own_gateway(&world.brokers(), "127.0.0.1:0", 0).await;
     let wire = Wire::to(address).await;
     // Half of it has to suffice for another gateway to start.
     let mut resume = Program::example("resume", &wire.url(), "24");
@@ -144,7 +146,7 @@ async fn a_gateway_is_killed_and_nothing_is_missing() {
     until("they came, and a cursor", || wire.has_said(&[r#""price":"20""#, r#""op":"heartbeat""#])).await;
     first.kill();
     world.send(&trades(21..=30));
-    let (_second, again) = own_gateway(&world.brokers(), &address.to_string()).await;
+    let (_second, again) = own_gateway(&world.brokers(), &address.to_string(), 0).await;
     assert_eq!(again, address);
     world.send(&trades(31..=40));
     until("it has come back", || wire.has_said(&[r#""price":"39""#])).await;
@@ -170,12 +172,13 @@ async fn a_gateway_is_killed_and_nothing_is_missing() {
 }
 
 /// A gateway that is a process of its own, and where it listens.
-async fn own_gateway(brokers: &str, listen: &str) -> (Program, SocketAddr) {
+async fn own_gateway(brokers: &str, listen: &str, ahead_ns: i64) -> (Program, SocketAddr) {
     let mut command = Command::new(std::env::current_exe().expect("a path"));
     command
         .args(["--exact", "a_gateway_of_its_own", "--nocapture"])
         .env(BROKERS, brokers)
-        .env(LISTEN, listen);
+        .env(LISTEN, listen)
+        .env(AHEAD_NS, ahead_ns.to_string());
     let program = Program::start(&mut command);
     let address = || {
         let printed = program.printed();
@@ -186,10 +189,32 @@ async fn own_gateway(brokers: &str, listen: &str) -> (Program, SocketAddr) {
     (program, address)
 }
 
+/// A gateway whose clock is an hour ahead, or behind: that says nothing about how long its events take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_whose_clock_is_wrong_is_no_later() {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    for ahead_ns in [-HOUR_NS, HOUR_NS] {
+        let mut world = World::new();
+        let (_gateway, address) = own_gateway(&world.brokers(), "127.0.0.1:0", ahead_ns).await;
+        let mut live = Live::builder(format!("ws://{address}")).connect().await.expect("a session");
+        live.subscribe(Subscription::trades(["A"])).expect("room");
+        assert!(acked(&mut live).await);
+        world.send(&[trade("A", 1)]);
+        assert_eq!(trades(&mut live, 1).await, ["1"]);
+        // It was asked for its time before anything else.
+        let stats = live.stats();
+        let off_ns = stats.skew_ns.expect("it is known").abs_diff(ahead_ns);
+        assert!(off_ns < HOUR_NS as u64 / 2, "{stats:?}");
+        assert!(stats.latency.max_ns < HOUR_NS as u64 / 2, "{stats:?}");
+    }
+}
+
 /// That process: of itself it tries nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_of_its_own() {
     let (Ok(brokers), Ok(listen)) = (std::env::var(BROKERS), std::env::var(LISTEN)) else { return };
+    let ahead_ns = std::env::var(AHEAD_NS).ok().and_then(|ns| ns.parse().ok());
+    tickgate_gateway::clock::shift_wall(ahead_ns.expect("a number"));
     let gateway = Gateway::of(brokers, |config| {
         config.listen = listen.parse().expect("an address");
         // The next one has to take what this one has signed.
