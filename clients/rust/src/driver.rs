@@ -166,10 +166,15 @@ impl Driver {
                 self.session.out.events.push(Event::Error(fault));
                 return Ended::of(hint);
             }
-            Failure::Resolve(error) => return Ended::of(format!("cannot find the host: {error}")),
+            Failure::Resolve(error) => {
+                return Ended::of(format!("cannot find the host: {error}. Is its name right?"));
+            }
             Failure::Connect(error) => error,
         };
-        let reason = whole(&error);
+        let reason = match advice(&error) {
+            "" => whole(&error),
+            advice => format!("{}. {advice}", whole(&error)),
+        };
         let mut ended = Ended::of(reason.clone());
         let is_fresh_token = self.token.is_some() && !self.is_token_fixed;
         // Who had a session will have another one, unless it is about who we are.
@@ -349,6 +354,18 @@ fn refusal(status: u16) -> (FaultCode, &'static str) {
         _ => return (FaultCode::Refused, "Is there a Tickgate gateway at this URL?"),
     };
     (FaultCode::Protocol(code), crate::hint::advice(code))
+}
+
+/// What helps against an attempt that failed; of refusals [`refusal`] says it.
+fn advice(error: &ConnectError) -> &'static str {
+    match error {
+        ConnectError::Io { .. } | ConnectError::Timeout(_) => "Is a gateway there?",
+        ConnectError::Tls { .. } => {
+            "Does the gateway speak TLS, and is its authority known? Builder::trust says whom to believe."
+        }
+        ConnectError::Http(_) | ConnectError::NotWebSocket(_) => "Is there a Tickgate gateway at this URL?",
+        ConnectError::Refused { .. } | ConnectError::NoTrust => "",
+    }
 }
 
 /// An error and what caused it.

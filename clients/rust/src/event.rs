@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use tickgate_protocol::control::{AckResult, FeedState};
-use tickgate_protocol::event::{EventView, GapCause};
-use tickgate_protocol::record::{Level, Side, TradingState};
+pub use tickgate_protocol::control::{AckResult, FeedState};
+use tickgate_protocol::event::EventView;
+pub use tickgate_protocol::event::GapCause;
+pub use tickgate_protocol::record::{Level, Side, TradingState};
 use tickgate_protocol::{Channel, Code, Decimal, Depth, OnSlow, Position};
 
 /// A symbol. All events of a symbol share one text.
@@ -286,10 +287,18 @@ pub struct Ack {
     pub asked: Asked,
     /// Whether all results are.
     pub ok: bool,
-    /// What became of each symbol and pattern; a refusal has its code and what to do about it.
+    /// What became of each symbol and pattern; [`Ack::hints`] says what to do about it.
     pub results: Vec<AckResult>,
     /// Symbols whose books have ended by it.
     pub(crate) ended: Vec<Symbol>,
+}
+
+impl Ack {
+    /// The results that need looking at, each with what happened and what to do about it: refusals, and symbols that no record has
+    /// named yet, which may be misspelt.
+    pub fn hints(&self) -> impl Iterator<Item = (&AckResult, String)> {
+        self.results.iter().filter_map(|result| Some((result, crate::hint::of_result(result)?)))
+    }
 }
 
 /// How slow this client is.

@@ -209,7 +209,7 @@ async fn accepted(
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (status, retry_after) = (response.status().as_u16(), header(RETRY_AFTER));
         let body = Limited::new(response.into_body(), 4096).collect().await;
-        let body = body.map(|b| String::from_utf8_lossy(&b.to_bytes()).trim().to_owned()).unwrap_or_default();
+        let body = body.map(|body| first_line(&body.to_bytes())).unwrap_or_default();
         return Err(ConnectError::Refused { status, retry_after, body });
     }
     if !header(UPGRADE).is_some_and(|v| v.eq_ignore_ascii_case("websocket")) {
@@ -219,6 +219,13 @@ async fn accepted(
         return Err(ConnectError::NotWebSocket("another subprotocol was chosen than the one offered"));
     }
     Ok(hyper::upgrade::on(&mut response).await?)
+}
+
+/// What was answered instead, in short: a gateway says it in a line, others send pages.
+fn first_line(body: &[u8]) -> String {
+    const CHARS_MAX: usize = 200;
+    let text = String::from_utf8_lossy(body);
+    text.trim().lines().next().unwrap_or_default().chars().take(CHARS_MAX).collect()
 }
 
 /// What a [`Reader`] gives.

@@ -282,6 +282,49 @@ async fn who_is_refused_is_told_why() {
     drop(gateway);
 }
 
+/// Somebody else's server, a wrong path: whoever waits is told what was answered, and who comes back does not try that for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_attempt_mends_is_fatal() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let admin = gateway.running().admin_addr();
+    for (url, status, texts) in [
+        (format!("{}/v1/streams", gateway.url()), 404, ["the stream is at /v1/stream", "path of the URL"]),
+        (
+            format!("{}/{}", gateway.url(), "x".repeat(3_000)),
+            414,
+            ["more than 2048 bytes", "Look at the options"],
+        ),
+        // Not the port for clients.
+        (format!("ws://{admin}/metrics"), 200, ["refused with HTTP 200", "Is there a Tickgate gateway"]),
+    ] {
+        let error = Live::builder(&url).connect().await.expect_err("no stream is there");
+        let text = error.to_string();
+        assert!(texts.iter().all(|wanted| text.contains(wanted)), "{text}");
+        let mut live = Live::builder(&url).start().expect("a client");
+        state(&mut live, "connecting").await;
+        let Event::Error(fault) = next(&mut live).await else { panic!() };
+        assert!(fault.fatal && texts.iter().all(|wanted| fault.hint.contains(wanted)), "{fault}");
+        assert!(fault.hint.contains(&format!("HTTP {status}")), "{fault}");
+        let State::Closed { reason } = state(&mut live, "closed").await else { panic!() };
+        assert!(reason.contains(&format!("HTTP {status}")) && live.next().await.is_none(), "{reason}");
+    }
+}
+
+/// Several symbols that are given as one are one, as far as a gateway knows: the client says what was meant.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_symbols_in_one_are_pointed_out() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let mut live = Live::builder(gateway.url()).connect().await.expect("a session");
+    live.subscribe(Subscription::trades(["AAPL,MSFT", "*"])).expect("room");
+    let is_ack = |event: &Event| if let Event::Ack(ack) = event { Some(ack.clone()) } else { None };
+    let ack = find(&mut live, "an ack", is_ack).await;
+    let hints: Vec<_> = ack.hints().map(|(result, hint)| (&*result.symbol, hint)).collect();
+    let [("AAPL,MSFT", hint)] = &hints[..] else { panic!("{hints:?}") };
+    assert!(hint.contains(r#"["AAPL", "MSFT"]"#), "{hint}");
+}
+
 /// With a function for tokens nobody gives up: the next one may be taken. And it may fail itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_token_is_followed_by_another() {
@@ -453,7 +496,11 @@ async fn nobody_is_there() {
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let url = format!("ws://{}", socket.local_addr().expect("it has one"));
     let error = Live::builder(&url).connect().await.expect_err("nobody listens");
-    assert!(matches!(&error, LiveError::Connect(reason) if reason.contains("cannot connect")), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.starts_with("no session: cannot connect") && text.ends_with("Is a gateway there?"),
+        "{text}"
+    );
     let mut live = Live::builder(&url).start().expect("a client");
     live.subscribe(Subscription::trades(["A"])).expect("it waits");
     for expected in 1..=3 {

@@ -3,7 +3,7 @@
 use super::{Asked, Kind, Phase, RETRY_AFTER, Session, UserRequest};
 use crate::chains::Resubscribed;
 use crate::event::{Ack, Asked as Request, Event, Fault, FaultCode, Symbol};
-use crate::hint::advice;
+use crate::hint;
 use crate::subscription::Subscription;
 use crate::wanted::Name;
 use std::time::Duration;
@@ -117,7 +117,7 @@ impl Session {
     }
 
     fn fault(&mut self, code: Code, symbol: Option<Symbol>, message: &str, fatal: bool) {
-        let hint = format!("{message}. {}", advice(code));
+        let hint = hint::of(code, symbol.as_deref(), message);
         self.out.events.push(Event::Error(Fault::new(FaultCode::Protocol(code), symbol, hint, fatal)));
     }
 
