@@ -2,9 +2,7 @@
 
 mod common;
 
-use clap::Parser;
 use std::collections::BTreeMap;
-use std::error::Error;
 use tickgate_client::book::BookKeeper;
 use tickgate_client::event::Symbol;
 use tickgate_client::{Event, Subscription};
@@ -20,9 +18,10 @@ struct Imbalance {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let args = common::Args::parse();
-    let mut listening = args.listen(Subscription::book(&args.symbols).depth(LEVELS)).await?;
+async fn main() -> Result<(), common::Failure> {
+    let args: common::Args =
+        common::args("Order-book imbalance: how much more is bid than asked in the first five levels");
+    let mut listening = args.listen("books", Subscription::book(&args.symbols).depth(LEVELS)).await?;
     let mut imbalances: BTreeMap<Symbol, Imbalance> = BTreeMap::new();
     while let Some(event) = listening.next().await {
         let Event::Book(update) = event else { continue };

@@ -2,15 +2,14 @@
 
 mod common;
 
-use clap::Parser;
-use std::error::Error;
 use std::time::Duration;
 use tickgate_client::{Channel, Event, Subscription};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let args = common::Args::parse();
-    let mut listening = args.listen(Subscription::quotes(&args.symbols)).await?;
+async fn main() -> Result<(), common::Failure> {
+    let args: common::Args =
+        common::args("How late is it? From the venue to the gateway, and from the gateway to here");
+    let mut listening = args.listen("trades and quotes", Subscription::quotes(&args.symbols)).await?;
     listening.live.subscribe(Subscription::on(Channel::Trades, &args.symbols))?;
     let (mut events, mut upstream_sum_ns) = (0_i128, 0_i128);
     while let Some(event) = listening.next().await {

@@ -6,19 +6,17 @@
 
 mod common;
 
-use clap::Parser;
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::time::Duration;
 use tickgate_client::event::Symbol;
-use tickgate_client::{Event, Live, Position, Subscription};
-use tokio::time::Instant;
+use tickgate_client::{Event, Position, Subscription};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let args = common::Args::parse();
-    let mut first = args.listen(Subscription::trades(&args.symbols)).await?;
-    first.until = Instant::now() + Duration::try_from_secs_f64(args.seconds / 2.0)?;
+async fn main() -> Result<(), common::Failure> {
+    let args: common::Args =
+        common::args("A client is killed half-way, and another one goes on from its last positions");
+    let mut live = args.connect().await?;
+    live.subscribe(Subscription::trades(&args.symbols))?;
+    let mut first = args.follow(live, "trades", args.seconds / 2.0)?;
     let mut last: BTreeMap<Symbol, Position> = BTreeMap::new();
     while let Some(event) = first.next().await {
         let Event::Trade(trade) = event else { continue };
@@ -34,10 +32,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         last.len()
     );
 
-    let mut live = Live::builder(&args.url).connect().await?;
+    let mut live = args.connect().await?;
     live.subscribe_all(last.iter().map(|(symbol, seq)| Subscription::trades([&**symbol]).from_seq(*seq)))?;
-    let until = Instant::now() + Duration::try_from_secs_f64(args.seconds / 2.0)?;
-    let mut second = common::Listening { live, until };
+    let mut second = args.follow(live, "trades", args.seconds / 2.0)?;
     let (mut followed, mut broken) = (0, 0);
     while let Some(event) = second.next().await {
         let Event::Trade(trade) = event else { continue };

@@ -2,9 +2,7 @@
 
 mod common;
 
-use clap::Parser;
 use std::collections::BTreeMap;
-use std::error::Error;
 use tickgate_client::event::Symbol;
 use tickgate_client::{Event, Subscription};
 
@@ -19,9 +17,10 @@ struct Spread {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let args = common::Args::parse();
-    let mut listening = args.listen(Subscription::quotes(&args.symbols)).await?;
+async fn main() -> Result<(), common::Failure> {
+    let args: common::Args =
+        common::args("Statistics of the spread: how far apart bid and ask were, by symbol");
+    let mut listening = args.listen("quotes", Subscription::quotes(&args.symbols)).await?;
     let mut spreads: BTreeMap<Symbol, Spread> = BTreeMap::new();
     while let Some(event) = listening.next().await {
         let Event::Quote(quote) = event else { continue };

@@ -2,9 +2,7 @@
 
 mod common;
 
-use clap::Parser;
 use std::collections::BTreeMap;
-use std::error::Error;
 use tickgate_client::event::Symbol;
 use tickgate_client::{Decimal, Event, Subscription};
 
@@ -18,9 +16,9 @@ struct Vwap {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let args = common::Args::parse();
-    let mut listening = args.listen(Subscription::trades(&args.symbols)).await?;
+async fn main() -> Result<(), common::Failure> {
+    let args: common::Args = common::args("Volume-weighted average price, by symbol");
+    let mut listening = args.listen("trades", Subscription::trades(&args.symbols)).await?;
     let mut vwaps: BTreeMap<Symbol, Vwap> = BTreeMap::new();
     while let Some(event) = listening.next().await {
         let Event::Trade(trade) = event else { continue };

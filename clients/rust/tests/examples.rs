@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tickgate_client::{Live, Subscription};
 use world::{Gateway, SOON, Wire, World, acked, book, quote, trade, trades, until};
@@ -22,6 +23,7 @@ const AHEAD_NS: &str = "TICKGATE_TEST_OWN_AHEAD_NS";
 struct Program {
     child: Child,
     printed: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Program {
@@ -31,7 +33,7 @@ impl Program {
         let printed: Arc<Mutex<String>> = Arc::default();
         let stdout: Box<dyn Read + Send> = Box::new(child.stdout.take().expect("it is piped"));
         let stderr: Box<dyn Read + Send> = Box::new(child.stderr.take().expect("it is piped"));
-        for pipe in [stdout, stderr] {
+        let read = |pipe| {
             let printed = Arc::clone(&printed);
             std::thread::spawn(move || {
                 for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -39,18 +41,15 @@ impl Program {
                     printed.push_str(&line);
                     printed.push('\n');
                 }
-            });
-        }
-        Self { child, printed }
+            })
+        };
+        let readers = [stdout, stderr].map(read).into();
+        Self { child, printed, readers }
     }
 
     /// An example, for so many seconds.
     fn example(name: &str, url: &str, seconds: &str) -> Self {
-        let test = std::env::current_exe().expect("a path");
-        let built: PathBuf = test.parent().and_then(|deps| deps.parent()).expect("folders").into();
-        let program = built.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
-        assert!(program.exists(), "cargo build -p tickgate-client --examples");
-        Self::start(Command::new(program).args(["--url", url, "--seconds", seconds]))
+        Self::start(built(name).args(["--url", url, "--seconds", seconds]))
     }
 
     fn printed(&self) -> String {
@@ -66,6 +65,19 @@ impl Program {
         status.is_some()
     }
 
+    /// Waits for its end; gives its status and all that it has printed.
+    async fn end(&mut self) -> (Option<i32>, String) {
+        let mut status = None;
+        until("it ends", || {
+            status = self.child.try_wait().expect("it can be asked");
+            status.is_some()
+        })
+        .await;
+        // Its pipes have ended with it.
+        self.readers.drain(..).for_each(|reader| reader.join().expect("no panic"));
+        (status.and_then(|status| status.code()), self.printed())
+    }
+
     /// SIGKILL.
     fn kill(&mut self) {
         self.child.kill().expect("it runs");
@@ -79,6 +91,15 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// An example, as it was built.
+fn built(name: &str) -> Command {
+    let test = std::env::current_exe().expect("a path");
+    let built: PathBuf = test.parent().and_then(|deps| deps.parent()).expect("folders").into();
+    let program = built.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(program.exists(), "cargo build -p tickgate-client --examples");
+    Command::new(program)
 }
 
 /// No example but `conformance` was ever run by a test. `latency` added times up until they were too many for their sum, and panicked.
@@ -187,6 +208,44 @@ async fn own_gateway(brokers: &str, listen: &str, ahead_ns: i64) -> (Program, So
     until("a gateway listens", || address().is_some()).await;
     let address = address().expect("it was just there");
     (program, address)
+}
+
+/// An address at which nobody is, something that is no stream, a URL that is none: what `main` returned was shown as Rust shows it to
+/// programmers. And there is a manual.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_is_told_in_a_line() {
+    // Held and not listened on, so that nobody else is there.
+    let nobody = tokio::net::TcpSocket::new_v4().expect("a socket");
+    nobody.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let nobody = format!("ws://{}", nobody.local_addr().expect("it has one"));
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    for (url, text) in [
+        (nobody, "Connection refused (os error 111). Is a gateway there?\n"),
+        (format!("{}/v2", gateway.url()), "Is the path of the URL /v1/stream?\n"),
+        ("https://localhost".to_owned(), "expected ws://HOST:PORT/v1/stream, or wss://\n"),
+    ] {
+        for name in ["spread", "vwap", "imbalance", "latency", "resume"] {
+            let mut command = built(name);
+            command.args(["--url", &url]);
+            let (status, printed) = Program::start(&mut command).end().await;
+            assert_eq!((status, printed.lines().count()), (Some(1), 1), "{name}: {printed}");
+            assert!(printed.starts_with("Error: ") && printed.ends_with(text), "{name}: {printed}");
+        }
+    }
+    // Nothing comes, and it says so.
+    let mut command = built("spread");
+    command.args(["--url", &gateway.url(), "--seconds", "4", "--symbols", "A,B"]);
+    let (status, printed) = Program::start(&mut command).end().await;
+    assert_eq!(status, Some(0), "{printed}");
+    for text in ["quotes B: no record has named it yet", "no quotes of A,B yet."] {
+        assert!(printed.contains(text), "{text}: {printed}");
+    }
+    let (status, printed) = Program::start(built("spread").arg("--help")).end().await;
+    assert_eq!(status, Some(0));
+    for text in ["Statistics of the spread", "--seconds <SECONDS>", "Ctrl-C ends it early"] {
+        assert!(printed.contains(text), "{text}: {printed}");
+    }
 }
 
 /// A gateway whose clock is an hour ahead, or behind: that says nothing about how long its events take.
