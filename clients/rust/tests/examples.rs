@@ -3,10 +3,14 @@
 
 mod world;
 
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::schema::printer::print_schema;
 use serde_json::json;
+use std::collections::HashMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -76,6 +80,12 @@ impl Program {
         // Its pipes have ended with it.
         self.readers.drain(..).for_each(|reader| reader.join().expect("no panic"));
         (status.and_then(|status| status.code()), self.printed())
+    }
+
+    /// Ctrl-C.
+    fn interrupt(&self) {
+        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        assert!(sent.expect("there is a kill").success());
     }
 
     /// SIGKILL.
@@ -210,6 +220,99 @@ async fn own_gateway(brokers: &str, listen: &str, ahead_ns: i64) -> (Program, So
     (program, address)
 }
 
+/// What a capture has for columns: those of the Python client's.
+const CAPTURED: &str = "message trades {
+  REQUIRED BYTE_ARRAY symbol (STRING);
+  REQUIRED DOUBLE price;
+  REQUIRED DOUBLE size;
+  OPTIONAL BYTE_ARRAY side (STRING);
+  OPTIONAL BYTE_ARRAY trade_id (STRING);
+  OPTIONAL BYTE_ARRAY venue (STRING);
+  OPTIONAL BYTE_ARRAY conditions (STRING);
+  REQUIRED BYTE_ARRAY seq (STRING);
+  REQUIRED INT64 event_time (TIMESTAMP(NANOS,true));
+  REQUIRED INT64 ingest_time (TIMESTAMP(NANOS,true));
+  REQUIRED INT64 received_time (TIMESTAMP(NANOS,true));
+  OPTIONAL INT64 send_time (TIMESTAMP(NANOS,true));
+  OPTIONAL BYTE_ARRAY prev (STRING);
+  REQUIRED INT64 merged;
+  REQUIRED BOOLEAN snapshot;
+  REQUIRED BOOLEAN replay;
+}
+";
+
+/// Rows are written while it runs, Ctrl-C ends the file properly, and what was captured is read back as it was sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capture_is_read_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("trades.parquet");
+    let mut world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let wire = Wire::to(gateway.address).await;
+    let mut command = built("capture");
+    command.args(["--url", &wire.url(), "--seconds", "3600", "--rows", "10", "--out"]).arg(&file);
+    let mut capture = Program::start(&mut command);
+    until("it has subscribed", || wire.has_said(&[r#""op":"ack""#])).await;
+    let first = json!({
+        "type": "trade", "symbol": "B", "price": "0.25", "size": "7.5", "side": "sell", "trade_id": "t-1", "venue": "Q",
+        "conditions": "@F", "event_ns": 1_381_150_800_000_000_001_i64, "send_ns": 1_381_150_800_000_000_002_i64,
+    });
+    world.send(&[first]);
+    world.send(&(1..25).map(|number| trade("A", number)).collect::<Vec<_>>());
+    until("it has written two row groups", || capture.printed().contains("20 trades so far")).await;
+    assert!(!file.exists(), "it has its name when it is whole");
+    capture.interrupt();
+    let (status, printed) = capture.end().await;
+    assert_eq!(status, Some(0), "{printed}");
+    let rows = check_capture(&file);
+    // Those behind the two may have been on their way.
+    assert!((20..=25).contains(&rows), "{rows}");
+    assert!(printed.contains(&format!("{rows} trades, 0 gaps")), "{printed}");
+    assert!(printed.contains(&format!("written to {}", file.display())), "{printed}");
+    let left = std::fs::read_dir(folder.path()).expect("it is there").count();
+    assert_eq!(left, 1, "nothing is left beside it");
+}
+
+/// Reads a capture of those trades; gives how many they are.
+fn check_capture(file: &Path) -> usize {
+    let file = SerializedFileReader::new(File::open(file).expect("it is there")).expect("it is whole");
+    let mut schema = Vec::new();
+    print_schema(&mut schema, file.metadata().file_metadata().schema());
+    assert_eq!(String::from_utf8(schema).expect("text"), CAPTURED);
+    let rows: Vec<HashMap<String, String>> = file
+        .into_iter()
+        .map(|row| {
+            let row = row.expect("it is read");
+            row.get_column_iter().map(|(name, field)| (name.clone(), field.to_string())).collect()
+        })
+        .collect();
+    for (column, value) in [
+        ("symbol", "\"B\""),
+        ("price", "0.25"),
+        ("size", "7.5"),
+        ("side", "\"sell\""),
+        ("trade_id", "\"t-1\""),
+        ("venue", "\"Q\""),
+        ("conditions", "\"@F\""),
+        ("event_time", "1381150800000000001"),
+        ("send_time", "1381150800000000002"),
+        ("merged", "1"),
+        ("snapshot", "false"),
+        ("replay", "false"),
+    ] {
+        assert_eq!(rows[0][column], value, "{column}");
+    }
+    for (number, row) in rows.iter().enumerate().skip(1) {
+        assert_eq!((&*row["symbol"], &*row["price"]), ("\"A\"", &*format!("{number}.0")));
+        assert!(["side", "trade_id", "venue", "send_time"].iter().all(|column| row[*column] == "null"));
+        assert!(number == 1 || row["prev"] == rows[number - 1]["seq"], "{row:?}");
+        let is_of_now =
+            |column: &str| row[column].parse::<i64>().is_ok_and(|ns| ns > 1_700_000_000_000_000_000);
+        assert!(is_of_now("ingest_time") && is_of_now("received_time"), "{row:?}");
+    }
+    rows.len()
+}
+
 /// An address at which nobody is, something that is no stream, a URL that is none: what `main` returned was shown as Rust shows it to
 /// programmers. And there is a manual.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,30 +323,35 @@ async fn what_fails_is_told_in_a_line() {
     let nobody = format!("ws://{}", nobody.local_addr().expect("it has one"));
     let world = World::new();
     let gateway = world.gateway(|_| ()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("trades.parquet");
     for (url, text) in [
         (nobody, "Connection refused (os error 111). Is a gateway there?\n"),
         (format!("{}/v2", gateway.url()), "Is the path of the URL /v1/stream?\n"),
         ("https://localhost".to_owned(), "expected ws://HOST:PORT/v1/stream, or wss://\n"),
     ] {
-        for name in ["spread", "vwap", "imbalance", "latency", "resume"] {
+        for name in ["spread", "vwap", "imbalance", "latency", "resume", "capture"] {
             let mut command = built(name);
-            command.args(["--url", &url]);
+            command.args(["--url", &url]).current_dir(folder.path());
             let (status, printed) = Program::start(&mut command).end().await;
             assert_eq!((status, printed.lines().count()), (Some(1), 1), "{name}: {printed}");
             assert!(printed.starts_with("Error: ") && printed.ends_with(text), "{name}: {printed}");
         }
     }
-    // Nothing comes, and it says so.
-    let mut command = built("spread");
-    command.args(["--url", &gateway.url(), "--seconds", "4", "--symbols", "A,B"]);
+    // Nobody trades, and it says so instead of leaving a file behind.
+    let mut command = built("capture");
+    command.args(["--url", &gateway.url(), "--seconds", "4", "--symbols", "A,B", "--out"]).arg(&file);
     let (status, printed) = Program::start(&mut command).end().await;
-    assert_eq!(status, Some(0), "{printed}");
-    for text in ["quotes B: no record has named it yet", "no quotes of A,B yet."] {
+    assert_eq!(status, Some(1), "{printed}");
+    for text in ["trades B: no record has named it yet", "no trades of A,B yet.", "0 trades, 0 gaps"] {
         assert!(printed.contains(text), "{text}: {printed}");
     }
-    let (status, printed) = Program::start(built("spread").arg("--help")).end().await;
+    assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
+    let (status, printed) = Program::start(built("capture").arg("--help")).end().await;
     assert_eq!(status, Some(0));
-    for text in ["Statistics of the spread", "--seconds <SECONDS>", "Ctrl-C ends it early"] {
+    for text in
+        ["Captures trades into a Parquet file", "--seconds <SECONDS>", "--out <OUT>", "Ctrl-C ends it early"]
+    {
         assert!(printed.contains(text), "{text}: {printed}");
     }
 }
