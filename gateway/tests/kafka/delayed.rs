@@ -17,6 +17,7 @@ kafkas!(
     a_snapshot_is_of_then,
     a_replay_goes_no_further,
     what_is_live_elsewhere_is_not_given_early,
+    who_is_ahead_is_told_no_position,
     what_is_late_elsewhere_is_gone_on_from,
 );
 
@@ -339,6 +340,56 @@ async fn what_is_live_elsewhere_is_not_given_early(kafka: Kafka) {
         let first = events.iter().map(number).min().expect("some");
         assert!(first <= FIRST + 20, "what came since is whole");
         writer.hold(&events, first);
+    }
+    live.finish().await;
+    gateway.finish().await;
+}
+
+/// Whoever resumes from what is not due yet has missed nothing. A position behind that `replay_done` would be lower than what was asked for,
+/// by which a client knows that the log is another one than it was, and begins anew.
+async fn who_is_ahead_is_told_no_position(kafka: Kafka) {
+    const HOUR_S: u64 = 3_600;
+    let topic = kafka.topic(1).await;
+    let mut writer = Writer::new(&kafka, &topic, "S");
+    // Of what is there before a gateway starts its timestamps count: the first is due, the second is not for an hour.
+    writer.write(0, Some(now_ms() - 2 * HOUR_S as i64 * 1_000));
+    writer.write(0, None);
+    writer.flush();
+    let mut config = kafka.config(&topic);
+    config.kafka.warm_up_records = 2;
+    let live = Gateway::start(config).await;
+    let mut config = late(&kafka, &topic);
+    config.kafka.warm_up_records = 2;
+    config.delays.default_s = HOUR_S;
+    let gateway = Gateway::start(config).await;
+    // The third of the delays that it knows.
+    until("the first is due", || gateway.running().board().feed_of(3).records == 1).await;
+    let both = json!({"channel": "trades", "symbols": ["S0"], "snapshot": 2});
+    let mut session = Session::open(&live, &[both]).await;
+    let events = session.events(2).await;
+    let cursor = session.cursor().await;
+    let [due, ahead] = [0, 1].map(|number| events[number]["seq"].clone());
+    let from = |seq: &Value| json!({"channel": "trades", "symbols": ["S0"], "from": {"seq": seq}});
+    let whole = json!({"channel": "trades", "symbols": ["S0"]});
+    for (what, request, told) in [
+        ("what is due", json!({"op": "subscribe", "subscriptions": [from(&due)]}), Some(&due)),
+        ("what is not", json!({"op": "subscribe", "subscriptions": [from(&ahead)]}), None),
+        // It names no position of a symbol, that another one could be lower than.
+        ("a cursor", json!({"op": "subscribe", "subscriptions": [whole], "cursor": cursor}), Some(&due)),
+    ] {
+        let mut client = gateway.client().await;
+        let Control::Ack { ok: true, results, .. } = ask(&mut client, &request).await else {
+            panic!("{what}")
+        };
+        assert_eq!(results[0].delayed_s, Some(HOUR_S), "{what}");
+        let seq = loop {
+            match client.next_within(SOON).await {
+                Some(Incoming::Control { control: Some(Control::ReplayDone { seq, .. }), .. }) => break seq,
+                Some(Incoming::Control { control: Some(Control::Heartbeat { .. }), .. }) => {}
+                other => panic!("{what}: {other:?}"),
+            }
+        };
+        assert_eq!(seq.map(|seq| seq.to_string()).as_deref(), told.and_then(Value::as_str), "{what}");
     }
     live.finish().await;
     gateway.finish().await;
