@@ -278,25 +278,6 @@ def test_a_book_that_breaks_again_and_again_is_asked_for_once_a_second() -> None
     assert len(talk.asked()) == 2
 
 
-def test_a_broken_book_whose_session_is_lost_before_it_was_asked_for_again_is_asked_for_later() -> None:
-    # A reconnect went on with the changes behind the break: no snapshot ever came.
-    talk = Talk()
-    talk.hello()
-    talk.subscribed("book", "A")
-    talk.now_ns = 5_000_000_000
-    for number in (10, 20):
-        event = {"type": "book", "symbol": "A", "bids": [], "asks": [], "event_ns": "1", "ingest_ns": "1"}
-        event |= {"seq": f"1:0:{number}", "prev": f"1:0:{number - 1}"}
-        talk.core.text(json.dumps([event]).encode(), talk.now_ns, [])
-    assert [request["op"] for request in talk.asked()] == ["unsubscribe", "subscribe"]
-    talk.lost()
-    talk.hello()
-    (request,) = talk.asked()
-    assert "from" in request["subscriptions"][0]
-    talk.core.tick(talk.now_ns + 1_000_000_000)
-    assert [request["op"] for request in talk.asked()] == ["unsubscribe", "subscribe"]
-
-
 def test_nothing_that_comes_is_a_crash() -> None:
     talk = Talk()
     talk.hello()

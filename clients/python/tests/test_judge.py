@@ -31,7 +31,8 @@ def book(seq: str, prev: str | None = None, **more: Any) -> BookUpdate[float]:
 
 def state_of(judge: Judge) -> list[Any]:
     tracks = [track for by_symbol in judge._tracks.values() for track in by_symbol.values()]
-    return [(track.saved()[:6], track.last_text, track.is_plain) for track in tracks] + [judge.counts.all()]
+    states = [(track.last_text, track.is_plain, track.has_state, track.is_broken, track.is_resubscribed) for track in tracks]
+    return [track.saved()[:6] for track in tracks] + states + [judge.counts.all()]
 
 
 def test_a_break_is_told_before_the_event_that_shows_it() -> None:
@@ -68,7 +69,7 @@ def test_a_book_that_breaks_is_to_be_asked_for_again() -> None:
     judge.frame([book("1:0:1", snapshot=True)], 7)
     judge.frame([book("1:0:5", "1:0:3")], 7)
     assert judge.broken_books == {"A"}
-    judge.expects_snapshot("A")
+    judge.expects_snapshot("book", "A")
     assert Resync("book", "A") in judge.frame([book("1:0:5", snapshot=True)], 7)
     assert judge.broken_books == set()
 
@@ -118,7 +119,7 @@ def test_the_short_way_is_the_rule() -> None:
             prev = random.choice([None, f"1:0:{last}", f"1:0:{last}", f"1:2:{last}", f"1:0:{max(last - 1, 0)}"])
             is_snapshot, is_replay = random.random() < 0.1, random.random() < 0.2
             if chain.last is not None and random.random() < 0.05:
-                judge.came_back()
+                judge.came_back(lambda symbol: True)
                 chain.resumed()
             if random.random() < 0.1:
                 judge.frame([Gap("trades", "A", "overload", f"1:0:{last}", f"1:0:{last + 1}")], 7)

@@ -314,13 +314,17 @@ def test_a_symbol_that_nothing_has_named_has_a_hint() -> None:
     assert (known.hint, "is it right" in (misspelt.hint or "")) == (None, True)
 
 
+def nothing_lacks(symbol: str) -> bool:
+    return False
+
+
 def test_what_is_held_is_asked_for_in_few_requests() -> None:
     held = Subscriptions()
     for symbol in ("A", "B", "C*"):
         held.hold("trades", symbol, {"snapshot": 3})
     held.hold("quotes", "A", {"conflate_ms": 100})
     held.hold("trades", "P", options("trades", from_=5, until=6))
-    (whole,) = held.resume("c", lambda channel, symbol: None)
+    (whole,) = held.resume("c", lambda channel, symbol: None, nothing_lacks)
     assert whole.body == {
         "op": "subscribe",
         "cursor": "c",
@@ -330,7 +334,7 @@ def test_what_is_held_is_asked_for_in_few_requests() -> None:
         ],
     }
     assert (whole.awaited, whole.fresh) == ([("trades", "A"), ("trades", "B"), ("trades", "C*"), ("quotes", "A")], [])
-    (by_seq,) = held.resume(None, lambda channel, symbol: ("1:0:", 7) if symbol == "A" else None)
+    (by_seq,) = held.resume(None, lambda channel, symbol: ("1:0:", 7) if symbol == "A" else None, nothing_lacks)
     assert by_seq.body["subscriptions"] == [
         {"channel": "trades", "symbols": ["A"], "from": {"seq": "1:0:7"}},
         {"channel": "quotes", "symbols": ["A"], "conflate_ms": 100, "from": {"seq": "1:0:7"}},
@@ -339,7 +343,7 @@ def test_what_is_held_is_asked_for_in_few_requests() -> None:
     assert by_seq.fresh == [("trades", "B"), ("trades", "C*")]
     for number in range(5_000):
         held.hold("status", f"S{number}", {})
-    assert len(list(held.resume("c", lambda channel, symbol: None))) == 3
+    assert len(list(held.resume("c", lambda channel, symbol: None, nothing_lacks))) == 3
 
 
 def test_the_most_specific_subscription_counts() -> None:

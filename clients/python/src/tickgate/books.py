@@ -33,9 +33,13 @@ class Books(Generic[P]):
 
     def depth_of(self, symbol: str) -> int | None:
         """The depth of what was asked for that brings a symbol; `None` if nothing does."""
-        depth = self._depths.get(symbol)
-        patterns = (symbol[:end] + "*" for end in range(len(symbol), -1, -1))
-        return depth if depth is not None else next((self._depths[name] for name in patterns if name in self._depths), None)
+        name = self._name_of(symbol)
+        return None if name is None else self._depths[name]
+
+    def _name_of(self, symbol: str) -> str | None:
+        """The symbol or pattern that was asked for and brings a symbol: exact beats the longest pattern."""
+        names = (symbol, *(symbol[:end] + "*" for end in range(len(symbol), -1, -1)))
+        return next((name for name in names if name in self._depths), None)
 
     def of(self, symbol: str, depth: int | None, last: AnyEvent | None) -> Book[P]:
         """The book of a symbol, from the `last` event that was handed out on."""
@@ -53,11 +57,20 @@ class Books(Generic[P]):
             if book is not None:
                 self._apply(book, event)
         elif isinstance(event, Gap):
-            book = self._books.get(event.symbol) if event.channel == "book" else None
-            if book is not None:
-                book.lose()
+            if event.channel == "book":
+                self._lose(event.symbol)
         elif isinstance(event, (Ack, AuthAck, Error)):
             self._end(event)
+
+    def _lose(self, name: str) -> None:
+        """Something of a symbol is missing, or of all that a pattern brings and nothing more specific does."""
+        if not name.endswith("*"):
+            if name in self._books:
+                self._books[name].lose()
+            return
+        for symbol, book in list(self._books.items()):
+            if matches(name, symbol) and self._name_of(symbol) == name:
+                book.lose()
 
     def _apply(self, book: Book[P], update: BookUpdate[Any]) -> None:
         if update.snapshot:

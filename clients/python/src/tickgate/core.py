@@ -7,7 +7,7 @@ with `take_outbox`, in order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any
 
@@ -165,17 +165,13 @@ class Core:
     def lost(self) -> None:
         """The session has ended. Requests without an answer are sent again in the next one."""
         if self.session is not None:
-            self.judge.came_back()
+            self.judge.came_back(partial(self.subscriptions.is_covered, "book"))
         self.session = None
         self.fatal = None
         # The next gateway may have other feeds, and says how they are with its first heartbeat.
         self.feed_state = "unknown"
         self._is_ready = False
         self.wants_token_at_ns = None
-        # A reconnect resumes what was broken where it stood, without the snapshot that was asked for.
-        for request in (*self._requests.values(), *(request for _, request in self._later)):
-            if request.kind == "resync":
-                self.judge.broken_books.update(symbol for _, symbol in request.pairs)
         self._outbox.clear()
         self._later.clear()
         self._awaited.clear()
@@ -305,15 +301,18 @@ class Core:
         self._first = set(self._requests)
         self._settle(out)
 
-    def _resume(self, out: list[AnyEvent], pairs: list[Pair] | None = None) -> None:
-        for resumed in self.subscriptions.resume(self.cursor, self.judge.last, pairs):
+    def _resume(self, out: list[AnyEvent], pairs: list[Pair] | None = None, told: Container[Pair] = ()) -> None:
+        """Asks for what was held, or for some of it. `told`: of which it was said already that something is missing."""
+        for resumed in self.subscriptions.resume(self.cursor, self.judge.last, self.judge.lacks_state, pairs):
             request = Request("resume", resumed.body, resumed.pairs)
             request.awaited = resumed.awaited
             self._first.add(self._send(request))
             for channel, symbol in resumed.fresh:
-                self._begins_anew(channel, symbol, out)
+                self.judge.begins_anew(channel, symbol, self._is_its(channel, symbol))
+                if (channel, symbol) not in told:
+                    self._tell_missing(channel, symbol, out)
 
-    def _begins_anew(self, channel: Channel, symbol: str, out: list[AnyEvent]) -> None:
+    def _tell_missing(self, channel: Channel, symbol: str, out: list[AnyEvent]) -> None:
         """Nobody knows what is missing of it."""
         self.judge.counts.gaps += 1
         out.append(Gap(channel, symbol, "unannounced"))
@@ -396,7 +395,7 @@ class Core:
                         )
                     )
                 elif kind == "resync" and result.channel == "book":
-                    self.judge.expects_snapshot(result.symbol, self._is_its("book", result.symbol))
+                    self.judge.expects_snapshot("book", result.symbol, self._is_its("book", result.symbol))
         if kind in ("subscribe", "unsubscribe"):
             told = Ack(kind, ack.ok, results, tuple(books))
             out.append(told)
@@ -422,6 +421,8 @@ class Core:
         if held is None:
             return ()
         self.subscriptions.drop(channel, name)
+        # Of what has ended no replay is awaited any more.
+        self._awaited.pop((channel, name), None)
 
         def ends(symbol: str) -> bool:
             is_its = self.subscriptions.is_its(channel, name, symbol)
@@ -500,11 +501,13 @@ class Core:
                 if refused == self.cursor:
                     self.cursor = None
                     self.subscriptions.uncovered()
+                told: set[Pair] = set()
                 for channel, symbol in self.subscriptions.forget_cursor(refused, request.pairs):
                     if self.cursor is not None and (symbol.endswith("*") or self.judge.last(channel, symbol) is None):
-                        # It goes on from a newer one, and what was before that is missing.
-                        self._begins_anew(channel, symbol, out)
-                self._resume(out, request.pairs)
+                        # It goes on from a newer one, or anew, and what was before that is missing.
+                        self._tell_missing(channel, symbol, out)
+                        told.add((channel, symbol))
+                self._resume(out, request.pairs, told)
             else:
                 for channel, symbol in request.pairs:
                     books = self._end(channel, symbol, is_refused=True)
@@ -521,7 +524,8 @@ class Core:
 
     def _resync_books(self, now_ns: int) -> None:
         broken = self.judge.broken_books
-        if not broken or not self._is_ready or now_ns < self._resync_at_ns:
+        # What is still replayed may bring its state, and would never be done if it were given up.
+        if not broken or not self._is_ready or self._is_resuming() or self._awaited or now_ns < self._resync_at_ns:
             return
         self._resync_at_ns = now_ns + _RESYNC_EVERY_NS
         names = {name for name in (self.subscriptions.name_of("book", symbol) for symbol in broken) if name}

@@ -18,7 +18,7 @@ _CHAINS_MAX = 1_000_000
 class Track(Chain):
     """The chain of a channel and symbol, and what is known of it besides."""
 
-    __slots__ = ("frame", "is_plain", "is_resubscribed", "last_text", "run", "run_length", "was_snapshot")
+    __slots__ = ("frame", "has_state", "is_broken", "is_plain", "is_resubscribed", "last_text", "run", "run_length", "was_snapshot")
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,6 +32,9 @@ class Track(Chain):
         self.was_snapshot = False
         # A subscribe was answered while it stood: its snapshot may repeat what was seen.
         self.is_resubscribed = False
+        # Of a book: whether its state came and nothing is missing since; and whether it is to be had anew, as something is.
+        self.has_state = False
+        self.is_broken = False
 
     def settle(self) -> None:
         """Takes note of where the chain stands: to be called after whatever changed it."""
@@ -40,17 +43,24 @@ class Track(Chain):
             self.last_text = to_text(last)
             self.run = last[0]
             self.run_length = len(last[0])
-        self.is_plain = last is not None and not (self.after_gap or self.is_resumed or self.is_discarding or self.is_open)
+        special = self.after_gap or self.is_resumed or self.is_discarding or self.is_open or self.is_broken
+        self.is_plain = last is not None and not special
+
+    def lose_state(self) -> None:
+        """Something of it is missing. One that never had a state was asked for without."""
+        self.is_broken = self.is_broken or self.has_state
+        self.has_state = False
 
     def saved(self) -> tuple[Any, ...]:
         """All of it, for `restore`."""
         flags = (self.after_gap, self.is_resumed, self.is_discarding, self.is_open)
-        return (self.last, self.before, *flags, self.frame, self.was_snapshot, self.is_resubscribed)
+        more = (self.frame, self.was_snapshot, self.is_resubscribed, self.has_state, self.is_broken)
+        return (self.last, self.before, *flags, *more)
 
     def restore(self, saved: tuple[Any, ...]) -> None:
         """Makes it what it was."""
         self.last, self.before, self.after_gap, self.is_resumed, self.is_discarding = saved[:5]
-        self.is_open, self.frame, self.was_snapshot, self.is_resubscribed = saved[5:]
+        self.is_open, self.frame, self.was_snapshot, self.is_resubscribed, self.has_state, self.is_broken = saved[5:]
         self.settle()
 
 
@@ -165,18 +175,29 @@ class Judge:
             raise NotReadable(str(error)) from None
         return out
 
-    def came_back(self) -> None:
-        """The session has ended, and the next one goes on where it stood."""
-        for tracks in self._tracks.values():
-            for track in tracks.values():
+    def came_back(self, is_covered: IsIts) -> None:
+        """The session has ended, and the next one goes on where it stood. `is_covered`: of which books the state that a subscribe brings
+        came before the cursor that is kept.
+        """
+        for channel, tracks in self._tracks.items():
+            for symbol, track in tracks.items():
                 track.resumed()
-                track.is_resubscribed = False
+                track.is_resubscribed = track.is_resubscribed and channel == "book" and not is_covered(symbol)
+                if track.is_broken:
+                    # The state that was to come was lost with the session, and one that comes now is news.
+                    self.broken_books.add(symbol)
+                    track.after_gap = True
                 track.settle()
 
     def last(self, channel: Channel, symbol: str) -> Position | None:
         """The last position of a symbol that was seen or told as lost."""
         track = self._tracks[channel].get(symbol)
         return None if track is None else track.last
+
+    def lacks_state(self, symbol: str) -> bool:
+        """Whether the state of a book is still to come, or is broken: its changes alone are of no use."""
+        track = self._tracks["book"].get(symbol)
+        return track is None or track.is_resubscribed or not track.has_state
 
     def resubscribed(self, channel: Channel, symbol: str, is_its: IsIts | None = None) -> None:
         """A subscribe to a symbol or pattern was answered, in the midst of a session. `is_its`, here and below: which symbols it brings,
@@ -185,11 +206,20 @@ class Judge:
         for _, track in self._matching(channel, symbol, is_its):
             track.is_resubscribed = True
 
-    def expects_snapshot(self, symbol: str, is_its: IsIts | None = None) -> None:
-        """Books that a symbol or pattern means were asked for again: a snapshot is news, whatever its position."""
-        for _, track in self._matching("book", symbol, is_its):
+    def expects_snapshot(self, channel: Channel, symbol: str, is_its: IsIts | None = None) -> None:
+        """What a symbol or pattern means was asked for again: a snapshot is news, whatever its position."""
+        for _, track in self._matching(channel, symbol, is_its):
             track.after_gap = True
             track.settle()
+
+    def begins_anew(self, channel: Channel, symbol: str, is_its: IsIts | None = None) -> None:
+        """What a symbol or pattern means was begun anew with a new session: nobody knows what of it is missing."""
+        self.expects_snapshot(channel, symbol, is_its)
+        if channel == "book":
+            for name, track in self._matching(channel, symbol, is_its):
+                track.lose_state()
+                track.settle()
+                self.broken_books.discard(name)
 
     def unsubscribed(self, channel: Channel, symbol: str, is_its: IsIts | None = None) -> list[str]:
         """An unsubscribe was answered: what comes of it later begins anew. Gives the symbols of which something had come."""
@@ -238,6 +268,8 @@ class Judge:
         verdict = track.event(seq, prev, is_snapshot=is_snapshot, is_replay=event.replay, is_sibling=is_sibling)
         track.frame = self._frame
         track.was_snapshot = is_snapshot
+        if event.channel == "book" and verdict is not Verdict.DUPLICATE:
+            self._book(event, track, verdict)
         track.settle()
         counts = self.counts
         channel, symbol = event.channel, event.symbol
@@ -251,18 +283,25 @@ class Judge:
             counts.gaps += 1
             after = None if last is None else to_text(last)
             out.append(Gap(channel, symbol, "unannounced", after, event.prev, None, received_ns))
-            if channel == "book":
-                self.broken_books.add(symbol)
-        elif verdict is Verdict.SNAPSHOT:
-            if channel == "book":
-                self.broken_books.discard(symbol)
-            if last is not None and channel != "trades":
-                counts.resyncs += 1
-                out.append(Resync(channel, symbol))
+        elif verdict is Verdict.SNAPSHOT and last is not None and channel != "trades":
+            counts.resyncs += 1
+            out.append(Resync(channel, symbol))
         event.received_ns = received_ns
         counts.events += 1
         counts.conflated += max(event.merged, 1) - 1
         out.append(event)
+
+    def _book(self, event: AnyData, track: Track, verdict: Verdict) -> None:
+        """Whether its state is there after this event."""
+        if event.snapshot:
+            track.has_state, track.is_broken = True, False
+            self.broken_books.discard(event.symbol)
+        elif verdict is Verdict.UNANNOUNCED:
+            track.has_state, track.is_broken = False, True
+            self.broken_books.add(event.symbol)
+        elif track.is_broken and not event.replay:
+            # No gateway gives changes without a state of its own accord: the state got lost with a session.
+            self.broken_books.add(event.symbol)
 
     def _gap(self, gap: Gap, received_ns: int, out: list[AnyEvent], undo: list[_Undo]) -> None:
         after, upto = _maybe(gap.after), _maybe(gap.upto)
@@ -271,6 +310,8 @@ class Judge:
             track = self._add(gap.channel, gap.symbol, out)
         undo.append((track, None, track.saved()))
         verdict = track.gap(after, upto)
+        if gap.channel == "book" and verdict is not GapVerdict.KNOWN:
+            track.lose_state()
         track.settle()
         if verdict is GapVerdict.KNOWN:
             return

@@ -77,6 +77,11 @@ def is_past(options: Options) -> bool:
     return "until_ns" in past or "speed" in past
 
 
+def is_whole_book(channel: Channel, options: Options) -> bool:
+    """Whether it is a book whose changes come where it goes on from somewhere, and not its newest state."""
+    return channel == "book" and not options.get("depth") and not options.get("conflate_ms")
+
+
 class Held:
     """What is known of a symbol or pattern that is held.
 
@@ -140,6 +145,11 @@ class Subscriptions:
         """A cursor was kept: it has a place for all that is held now."""
         self._cursors += 1
 
+    def is_covered(self, channel: Channel, symbol: str) -> bool:
+        """Whether a cursor was kept since the subscription that brings a symbol was acknowledged."""
+        name = self.name_of(channel, symbol)
+        return name is not None and self._held[channel, name].cursors < self._cursors
+
     def uncovered(self) -> None:
         """The cursor that was kept is none: nothing has a place by it."""
         for held in self._held.values():
@@ -179,13 +189,19 @@ class Subscriptions:
         return not (held.is_replayed or ended.is_replayed) and _stream(held.options) == _stream(ended.options)
 
     def resume(
-        self, cursor: str | None, last: Callable[[Channel, str], Position | None], pairs: Iterable[Pair] | None = None
+        self,
+        cursor: str | None,
+        last: Callable[[Channel, str], Position | None],
+        lacks_state: Callable[[str], bool],
+        pairs: Iterable[Pair] | None = None,
     ) -> Iterator[Resumed]:
         """The requests that ask for all of it again, or for some of it.
 
         What was acknowledged before `cursor` came goes on behind that. A cursor says nothing of the rest, which goes on behind the
         `last` position of the symbol, or begins where it was asked to; what has neither goes on from the cursor all the same, which
-        gives more than was missed, or without one begins as if it were new.
+        gives more than was missed, or without one begins as if it were new. So does a whole book that `lacks_state`: what is behind a
+        position are its changes, which are of no use to it. Of a pattern nobody knows which books do. Who asked for its past gets that,
+        also once more.
         """
         by_cursor: dict[str, list[Pair]] = {}
         alone: list[tuple[Pair, dict[str, Any] | None]] = []
@@ -198,7 +214,11 @@ class Subscriptions:
             if cursor is not None and held.cursors < self._cursors:
                 by_cursor.setdefault(cursor, []).append(pair)
                 continue
-            position = None if symbol.endswith("*") else last(channel, symbol)
+            is_pattern = symbol.endswith("*")
+            if is_whole_book(channel, held.options) and not held.owes_done and (is_pattern or lacks_state(symbol)):
+                alone.append((pair, None))
+                continue
+            position = None if is_pattern else last(channel, symbol)
             if position is not None:
                 begin = {"seq": to_text(position)}
             other = held.cursor or cursor
