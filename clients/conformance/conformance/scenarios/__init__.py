@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..world import World
-from . import answers, frames, losses, overlap, slow
+from . import answers, books, frames, losses, overlap, slow
 
 Scenario = Callable[[World], None]
 
@@ -21,6 +21,9 @@ ALL: dict[str, Scenario] = {
     "resume_positions": losses.resume_positions,
     "resume_past": losses.resume_past,
     "refused_cursor": losses.refused_cursor,
+    "book_anew": books.book_anew,
+    "book_anew_positions": books.book_anew_positions,
+    "book_mended": books.book_mended,
     "overlap": overlap.overlap,
     "token_refresh": answers.token_refresh,
     "bad_frames": frames.bad_frames,
