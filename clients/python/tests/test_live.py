@@ -462,8 +462,8 @@ def test_a_wrong_path_ends_it_at_once_with_what_the_gateway_says(gateway: Gatewa
         events: list[Any] = []
         with pytest.raises(ConnectionLost) as lost:
             events.extend(live)
-        assert (lost.value.code, lost.value.message) == ("refused", "HTTP 404: the stream is at /v1/stream")
-        assert "is the path of the URL /v1/stream?" in lost.value.hint
+        assert (lost.value.code, lost.value.message) == ("bad_url", "HTTP 404: the stream is at /v1/stream")
+        assert "/v1/stream, or wss://…: are host, port and path right?" in lost.value.hint
         assert [type(event) for event in events] == [State, Error, State]
         assert [event.state for event in events if isinstance(event, State)] == ["connecting", "closed"], "it did not try again"
         for again in (lambda: list(live), live.wait_live):

@@ -35,7 +35,7 @@ _TICK_S = 0.1
 _CLOSE_TIMEOUT_S = 2.0
 _GOODBYE_TIMEOUT_S = 0.5
 # Names of HTTP refusals, and those for which coming again would be in vain.
-_STATUS_CODES = {400: "bad_request", 401: "unauthenticated", 403: "forbidden", 429: "connection_limit"}
+_STATUS_CODES = {400: "bad_request", 401: "unauthenticated", 403: "forbidden", 404: "bad_url", 429: "connection_limit"}
 _STATUS_FOR_GOOD = {301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 414, 426, 431}
 # Close codes with which coming again would be in vain.
 _CLOSES_FOR_GOOD = {4400: "bad_request", 4401: "unauthenticated", 4403: "forbidden"}
