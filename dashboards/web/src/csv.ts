@@ -4,11 +4,12 @@ import type { Print, Row } from "./messages.js";
 
 const COLUMNS = ["symbol", "bid_size", "bid", "ask", "ask_size", "last", "change_percent"];
 
-/** The watchlist. */
-export function watchlistCsv(rows: readonly (Row | { symbol: string })[]): string {
+/** The watchlist. Of rows whose trades are not followed the last one is not known: it is left out, and what follows from it. */
+export function watchlistCsv(rows: readonly (Row | { symbol: string })[], isFollowed: (symbol: string) => boolean = () => true): string {
   const line = (row: Row | { symbol: string }): string => {
     const { symbol, bidSize, bid, ask, askSize, last, change } = row as Row;
-    return [symbol, bidSize, bid, ask, askSize, last, change?.toFixed(2)].map(quoted).join(",");
+    const traded = isFollowed(symbol) ? [last, change?.toFixed(2)] : [undefined, undefined];
+    return [symbol, bidSize, bid, ask, askSize, ...traded].map(quoted).join(",");
   };
   return `${[COLUMNS.join(","), ...rows.map(line)].join("\n")}\n`;
 }

@@ -174,7 +174,10 @@ async function copy(what: string, text: string): Promise<void> {
     health.notice({ time_ms: Date.now(), kind: "error", text: `${what} not copied: the browser does not allow it here` });
   }
 }
-const copyWatchlist = (): void => void copy("Watchlist", watchlistCsv(watchlist.rows));
+function copyWatchlist(): void {
+  const unknown = state.symbols.value.filter((symbol) => !watchlist.isFollowed(symbol)).length;
+  void copy(unknown > 0 ? `Watchlist, without the last prices of ${unknown} symbols out of sight,` : "Watchlist", watchlistCsv(watchlist.rows, (symbol) => watchlist.isFollowed(symbol)));
+}
 byId("copy").addEventListener("click", copyWatchlist);
 byId("copy-tape").addEventListener("click", () => void copy("Tape", tapeCsv(state.focus.value, tape.prints)));
 

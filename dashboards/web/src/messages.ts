@@ -102,6 +102,9 @@ export interface Notice {
   text: string;
 }
 
+/** Of so many symbols all trades are followed; of more, those of rows in sight. */
+export const FOLLOWED_MAX = 100;
+
 /** Symbols of a first visit, of those that are there. */
 export const FIRST_SYMBOLS = 27;
 

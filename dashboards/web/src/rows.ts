@@ -13,10 +13,10 @@ interface Known extends Omit<Row, "spark"> {
 
 /**
  * Since when an event is known, by our clock, in milliseconds. A snapshot says what was there before: a row is not fresh for having come into
- * sight. The gateway's clock is `skew_ms` ahead of ours.
+ * sight. The gateway's clock is `skew_ms` ahead of ours; where nobody knows, it is taken for new.
  */
-export function heard_ms({ snapshot, ingest_ns }: MarketEvent, now_ms: number, skew_ms: number): number {
-  return snapshot === true ? Math.min(now_ms, Number(ingest_ns / 1_000_000n) - skew_ms) : now_ms;
+export function heard_ms({ snapshot, ingest_ns }: MarketEvent, now_ms: number, skew_ms: number | undefined): number {
+  return snapshot === true && skew_ms !== undefined ? Math.min(now_ms, Number(ingest_ns / 1_000_000n) - skew_ms) : now_ms;
 }
 
 export class Rows {

@@ -82,9 +82,7 @@ export class Search {
     announce(isAdded ? `${symbol} is in the watchlist` : `${symbol} cannot be added`);
     this.#input.value = "";
     this.#hide();
-    // Before anything is known, nobody can say that this is not.
-    const isKnown = state.directory.value.length === 0 || state.directory.value.includes(symbol);
-    this.#done(!isAdded ? `${symbol} cannot be added: it is no symbol, or the watchlist is full` : isKnown ? undefined : `${symbol}: no record has named it so far; its row fills when one does`);
+    this.#done(isAdded ? undefined : `${symbol} cannot be added: it is no symbol, or the watchlist is full`);
   }
 
   #show(): void {

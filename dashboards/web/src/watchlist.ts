@@ -2,7 +2,7 @@
 
 import { effect } from "@preact/signals-core";
 import { byId, make, setText, size } from "./dom.js";
-import type { Row } from "./messages.js";
+import { FOLLOWED_MAX, type Row } from "./messages.js";
 import * as state from "./state.js";
 
 export const ROW_PX = 28;
@@ -78,6 +78,11 @@ export class Watchlist {
   /** What is known of the symbols, in their order. */
   get rows(): (Row | { symbol: string })[] {
     return state.symbols.value.map((symbol) => this.#rows.get(symbol) ?? { symbol });
+  }
+
+  /** Whether the trades of a symbol are followed, and its last price is thus the last. */
+  isFollowed(symbol: string): boolean {
+    return state.symbols.value.length <= FOLLOWED_MAX || symbol === state.focus.value || this.#shown.has(symbol);
   }
 
   /** Puts the keyboard's focus here. */

@@ -3,10 +3,11 @@
  * that is busy or hidden gets less and never a backlog.
  */
 
-import { type AckResult, type Channel, connect, type Gap, type Live, type StateEvent, type SubscribeOptions, type TickgateEvent, type Trade } from "tickgate";
+import { type AckResult, type Channel, connect, type Gap, type Live, type StateEvent, type SubscribeOptions, type TickgateEvent, type MarketEvent, type Trade } from "tickgate";
 import { Candles } from "./candles.js";
-import { type Change, type Command, FIRST_SYMBOLS, type Frame, type Health, type Notice, type Print } from "./messages.js";
+import { type Change, type Command, FIRST_SYMBOLS, FOLLOWED_MAX, type Frame, type Health, type Notice, type Print } from "./messages.js";
 import { heard_ms, Rows } from "./rows.js";
+import { Wants, type Wanted } from "./wants.js";
 
 const PRINTS_MAX = 500;
 const NOTICES_MAX = 50;
@@ -16,16 +17,16 @@ const DIRECTORY_MAX = 20_000;
 const DISCOVER_MS = 2_000;
 /** Between two frames at the least: as often as quotes come. Twice as many doubled what drawing took, for what no eye reads. */
 const FRAME_MS = 100;
-/** How long the rows in sight have to stay the same until they are asked for: who scrolls past asks for nothing. */
+/** How long the rows in sight have to stay the same until they are asked for. */
 const VIEW_MS = 150;
 /** How often health is told, and rows out of sight. */
 const HEALTH_MS = 250;
 const ROWS_ALL_MS = 1_000;
 /** What a client that is slow on purpose takes, in bytes a second. */
-const SLOW_BYTES_PER_S = 2_048;
+const SLOW_BYTES_PER_S = 8_192;
 const FULL_BYTES_PER_S = 0;
 
-/** Of rows in sight as much as eyes can follow; of the others what their lines of prices and a copy need. */
+/** Of rows in sight as much as eyes can follow; of the others in a long list what their lines of prices need. */
 const QUOTES_SEEN: SubscribeOptions = { conflate_ms: 100 };
 const QUOTES_UNSEEN: SubscribeOptions = { conflate_ms: 1_000 };
 const STATUS: SubscribeOptions = {};
@@ -43,9 +44,7 @@ const DISCOVERY: [Channel, SubscribeOptions][] = [
 let live: Live | undefined;
 let watched: string[] = [];
 let view: readonly string[] = [];
-let viewTimer: ReturnType<typeof setTimeout> | undefined;
-/** What is subscribed: the options of each symbol, by channel. */
-const held = new Map<Channel, Map<string, SubscribeOptions>>();
+const wants = new Wants(wanted, granted);
 let focus: string | undefined;
 let isSlow = false;
 let interval_s = 1;
@@ -83,8 +82,8 @@ let health_ms = 0;
 let attempt = 0;
 let reason: string | undefined;
 let slow_ms = 0;
-/** How far the gateway's clock is ahead of ours. */
-let skew_ms = 0;
+/** How far the gateway's clock is ahead of ours, where that is known, and when it was asked for. */
+let skew: { at_ms: number; ms: number | undefined } | undefined;
 let before = { at_ms: performance.now(), messages: 0, events: 0, conflated: 0 };
 
 const page = self as unknown as { postMessage(frame: Frame): void; onmessage: (event: { data: Command }) => void };
@@ -102,9 +101,7 @@ page.onmessage = ({ data }) => {
       return live?.set({ maxBytesPerS: bytesPerS() });
     case "view":
       rows.see((view = data.symbols));
-      clearTimeout(viewTimer);
-      viewTimer = setTimeout(ask, VIEW_MS);
-      return;
+      return wants.askIn(VIEW_MS);
     case "discover":
       return discover();
     case "pull":
@@ -132,23 +129,21 @@ function start(url: string, token: string | undefined): void {
   isDiscovering = false;
   directory.clear();
   before = { at_ms: performance.now(), messages: 0, events: 0, conflated: 0 };
-  held.clear();
-  isSnapshotAwaited = focus !== undefined;
-  ask();
+  wants.begin(live);
 }
 
 function watch(symbols: string[]): void {
   watched = [...new Set(symbols)];
   rows.watch(watched);
-  ask();
+  wants.ask();
 }
 
 /** What has to be subscribed as things are. */
-function wanted(): Map<Channel, Map<string, SubscribeOptions>> {
+function wanted(): Wanted {
   const [quotes, trades, status, book] = [new Map<string, SubscribeOptions>(), new Map<string, SubscribeOptions>(), new Map<string, SubscribeOptions>(), new Map<string, SubscribeOptions>()];
   const isSeen = new Set(view);
   for (const symbol of watched) {
-    const isNear = isSeen.has(symbol) || symbol === focus;
+    const isNear = watched.length <= FOLLOWED_MAX || isSeen.has(symbol) || symbol === focus;
     quotes.set(symbol, isNear ? QUOTES_SEEN : QUOTES_UNSEEN);
     status.set(symbol, STATUS);
     if (isNear) trades.set(symbol, TRADES_SEEN);
@@ -160,31 +155,21 @@ function wanted(): Map<Channel, Map<string, SubscribeOptions>> {
   return new Map([["quotes", quotes], ["trades", trades], ["status", status], ["book", book]]);
 }
 
-/** Asks the gateway for what has to be subscribed and is not so yet. */
-function ask(): void {
-  clearTimeout(viewTimer);
-  if (live === undefined) return;
-  for (const [channel, now] of wanted()) {
-    const then = held.get(channel) ?? new Map<string, SubscribeOptions>();
-    held.set(channel, now);
-    const gone = [...then.keys()].filter((symbol) => !now.has(symbol));
-    if (gone.length > 0) void live.unsubscribe(channel, gone);
-    for (const options of new Set(now.values())) {
-      const symbols = [...now].filter(([symbol, wants]) => wants === options && then.get(symbol) !== options).map(([symbol]) => symbol);
-      // Only of those that are new it is worth a word.
-      const told = (results: AckResult[]): void => (channel === "quotes" ? refusals(results.filter(({ symbol }) => !then.has(symbol))) : undefined);
-      if (symbols.length > 0) void live.subscribe(channel, symbols, options).then(told, () => undefined);
-    }
-  }
+/** The gateway has answered: what it brings comes behind this. */
+function granted(channel: Channel, options: SubscribeOptions, results: readonly AckResult[], isNew: (symbol: string) => boolean): void {
+  if (options === FOCUS_TRADES && results.some(({ symbol, ok }) => ok && symbol === focus)) isSnapshotAwaited = true;
+  // Once for each symbol is enough.
+  if (channel !== "quotes") return;
+  const asked = results.filter(({ symbol }) => isNew(symbol));
+  const refused = asked.filter(({ ok }) => !ok);
+  const [first] = refused;
+  if (first !== undefined) note("error", `${first.symbol}${others(refused)}: ${first.message ?? first.code ?? "refused"}`);
+  const unseen = asked.filter(({ ok, seen }) => ok && seen === false);
+  if (unseen.length > 0) note("info", `${unseen[0]?.symbol}${others(unseen)}: no record has named ${unseen.length > 1 ? "them" : "it"} so far; a row fills when one does`);
 }
 
-/** Says once which symbols were refused. */
-function refusals(results: AckResult[]): void {
-  const refused = results.filter(({ ok }) => !ok);
-  const [first] = refused;
-  if (first === undefined) return;
-  const others = refused.length > 1 ? ` and ${refused.length - 1} more` : "";
-  note("error", `${first.symbol}${others}: ${first.message ?? first.code ?? "refused"}`);
+function others(results: readonly AckResult[]): string {
+  return results.length > 1 ? ` and ${results.length - 1} more` : "";
 }
 
 function look(symbol: string, seconds: number): void {
@@ -193,8 +178,8 @@ function look(symbol: string, seconds: number): void {
   if (symbol === (focus ?? "")) return;
   focus = symbol === "" ? undefined : symbol;
   forgetFocus();
-  isSnapshotAwaited = focus !== undefined;
-  ask();
+  isSnapshotAwaited = false;
+  wants.ask();
 }
 
 /** Nothing is known of the trades and the book of the symbol in focus. */
@@ -251,7 +236,7 @@ function take(event: TickgateEvent): void {
   switch (event.type) {
     case "trade":
       meet(event.symbol);
-      rows.trade(event, heard_ms(event, Date.now(), skew_ms));
+      rows.trade(event, heard(event));
       if (event.symbol === focus) {
         if (event.snapshot === true && isSnapshotAwaited) beginAtSnapshot();
         print(event);
@@ -259,10 +244,10 @@ function take(event: TickgateEvent): void {
       return;
     case "quote":
       meet(event.symbol);
-      return rows.quote(event, heard_ms(event, Date.now(), skew_ms));
+      return rows.quote(event, heard(event));
     case "status":
       meet(event.symbol);
-      return rows.status(event, heard_ms(event, Date.now(), skew_ms));
+      return rows.status(event, heard(event));
     case "book":
       isLadderNew = true;
       return;
@@ -277,10 +262,21 @@ function take(event: TickgateEvent): void {
       return event.close_in_ms === 0 ? undefined : note("info", `This gateway stops (${event.reason}): the page goes on at the next one`);
     case "error":
       if (event.code === "unauthenticated" || event.code === "token_expired") needsToken = true;
+      // It was granted, and is not any more.
+      if (event.code === "forbidden" && event.symbol !== undefined) wants.lost(event.symbol);
       // States say that nobody answers.
       if (event.code !== "connect_failed") note("error", `${event.message} (${event.hint})`);
       return;
   }
+}
+
+function heard(event: MarketEvent): number {
+  const at_ms = performance.now();
+  if (event.snapshot === true && (skew === undefined || at_ms - skew.at_ms > HEALTH_MS)) {
+    const { skew_ns, roundTrip_ns } = live?.stats() ?? { skew_ns: 0, roundTrip_ns: 0 };
+    skew = { at_ms, ms: roundTrip_ns > 0 ? skew_ns / 1e6 : undefined };
+  }
+  return heard_ms(event, Date.now(), skew?.ms);
 }
 
 /** Another state of the connection: each is shown, and what was lost of it is told. */
@@ -319,10 +315,10 @@ function meet(symbol: string): void {
 }
 
 function gap({ channel, symbol, cause, count }: Gap): void {
-  rows.gap(symbol, Date.now());
   if (cause === "slow_consumer") slow_ms = performance.now();
   // Of what is only listened for to learn its name nobody misses anything. It is counted all the same.
-  if (isDiscovering && symbol !== focus && rows.get(symbol) === undefined) return;
+  if (isDiscovering && !wants.has(channel, symbol)) return;
+  rows.gap(symbol, Date.now());
   if (channel === "book") isLadderNew = true;
   note("gap", `${symbol}: ${count ?? "some"} ${channel} missing (${cause.replaceAll("_", " ")})`);
 }
@@ -411,7 +407,6 @@ function fill(all: Frame, now_ms: number): void {
 
 function health(client: Live, now_ms: number): Health {
   const stats = client.stats();
-  skew_ms = stats.skew_ns / 1e6;
   const past_s = Math.max(0.001, (now_ms - before.at_ms) / 1_000);
   const events = stats.events - before.events;
   const conflated = stats.conflated - before.conflated;
@@ -423,7 +418,7 @@ function health(client: Live, now_ms: number): Health {
     latencies: stats.latencyRecent.count,
     p50_ms: stats.latencyRecent.p50_ns / 1e6,
     p99_ms: stats.latencyRecent.p99_ns / 1e6,
-    skew_ms,
+    skew_ms: stats.skew_ns / 1e6,
     messages_s: (stats.messages - before.messages) / past_s,
     events_s: events / past_s,
     conflated: events + conflated === 0 ? 0 : conflated / (events + conflated),

@@ -345,23 +345,23 @@ test("the page fits its window: nothing to scroll sideways, and usable on a phon
 
 test("trades are asked for of rows in sight, and a row that comes into it has its last one", async () => {
   const gateway = await scene.gateway();
-  const names = range(0, 80).map((n) => `ROW${String(n).padStart(2, "0")}`);
+  const names = range(0, 130).map((n) => `ROW${String(n).padStart(3, "0")}`);
   await produce(broker, names.flatMap((name) => [quote(name, 1), trade(name, 1)]));
-  const page = await scene.open(gateway, `#s=${names.join(",")}&f=ROW00`);
-  await text(page, `${row("ROW02")} .last`, /101\.50/);
+  const page = await scene.open(gateway, `#s=${names.join(",")}&f=ROW000`);
+  await text(page, `${row("ROW002")} .last`, /101\.50/);
   await page.click("#watchlist .cell.symbol >> nth=1");
   await page.keyboard.press("End");
-  await text(page, `${row("ROW79")} .last`, /101\.50/);
+  await text(page, `${row("ROW129")} .last`, /101\.50/);
   // Quotes and status of each row, one book, and trades of those in sight.
   const admin = (await gateway.program.said(/admin: (http:\/\/[^ "]+)/)).replace(/\/$/, "");
   const trades = async () => Number(/^tickgate_subscriptions_held(?:\{[^}]*\})? (\d+)/m.exec(await (await fetch(`${admin}/metrics`)).text())?.[1]) - 2 * names.length - 1;
   await until(async () => (await trades()) < 40, "trades of rows out of sight are not asked for any more");
   // Traded while nobody saw it.
-  await produce(broker, [trade("ROW02", 7)]);
+  await produce(broker, [trade("ROW002", 7)]);
   await page.keyboard.press("Home");
-  await text(page, `${row("ROW02")} .last`, /107\.50/);
-  await produce(broker, [trade("ROW02", 8)]);
-  await text(page, `${row("ROW02")} .last`, /108\.50/);
+  await text(page, `${row("ROW002")} .last`, /107\.50/);
+  await produce(broker, [trade("ROW002", 8)]);
+  await text(page, `${row("ROW002")} .last`, /108\.50/);
   await until(async () => (await trades()) < 40 && (await trades()) > 10, "what came into sight is asked for, what left it is not");
 });
 

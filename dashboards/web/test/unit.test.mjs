@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, test } from "node:test";
+import { after, mock, test } from "node:test";
 import { createServer } from "vite";
 
 // The sources are TypeScript: Vite reads them for Node, too.
@@ -11,6 +11,7 @@ after(() => vite.close());
 const { readHash, writeHash, gatewayUrl } = await vite.ssrLoadModule("/src/hash.ts");
 const { Candles } = await vite.ssrLoadModule("/src/candles.ts");
 const { heard_ms, Rows } = await vite.ssrLoadModule("/src/rows.ts");
+const { Wants } = await vite.ssrLoadModule("/src/wants.ts");
 const { size } = await vite.ssrLoadModule("/src/dom.ts");
 const { watchlistCsv, tapeCsv } = await vite.ssrLoadModule("/src/csv.ts");
 
@@ -73,11 +74,93 @@ test("rows keep the newest state, and give what has changed once", () => {
   assert.equal(rows.take(true).length, 0, "nobody watches it");
 });
 
+/** A client that answers when it is told to. */
+function client() {
+  /** @type {{ op: string, channel: string, symbols: string[], options?: object, resolve: (results: object[]) => void, reject: (error: Error) => void }[]} */
+  const asked = [];
+  const ask = (/** @type {string} */ op) => (/** @type {string} */ channel, /** @type {string[]} */ symbols, /** @type {object | undefined} */ options) =>
+    new Promise((resolve, reject) => asked.push({ op, channel, symbols, ...(options === undefined ? {} : { options }), resolve, reject }));
+  const said = () => asked.map(({ op, channel, symbols }) => `${op} ${channel} ${symbols}`);
+  /** Answers everything that waits, and lets what follows from it happen. */
+  const answer = async (/** @type {(symbol: string) => object} */ of = () => ({ ok: true })) => {
+    for (const { channel, symbols, resolve } of asked.splice(0)) resolve(symbols.map((symbol) => ({ channel, symbol, ...of(symbol) })));
+    await new Promise((turn) => setImmediate(turn));
+  };
+  const refuse = async () => {
+    for (const { reject } of asked.splice(0)) reject(new Error("rate_limited"));
+    await new Promise((turn) => setImmediate(turn));
+  };
+  return { subscribe: ask("subscribe"), unsubscribe: ask("unsubscribe"), said, answer, refuse };
+}
+
+/** Who held an arrow key had a thousand requests waiting, of which the last ones were thrown away: the symbol in focus never got its book. */
+test("however fast somebody goes through rows, one difference is asked for at a time, and at last what is wanted", async () => {
+  const options = {};
+  let focus = "A";
+  const gateway = client();
+  const wants = new Wants(() => new Map([["book", new Map([[focus, options]])]]), () => undefined);
+  wants.begin(gateway);
+  assert.deepEqual(gateway.said(), ["subscribe book A"]);
+  for (let n = 0; n < 2_000; n++) {
+    focus = `S${n}`;
+    wants.ask();
+  }
+  assert.equal(gateway.said().length, 1, "nothing more is under way");
+  await gateway.answer();
+  assert.deepEqual(gateway.said(), ["unsubscribe book A", "subscribe book S1999"]);
+  await gateway.answer();
+  wants.ask();
+  assert.deepEqual(gateway.said(), [], "all that is wanted is there");
+  assert.deepEqual([wants.has("book", "S1999"), wants.has("book", "A")], [true, false]);
+});
+
+/** A request that was refused as a whole counted as granted: its symbol stayed blank. */
+test("what was refused as a whole is asked for again, a symbol that was refused is not", async () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  try {
+    const options = {};
+    /** @type {unknown[]} */
+    const told = [];
+    const gateway = client();
+    const wants = new Wants(() => new Map([["quotes", new Map([["A", options], ["B", options]])]]), (/** @type {string} */ channel, /** @type {object} */ _, /** @type {any[]} */ results) => told.push([channel, results.map(({ symbol, ok }) => [symbol, ok])]));
+    wants.begin(gateway);
+    await gateway.refuse();
+    assert.deepEqual([gateway.said(), told], [[], []]);
+    mock.timers.tick(1_000);
+    assert.deepEqual(gateway.said(), ["subscribe quotes A,B"]);
+    await gateway.answer((symbol) => ({ ok: symbol === "A" }));
+    assert.deepEqual(told, [["quotes", [["A", true], ["B", false]]]]);
+    wants.ask();
+    await gateway.answer();
+    assert.deepEqual(gateway.said(), []);
+    // The gateway takes it away: it is asked for again, which says why not.
+    wants.lost("A");
+    mock.timers.tick(1_000);
+    assert.deepEqual(gateway.said(), ["subscribe quotes A"]);
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test("another client begins with nothing, and answers to the one before do not count", async () => {
+  const options = {};
+  const [first, second] = [client(), client()];
+  const wants = new Wants(() => new Map([["quotes", new Map([["A", options]])]]), () => undefined);
+  wants.begin(first);
+  wants.begin(second);
+  await first.answer();
+  assert.equal(wants.has("quotes", "A"), false);
+  assert.deepEqual(second.said(), ["subscribe quotes A"]);
+  await second.answer();
+  assert.equal(wants.has("quotes", "A"), true);
+});
+
 test("a snapshot is as old as what it says, by the page's clock", () => {
   const event = (/** @type {object} */ more) => ({ type: /** @type {const} */ ("trade"), symbol: "A", price: "1", size: "1", seq: "1:0:1", event_ns: 1n, ingest_ns: 5_000_000_000n, ...more });
   assert.equal(heard_ms(event({}), 60_000, 100), 60_000);
   assert.equal(heard_ms(event({ snapshot: true }), 60_000, 100), 4_900, "the gateway's clock is ahead");
   assert.equal(heard_ms(event({ snapshot: true }), 3_000, 100), 3_000, "nothing is from the future");
+  assert.equal(heard_ms(event({ snapshot: true }), 60_000, undefined), 60_000, "nobody knows the gateway's clock yet");
   const rows = new Rows();
   rows.watch(["A"]);
   rows.see(["A"]);
@@ -89,6 +172,11 @@ test("a snapshot is as old as what it says, by the page's clock", () => {
 test("sizes that are too long are rounded", () => {
   const cases = { "": "", 100: "100", 109631: "109631", 1234567: "1.235M", 4560123.55: "4.56M", 123456.7: "123.5k", 1429.355: "1429.4", "0.00012345678": "0.00012346", 7_000_000_000: "7G" };
   for (const [text, shown] of Object.entries(cases)) assert.equal(size(text), shown, text);
+});
+
+test("of a row whose trades are not followed no last price is copied", () => {
+  const rows = ["A", "B"].map((symbol) => ({ symbol, bid: "1", last: "2", change: 3, direction: 0, changed_ms: 0, gap_ms: 0 }));
+  assert.equal(watchlistCsv(rows, (/** @type {string} */ symbol) => symbol === "A"), "symbol,bid_size,bid,ask,ask_size,last,change_percent\nA,,1,,,2,3.00\nB,,1,,,,\n");
 });
 
 test("what is copied is safe to open", () => {
