@@ -935,7 +935,7 @@ pub(super) static KEYS: &[Key<Config>] = &[
         3_600_000,
         None,
         "A session whose socket takes nothing for this long ends. A sleeping laptop is gone after a minute; its \
-         memory should be too.",
+         memory should be too. What a vanished peer has not acknowledged the kernel waits for ten seconds longer.",
         outbox.stall_timeout_ms
     ),
     number!(
