@@ -30,7 +30,31 @@ struct Chain {
     is_of_session: bool,
     /// Whether its user has a state that a snapshot would replace.
     has_state: bool,
+    book: Book,
+    /// Whether its book is to be asked for again.
+    is_broken: bool,
     depth: Depth,
+}
+
+/// What its user has of a book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Book {
+    /// No state came.
+    Nothing,
+    /// A state of this depth, and all that changed it.
+    Whole,
+    /// It was whole, or should be, and is not.
+    Lost,
+    /// No state came, as its user has said where to go on, and has it from elsewhere.
+    Elsewhere,
+}
+
+impl Book {
+    fn lose(&mut self) {
+        if *self == Self::Whole {
+            *self = Self::Lost;
+        }
+    }
 }
 
 /// Why a snapshot comes that may repeat what was seen.
@@ -52,6 +76,19 @@ pub(crate) struct Judged {
     pub(crate) last: Option<Position>,
     /// Whether it replaces a state that was handed out.
     pub(crate) is_resync: bool,
+    /// Whether there is anything that it could change.
+    pub(crate) changes: Changes,
+}
+
+/// What an event changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Changes {
+    /// Anything but a book that is not there; or one that will be, or was said not to be.
+    Something,
+    /// A book of which no state ever came: see [`Chains::without_state`].
+    Unknown,
+    /// A book that just broke, or was whole once and is not, which is said once in a session.
+    Lost,
 }
 
 impl Chains {
@@ -72,7 +109,8 @@ impl Chains {
         let Some((symbol, chain)) = self.chain(channel, &view.symbol, depth) else {
             let symbol = Symbol::from(&*view.symbol);
             let verdict = Verdict::Unverified;
-            return Judged { symbol, depth: Depth::ALL, verdict, last: None, is_resync: false };
+            let changes = Changes::Something;
+            return Judged { symbol, depth: Depth::ALL, verdict, last: None, is_resync: false, changes };
         };
         let resubscribed = chain.resubscribed.take_if(|_| view.snapshot);
         if resubscribed.is_some() {
@@ -91,7 +129,9 @@ impl Chains {
             && chain.has_state
             && resubscribed != Some(Resubscribed::ByUser);
         chain.has_state |= is_kept;
-        Judged { symbol, depth: chain.depth, verdict, last, is_resync }
+        let is_book = channel == Channel::Book && is_kept;
+        let changes = if is_book { chain.book_event(view, verdict) } else { Changes::Something };
+        Judged { symbol, depth: chain.depth, verdict, last, is_resync, changes }
     }
 
     /// Takes note of a gap; `None` when it is about what this client has.
@@ -107,6 +147,7 @@ impl Chains {
             return None;
         }
         chain.checker.gap(gap);
+        chain.book.lose();
         Some(name)
     }
 
@@ -129,6 +170,8 @@ impl Chains {
                     resubscribed: None,
                     is_of_session: false,
                     has_state: false,
+                    book: Book::Nothing,
+                    is_broken: false,
                     depth: depth(),
                 };
                 chains.insert(name.clone(), chain);
@@ -142,11 +185,60 @@ impl Chains {
 
     /// The session has ended, and the next one goes on from a cursor, or from where each stands.
     pub(crate) fn come_back(&mut self) {
-        for chain in self.of.iter_mut().flat_map(|chains| chains.values_mut()) {
-            chain.checker.resumed(true);
-            chain.resubscribed = None;
-            chain.is_of_session = false;
+        for channel in Channel::ALL {
+            for chain in self.of[channel as usize].values_mut() {
+                chain.checker.resumed(true);
+                chain.is_of_session = false;
+                if chain.resubscribed == Some(Resubscribed::ByUs) {
+                    // What was given up for its sake is lost with it.
+                    chain.book.lose();
+                }
+                // What its user has asked for and did not get is still no surprise.
+                let is_owed = channel == Channel::Book && chain.book != Book::Whole;
+                chain.resubscribed.take_if(|by| *by == Resubscribed::ByUs || !is_owed);
+                // The gateway has told a gap, and the state behind it is lost: the next one knows nothing of that.
+                chain.is_broken = chain.book == Book::Lost;
+            }
         }
+    }
+
+    /// Whether the state of a book is still to come, or is lost: its changes alone are of no use.
+    pub(crate) fn lacks_state(&self, symbol: &str) -> bool {
+        self.of[Channel::Book as usize].get(symbol).is_none_or(|chain| chain.book != Book::Whole)
+    }
+
+    /// Changes of a book come of which no state ever did. Unless its user has it from elsewhere, it is to be asked for.
+    pub(crate) fn without_state(&mut self, symbol: &str, is_elsewhere: bool) {
+        if let Some(chain) = self.of[Channel::Book as usize].get_mut(symbol) {
+            chain.book = if is_elsewhere { Book::Elsewhere } else { Book::Lost };
+            chain.is_broken = !is_elsewhere;
+        }
+    }
+
+    /// The books that are to be asked for again.
+    pub(crate) fn broken(&self) -> Vec<Symbol> {
+        let books = self.of[Channel::Book as usize].iter();
+        books.filter(|(_, chain)| chain.is_broken).map(|(symbol, _)| symbol.clone()).collect()
+    }
+
+    /// The books that come by `name`, as far as `is_its` says so, begin anew with their states. Gives their symbols.
+    pub(crate) fn begin_anew(
+        &mut self,
+        name: &str,
+        depth: Depth,
+        is_its: impl Fn(&str) -> bool,
+    ) -> Vec<Symbol> {
+        let mut spoilt = Vec::new();
+        self.each(Channel::Book, name, |symbol, chain| {
+            if is_its(symbol) {
+                chain.book.lose();
+                chain.is_broken = false;
+                chain.resubscribed.get_or_insert(Resubscribed::ByUs);
+                chain.depth = depth;
+                spoilt.push(Symbol::from(symbol));
+            }
+        });
+        spoilt
     }
 
     /// Where a pair stands, which it is resumed from; `None` when nothing of it was seen.
@@ -179,7 +271,9 @@ impl Chains {
         self.each(channel, name, |symbol, chain| {
             if is_its(symbol) {
                 chain.resubscribed = Some(by);
-                chain.depth = depth;
+                if std::mem::replace(&mut chain.depth, depth) != depth {
+                    chain.book.lose();
+                }
             }
         });
     }
@@ -214,6 +308,32 @@ impl Chains {
                 .iter_mut()
                 .filter(|(symbol, _)| symbol.starts_with(prefix))
                 .for_each(|(symbol, chain)| change(symbol, chain)),
+        }
+    }
+}
+
+impl Chain {
+    /// Takes note of an event of a book that was kept, and says what it changes.
+    fn book_event(&mut self, view: &EventView<'_>, verdict: Verdict) -> Changes {
+        if view.snapshot {
+            (self.book, self.is_broken) = (Book::Whole, false);
+            return Changes::Something;
+        }
+        if verdict == Verdict::Unannounced {
+            (self.book, self.is_broken) = (Book::Lost, true);
+            return Changes::Lost;
+        }
+        // What is replayed may bring a state yet, and so does what was asked for.
+        if view.replay || self.resubscribed.is_some() || self.is_broken {
+            return Changes::Something;
+        }
+        match self.book {
+            Book::Whole | Book::Elsewhere => Changes::Something,
+            Book::Nothing => Changes::Unknown,
+            Book::Lost => {
+                self.is_broken = true;
+                Changes::Lost
+            }
         }
     }
 }

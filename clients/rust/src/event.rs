@@ -208,6 +208,15 @@ pub struct Gap {
     pub upto: Option<Position>,
     /// How many were lost, where known.
     pub count: Option<u64>,
+    /// Symbols whose books are spoilt by it, beside `symbol`, which may be a pattern.
+    pub(crate) spoilt: Vec<Symbol>,
+}
+
+impl Gap {
+    /// One of which nothing else is known.
+    pub(crate) fn new(channel: Channel, symbol: Symbol, cause: Cause) -> Self {
+        Self { channel, symbol, cause, after: None, upto: None, count: None, spoilt: Vec::new() }
+    }
 }
 
 /// Why something is missing.
@@ -216,7 +225,8 @@ pub enum Cause {
     /// The gateway said so.
     Announced(GapCause),
     /// Nobody said so. With positions: the event behind it does not follow the one before it, which is a bug of the gateway.
-    /// Without: the session was lost before it ever had a cursor, and this symbol or pattern begins anew.
+    /// Without: the session was lost before it had a cursor to go on from, or before the state of a whole book came, and this symbol
+    /// or pattern begins anew.
     Unannounced,
 }
 

@@ -264,8 +264,10 @@ impl Live {
                 book.apply_levels(&update.bids, &update.asks, update.meta.snapshot);
             }
             Event::Gap(gap) if gap.channel == Channel::Book => {
-                if let Some(book) = books.get_mut(&gap.symbol) {
-                    book.clear();
+                for symbol in gap.spoilt.iter().chain([&gap.symbol]) {
+                    if let Some(book) = books.get_mut(symbol) {
+                        book.clear();
+                    }
                 }
             }
             Event::Ack(Ack { ended, .. }) | Event::Error(Fault { ended, .. }) => {

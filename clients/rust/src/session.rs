@@ -15,9 +15,9 @@ use skew::Trips;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tickgate_protocol::Code;
 use tickgate_protocol::command::Id;
 use tickgate_protocol::control::{AUTH_REQUIRED, Control, FeedState, FeedStatus};
+use tickgate_protocol::{Channel, Code};
 
 /// Most requests of a user that wait for their answers: so a gateway's bound on requests is met now and then, not all the time.
 const ASKED_MAX: usize = 64;
@@ -153,6 +153,7 @@ impl Session {
     pub(crate) fn lost(&mut self) {
         if self.phase == Phase::Open {
             self.chains.come_back();
+            self.wanted.come_back();
         }
         self.phase = Phase::Away;
         self.is_live = false;
@@ -370,9 +371,16 @@ impl Session {
         for (subscription, name) in subscriptions.iter().cycle().zip(&names) {
             if cursor.is_none() && subscription.get("from").is_none() {
                 // It begins anew, and nobody knows what of it is missing.
-                let ((channel, symbol), cause) = (name.clone(), Cause::Unannounced);
-                let gap =
-                    Gap { channel, symbol: symbol.clone(), cause, after: None, upto: None, count: None };
+                let (channel, symbol) = name.clone();
+                let Self { chains, wanted, .. } = self;
+                let spoilt = match channel {
+                    Channel::Book => {
+                        let depth = wanted.depth(channel, &symbol);
+                        chains.begin_anew(&symbol, depth, |its| wanted.is_its(channel, &symbol, its))
+                    }
+                    _ => Vec::new(),
+                };
+                let gap = Gap { spoilt, ..Gap::new(channel, symbol.clone(), Cause::Unannounced) };
                 self.out.events.push(Event::Gap(gap));
                 let held = self.wanted.get_mut(channel, &symbol);
                 if held.is_some_and(|held| std::mem::take(&mut held.owes_done)) {
@@ -441,6 +449,9 @@ impl Session {
         if self.phase == Phase::Open && !self.is_live && !is_opening && self.awaited.is_empty() {
             self.is_live = true;
             self.out.events.push(Event::State(State::Live));
+            for symbol in self.chains.broken() {
+                self.renew(&symbol);
+            }
         }
     }
 }

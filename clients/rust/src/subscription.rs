@@ -118,6 +118,11 @@ impl Options {
     pub(crate) fn depth(self) -> Depth {
         Depth::new(self.depth.into()).unwrap_or(Depth::ALL)
     }
+
+    /// Whether books come with every change of them: who goes on from somewhere is given these, and not the newest state.
+    pub(crate) fn is_whole(self) -> bool {
+        self.depth == 0 && self.conflate_ms == 0
+    }
 }
 
 /// Subscriptions in parts that are a request each, in the same order.

@@ -84,9 +84,23 @@ impl Wanted {
         self.of[channel as usize].get_mut(name)
     }
 
+    /// The session has ended: what was not answered will not be.
+    pub(crate) fn come_back(&mut self) {
+        self.of[Channel::Book as usize].values_mut().for_each(|held| held.is_renewing = false);
+    }
+
     /// A cursor was kept: it covers all that is held now.
     pub(crate) fn covered(&mut self) {
         self.cursors += 1;
+    }
+
+    /// A cursor of its user is the first one: it covers what was asked for from it.
+    pub(crate) fn begun_from(&mut self, cursor: &str) {
+        self.cursors += 1;
+        let cursors = self.cursors;
+        let held = self.of.iter_mut().flat_map(HashMap::values_mut);
+        let others = held.filter(|held| held.behind.as_deref() != Some(cursor));
+        others.for_each(|held| held.cursors = cursors);
     }
 
     /// A cursor was refused. If it is the one that was kept, nothing is covered any more, and what was is too far on for older ones.
@@ -148,7 +162,8 @@ impl Wanted {
     }
 
     /// Everything as it is asked for by a client that comes back, with or without a cursor: what was acknowledged before the
-    /// cursor came goes on from there, the rest from the last position where there is one, or from where it was to begin.
+    /// cursor came goes on from there, the rest from the last position where there is one, or from where it was to begin. Of the
+    /// rest a whole book that lacks its state begins anew: behind a position come changes alone, which are of no use to it.
     pub(crate) fn resume(&self, chains: &mut Chains, cursor: Option<&Arc<str>>) -> Vec<Resume> {
         let all = Channel::ALL.iter().flat_map(|channel| {
             self.of[*channel as usize].iter().map(|(name, held)| ((*channel, name.clone()), held))
@@ -176,11 +191,19 @@ impl Wanted {
             // What was there before it began was shown once.
             let options = Options { snapshot: 0, ..held.options };
             let is_covered = cursor.is_some() && held.cursors < self.cursors;
-            let has_no_seq = held.is_past() || is_covered || name.ends_with('*');
+            let is_pattern = name.ends_with('*');
+            // Of a pattern nobody knows which books there are. Who asked for the past gets that, also once more.
+            let is_anew = !is_covered
+                && !held.owes_done
+                && channel == Channel::Book
+                && options.is_whole()
+                && (is_pattern || chains.lacks_state(&name));
+            let has_no_seq = held.is_past() || is_covered || is_anew || is_pattern;
             let seq = if has_no_seq { None } else { chains.resume_from(channel, &name).map(Begin::Seq) };
-            let begin = seq.or(held.begin);
+            let begin = seq.or(held.begin).filter(|_| !is_anew);
             let behind = match (is_covered, begin) {
                 (true, _) => cursor,
+                (false, _) if is_anew => None,
                 (false, Some(_)) => None,
                 // Of what is not covered the one that was kept gives more than was missed, which is better than less.
                 (false, None) => held.behind.as_ref().or(cursor),

@@ -95,6 +95,32 @@ async fn a_book_is_kept_in_step() {
     assert!(live.book("B").is_none());
 }
 
+/// Before there was a cursor a pattern begins anew. Its books were said to be complete meanwhile, and the state that came was taken for
+/// a duplicate, as nothing had changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn books_that_begin_anew_are_not_complete_meanwhile() {
+    let mut world = World::new();
+    // No cursor.
+    let gateway = world.gateway(|config| config.session.heartbeat_ms = 0).await;
+    world.send(&[book("P1", json!([["9", "1"], ["8", "1"]]), json!([["10", "1"]]), true)]);
+    world.has_read(&gateway).await;
+    let wire = Wire::to(gateway.address).await;
+    let mut live = Live::builder(wire.url()).connect().await.expect("a session");
+    live.subscribe(Subscription::book(["P*"])).expect("room");
+    let is_state = |event: &Event| matches!(event, Event::Book(update) if update.meta.snapshot).then_some(());
+    find(&mut live, "a state", is_state).await;
+    wire.cut();
+    let is_gap = |event: &Event| if let Event::Gap(gap) = event { Some(gap.clone()) } else { None };
+    let gap = find(&mut live, "a gap", is_gap).await;
+    assert_eq!((&*gap.symbol, gap.cause), ("P*", Cause::Unannounced));
+    assert!(!live.book("P1").expect("it is kept").is_complete());
+    find(&mut live, "a state", is_state).await;
+    assert_eq!(live.book("P1").map(|book| (book.is_complete(), book.level_counts())), Some((true, (2, 1))));
+    world.send(&[book("P1", json!([["7", "1"]]), json!([]), false)]);
+    find(&mut live, "a change", |event| matches!(event, Event::Book(_)).then_some(())).await;
+    assert_eq!(live.book("P1").map(|book| book.level_counts()), Some((3, 1)));
+}
+
 /// Who does not read has a full queue, nothing more is read, and the gateway does what was asked for: each trade came, or was
 /// counted in a gap.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,9 +26,11 @@ impl Session {
                 for result in results.iter().filter(|result| result.ok) {
                     ended.extend(self.user_acknowledged(&request, result));
                 }
-                // Until the gateway gives one, it is as good.
+                // Until the gateway gives one, it is as good; but what was held before it knows nothing of.
                 if let Some(cursor) = request.cursor.clone().filter(|_| self.cursor.is_none()) {
-                    self.take_cursor(cursor);
+                    self.wanted.begun_from(&cursor);
+                    self.out.cursor = Some(cursor.clone());
+                    self.cursor = Some(cursor);
                 }
                 self.out.events.push(Event::Ack(Ack { asked: request.asked, ok, results, ended }));
             }

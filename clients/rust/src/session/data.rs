@@ -1,7 +1,7 @@
 //! Data frames: what of them is handed out, and what is said about it.
 
 use super::{Kind, Session};
-use crate::chains::Judged;
+use crate::chains::{Changes, Judged};
 use crate::event::{Cause, Event, Gap, check, own};
 use crate::subscription::to_json;
 use serde_json::json;
@@ -29,7 +29,7 @@ impl Session {
     fn event(&mut self, channel: Channel, seq: Position, view: EventView<'_>, received_ns: i64) {
         let Self { chains, wanted, .. } = self;
         let judged = chains.event(channel, seq, &view, || wanted.depth(channel, &view.symbol));
-        let Judged { symbol, depth, verdict, last, is_resync } = judged;
+        let Judged { symbol, depth, verdict, last, is_resync, changes } = judged;
         match verdict {
             Verdict::Duplicate => {
                 self.out.counts.duplicates += 1;
@@ -39,14 +39,8 @@ impl Session {
             Verdict::Unannounced => {
                 self.out.counts.unannounced += 1;
                 let (symbol, cause) = (symbol.clone(), Cause::Unannounced);
-                self.out.events.push(Event::Gap(Gap {
-                    channel,
-                    symbol,
-                    cause,
-                    after: last,
-                    upto: view.prev,
-                    count: None,
-                }));
+                let gap = Gap { after: last, upto: view.prev, ..Gap::new(channel, symbol, cause) };
+                self.out.events.push(Event::Gap(gap));
             }
             Verdict::First | Verdict::InOrder | Verdict::Snapshot => {}
         }
@@ -59,8 +53,10 @@ impl Session {
             self.out.events.push(Event::Resync { channel, symbol: symbol.clone() });
         }
         self.out.events.extend(own(view, symbol.clone(), depth, received_ns));
-        if verdict == Verdict::Unannounced && channel == Channel::Book {
-            self.renew(&symbol);
+        match changes {
+            Changes::Something => {}
+            Changes::Unknown => self.without_state(&symbol),
+            Changes::Lost => self.renew(&symbol),
         }
     }
 
@@ -72,13 +68,29 @@ impl Session {
         let depth = || wanted.depth(channel, &view.symbol);
         if let Some(symbol) = chains.gap(channel, &view.symbol, &gap, depth) {
             let cause = Cause::Announced(cause);
-            self.out.events.push(Event::Gap(Gap { channel, symbol, cause, after, upto, count }));
+            self.out.events.push(Event::Gap(Gap { after, upto, count, ..Gap::new(channel, symbol, cause) }));
         }
     }
 
-    /// A book has broken: its subscription is begun anew, for the sake of a snapshot.
-    fn renew(&mut self, symbol: &str) {
+    /// Changes of a book come of which no state ever did: that was lost with a session.
+    fn without_state(&mut self, symbol: &str) {
+        let Self { chains, wanted, .. } = self;
+        let name = wanted.covering(Channel::Book, symbol);
+        let held = name.and_then(|name| wanted.get(Channel::Book, name));
+        let is_elsewhere = held.is_none_or(|held| held.begin.is_some() || held.behind.is_some());
+        chains.without_state(symbol, is_elsewhere);
+        if !is_elsewhere {
+            self.renew(symbol);
+        }
+    }
+
+    /// A book has broken: its subscription is begun anew, for the sake of a snapshot. Before the session is live its replay may still
+    /// be under way, of which nobody would hear the end: then it is done as soon as that is over.
+    pub(super) fn renew(&mut self, symbol: &str) {
         let channel = Channel::Book;
+        if !self.is_live {
+            return;
+        }
         let Some(name) = self.wanted.covering(channel, symbol).cloned() else { return };
         let Some(held) = self.wanted.get_mut(channel, &name).filter(|held| !held.is_renewing) else { return };
         held.is_renewing = true;

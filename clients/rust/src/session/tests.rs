@@ -1,6 +1,8 @@
+mod books;
+
 use super::*;
 use tickgate_protocol::command::{Command, Request as Read};
-use tickgate_protocol::{Channel, OnSlow, Position};
+use tickgate_protocol::{OnSlow, Position};
 
 const HELLO: &str = r#"{"op":"hello","protocol":1,"session":"s","now_ns":"1000","heartbeat_ms":5000,"auth":"none","limits":{"subscriptions":9,"requests_per_s":9,"message_bytes":9}}"#;
 
@@ -377,36 +379,6 @@ fn what_was_not_answered_is_asked_for_again() {
     assert_eq!(a["subscriptions"][0]["symbols"], json!(["A"]));
     assert_eq!(world.acks(&a), ["ack true"]);
     assert_eq!(world.acks(&b), ["ack true", "live"]);
-}
-
-#[test]
-fn a_book_that_breaks_is_asked_for_again_once() {
-    let mut world = World::with(vec![Subscription::book(["B*"]).depth(5)]);
-    let told = world
-        .books("B1", &[(1, r#","snapshot":true"#), (5, r#","prev":"1:0:4""#), (9, r#","prev":"1:0:8""#)]);
-    assert_eq!(told, ["B1 1", "gap B1 unannounced 1..4", "B1 5", "gap B1 unannounced 5..8", "B1 9"]);
-    let (release, renew) = (world.request(), world.request());
-    assert!(world.requests.is_empty(), "once");
-    assert_eq!(
-        (&release["op"], &release["subscriptions"][0]["symbols"]),
-        (&json!("unsubscribe"), &json!(["B*"]))
-    );
-    assert_eq!(renew["subscriptions"][0]["depth"], 5);
-    assert!(world.acks(&release).is_empty());
-    assert!(world.acks(&renew).is_empty());
-    // The snapshot stands where the client is already.
-    let told = world.books("B1", &[(9, r#","snapshot":true"#), (10, r#","prev":"1:0:9""#)]);
-    assert_eq!(told, ["resync B1", "B1 9", "B1 10"]);
-}
-
-/// A user's own subscribe brings a state that replaces what there was, which is no surprise.
-#[test]
-fn only_a_snapshot_that_nobody_asked_for_is_a_resync() {
-    let mut world = World::with(vec![Subscription::book(["B"])]);
-    world.books("B", &[(1, r#","snapshot":true"#), (2, r#","prev":"1:0:1""#)]);
-    world.subscribes(Subscription::book(["B"]).depth(5));
-    assert_eq!(world.books("B", &[(2, r#","snapshot":true"#)]), ["B 2"]);
-    assert_eq!(world.books("B", &[(4, r#","prev":"1:0:2","snapshot":true"#)]), ["resync B", "B 4"]);
 }
 
 #[test]
