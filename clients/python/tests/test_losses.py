@@ -72,6 +72,41 @@ def test_a_gateway_is_drained_and_another_one_goes_on(stage: Stage) -> None:
     proxy.close()
 
 
+def test_a_path_that_was_right_before_is_not_given_up(proxy: Proxy, stage: Stage) -> None:
+    # A proxy that has no gateway for a while says 404 or sends elsewhere: a rolling restart ended every client.
+    refusals = [404, 404, 302, 400, 405, 426]
+    with Live(proxy.url) as live:
+        live.subscribe("trades", "A").wait()
+        stage.send(trade("A", 1))
+        take(iter(live), is_a(Trade))
+        proxy.heartbeat_behind(event_ns(1))
+        proxy.hush()
+        stage.send(trade("A", 2))
+        proxy.refuse(*refusals)
+        proxy.cut()
+        events = take(iter(live), is_a(State, state="live"))
+        assert [event.size for event in events if isinstance(event, Trade)] == [2.0]
+        errors = [event for event in events if isinstance(event, Error)]
+        codes = ["bad_request" if status == 400 else "refused" for status in refusals]
+        assert [(error.code, error.fatal) for error in errors] == [(code, False) for code in codes]
+        assert errors[0].message == "HTTP 404: no gateway is here"
+        attempts = [event for event in events if isinstance(event, State) and event.state == "reconnecting"]
+        assert [event.attempt for event in attempts] == list(range(1, len(refusals) + 2))
+        assert [event.reason for event in attempts[1:]] == [error.message for error in errors]
+        assert (live.stats().gaps, live.stats().reconnects) == (0, 1)
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "unauthenticated"), (403, "forbidden")])
+def test_who_is_refused_after_a_session_is_so_for_good(proxy: Proxy, status: int, code: str) -> None:
+    with Live(proxy.url) as live:
+        live.wait_live()
+        proxy.refuse(status)
+        proxy.cut()
+        with pytest.raises(ConnectionLost) as lost:
+            take(iter(live), lambda event: False)
+    assert lost.value.code == code
+
+
 def test_retention_took_what_was_missed(stage: Stage) -> None:
     """A gateway that keeps nothing and reads nothing again: what was missed is gone, and told."""
     settings = {"replay__memory_bytes_max": 0, "replay__consumers_max": 0}

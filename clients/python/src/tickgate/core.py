@@ -86,6 +86,8 @@ class Core:
         self.limits = Limits()
         self.state: StateName = "connecting"
         self.session: str | None = None
+        # Whether there ever was one that took requests.
+        self.had_session = False
         self.heartbeat_ms = 0
         self.cursor: str | None = None
         self.feeds: dict[str, str] = {}
@@ -101,7 +103,6 @@ class Core:
         self._pings: deque[tuple[int, int]] = deque(maxlen=8)
         self._next_id = 1
         self._is_ready = False
-        self._had_session = False
         # Replays that a reconnect waits for, each with the request that resumed it; and what is the past alone, until it is over.
         self._awaited: dict[Pair, int] = {}
         self._pasts: set[Pair] = set()
@@ -292,10 +293,10 @@ class Core:
         self._is_ready = True
         waiting = self._requests
         self._requests = {}
-        if self._had_session and len(self.subscriptions):
+        if self.had_session and len(self.subscriptions):
             self.move("resyncing", out)
             self._resume(out)
-        self._had_session = True
+        self.had_session = True
         for number, request in waiting.items():
             self._send(request, number)
         self._first = set(self._requests)

@@ -37,6 +37,8 @@ _GOODBYE_TIMEOUT_S = 0.5
 # Names of HTTP refusals, and those for which coming again would be in vain.
 _STATUS_CODES = {400: "bad_request", 401: "unauthenticated", 403: "forbidden", 404: "bad_url", 429: "connection_limit"}
 _STATUS_FOR_GOOD = {301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 414, 426, 431}
+# Those that stay so where there was a session: they are about who one is. Another may be of a proxy that has no gateway for a while.
+_STATUS_ALWAYS_FOR_GOOD = {401, 403}
 # Close codes with which coming again would be in vain.
 _CLOSES_FOR_GOOD = {4400: "bad_request", 4401: "unauthenticated", 4403: "forbidden"}
 _TOKEN_EXPIRED = 4498
@@ -241,13 +243,13 @@ class Engine:
         return f"closed with {code}{about}" if code is not None else "the connection broke" + about
 
     def _handshake_refused(self, refused: HandshakeRefused) -> None:
-        code = _STATUS_CODES.get(refused.status, "refused")
+        had_session = self._core.had_session
+        # A path that was right before is none to be mended.
+        code = "refused" if refused.status == 404 and had_session else _STATUS_CODES.get(refused.status, "refused")
         if refused.status == 401 and callable(self._token) and self._refused_tokens == 0:
             # The next one may be better.
             self._refused_tokens = 1
-            self._out.append(Error(code, str(refused)))
-            return
-        if refused.status in _STATUS_FOR_GOOD:
+        elif refused.status in (_STATUS_ALWAYS_FOR_GOOD if had_session else _STATUS_FOR_GOOD):
             raise ConnectionLost(code, str(refused)) from None
         self._out.append(Error(code, str(refused)))
 
