@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -17,6 +18,8 @@ _READ_BYTES = 16_384
 # What a ping of ours carries.
 _READ = b"read"
 _HEAD_BYTES_MAX = 65_536
+# What a proxy says that knows of no gateway for a while.
+_REFUSAL = b"no gateway is here"
 # Few enough that a client that is stalled soon looks slow.
 _BUFFER_BYTES = 16_384
 
@@ -60,6 +63,8 @@ class Proxy:
     def __init__(self, target: str) -> None:
         self.target = target
         self.connections = 0
+        # Handshakes that were refused.
+        self.refused = 0
         # The first line and headers of every request that came.
         self.heads: list[bytes] = []
         # Control messages of the gateway, of the present connection, and all requests of clients.
@@ -69,6 +74,7 @@ class Proxy:
         self.pongs = 0
         # Looks at each frame of the gateway, and gives what is passed on in its place.
         self.filter: Callable[[Frame], bytes] | None = None
+        self._refusals: list[int] = []
         self._flowing = threading.Event()
         self._flowing.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -84,6 +90,10 @@ class Proxy:
     def turn_to(self, address: str) -> None:
         """Further connections go to another gateway."""
         self.target = address
+
+    def refuse(self, *statuses: int) -> None:
+        """Answers the next handshakes itself, each with a status of HTTP."""
+        self._refusals += statuses
 
     def cut(self) -> None:
         """Breaks the connection off."""
@@ -144,7 +154,20 @@ class Proxy:
                 return
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
+    def _refuse(self, client: socket.socket, status: int) -> None:
+        with contextlib.suppress(OSError), client:
+            client.settimeout(SOON_S)
+            head = b""
+            while b"\r\n\r\n" not in head and (data := client.recv(_READ_BYTES)):
+                head += data
+            lines = f"HTTP/1.1 {status} No\r\nContent-Length: {len(_REFUSAL)}\r\nConnection: close\r\n\r\n"
+            client.sendall(lines.encode() + _REFUSAL)
+            self.refused += 1
+
     def _serve(self, client: socket.socket) -> None:
+        if self._refusals:
+            self._refuse(client, self._refusals.pop(0))
+            return
         host, port = self.target.rsplit(":", 1)
         gateway = socket.socket()
         gateway.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)

@@ -17,6 +17,7 @@ ALL: dict[str, Scenario] = {
     "slow": slow.slow,
     "goaway": losses.goaway,
     "resume": losses.resume,
+    "resume_refused": losses.resume_refused,
     "resume_duplicates": losses.resume_duplicates,
     "resume_positions": losses.resume_positions,
     "resume_past": losses.resume_past,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from .. import websocket
+from ..golden import normal
 from ..world import World, book, event_ns, quote, trade
 
 
@@ -65,6 +67,36 @@ def resume(world: World) -> None:
     world.client.until("levels")
     world.client.send("stats")
     world.client.until("stats")
+
+
+def resume_refused(world: World) -> None:
+    """A session is lost, and what stands before the gateway knows of none for a while: 404, as for a path that is wrong. It was right
+    before, and so the client comes again.
+    """
+    stage = world.stage()
+    gateway = stage.gateway()
+    proxy = world.proxy(gateway)
+    world.connect(proxy.url)
+    world.subscribe("trades", ["A"])
+    stage.send(trade("A", 1))
+    world.client.until("trade")
+    proxy.heartbeat_behind(event_ns(1))
+    proxy.hush()
+    stage.send(trade("A", 2))
+    stage.has_read(gateway)
+    proxy.refuse(404, 404)
+    proxy.cut()
+    world.client.until("state", state="resyncing")
+    world.client.until("state", state="live")
+    stage.send(trade("A", 3))
+    world.client.until("trade", event_ns=_at(3))
+    world.client.send("stats")
+    world.client.until("stats")
+    assert proxy.refused == 2, "it came again while it was refused"
+    # What such a refusal is called is each client's own affair, as the protocol has no name for it.
+    refusals = [event for event in world.client.events if event.get("event") == "error"]
+    assert not any(event["fatal"] for event in refusals), f"it goes on: {refusals}"
+    world.summary = [json.loads(line) for line in normal([event for event in world.client.events if event not in refusals])]
 
 
 def resume_duplicates(world: World) -> None:
