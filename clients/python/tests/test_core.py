@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tickgate.core import Core
 from tickgate.notices import Ack, AnyEvent, AuthAck, Error, Feed, ReplayDone, State
 
@@ -24,6 +26,11 @@ class Talk:
             self.core.text(json.dumps(message).encode(), self.now_ns, out)
         return out
 
+    def says_events(self, events: list[dict[str, Any]]) -> list[AnyEvent]:
+        out: list[AnyEvent] = []
+        self.core.text(json.dumps(events).encode(), self.now_ns, out)
+        return out
+
     def hello(self, auth: str = "none") -> list[AnyEvent]:
         greeting = {"op": "hello", "protocol": 1, "session": "s", "now_ns": "5", "heartbeat_ms": 1000}
         return self.says({**greeting, "auth": auth, "limits": LIMITS})
@@ -32,8 +39,12 @@ class Talk:
         self.core.lost()
         self.core.move("reconnecting", [], attempt=1)
 
-    def asked(self) -> list[dict[str, Any]]:
+    def sent(self) -> list[dict[str, Any]]:
         return [json.loads(text) for text in self.core.take_outbox()]
+
+    def asked(self) -> list[dict[str, Any]]:
+        """What was sent, but for what a session begins with: the question what time it is."""
+        return [request for request in self.sent() if request["op"] != "ping"]
 
     def subscribed(self, channel: Any, symbol: str, **options: Any) -> list[AnyEvent]:
         self.core.subscribe(channel, [symbol], options)
@@ -293,3 +304,59 @@ def test_nothing_that_comes_is_a_crash() -> None:
     assert talk.core.bad_frames == 6
     strange = {"op": "replay_done", "channel": "news", "symbol": "A"}
     assert talk.says(strange) == []
+
+
+def pong(number: int, now_ns: int) -> dict[str, Any]:
+    return {"op": "pong", "id": number, "now_ns": str(now_ns)}
+
+
+@pytest.mark.parametrize("auth", ["none", "required"])
+def test_a_session_begins_with_the_question_what_time_it_is(auth: str) -> None:
+    talk = Talk()
+    talk.core.subscribe("trades", ["A"], {})
+    # The second one resumes what was held.
+    for _ in range(2):
+        talk.hello(auth)
+        if auth == "required":
+            assert talk.sent() == [], "it takes nothing but a token"
+            talk.core.authenticate("t")
+            (shown,) = talk.sent()
+            talk.says(talk.ack(shown["id"]))
+        asked = talk.sent()
+        assert [request["op"] for request in asked] == ["ping", "subscribe"]
+        talk.says(talk.ack(asked[1]["id"], ("trades", "A")))
+        talk.lost()
+
+
+def test_before_the_clocks_were_compared_nothing_counts_as_late() -> None:
+    # The gateway's clock is an hour behind: what came before the first pong was an hour late.
+    hour_ns = 3_600_000_000_000
+    talk = Talk()
+    talk.now_ns = 2 * hour_ns
+    for turn in range(2):
+        talk.hello()
+        ping = talk.sent()[0]["id"]
+        if turn == 0:
+            talk.subscribed("trades", "A")
+        offset = 2 * turn
+        gateway_ns = talk.now_ns - hour_ns
+        talk.says_events([{**trade(f"1:0:{offset + 1}", f"1:0:{offset}")[0], "ingest_ns": str(gateway_ns)}])
+        assert talk.core.latencies.count == turn, "of another gateway the clock is not known yet"
+        talk.says(pong(ping, gateway_ns))
+        talk.says_events([{**trade(f"1:0:{offset + 2}", f"1:0:{offset + 1}")[0], "ingest_ns": str(gateway_ns)}])
+        assert talk.core.latencies.count == turn + 1
+        talk.lost()
+    latest_ms = talk.core.latencies.quantile_ms(1.0)
+    assert latest_ms is not None
+    assert latest_ms < 1
+
+
+def test_a_ping_that_comes_too_fast_is_nobodys_business() -> None:
+    talk = Talk()
+    talk.hello()
+    ping = talk.sent()[0]["id"]
+    refusal = {"op": "error", "code": "rate_limited", "number": 4429, "message": "too fast", "fatal": False, "retry_after_ms": 800}
+    assert talk.says({**refusal, "id": ping}) == []
+    talk.core.subscribe("trades", ["A"], {})
+    told = talk.says({**refusal, "id": talk.sent()[0]["id"]})
+    assert [event.code for event in told if isinstance(event, Error)] == ["rate_limited"], "a request of the user's is told"

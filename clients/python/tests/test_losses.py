@@ -184,7 +184,7 @@ def test_a_gateway_that_wants_the_token_as_a_message(stage: Stage) -> None:
     proxy.filter = wants_it
     with Live(proxy.url, token=issuer.token(600)) as live:
         live.subscribe("trades", "A").wait()
-        assert [request["op"] for request in proxy.requests[:2]] == ["auth", "subscribe"]
+        assert [request["op"] for request in proxy.requests[:3]] == ["auth", "ping", "subscribe"]
     proxy.close()
 
 

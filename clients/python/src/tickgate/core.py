@@ -227,8 +227,10 @@ class Core:
             first = came[0]
             ingest_ns = getattr(first, "ingest_ns", None)
             # What was there before the subscription says nothing about the way here.
-            if ingest_ns is not None and not (first.snapshot or first.replay):  # type: ignore[union-attr]
-                self.latencies.record(received_ns + (self.clock.skew_ns or 0) - ingest_ns)
+            # As long as the clocks were not compared in this session, they may differ by anything.
+            skew_ns = self.clock.skew_ns
+            if skew_ns is not None and ingest_ns is not None and not (first.snapshot or first.replay):  # type: ignore[union-attr]
+                self.latencies.record(received_ns + skew_ns - ingest_ns)
             out.extend(came)
             if self._awaited:
                 self._catch_up(came, out)
@@ -260,7 +262,7 @@ class Core:
             if request is not None:
                 if message.limits is not None:
                     self.limits = message.limits
-                self._answered(int(message.id or 0), request, message, out)
+                self._answered(int(message.id or 0), request, message, received_ns, out)
         elif isinstance(message, WireReplayDone):
             self._replay_done(message, out)
         elif isinstance(message, WireError):
@@ -286,11 +288,13 @@ class Core:
         if hello.auth == "required":
             self.wants_token_at_ns = received_ns
         else:
-            self._begin(out)
+            self._begin(received_ns, out)
 
-    def _begin(self, out: list[AnyEvent]) -> None:
+    def _begin(self, now_ns: int, out: list[AnyEvent]) -> None:
         """The gateway is ready for requests: asks for what was held, and for what was asked for meanwhile."""
         self._is_ready = True
+        # Before all else, as no latency is known of what comes before its answer.
+        self.ping(now_ns)
         waiting = self._requests
         self._requests = {}
         if self.had_session and len(self.subscriptions):
@@ -360,7 +364,7 @@ class Core:
         """Requests that wait for an answer."""
         return len(self._requests)
 
-    def _answered(self, number: int, request: Request, ack: WireAck, out: list[AnyEvent]) -> None:
+    def _answered(self, number: int, request: Request, ack: WireAck, now_ns: int, out: list[AnyEvent]) -> None:
         results = tuple(ack.results)
         kind = request.kind
         books: list[str] = []
@@ -375,7 +379,7 @@ class Core:
                 books += self._drop(result)
             out.append(AuthAck(ack.ok, tuple(result for result in results if not result.ok), tuple(books)))
             if not self._is_ready:
-                self._begin(out)
+                self._begin(now_ns, out)
         else:
             refused = {(result.channel, result.symbol) for result in results if not result.ok}
             for pair in request.awaited:
@@ -467,6 +471,9 @@ class Core:
     def _error(self, error: WireError, received_ns: int, out: list[AnyEvent]) -> None:
         self._keep_cursor(error.cursor)
         number = error.id if isinstance(error.id, int) else None
+        if error.code == "rate_limited" and not error.fatal and any(number == pinged for pinged, _ in self._pings):
+            # Nobody asked for it but this client, and there is a next one.
+            return
         request = None if number is None else self._requests.get(number)
         symbol = channel = None
         if request is not None and len(request.pairs) == 1:

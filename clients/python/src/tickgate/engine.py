@@ -28,7 +28,7 @@ _CONNECT_TIMEOUT_S = 10.0
 _TOKEN_TIMEOUT_S = 30.0
 # How long a new connection may say nothing before it counts as lost.
 _GREETING_TIMEOUT_S = 10.0
-# How often the gateway is asked for its time: soon and often at first, as the shortest way counts.
+# How often the gateway is asked for its time behind the question with which a session begins: soon and often, as the shortest way counts.
 _PINGS_AT_S = (0.0, 0.2, 0.5, 1.0)
 _PING_EVERY_S = 15.0
 _TICK_S = 0.1

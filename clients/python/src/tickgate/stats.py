@@ -23,10 +23,10 @@ class Stats(msgspec.Struct, frozen=True):
 
     `latency_p50_ms`, `latency_p99_ms`: from when the gateway read a record to its arrival here, over live frames (the first event
     of each), with clocks made equal by `skew_ms`: the gateway's clock minus this machine's, known to half of `round_trip_ms`. All
-    are `None` before they are known. `conflated`: updates that newer ones stand for. `queued_events`: taken from the socket, and
-    not handed out yet. `paused`: times at which reading stopped as the queue was full. `feed_state`: of the gateway's feeds the worst
-    one's, `live`, `stale` or `down`; `unknown` until a session's first heartbeat says it. `feeds`: of each feed, by its name, what was
-    heard last.
+    are `None` before they are known; what comes in a session before its gateway has said what time it is counts for no latency.
+    `conflated`: updates that newer ones stand for. `queued_events`: taken from the socket, and not handed out yet. `paused`: times at
+    which reading stopped as the queue was full. `feed_state`: of the gateway's feeds the worst one's, `live`, `stale` or `down`;
+    `unknown` until a session's first heartbeat says it. `feeds`: of each feed, by its name, what was heard last.
     """
 
     state: str
