@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -38,3 +41,14 @@ def test_packages_have_the_licence_and_the_types(tmp_path: Path, monkeypatch: py
         assert copy is not None
         assert copy.read() == LICENCE
         assert {f"{folder}/src/tickgate/py.typed", f"{folder}/README.md"} <= set(sources.getnames())
+
+
+@pytest.mark.parametrize(("ci", "status"), [("true", pytest.ExitCode.INTERRUPTED), ("", pytest.ExitCode.NO_TESTS_COLLECTED)])
+def test_without_a_kernel_the_notebook_is_left_out_but_in_ci(tmp_path: Path, ci: str, status: pytest.ExitCode) -> None:
+    # It was left out there in silence, too.
+    (tmp_path / "ipykernel.py").write_text("raise ModuleNotFoundError('no kernel here', name='ipykernel')\n")
+    paths = os.pathsep.join([str(tmp_path), str(HERE / "src")])
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests/test_notebook.py"]
+    done = subprocess.run(command, cwd=HERE, env={**os.environ, "CI": ci, "PYTHONPATH": paths}, capture_output=True, text=True)
+    assert done.returncode == status, done.stdout
+    assert "no kernel here" in done.stdout
