@@ -28,7 +28,7 @@ const HINTS: Record<string, string> = {
   bad_option: "see the reference of that option",
   timeout: "the gateway did not answer in time",
   closed: "this client was closed",
-  book_broken: "it is asked for again when it changes; if it stays so, unsubscribe from it and subscribe again",
+  book_broken: "it is asked for again, at the latest when it changes; if it stays so, unsubscribe from it and subscribe again",
   books_max: "raise `booksMax`, or subscribe to fewer books",
   requests_max: "wait for the answers to earlier requests before asking for more",
 };

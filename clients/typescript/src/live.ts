@@ -291,7 +291,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
   }
 
   #noteAck(op: Waiting["op"], { channel, symbol, ok }: AckResult, options: SubscribeOptions): void {
-    if (!ok) return;
+    // What waits to be asked for again is given up, though the gateway says that it was not subscribed to.
+    if (!ok && !(op === "unsubscribe" && channel === "book" && this.#mending.isWaiting(symbol))) return;
     if (op === "subscribe" && isPast(options)) {
       this.#recovery.forget(channel, symbol);
     } else if (op === "subscribe") {

@@ -129,3 +129,75 @@ test("what mends a book gives way to what the user asks for, and what is held by
   assert.deepEqual(events.flatMap((event) => (event.type === "error" ? [[event.code, event.symbol]] : [])), [["forbidden", "B"]]);
   live.close();
 });
+
+/** What was asked for of books, from the n-th request on. */
+const wanted = ({ asked }: Line, n = 0): unknown[] => asked.flatMap(({ op, subscriptions }) => (subscriptions === undefined ? [] : [[op, ...(subscriptions[0]?.symbols ?? [])]])).slice(n);
+const BREAK = { ...BOOK, snapshot: undefined, seq: "1:0:3", prev: "1:0:2" };
+
+// It was given up, the subscribe behind that was refused as a whole, and the client waited for its next change, which could not come.
+test("a book that was given up for its state, and refused as a whole, is asked for again when the gateway's time has passed", async (t) => {
+  const { live, events } = client();
+  void live.subscribe("book", "A");
+  const line = await Line.at(0);
+  line.acknowledge(await line.wants("subscribe"));
+  line.say([BOOK]);
+  line.say([BREAK]);
+  const again = await line.wants("subscribe", 1);
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  line.acknowledge(await line.wants("unsubscribe"));
+  line.say({ op: "error", id: again.id, code: "rate_limited", number: 4429, message: "no", fatal: false, retry_after_ms: 5_000 });
+  assert.deepEqual(events.flatMap((event) => (event.type === "error" ? [[event.code, event.symbol]] : [])), [["rate_limited", "A"], ["book_broken", "A"]]);
+  t.mock.timers.tick(4_000);
+  assert.equal(wanted(line).length, 3);
+  t.mock.timers.tick(1_000);
+  assert.deepEqual(wanted(line, 3), [["unsubscribe", "A"], ["subscribe", "A"]]);
+  line.acknowledge(line.asked.at(-1) as (typeof line.asked)[0]);
+  line.say([{ ...BOOK, seq: "1:0:3" }]);
+  assert.equal(live.book("A").isComplete, true);
+  t.mock.timers.tick(100_000);
+  assert.equal(wanted(line).length, 5);
+  live.close();
+});
+
+// The gateway held none, and refused to end it: it was asked for again all the same.
+test("a book that waits to be asked for again can be given up", async (t) => {
+  const { live } = client();
+  void live.subscribe("book", "A");
+  const line = await Line.at(0);
+  line.acknowledge(await line.wants("subscribe"));
+  line.say([BOOK]);
+  line.say([BREAK]);
+  const again = await line.wants("subscribe", 1);
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  line.say({ op: "error", id: again.id, code: "internal", number: 4500, message: "no", fatal: false });
+  void live.unsubscribe("book", "A");
+  line.acknowledge(line.asked.at(-1) as (typeof line.asked)[0], "bad_request");
+  t.mock.timers.tick(100_000);
+  assert.deepEqual(wanted(line, 3), [["unsubscribe", "A"]]);
+  live.close();
+});
+
+// The client gave it up and subscribed to it behind the user's unsubscribe: its events came for ever, though it was acknowledged that it had ended.
+for (const asksAgain of [false, true]) {
+  test(`a book that breaks while its end is under way has ended${asksAgain ? ", unless it was asked for since" : ""}`, async () => {
+    const { live, events } = client();
+    void live.subscribe("book", "A");
+    const line = await Line.at(0);
+    line.acknowledge(await line.wants("subscribe"));
+    line.say([BOOK]);
+    void live.unsubscribe("book", "A");
+    line.say([BREAK]);
+    await line.wants("subscribe", 1);
+    if (asksAgain) void live.subscribe("book", "A");
+    const [, ...asked] = line.asked;
+    for (const request of asked) line.acknowledge(request);
+    const own = [["unsubscribe", "A"], ["unsubscribe", "A"], ["subscribe", "A"]];
+    assert.deepEqual(wanted(line, 1), [...own, asksAgain ? ["subscribe", "A"] : ["unsubscribe", "A"]]);
+    // What came before that was known is not kept.
+    line.say([{ ...BOOK, seq: "1:0:3" }]);
+    line.acknowledge(line.asked.at(-1) as (typeof line.asked)[0]);
+    assert.equal(live.book("A").isComplete, asksAgain);
+    assert.equal(events.filter(({ type }) => type === "ack").length, asksAgain ? 3 : 2);
+    live.close();
+  });
+}
