@@ -9,8 +9,10 @@ import { openSocket, refusedWith, codeOfStatus, type SocketConstructor, type Soc
 
 /** Most requests that wait for their turn or their answer. */
 const REQUESTS_MAX = 1_024;
-/** How long an answer may take, while it could be heard. */
+/** How long an answer may take, while it could be heard, and nothing comes before it. */
 const ANSWER_MS = 30_000;
+/** Of a frame of so many bytes a socket may take a part, and the rest when that part is paid for at the rate that was asked for. */
+const FRAME_BYTES = 256 * 1_024;
 /** HTTP status of a path at which nothing is. */
 const NOT_FOUND = 404;
 
@@ -56,6 +58,7 @@ interface Request {
   id: number;
   answered: (answer: Answer) => void;
   failed: (error: TickgateError) => void;
+  sentMs: number;
   timer?: ReturnType<typeof setTimeout>;
 }
 
@@ -72,7 +75,14 @@ export class Session {
   #isSilent = false;
   #isReading = true;
   #nextId = 1;
+  /** When the last message came, and of how many characters it was. */
   #lastMs = 0;
+  #lastChars = 0;
+  /** How far the gateway's clock was ahead when it greeted, and when, by ours, it made the last heartbeat. */
+  #aheadMs = 0;
+  #beatMs = -Infinity;
+  /** Bytes a second that the gateway sends at the most. */
+  #bytesPerS = Infinity;
   #fatal: TickgateError | undefined;
   /** Requests that wait for their turn: the gateway takes so many a second. */
   readonly #waiting: Request[] = [];
@@ -119,7 +129,7 @@ export class Session {
     } else if (this.#waiting.length + this.#asked.size >= REQUESTS_MAX) {
       failed(new TickgateError("requests_max", `${REQUESTS_MAX} requests wait for their answers`));
     } else {
-      this.#waiting.push({ body, id, answered, failed });
+      this.#waiting.push({ body, id, answered, failed, sentMs: 0 });
       this.#sendSome();
     }
     return id;
@@ -211,6 +221,7 @@ export class Session {
   #received(data: unknown): void {
     if (this.#isEnded) return;
     this.#lastMs = performance.now();
+    this.#lastChars = typeof data === "string" ? data.length : 0;
     if (this.#isSilent) {
       this.#isSilent = false;
       this.#owner.onSilence(false);
@@ -227,6 +238,7 @@ export class Session {
     if (message.kind === "events") return this.#owner.onMessage(message, chars);
     const { control } = message;
     if (control.op === "hello") return this.#greeted(control);
+    if (control.op === "heartbeat") this.#beatMs = Number(control.now_ns) / 1e6 - this.#aheadMs;
     if (control.op === "error" && control.fatal) {
       this.#fatal = new TickgateError(control.code, control.message, { retryAfterMs: control.retry_after_ms });
     }
@@ -236,6 +248,7 @@ export class Session {
     if (request !== undefined && answers) {
       this.#asked.delete(request.id);
       clearTimeout(request.timer);
+      if (control.op === "ack" && control.ok) this.#bytesPerS = rateOf(request.body) ?? this.#bytesPerS;
       request.answered(control);
     }
   }
@@ -247,6 +260,7 @@ export class Session {
       return this.#end({ code: 1000, reason: error.message, error });
     }
     this.#hello = hello;
+    this.#aheadMs = Number(hello.now_ns) / 1e6 - performance.now();
     this.#allowance = allowanceOf(hello);
     this.#allowanceMs = performance.now();
     this.#watch(hello.heartbeat_ms);
@@ -269,7 +283,7 @@ export class Session {
       if (this.#isEnded) return;
       // An error is fatal here: the gateway closes.
       const answered = (answer: Answer): void => (answer.op === "ack" ? this.#ready() : undefined);
-      this.#send({ body: { op: "auth", token: shown }, id: this.#nextId++, answered, failed });
+      this.#send({ body: { op: "auth", token: shown }, id: this.#nextId++, answered, failed, sentMs: 0 });
     } catch (cause) {
       failed(cause);
     }
@@ -306,6 +320,7 @@ export class Session {
 
   #send(request: Request): void {
     this.#asked.set(request.id, request);
+    request.sentMs = performance.now();
     this.#awaitAnswer(request);
     try {
       this.#socket?.send(JSON.stringify({ ...request.body, id: request.id }));
@@ -317,12 +332,34 @@ export class Session {
   /** From now on: who does not read does not hear answers either. */
   #awaitAnswer(request: Request): void {
     clearTimeout(request.timer);
-    if (!this.#isReading) return;
-    request.timer = setTimeout(() => {
-      // What became of it nobody knows: in another session all is asked again.
-      const error = new TickgateError("timeout", `no answer within ${ANSWER_MS} ms`);
-      this.#end({ code: 1006, reason: error.message, error });
-    }, ANSWER_MS);
+    if (this.#isReading) request.timer = setTimeout(() => this.#miss(request), ANSWER_MS);
+  }
+
+  /**
+   * There is no answer yet. It comes in order with the data: while that comes, the answer is on its way, unless a heartbeat that was made later, as long
+   * as an answer may take, came before it.
+   */
+  #miss(request: Request): void {
+    const nowMs = performance.now();
+    const waitMs = Math.max(request.sentMs, this.#lastMs) + ANSWER_MS + this.#heldBackMs(FRAME_BYTES) - nowMs;
+    if (waitMs > 0 && this.#beatMs - request.sentMs < ANSWER_MS) {
+      request.timer = setTimeout(() => this.#miss(request), Math.ceil(waitMs));
+      return;
+    }
+    // What became of it nobody knows: in another session all is asked again.
+    const error = new TickgateError("timeout", `no answer within ${Math.round(nowMs - request.sentMs)} ms`);
+    this.#end({ code: 1006, reason: error.message, error });
+  }
+
+  /**
+   * How long nothing may come because of the rate that was asked for. The gateway writes a second's worth at the most, or one message that is larger: that is
+   * the last one then, and nothing is behind it until it is paid for.
+   */
+  #heldBackMs(bytesMin: number): number {
+    let bytesPerS = this.#bytesPerS;
+    // It may count already though its answer is on its way.
+    for (const { body } of this.#asked.values()) bytesPerS = Math.min(bytesPerS, rateOf(body) ?? Infinity);
+    return bytesPerS === Infinity ? 0 : (Math.max(this.#lastChars, bytesMin) / bytesPerS + 1) * 1_000;
   }
 
   /** Looks whether anything comes: heartbeats come in order with the data, so one timer is enough. */
@@ -334,9 +371,9 @@ export class Session {
       // Who does not read does not hear heartbeats.
       if (!this.#isReading) return;
       const pastMs = performance.now() - this.#lastMs;
-      if (pastMs > 2 * silentMs) {
+      if (pastMs > 2 * silentMs + this.#heldBackMs(FRAME_BYTES)) {
         this.#end({ code: 1006, reason: `nothing came for ${Math.round(pastMs)} ms` });
-      } else if (pastMs > silentMs && !this.#isSilent) {
+      } else if (pastMs > silentMs + this.#heldBackMs(0) && !this.#isSilent) {
         this.#isSilent = true;
         this.#owner.onSilence(true);
       }
@@ -381,4 +418,9 @@ function allowanceOf(hello: Hello | undefined): number {
 
 function tokenFailed(cause: unknown): TickgateError {
   return new TickgateError("unauthenticated", "the token function failed", { cause });
+}
+
+/** The bytes a second that a request asks for. */
+function rateOf({ max_bytes_per_s }: Record<string, unknown>): number | undefined {
+  return typeof max_bytes_per_s !== "number" ? undefined : max_bytes_per_s > 0 ? max_bytes_per_s : Infinity;
 }
