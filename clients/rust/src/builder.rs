@@ -188,7 +188,7 @@ impl Builder {
             closing,
             begun,
             begun_cursor: None,
-            begun_skew_ns: 0,
+            begun_skew_ns: None,
             cursor: None,
             tally: Tally::default(),
             books,

@@ -48,8 +48,8 @@ pub struct Live {
     /// The events of a message that is being handed out, and where to go on behind them.
     pub(crate) begun: std::vec::IntoIter<Event>,
     pub(crate) begun_cursor: Option<Arc<str>>,
-    /// The gateway's clock minus the one here as it was when that message came; zero before it is known.
-    pub(crate) begun_skew_ns: i64,
+    /// The gateway's clock minus the one here as it was when that message came; `None` before it is known.
+    pub(crate) begun_skew_ns: Option<i64>,
     /// Where to go on behind what was handed out.
     pub(crate) cursor: Option<Arc<str>>,
     pub(crate) tally: Tally,
@@ -243,7 +243,7 @@ impl Live {
             match ready!(self.queue.poll_pop(cx)) {
                 Some(Batch { events, cursor, skew, .. }) => {
                     (self.begun, self.begun_cursor) = (events.into_iter(), cursor);
-                    self.begun_skew_ns = skew.map_or(0, |skew| skew.skew_ns);
+                    self.begun_skew_ns = skew.map(|skew| skew.skew_ns);
                 }
                 None => return Poll::Ready(None),
             }

@@ -27,7 +27,7 @@ pub struct Stats {
     /// Messages that could not be read.
     pub bad_frames: u64,
     /// From when the gateway read a record to when its event was read here, of live events, the two clocks made equal by
-    /// [`Stats::skew_ns`] as it was then.
+    /// [`Stats::skew_ns`] as it was then. Of what came before that was known nothing is measured.
     pub latency: Latency,
     /// The gateway's clock minus the one here in nanoseconds, by the quickest of the last times that the gateway was asked for it:
     /// known to half of [`Stats::round_trip_ns`]. `None` until this session's gateway has told its time.
@@ -113,8 +113,8 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Counts an event that came when the gateway's clock was so far ahead of the one here.
-    pub(crate) fn count(&mut self, event: &Event, skew_ns: i64) {
+    /// Counts an event that came when the gateway's clock was so far ahead of the one here, or nobody knew how far.
+    pub(crate) fn count(&mut self, event: &Event, skew_ns: Option<i64>) {
         if let Event::Gap(gap) = event {
             self.stats.gaps += 1;
             self.stats.lost += gap.count.unwrap_or(0);
@@ -123,7 +123,8 @@ impl Tally {
         self.stats.events += 1;
         self.stats.conflated += u64::from(merged.saturating_sub(1));
         self.stats.replayed += u64::from(*replay);
-        if !snapshot && !replay {
+        // By clocks that nobody has compared it would be anything.
+        if let Some(skew_ns) = skew_ns.filter(|_| !snapshot && !replay) {
             // The skew is never quite known, which may make it negative.
             self.latency.add(u64::try_from(meta.latency_ns().saturating_add(skew_ns)).unwrap_or(0));
         }
@@ -155,7 +156,7 @@ mod tests {
         }
     }
 
-    /// A gateway whose clock is an hour off made latencies of an hour, or none at all.
+    /// A gateway whose clock is an hour off made latencies of an hour, or none at all; before the clocks were compared it still did.
     #[test]
     fn clocks_are_made_equal() {
         const HOUR_NS: i64 = 3_600_000_000_000;
@@ -165,12 +166,13 @@ mod tests {
             let message = format!(
                 r#"[{{"type":"trade","symbol":"A","price":"1","size":"1","seq":"1:0:1","event_ns":"1","ingest_ns":"{ingest_ns}"}}]"#
             );
+            let events = session.message(message.as_bytes(), 2 * HOUR_NS + 70_000);
             let mut tally = Tally::default();
-            for event in session.message(message.as_bytes(), 2 * HOUR_NS + 70_000) {
-                tally.count(&event, skew_ns);
-            }
-            let latency = tally.stats().latency;
-            assert_eq!((latency.count, latency.max_ns), (1, 70_000), "{skew_ns}");
+            events.iter().for_each(|event| tally.count(event, None));
+            assert_eq!((tally.stats().events, tally.stats().latency), (1, Latency::default()), "{skew_ns}");
+            events.iter().for_each(|event| tally.count(event, Some(skew_ns)));
+            let Stats { events, latency, .. } = tally.stats();
+            assert_eq!((events, latency.count, latency.max_ns), (2, 1, 70_000), "{skew_ns}");
         }
     }
 
