@@ -200,11 +200,11 @@ impl Session {
         self.trips.best()
     }
 
-    /// Asks the gateway what time it is.
+    /// Asks the gateway what time it is: before anything else that is to be sent, whose work would make the answer late.
     pub(crate) fn ping(&mut self, now_ns: i64) {
         self.last_id += 1;
         self.trips.ask(self.last_id, now_ns);
-        self.out.send.push(json!({"op": "ping", "id": self.last_id}).to_string());
+        self.out.send.insert(0, json!({"op": "ping", "id": self.last_id}).to_string());
     }
 
     /// How many requests wait to be sent.

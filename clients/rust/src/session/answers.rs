@@ -139,6 +139,10 @@ impl Session {
             }
             return self.fault(code, None, message, true);
         }
+        // The gateway is asked for its time by the client alone, which does so again later.
+        if code == Code::RateLimited && matches!(id, Some(Id::Number(id)) if self.trips.refused(id)) {
+            return;
+        }
         match code {
             Code::TokenExpiring => self.out.wants_token = self.has_token,
             Code::ReplayAgedOut => self.aged_out(id.as_ref()),

@@ -39,6 +39,13 @@ impl Trips {
         }
     }
 
+    /// It does not answer this one. Gives whether it was asked under that number.
+    pub(super) fn refused(&mut self, id: i64) -> bool {
+        let asked = self.asked.len();
+        self.asked.retain(|(asked, _)| *asked != id);
+        self.asked.len() < asked
+    }
+
     /// The quickest of the last ones.
     pub(super) fn best(&self) -> Option<Skew> {
         self.done.iter().min().copied()

@@ -1,4 +1,5 @@
 mod books;
+mod clocks;
 
 use super::*;
 use tickgate_protocol::command::{Command, Request as Read};
@@ -525,53 +526,4 @@ fn nobody_waits_for_what_was_given_up() {
         request["id"]
     );
     assert_eq!(world.says(&done), ["live"]);
-}
-
-/// The gateway is asked at `sent_ns` and says what time it is; the answer comes at 1500.
-fn asks_time(world: &mut World, sent_ns: i64, now_ns: i64) {
-    world.session.ping(sent_ns);
-    let ping = world.request();
-    assert_eq!(ping["op"], "ping");
-    let pong = json!({"op": "pong", "id": ping["id"], "now_ns": now_ns.to_string()});
-    assert!(world.says(&pong.to_string()).is_empty());
-}
-
-/// The client went to another gateway, and for its next messages the clock of the one before, which it no longer spoke to, still counted.
-#[test]
-fn clocks_are_compared_anew_with_another_gateway() {
-    let mut world = World::with(vec![]);
-    asks_time(&mut world, 1300, 9000);
-    world.session.ping(1400);
-    let late = world.request();
-    world.comes_back();
-    assert_eq!(world.session.skew(), None);
-    // Nobody asked this one.
-    world.says(&json!({"op": "pong", "id": late["id"], "now_ns": "9000"}).to_string());
-    assert_eq!(world.session.skew(), None);
-    asks_time(&mut world, 1100, 200);
-    assert_eq!(world.session.skew(), Some(Skew { round_trip_ns: 400, skew_ns: -1100 }));
-}
-
-/// Of the last eight round trips the quickest one says most; what came while the clock here was set says nothing.
-#[test]
-fn clocks_are_compared() {
-    let mut world = World::with(vec![]);
-    assert_eq!((world.session.skew(), world.session.silence()), (None, Some(Duration::from_secs(11))));
-    asks_time(&mut world, 1300, 2000);
-    assert_eq!(world.session.skew(), Some(Skew { round_trip_ns: 200, skew_ns: 600 }));
-    asks_time(&mut world, 1400, 2000);
-    asks_time(&mut world, 1000, 2000);
-    asks_time(&mut world, 1501, 9000);
-    let best = Skew { round_trip_ns: 100, skew_ns: 550 };
-    assert_eq!(world.session.skew(), Some(best));
-    (0..6).for_each(|_| asks_time(&mut world, 1200, 2000));
-    assert_eq!(world.session.skew(), Some(best));
-    asks_time(&mut world, 1200, 2000);
-    assert_eq!(world.session.skew(), Some(Skew { round_trip_ns: 300, skew_ns: 650 }));
-    // What was asked and never answered takes no more room.
-    (0..1_000).for_each(|_| world.session.ping(1));
-    world.collect();
-    world.requests.clear();
-    asks_time(&mut world, 1400, 2000);
-    assert_eq!(world.session.skew(), Some(best));
 }
