@@ -215,10 +215,15 @@ impl Chains {
         }
     }
 
-    /// The books that are to be asked for again.
-    pub(crate) fn broken(&self) -> Vec<Symbol> {
-        let books = self.of[Channel::Book as usize].iter();
-        books.filter(|(_, chain)| chain.is_broken).map(|(symbol, _)| symbol.clone()).collect()
+    /// The books that are to be asked for again, of those that `name` covers.
+    pub(crate) fn broken(&mut self, name: &str) -> Vec<Symbol> {
+        let mut broken = Vec::new();
+        self.each(Channel::Book, name, |symbol, chain| {
+            if chain.is_broken {
+                broken.push(Symbol::from(symbol));
+            }
+        });
+        broken
     }
 
     /// The books that come by `name`, as far as `is_its` says so, begin anew with their states. Gives their symbols.

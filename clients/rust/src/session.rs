@@ -449,7 +449,7 @@ impl Session {
         if self.phase == Phase::Open && !self.is_live && !is_opening && self.awaited.is_empty() {
             self.is_live = true;
             self.out.events.push(Event::State(State::Live));
-            for symbol in self.chains.broken() {
+            for symbol in self.chains.broken("*") {
                 self.renew(&symbol);
             }
         }

@@ -6,6 +6,7 @@ use crate::event::{Ack, Asked as Request, Event, Fault, FaultCode, Symbol};
 use crate::hint;
 use crate::subscription::Subscription;
 use crate::wanted::Name;
+use std::collections::HashSet;
 use std::time::Duration;
 use tickgate_protocol::command::Id;
 use tickgate_protocol::control::AckResult;
@@ -77,9 +78,11 @@ impl Session {
 
     /// Its user has given a subscription up. Gives the symbols whose books have ended with it.
     fn unsubscribed(&mut self, channel: Channel, name: &str) -> Vec<Symbol> {
+        let was_owed = self.wanted.get(channel, name).is_some_and(|held| held.owes_done);
+        let mut broken = if was_owed { self.broken_by(channel, name) } else { Vec::new() };
         let Self { chains, wanted, awaited, .. } = self;
         let was_awaited = awaited.remove(&(channel, name.into())).is_some();
-        let was_replayed = was_awaited || wanted.get(channel, name).is_some_and(|held| held.owes_done);
+        let was_replayed = was_awaited || was_owed;
         let ends = |symbol: &str| {
             let goes_on = wanted.goes_on_by(channel, name, symbol).is_some_and(|(other, held)| {
                 let is_replayed = || held.owes_done || awaited.contains_key(&(channel, other.clone()));
@@ -91,7 +94,19 @@ impl Session {
         let mut gone = chains.forget(channel, name, ends);
         wanted.drop(channel, name);
         gone.retain(|_| channel == Channel::Book);
+        // Those that go on have no past to wait for any more.
+        let ended: HashSet<&Symbol> = gone.iter().collect();
+        broken.retain(|symbol| !ended.contains(symbol));
+        broken.iter().for_each(|symbol| self.renew(symbol));
         gone
+    }
+
+    /// The broken books that come by a subscription.
+    fn broken_by(&mut self, channel: Channel, name: &str) -> Vec<Symbol> {
+        let Self { chains, wanted, .. } = self;
+        let mut broken = if channel == Channel::Book { chains.broken(name) } else { Vec::new() };
+        broken.retain(|symbol| wanted.is_its(channel, name, symbol));
+        broken
     }
 
     /// A subscription has ended. Gives the symbols whose books have ended with it; what another subscription brings of them begins
@@ -220,7 +235,9 @@ impl Session {
         }
         // What a reconnect resumed is nobody's business.
         if is_owed {
-            self.out.events.push(Event::ReplayDone { channel, symbol, seq });
+            self.out.events.push(Event::ReplayDone { channel, symbol: symbol.clone(), seq });
+            let broken = self.broken_by(channel, &symbol);
+            broken.iter().for_each(|book| self.renew(book));
         }
         self.settle();
     }

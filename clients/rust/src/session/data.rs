@@ -4,6 +4,7 @@ use super::{Kind, Session};
 use crate::chains::{Changes, Judged};
 use crate::event::{Cause, Event, Gap, check, own};
 use crate::subscription::to_json;
+use crate::wanted::Held;
 use serde_json::json;
 use tickgate_protocol::checker::Verdict;
 use tickgate_protocol::event::EventView;
@@ -84,15 +85,17 @@ impl Session {
         }
     }
 
-    /// A book has broken: its subscription is begun anew, for the sake of a snapshot. Before the session is live its replay may still
-    /// be under way, of which nobody would hear the end: then it is done as soon as that is over.
+    /// A book has broken: its subscription is begun anew, for the sake of a snapshot. While a replay may still be under way, of which
+    /// nobody would hear the end, it is not: before the session is live, or while its user waits for that end. Then it is done as soon
+    /// as that is over.
     pub(super) fn renew(&mut self, symbol: &str) {
         let channel = Channel::Book;
         if !self.is_live {
             return;
         }
         let Some(name) = self.wanted.covering(channel, symbol).cloned() else { return };
-        let Some(held) = self.wanted.get_mut(channel, &name).filter(|held| !held.is_renewing) else { return };
+        let may = |held: &&mut Held| !held.is_renewing && !held.owes_done;
+        let Some(held) = self.wanted.get_mut(channel, &name).filter(may) else { return };
         held.is_renewing = true;
         let subscription = to_json(channel, &[&*name], held.options, None);
         let release =

@@ -203,3 +203,68 @@ fn a_cursor_of_its_user_covers_nothing_else() {
     assert_eq!(world.comes_back(), ["resyncing", "gap * unannounced -..-", "gap NEW unannounced -..-"]);
     assert_eq!(world.request()["cursor"], "mine");
 }
+
+/// A book broke while its user's past of it was played. It was begun anew at once, so that the end of that past never came; and what was to
+/// be the past alone went on live.
+#[test]
+fn a_book_that_breaks_in_its_past_is_asked_for_behind_it() {
+    let from = Position { epoch: 1, partition: 0, offset: 0 };
+    let asked = |begun: Subscription, name: &str, is_from_cursor: bool| {
+        let mut world = World::with(vec![Subscription::book(["OTHER"])]);
+        world.subscribes_from(is_from_cursor.then_some("c"), begun);
+        let replay = [
+            (1, r#","snapshot":true,"replay":true"#),
+            (5, r#","prev":"1:0:4","replay":true"#),
+            (9, r#","prev":"1:0:8","replay":true"#),
+        ];
+        let told = world.books("B", &replay);
+        assert_eq!(told, ["B 1", "gap B unannounced 1..4", "B 5", "gap B unannounced 5..8", "B 9"]);
+        world.collect();
+        assert!(world.requests.is_empty(), "the past is still played");
+        // The end of another one changes nothing.
+        world.subscribes(Subscription::book(["C"]).from_seq(from));
+        let done = |name: &str| {
+            json!({"op": "replay_done", "id": 9, "channel": "book", "symbol": name, "seq": null}).to_string()
+        };
+        assert_eq!(world.says(&done("C")), ["done C"]);
+        world.collect();
+        assert!(world.requests.is_empty(), "the past is still played");
+        assert_eq!(world.says(&done(name)), [format!("done {name}")]);
+        world.collect();
+        let asked: Vec<String> = world
+            .requests
+            .iter()
+            .map(|request| format!("{} {}", request["op"].as_str().expect("text"), request["subscriptions"]))
+            .collect();
+        world.requests.clear();
+        // It is said once.
+        assert!(world.says(&done(name)).is_empty());
+        world.collect();
+        assert!(world.requests.is_empty(), "once");
+        asked
+    };
+    let renewal = |name: &str| {
+        let subscriptions = json!([{"channel": "book", "symbols": [name]}]);
+        ["unsubscribe", "subscribe"].map(|op| format!("{op} {subscriptions}"))
+    };
+    assert_eq!(asked(Subscription::book(["B"]).from_seq(from), "B", false), renewal("B"));
+    assert_eq!(asked(Subscription::book(["B"]), "B", true), renewal("B"));
+    assert_eq!(asked(Subscription::book(["B*"]), "B*", true), renewal("B*"));
+    // Of the past alone nothing goes on.
+    assert!(asked(Subscription::book(["B"]).past(0, Some(5), None), "B", false).is_empty());
+}
+
+/// The same when the past is given up before its end, and a pattern goes on.
+#[test]
+fn a_book_that_broke_in_a_past_that_is_given_up_is_asked_for() {
+    let mut world = World::with(vec![Subscription::book(["*"])]);
+    world.books("OTHER", &[(1, r#","snapshot":true"#)]);
+    world.subscribes_from(Some("c"), Subscription::book(["B"]));
+    let replay = [(1, r#","snapshot":true,"replay":true"#), (5, r#","prev":"1:0:4","replay":true"#)];
+    assert_eq!(world.books("B", &replay), ["B 1", "gap B unannounced 1..4", "B 5"]);
+    assert!(world.gives_up(Channel::Book, "B").is_empty());
+    let asked = [world.request(), world.request()];
+    let asked = asked.map(|request| format!("{} {}", request["op"], request["subscriptions"][0]["symbols"]));
+    assert_eq!(asked, [r#""unsubscribe" ["*"]"#, r#""subscribe" ["*"]"#]);
+    assert!(world.requests.is_empty());
+}
