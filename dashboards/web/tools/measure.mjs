@@ -14,6 +14,7 @@ import { Stage, until } from "../../../clients/typescript/build/test/support/pro
 import { isEmbedded, launch } from "../test/browser.mjs";
 import { PageServer } from "../test/serve.mjs";
 import { Meter, profiled } from "./meter.mjs";
+import { Tab } from "./tab.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -37,12 +38,13 @@ try {
   const gateway = await stage.gateway();
   const embedded = await isEmbedded(gateway.address);
   const server = embedded ? undefined : await PageServer.start(gateway.address);
-  const page = await browser.newPage({ viewport: { width: 1400, height: 900 } });
+  const system = await browser.newBrowserCDPSession();
+  const page = await Tab.open(system, { width: 1400, height: 900 });
   await page.goto(server?.url ?? `http://${gateway.address}/`);
   const names = await symbols(page, Number(values.symbols));
   await page.evaluate((all) => (location.hash = `s=${all.join(",")}&f=AAPL`), names);
-  await until(async () => (await page.locator("#rows-space .row:not([hidden]) .last").evaluateAll((all) => all.filter((cell) => cell.textContent !== "").length)) > 10, "rows");
-  const meter = await Meter.start(browser, page);
+  await until(() => page.evaluate(() => [...document.querySelectorAll("#rows-space .row:not([hidden]) .last")].filter((cell) => cell.textContent !== "").length > 10), "rows");
+  const meter = await Meter.start(system, page);
   /** @type {import("./meter.mjs").Sample[]} */
   const series = [];
   const line = (/** @type {(string | number)[]} */ cells) => console.log(cells.map((cell) => String(cell).padStart(9)).join(""));
@@ -75,7 +77,7 @@ try {
     };
   }
   const { series: _, ...short } = report();
-  const says = Object.fromEntries(await Promise.all(["state", "latency", "rates", "details"].map(async (id) => [id, await page.textContent(`#${id}`)])));
+  const says = Object.fromEntries(await Promise.all(["state", "latency", "rates", "details"].map(async (id) => [id, await page.evaluate((of) => document.getElementById(of)?.textContent, id)])));
   console.log(JSON.stringify({ ...short, ...says }, null, 1));
   if (values.profile) await profiled(browser, page);
   server?.close();
@@ -85,8 +87,8 @@ try {
 }
 
 /** Symbols that there are, so many at the most, by a socket of the page's own. */
-async function symbols(/** @type {import("playwright-core").Page} */ page, /** @type {number} */ most) {
-  const names = await page.evaluate((wanted) => new Promise((found) => {
+async function symbols(/** @type {Tab} */ page, /** @type {number} */ most) {
+  const names = await page.evaluate((wanted) => new Promise((/** @type {(names: string[]) => void} */ found) => {
     const socket = new WebSocket(`ws://${location.host}/v1/stream`);
     /** @type {Set<string>} */
     const seen = new Set();
@@ -98,5 +100,5 @@ async function symbols(/** @type {import("playwright-core").Page} */ page, /** @
     };
     setTimeout(done, 15_000);
   }), most);
-  return /** @type {string[]} */ (names);
+  return names;
 }

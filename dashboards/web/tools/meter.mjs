@@ -26,9 +26,9 @@ const FRAME_MS = 1_000 / 60;
  */
 
 export class Meter {
-  /** @param {import("playwright-core").CDPSession} client @param {import("playwright-core").CDPSession} system @param {import("playwright-core").Page} page */
-  constructor(client, system, page) {
-    this.client = client;
+  /** @param {import("playwright-core").CDPSession} system @param {import("./tab.mjs").Tab} page */
+  constructor(system, page) {
+    this.client = page;
     this.system = system;
     this.page = page;
     /** @type {string | undefined} */
@@ -38,9 +38,9 @@ export class Meter {
     this.waiting = new Map();
   }
 
-  /** @param {import("playwright-core").Browser} browser @param {import("playwright-core").Page} page */
-  static async start(browser, page) {
-    const meter = new Meter(await page.context().newCDPSession(page), await browser.newBrowserCDPSession(), page);
+  /** @param {import("playwright-core").CDPSession} system @param {import("./tab.mjs").Tab} page */
+  static async start(system, page) {
+    const meter = new Meter(system, page);
     const { client } = meter;
     // Processor time: what waits for others on a machine that is busy does not count.
     await client.send("Performance.enable", { timeDomain: "threadTicks" });
@@ -80,7 +80,7 @@ export class Meter {
     const { processInfo } = await this.system.send("SystemInfo.getProcessInfo");
     // One page: of the renderers, the one that works.
     const renderer = processInfo.filter(({ type }) => type === "renderer").sort((a, b) => b.cpuTime - a.cpuTime)[0];
-    return { at_s: performance.now() / 1_000, of: Object.fromEntries(metrics.map(({ name, value }) => [name, value])), renderer, gpu: processInfo.find(({ type }) => type === "GPU") };
+    return { at_s: performance.now() / 1_000, of: Object.fromEntries(metrics.map((/** @type {{ name: string, value: number }} */ { name, value }) => [name, value])), renderer, gpu: processInfo.find(({ type }) => type === "GPU") };
   }
 
   /** Measures for so long. @param {number} seconds @returns {Promise<Sample>} */
@@ -123,9 +123,8 @@ export class Meter {
 
 const PROFILE_MS = 10_000;
 
-/** Prints where the main thread's time goes, and what of the rest is drawing. @param {import("playwright-core").Browser} browser @param {import("playwright-core").Page} page */
-export async function profiled(browser, page) {
-  const client = await page.context().newCDPSession(page);
+/** Prints where the main thread's time goes, and what of the rest is drawing. @param {import("playwright-core").Browser} browser @param {import("./tab.mjs").Tab} client */
+export async function profiled(browser, client) {
   await client.send("Profiler.enable");
   await client.send("Profiler.setSamplingInterval", { interval: 200 });
   await client.send("Profiler.start");
@@ -140,7 +139,7 @@ export async function profiled(browser, page) {
   });
   print("functions of the main thread, own time", spent, PROFILE_MS, 25);
 
-  await browser.startTracing(page, { categories: ["toplevel", "devtools.timeline", "cc", "disabled-by-default-devtools.timeline"] });
+  await browser.startTracing(undefined, { categories: ["toplevel", "devtools.timeline", "cc", "disabled-by-default-devtools.timeline"] });
   await new Promise((wake) => setTimeout(wake, PROFILE_MS));
   const trace = JSON.parse((await browser.stopTracing()).toString());
   const threads = new Map();
