@@ -106,7 +106,11 @@ export class Chart {
         this.#isEmpty = false;
       }
     }
-    byId("no-candles").hidden = !this.#isEmpty;
+    if (byId("no-candles").hidden === this.#isEmpty) {
+      byId("no-candles").hidden = !this.#isEmpty;
+      // Its prices would be those of the symbol before.
+      this.#chart.applyOptions({ rightPriceScale: { visible: !this.#isEmpty } });
+    }
     // A picture says nothing to who cannot see it.
     this.#holder.dataset.count = String(this.#all.size);
     const label = `Candles of ${nameOf(state.interval_s.value)} and volume of ${state.focus.value}: ${this.#all.size}`;

@@ -315,10 +315,10 @@ function meet(symbol: string): void {
 }
 
 function gap({ channel, symbol, cause, count }: Gap): void {
-  if (cause === "slow_consumer") slow_ms = performance.now();
   // Of what is only listened for to learn its name nobody misses anything. It is counted all the same.
   if (isDiscovering && !wants.has(channel, symbol)) return;
   rows.gap(symbol, Date.now());
+  if (cause === "slow_consumer") slow_ms = performance.now();
   if (channel === "book") isLadderNew = true;
   note("gap", `${symbol}: ${count ?? "some"} ${channel} missing (${cause.replaceAll("_", " ")})`);
 }
