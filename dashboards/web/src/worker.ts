@@ -81,7 +81,7 @@ let rowsAll_ms = 0;
 let health_ms = 0;
 let attempt = 0;
 let reason: string | undefined;
-let slow_ms = 0;
+let slow_ms = -Infinity;
 /** How far the gateway's clock is ahead of ours, where that is known, and when it was asked for. */
 let skew: { at_ms: number; ms: number | undefined } | undefined;
 let before = { at_ms: performance.now(), messages: 0, events: 0, conflated: 0 };

@@ -32,6 +32,27 @@ async function market() {
   return gateway;
 }
 
+/** The page's clock begins at 0, and so did the time at which it was slow last: each visit was degraded for five seconds, without a word why. */
+test("a visit to a feed that is live is not degraded", async () => {
+  const gateway = await scene.gateway();
+  await produce(broker, [quote("WELL", 1)]);
+  const page = await scene.open(gateway, "#s=WELL", {
+    init: () => {
+      const states = /** @type {string[]} */ ([]);
+      Object.assign(globalThis, { states });
+      addEventListener("DOMContentLoaded", () => {
+        const badge = /** @type {Element} */ (document.querySelector("#state"));
+        new MutationObserver(() => states.push(badge.textContent ?? "")).observe(badge, { childList: true, characterData: true, subtree: true });
+      });
+    },
+  });
+  await text(page, `${row("WELL")} .bid`, /^1\.00$/);
+  // Health was told by then.
+  await text(page, "#details", /feeds: ticks live/);
+  const states = /** @type {string[]} */ (await page.evaluate(() => /** @type {any} */ (globalThis).states));
+  assert.ok(states.includes("live") && !states.includes("degraded"), `${states}`);
+});
+
 test("a first visit shows what is there, with nothing from outside, dark and light, and passes axe", async () => {
   const page = await scene.open(await market());
   await text(page, "#state", /^(live|degraded)$/);
