@@ -145,14 +145,15 @@ test("what was refused as a whole is asked for again, a symbol that was refused 
 test("another client begins with nothing, and answers to the one before do not count", async () => {
   const options = {};
   const [first, second] = [client(), client()];
-  const wants = new Wants(() => new Map([["quotes", new Map([["A", options]])]]), () => undefined);
+  let told = 0;
+  const wants = new Wants(() => new Map([["quotes", new Map([["A", options]])]]), () => told++);
   wants.begin(first);
   wants.begin(second);
   await first.answer();
-  assert.equal(wants.has("quotes", "A"), false);
+  assert.deepEqual([wants.has("quotes", "A"), told], [false, 0]);
   assert.deepEqual(second.said(), ["subscribe quotes A"]);
   await second.answer();
-  assert.equal(wants.has("quotes", "A"), true);
+  assert.deepEqual([wants.has("quotes", "A"), told], [true, 1]);
 });
 
 test("a snapshot is as old as what it says, by the page's clock", () => {
