@@ -20,6 +20,8 @@ _READ = b"read"
 _HEAD_BYTES_MAX = 65_536
 # What a proxy says that knows of no gateway for a while.
 _REFUSAL = b"no gateway is here"
+# What comes in place of a heartbeat that is lost: a sign of life, which nobody asked for, and nothing else.
+_ALIVE = websocket.encode(websocket.TEXT, b'{"op":"pong","now_ns":"1"}')
 # Few enough that a client that is stalled soon looks slow.
 _BUFFER_BYTES = 16_384
 
@@ -101,7 +103,9 @@ class Proxy:
             self._pair.cut()
 
     def hush(self) -> None:
-        """What the gateway says in the present connection is lost from now on."""
+        """What the gateway says in the present connection is lost from now on, but that it lives: on a busy machine a client would come
+        back of its own accord before it is to.
+        """
         pair = self._pair
         assert pair is not None, "there is a connection"
         with pair.lock:
@@ -243,7 +247,11 @@ class Proxy:
     def _pass(self, pair: _Pair, frame: Frame) -> None:
         raw = frame.raw if self.filter is None else self.filter(frame)
         with pair.lock:
-            if raw and not pair.is_hushed:
+            if pair.is_hushed:
+                raw = b""
+            if not raw and frame.opcode == websocket.TEXT and b'"op":"heartbeat"' in frame.payload:
+                raw = _ALIVE
+            if raw:
                 pair.client.sendall(raw)
         if frame.opcode == websocket.TEXT and frame.payload[:1] == b"{":
             self.control.append(json.loads(frame.payload))

@@ -43,9 +43,14 @@ def test_subscribe_and_take_what_comes(stage: Stage, gateway: Gateway) -> None:
     with Live(gateway.url) as live:
         ack = live.subscribe("trades", ["A", "B*"]).wait()
         assert [(result.symbol, result.ok) for result in ack.check().results] == [("A", True), ("B*", True)]
+        # What comes before has no latency.
+        eventually(lambda: live.stats().round_trip_ms is not None, "the clocks are compared")
         stage.send(trade("A", 1), trade("C", 2), trade("BC", 3, side="sell"))
         events = take(iter(live), is_a(Trade, symbol="BC"))
-        assert [type(event).__name__ for event in events] == ["State", "Ack", "State", "Trade", "Trade"]
+        # Whether it is live before its first question is answered is a race.
+        assert [event.state for event in events if isinstance(event, State)] == ["connecting", "live"]
+        assert [event for event in events if isinstance(event, Ack)] == [ack]
+        assert [event.symbol for event in events if not isinstance(event, (State, Ack))] == ["A", "BC"]
         last = events[-1]
         assert (last.price, last.size, last.side, last.event_ns) == (103.5, 3.0, "sell", FIRST_MS * 1_000_000 + 3)
         assert last.event_time.tzinfo is timezone.utc
@@ -53,12 +58,12 @@ def test_subscribe_and_take_what_comes(stage: Stage, gateway: Gateway) -> None:
         live.unsubscribe("trades", "A").wait()
         stage.send(trade("A", 4), trade("BC", 5))
         assert [event.symbol for event in take(iter(live), is_a(Trade)) if isinstance(event, Trade)] == ["BC"]
+        eventually(lambda: live.stats().state == "live", "it is live")
         stats = live.stats()
-        assert (stats.state, stats.events, stats.gaps, stats.bad_frames) == ("live", 3, 0, 0)
+        assert (stats.events, stats.gaps, stats.bad_frames) == (3, 0, 0)
         assert stats.latency_p50_ms is not None
-        eventually(lambda: live.stats().round_trip_ms is not None, "the clocks are compared")
     assert live.stats().state == "closed"
-    assert [event for event in live if isinstance(event, State)] == [State("closed")]
+    assert [event for event in live if isinstance(event, State)][-1] == State("closed")
     live.close()
 
 
@@ -190,10 +195,13 @@ def test_functions_are_called_in_the_thread_that_takes(stage: Stage, gateway: Ga
 
         live.on(Trade, see)
         live.on((Quote, Ack), lambda event: seen.append(type(event)))
-        stage.send(trade("A", 1), quote("A", 2), trade("A", 9))
+        stage.send(trade("A", 1), quote("A", 2))
+        eventually(lambda: live.stats().events == 2, "both have come")
+        stage.send(trade("A", 9))
         live.run()
         here = threading.current_thread()
-        assert seen == [Ack, Ack, (1.0, here), Quote, (9.0, here)]
+        assert sorted(seen, key=str) == sorted([Ack, Ack, (1.0, here), Quote, (9.0, here)], key=str)
+        assert (seen[:2], seen[-1]) == ([Ack, Ack], (9.0, here))
         live.on(State, lambda state: 1 // 0)
 
 
@@ -215,8 +223,8 @@ def test_another_client_goes_on_from_a_cursor(stage: Stage, gateway: Gateway) ->
             return live.cursor is not None
 
         eventually(has_place, "there is a cursor")
-        stage.send(trade("A", 2), trade("B", 3))
         before = live._core.cursor
+        stage.send(trade("A", 2), trade("B", 3))
         eventually(lambda: live.stats().events == 3 and live._core.cursor != before, "the next one passes what waits")
         saved = live.cursor
         assert saved is not None
@@ -381,8 +389,8 @@ def test_a_program_that_takes_nothing_looks_slow_to_the_gateway_and_memory_stays
         for first in range(0, len(numbers), 500):
             stage.send(*(trade("A", number) for number in numbers[first : first + 500]))
         stage.has_read(gateway)
+        eventually(lambda: live.stats().paused >= 1, "it reads no more")
         stats = live.stats()
-        assert stats.paused >= 1
         # What one read from the socket brings comes on top: 256 KiB at the most, some 200 bytes each.
         assert stats.queued_events <= 500 + 256 * 1024 // 100
         events = take(iter(live), is_a(Trade, size=29_999.0))
@@ -401,7 +409,9 @@ def test_a_queue_that_conflates_gives_the_newest_state(stage: Stage, gateway: Ga
         live.subscribe("quotes", "*").wait()
         for first in range(0, 3_000, 500):
             stage.send(*(quote("AB"[number % 2], number) for number in range(first, first + 500)))
-        eventually(lambda: live.stats().events == 3_000, "all have come")
+        counts = live._core.judge.counts
+        # A gateway whose client gets no time to read puts some together itself.
+        eventually(lambda: counts.events + counts.conflated == 3_000, "all have come")
         assert live.stats().queued_events < 100 + 500
         assert live.stats().paused == 0
         quotes = [event for event in live.events(seconds=0.5) if isinstance(event, Quote)]
@@ -414,7 +424,8 @@ def test_a_queue_that_conflates_gives_the_newest_state(stage: Stage, gateway: Ga
 def test_many_subscribe_calls_are_no_faster_than_the_gateway_takes_them(stage: Stage) -> None:
     gateway = stage.gateway(limits__requests_per_s=40)
     with Live(gateway.url) as live:
-        pending = [live.subscribe("trades", f"S{number}") for number in range(100)]
+        # Behind the first second's no more than the gateway takes at once, however late and however close together it reads them.
+        pending = [live.subscribe("trades", f"S{number}") for number in range(70)]
         assert all(one.wait(30).ok for one in pending)
         assert not any(isinstance(event, Error) for event in live.events(seconds=0))
 

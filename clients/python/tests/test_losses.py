@@ -17,6 +17,7 @@ from conformance.world import book, event_ns, quote, trade
 
 from conftest import is_a, take
 from tickgate import AuthAck, BookUpdate, ConnectionLost, Error, Gap, GoAway, Live, Quote, Resync, State, Trade
+from tickgate.engine import Engine
 from tickgate.link import Link
 
 
@@ -72,7 +73,7 @@ def test_a_gateway_is_drained_and_another_one_goes_on(stage: Stage) -> None:
     proxy.close()
 
 
-def test_a_path_that_was_right_before_is_not_given_up(proxy: Proxy, stage: Stage) -> None:
+def test_a_path_that_was_right_before_is_not_given_up(proxy: Proxy, stage: Stage, gateway: Gateway) -> None:
     # A proxy that has no gateway for a while says 404 or sends elsewhere: a rolling restart ended every client.
     refusals = [404, 404, 302, 400, 405, 426]
     with Live(proxy.url) as live:
@@ -82,6 +83,7 @@ def test_a_path_that_was_right_before_is_not_given_up(proxy: Proxy, stage: Stage
         proxy.heartbeat_behind(event_ns(1))
         proxy.hush()
         stage.send(trade("A", 2))
+        stage.has_read(gateway)
         proxy.refuse(*refusals)
         proxy.cut()
         events = take(iter(live), is_a(State, state="live"))
@@ -139,19 +141,32 @@ def test_silence_is_stale_and_then_lost() -> None:
     server = Server()
     with Live(server.url) as live:
         server.greet(heartbeat_ms=100)
-        events = take(iter(live), is_a(State, state="stale"))
-        assert states(events) == ["connecting", "live", "stale"]
-        server.send('{"op":"heartbeat","now_ns":"5","cursor":"c","queued_bytes":0,"delay_ms":0,"feeds":[]}')
         events = take(iter(live), is_a(State, state="reconnecting"))
-        assert states(events) == ["live", "stale", "reconnecting"]
+        assert states(events) == ["connecting", "live", "stale", "reconnecting"]
+    server.close()
+
+
+def test_what_comes_ends_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A silence of two heartbeats, and never one of four, with which the connection is given up.
+    is_silent = threading.Event()
+    monkeypatch.setattr(Engine, "_is_silent", lambda _self, _now_s, heartbeats, _more_s: heartbeats == 2 and is_silent.is_set())
+    server = Server()
+    with Live(server.url) as live:
+        server.greet(heartbeat_ms=60_000)
+        take(iter(live), is_a(State, state="live"))
+        is_silent.set()
+        take(iter(live), is_a(State, state="stale"))
+        is_silent.clear()
+        server.send('{"op":"heartbeat","now_ns":"5","cursor":"c","queued_bytes":0,"delay_ms":0,"feeds":[]}')
+        assert states(take(iter(live), is_a(State))) == ["live"]
     server.close()
 
 
 def test_a_token_is_refreshed_in_place(stage: Stage) -> None:
     issuer = Issuer(stage.dir)
-    gateway = stage.gateway(**issuer.settings(auth__warn_s=5, auth__leeway_s=0))
+    gateway = stage.gateway(**issuer.settings(auth__warn_s=59, auth__leeway_s=0))
     proxy = Proxy(gateway.address)
-    tokens = [issuer.token(6), issuer.token(600)]
+    tokens = [issuer.token(60), issuer.token(600)]
     shown = list(tokens)
     with Live(proxy.url, token=lambda: tokens.pop(0)) as live:
         live.subscribe("trades", "A").wait()

@@ -189,6 +189,7 @@ def test_a_capture_has_an_end_and_a_bound(stage: Stage, gateway: Gateway) -> Non
     with Live(gateway.url) as live:
         live.subscribe("trades", "*").wait()
         stage.send(*(trade("A", number) for number in range(20)))
+        eventually(lambda: live.stats().events == 20, "all have come")
         captured = live.capture(seconds=60, max_events=5)
         assert (len(captured), captured.is_full) == (5, True)
         assert len(live.capture(seconds=0.3).events("trades")) == 15
