@@ -21,6 +21,9 @@ from conformance.stage import TOPIC, Gateway, Stage, eventually  # noqa: E402
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=200)
 settings.load_profile("same")
 
+# A shell ignores Ctrl-C in what it runs in the background, and the programs that tests interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 HEARTBEAT_MS = 200
 TEST_S = 120
 
