@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +18,21 @@ from conformance.tokens import Issuer
 from conformance.world import book, event_ns, quote, trade
 
 from conftest import is_a, take
-from tickgate import AuthAck, BookUpdate, ConnectionLost, Error, Gap, GoAway, Live, Quote, Resync, State, Trade
+from tickgate import (
+    AuthAck,
+    BookUpdate,
+    ConnectionLost,
+    Error,
+    Gap,
+    GoAway,
+    Live,
+    Quote,
+    Replay,
+    Resync,
+    State,
+    TickgateError,
+    Trade,
+)
 from tickgate.engine import Engine
 from tickgate.link import Link
 
@@ -251,6 +267,52 @@ def test_a_past_that_is_broken_off_goes_on_and_brings_nothing_twice(stage: Stage
     assert [event.size for event in played if isinstance(event, Trade)] == [float(number) for number in range(4_000)]
     assert not any(isinstance(event, Gap) for event in played)
     proxy.close()
+
+
+def answers_a_past_with(code: str) -> Callable[[websocket.Frame], bytes]:
+    """A filter by which nothing of a past comes, but an error and that it is over."""
+
+    def fails(frame: websocket.Frame) -> bytes:
+        if frame.opcode != websocket.TEXT or frame.payload[:1] == b"[":
+            return b""
+        message = json.loads(frame.payload)
+        if message["op"] != "replay_done":
+            return frame.raw
+        number = 4503 if code == "source_down" else 4410
+        error = {"op": "error", "id": message.get("id"), "code": code, "number": number, "message": "no word from Kafka", "fatal": False}
+        return websocket.encode(websocket.TEXT, json.dumps(error).encode()) + frame.raw
+
+    return fails
+
+
+@pytest.mark.parametrize("code", ["source_down", "replay_aged_out"])
+def test_a_past_of_which_nothing_can_be_read_raises(proxy: Proxy, stage: Stage, gateway: Gateway, code: str) -> None:
+    # It ended as one of which there is nothing, unless somebody looked at errors among its events.
+    stage.send(trade("A", 1), trade("B", 2))
+    stage.has_read(gateway)
+    proxy.filter = answers_a_past_with(code)
+    came: list[Any] = []
+
+    async def play(past: Replay[float]) -> None:
+        async for event in past:
+            came.append(event)  # noqa: PERF401 (what comes before it fails is wanted)
+
+    with Live(proxy.url) as live:
+        with pytest.raises(TickgateError, match="no word from Kafka") as failed:
+            came.extend(live.replay("trades", ["A", "B"], from_time=0))
+        assert failed.value.code == code
+        with pytest.raises(TickgateError, match="no word from Kafka"):
+            asyncio.run(play(live.replay("trades", "*", from_time=0)))
+        assert not any(isinstance(event, Trade) for event in came)
+        # What is there comes in either way.
+        proxy.filter = None
+        came.clear()
+        asyncio.run(play(live.replay("trades", "*", from_time=0)))
+        assert [event.size for event in came if isinstance(event, Trade)] == [1.0, 2.0]
+        past = live.replay("trades", "*", from_time=0)
+        assert isinstance(next(past), State)
+        past.close()
+        assert list(past) == []
 
 
 @pytest.mark.parametrize("fails", [True, False])

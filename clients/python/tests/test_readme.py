@@ -8,10 +8,12 @@ import signal
 from pathlib import Path
 
 import pytest
+from conformance.proxy import Proxy
 from conformance.stage import Gateway, Stage
 
 import tickgate
 from conftest import market
+from test_losses import answers_a_past_with
 from test_programs import HERE, python
 
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (HERE / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -22,7 +24,7 @@ PRINTS = {
     "asyncio.run(": r"^Quote\(symbol='\w+',",
     "live.book(": r"^Level\(price=[0-9.]+, size=[0-9.]+\) Level\(.*\)\]$",
     "live.capture(": r"(?s)shape: \([1-9].*trades\.parquet",
-    "live.replay(": r"^[1-9]\d* trades, the first \[Trade\(.*\nKafka no longer has: \[\]$",
+    "live.replay(": r"^[1-9]\d* trades, the first \[Trade\(.*\nnot all of it: \[\]$",
 }
 
 
@@ -68,3 +70,14 @@ def test_a_block_runs_as_it_stands(mark: str, swaps: Gateway, tmp_path: Path) ->
     assert (running.returncode, errors) == (0, ""), errors
     assert re.search(PRINTS[mark], said, re.MULTILINE), said
     assert os.listdir(tmp_path) == (["trades.parquet"] if "capture(" in block else [])
+
+
+def test_a_past_that_cannot_be_read_is_not_none_that_was(swaps: Gateway) -> None:
+    # It printed "0 trades", and that nothing was missing.
+    (block,) = (block for block in BLOCKS if "live.replay(" in block)
+    proxy = Proxy(swaps.address)
+    proxy.filter = answers_a_past_with("source_down")
+    said, errors = python("-c", program(block, proxy.url)).communicate(timeout=100)
+    proxy.close()
+    assert said == ""
+    assert "TickgateError: source_down: no word from Kafka" in errors

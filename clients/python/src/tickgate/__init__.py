@@ -29,6 +29,7 @@ from .notices import (
     State,
 )
 from .prices import Fixed
+from .replay import Replay
 from .stats import Stats
 
 __version__ = "0.1.0"
@@ -53,6 +54,7 @@ __all__ = [
     "Pending",
     "Quote",
     "Refused",
+    "Replay",
     "ReplayDone",
     "Resync",
     "Slow",

@@ -24,7 +24,7 @@ from .events import Channel, P
 from .inbox import Inbox
 from .notices import Ack, AnyEvent, Event
 from .prices import Fixed, PriceType
-from .replay import played
+from .replay import Replay
 from .stats import Stats
 from .subscriptions import OnSlow, Options, options
 
@@ -359,8 +359,9 @@ class Live(Generic[P]):
         from_time: int | datetime,
         until: int | datetime | None = None,
         speed: float | None = None,
-    ) -> Iterator[Event[P]]:
-        """The past, over a connection of its own: every event from one time to another, in the order of time, then it ends.
+    ) -> Replay[P]:
+        """The past, over a connection of its own: every event from one time to another, in the order of time, then it ends. To be
+        iterated once, with `for` or `async for`.
 
         Times are Kafka's timestamps, in whole milliseconds: `event_ns`, by the venue's clock, may be a little before or behind. Events
         have `replay=True`, and the time of the replay as `ingest_ns` and `received_ns`. Beside them come the `State`, `Ack`, `Error` and
@@ -377,14 +378,13 @@ class Live(Generic[P]):
                 without it as fast as it is taken.
 
         Raises:
-            Refused: it was refused: a book, a time beyond what the gateway allows, an `until` before `from_time`.
-            TickgateError: it ended for good.
+            Refused: iterating it, where it was refused: a book, a time beyond what the gateway allows, an `until` before `from_time`.
+            TickgateError: iterating it: `source_down`, the gateway cannot read it from Kafka, so that what came is not all;
+                `replay_aged_out`, all of it is gone; or the connection ended for good.
             TypeError: a time that is neither an integer nor a `datetime`.
         """
         wanted = options(channel, from_=from_time, until=time.time_ns() if until is None else until, speed=speed)
-        names = _names(symbols)
-        with Live[P](self._url, **self._arguments) as past:
-            yield from played(past, past._subscribe, channel, names, wanted)
+        return Replay(lambda: Live[P](self._url, **self._arguments), channel, _names(symbols), wanted)
 
     @property
     def cursor(self) -> str | None:
