@@ -3,11 +3,14 @@
 import type { ControlError } from "./control.js";
 import type { AckResult } from "./events.js";
 
+/** Whether this is a page or a worker of one, which a gateway judges by its origin. */
+const isOfPage = "location" in globalThis;
+
 /** What to do about errors, by their code. */
 const HINTS: Record<string, string> = {
   bad_request: "the request is wrong: the message says what of it",
   unauthenticated: "the token is missing, wrong, over or revoked: give `token`, as a function if it changes",
-  forbidden: "the token does not grant it, or the page's origin is not in session.allowed_origins",
+  forbidden: `the token does not grant it${isOfPage ? ", or the page's origin is not in session.allowed_origins" : ""}`,
   unknown_channel: "channels are trades, quotes, book and status",
   unknown_symbol: "the gateway knows no such symbol: a pattern such as `BTC*` takes what there is",
   auth_timeout: "the token came too late: a token function must answer within seconds",
@@ -21,9 +24,9 @@ const HINTS: Record<string, string> = {
   internal: "a fault of the gateway: the client connects again",
   source_down: "the gateway cannot reach its feed",
   bad_frame: "the server sent what is not of this protocol: is it a Tickgate gateway of version 1?",
-  connect_failed: "is the address right, `ws://host:port/v1/stream`? Is a gateway there? May this page's origin connect?",
+  connect_failed: `is the address right, \`ws://host:port/v1/stream\`? Is a gateway there?${isOfPage ? " May this page's origin connect?" : ""}`,
   connection_lost: "the connection broke: ask again",
-  no_websocket: "this runtime has no WebSocket: pass one, `connect(url, { WebSocket })`, such as that of the package `ws`",
+  no_websocket: "pass that of the package `ws`: `connect(url, { WebSocket })`; Node from 22 on has one",
   bad_url: "the address is `ws://host:port/v1/stream` or `wss://…`, without a token in it: are host, port and path right?",
   bad_option: "see the reference of that option",
   timeout: "the gateway did not answer in time",

@@ -15,7 +15,7 @@ import { iterate, Reader } from "./reader.js";
 import { Recovery } from "./recovery.js";
 import { Replay, type ReplayOptions } from "./replay.js";
 import { type Answer, type Ending, Session } from "./session.js";
-import { checkUrl } from "./socket.js";
+import { checkUrl, socketOf } from "./socket.js";
 import { latencyStats, type Stats, worstOf } from "./stats.js";
 import { Streams } from "./streams.js";
 import { nowNs } from "./time.js";
@@ -86,6 +86,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
     const urls = typeof url === "string" ? [url] : [...url];
     if (urls.length === 0) throw new TickgateError("bad_url", "no address");
     this.#urls = urls.map(checkUrl);
+    socketOf(options.WebSocket);
     this.#options = options;
     this.#backoff = new Backoff(options.backoff);
     const held = new Held();
@@ -212,6 +213,7 @@ export class Live implements AsyncIterable<TickgateEvent> {
       queueConflated: this.#queue.conflated,
       queueDropped: this.#queue.dropped,
       queued: this.#queue.length,
+      sessions: this.#sessions,
       reconnects: Math.max(0, this.#sessions - 1),
       skew_ns: Math.round(best.skewNs),
       roundTrip_ns: Math.round(best.roundTripNs),
@@ -519,7 +521,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
     const isOneOfMany = code === "bad_url" && this.#wrongUrls.size < new Set(this.#urls).size;
     const isFinal = this.#options.reconnect === false || (code !== undefined && FINAL.has(code) && !mayHaveOther && !isOneOfMany);
     const error = ending.error ?? new TickgateError(code ?? "connection_lost", `the session ended: ${ending.code} ${ending.reason}`);
-    if (code !== undefined && !ending.wasTold) this.#fail(code, error.message, { fatal: FINAL.has(code) && !isOneOfMany });
+    // Of what is tried again the state says why.
+    if (code !== undefined && !ending.wasTold && (isFinal || FINAL.has(code))) this.#fail(code, error.message, { fatal: isFinal || !isOneOfMany });
     if (isFinal) return this.#shut(error.message, error);
     this.#turn++;
     if (this.#liveSinceMs !== undefined) this.#backoff.lived(performance.now() - this.#liveSinceMs);
@@ -581,10 +584,11 @@ export class Live implements AsyncIterable<TickgateEvent> {
 }
 
 /**
- * Connects to a gateway, `ws://host:port/v1/stream`, or to one of several that read the same topics. It gives a client at once, which
- * connects by itself; its state comes as events.
+ * Connects to a gateway, `ws://host:port/v1/stream` (without a path it is that one), or to one of several that read the same topics. It gives
+ * a client at once, which connects by itself; its state comes as events.
  *
- * @throws {@link TickgateError} `bad_url` for an address that is none, or has something like a token in it.
+ * @throws {@link TickgateError} `bad_url` for an address that is none, or has something like a token in it; `no_websocket` where the runtime has
+ * none and none was passed.
  */
 export function connect(url: string | readonly string[], options: ConnectOptions = {}): Live {
   return new Live(url, options);

@@ -5,7 +5,7 @@ import { BadFrame, decode, type Message } from "./decode.js";
 import { TickgateError } from "./errors.js";
 import type { WireSubscription } from "./held.js";
 import { type Found, probe } from "./probe.js";
-import { openSocket, refusedWith, codeOfStatus, type SocketConstructor, type SocketLike, type TokenVia } from "./socket.js";
+import { openSocket, plainly, refusedWith, codeOfStatus, type SocketConstructor, type SocketLike, type TokenVia } from "./socket.js";
 
 /** Most requests that wait for their turn or their answer. */
 const REQUESTS_MAX = 1_024;
@@ -178,8 +178,8 @@ export class Session {
     let isOpen = false;
     const closed = (code: number, reason: string): void => this.#closed(code, reason, refused, said);
     socket.addEventListener("open", () => (isOpen = true));
-    socket.addEventListener("error", ({ message }) => {
-      said ??= message;
+    socket.addEventListener("error", ({ message, error }) => {
+      said ??= message || (typeof error?.code === "string" ? error.code : undefined);
       refused ??= refusedWith(message);
       // Node's own, in version 22, says no more of a socket that could not be opened.
       if (!isOpen) setTimeout(() => closed(1006, ""), 0);
@@ -211,7 +211,7 @@ export class Session {
     if (this.#isEnded) return;
     const { status, text } = found;
     let why = refused === undefined ? said?.replace(/\.$/, "") || reason || "no connection" : `the handshake was refused with ${refused}`;
-    if (refused === undefined && status === undefined) why = text ?? why;
+    if (refused === undefined && status === undefined) why = plainly(url, text ?? why);
     else if (refused === undefined) why += `; a plain request is answered with ${status}`;
     if (status !== undefined && text !== undefined) why += `: ${text}`;
     const isNowhere = isFirst && (refused ?? status) === NOT_FOUND;

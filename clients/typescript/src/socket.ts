@@ -11,7 +11,8 @@ export interface SocketLike {
   addEventListener(type: "open", listener: () => void): void;
   addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
   addEventListener(type: "close", listener: (event: { code: number; reason: string }) => void): void;
-  addEventListener(type: "error", listener: (event: { message?: string }) => void): void;
+  /** `error` is of `ws`; where several addresses were tried it alone has a word, its code. */
+  addEventListener(type: "error", listener: (event: { message?: string; error?: { code?: unknown } }) => void): void;
   /** `ws` can stop reading. */
   pause?(): void;
   resume?(): void;
@@ -28,9 +29,11 @@ export type TokenVia = "message" | "subprotocol" | "header";
 
 const PROTOCOL = "tickgate.v1.json";
 const BEARER = "tickgate.bearer.";
+/** Where a gateway has its stream. */
+const PATH = "/v1/stream";
 
 /**
- * Checks an address.
+ * Checks an address. One without a path is that of a gateway's stream.
  *
  * @throws {@link TickgateError} `bad_url`, without the address in it: there may be a secret.
  */
@@ -45,14 +48,25 @@ export function checkUrl(text: string): string {
   if (url.username !== "" || url.password !== "" || url.search !== "") {
     throw new TickgateError("bad_url", "an address with a user or a query is refused: it would be in the logs of everything on the way");
   }
+  if (url.pathname === "/") url.pathname = PATH;
   url.hash = "";
   return url.href;
 }
 
+/**
+ * The constructor that was passed in, or the runtime's.
+ *
+ * @throws {@link TickgateError} `no_websocket` where there is neither.
+ */
+export function socketOf(constructor: SocketConstructor | undefined): SocketConstructor {
+  const Constructor = constructor ?? (globalThis as { WebSocket?: SocketConstructor }).WebSocket;
+  if (Constructor === undefined) throw new TickgateError("no_websocket", "this runtime has no WebSocket of its own, as Node before version 22");
+  return Constructor;
+}
+
 /** Opens a socket. A token that cannot stand among subprotocols is left for `auth`. */
 export function openSocket(url: string, constructor: SocketConstructor | undefined, token: string | undefined, via: TokenVia): SocketLike {
-  const Constructor = constructor ?? (globalThis as { WebSocket?: SocketConstructor }).WebSocket;
-  if (Constructor === undefined) throw new TickgateError("no_websocket", "there is none in this runtime");
+  const Constructor = socketOf(constructor);
   if (token !== undefined && via === "header") {
     const headers = { Authorization: `Bearer ${token}` };
     // Node's own takes options in place of the protocols, `ws` behind them.
@@ -68,6 +82,13 @@ export function openSocket(url: string, constructor: SocketConstructor | undefin
 export function refusedWith(message: string | undefined): number | undefined {
   const found = /Unexpected server response: (\d{3})/.exec(message ?? "");
   return found ? Number(found[1]) : undefined;
+}
+
+/** What a connection failed with, in plain words where those of the TLS library are none. */
+export function plainly(url: string, why: string): string {
+  // What is no TLS is read as a record of an odd version; who does not know what to make of a greeting by TLS hangs up.
+  const isWithoutTls = url.startsWith("wss:") && /wrong version number|before secure TLS connection/.test(why);
+  return isWithoutTls ? "no TLS is spoken at this address: try ws:// in place of wss://" : why;
 }
 
 /** The protocol's name of a refusal. */

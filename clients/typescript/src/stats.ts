@@ -39,7 +39,8 @@ export interface Stats {
   queueDropped: number;
   /** Events that wait to be taken. */
   queued: number;
-  /** Sessions after the first. */
+  /** Sessions that there were, and those after the first. */
+  sessions: number;
   reconnects: number;
   /** Messages that could not be read. */
   badFrames: number;

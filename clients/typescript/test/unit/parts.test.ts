@@ -16,15 +16,19 @@ import {
   decode,
   Histogram,
   isDecimal,
+  type TickgateError,
   toDate,
   toFixedPoint,
   toIso,
   toNs,
 } from "../../src/index.js";
-import { withHint } from "../../src/errors.js";
+import { hintOf, withHint } from "../../src/errors.js";
 import { Held, parts } from "../../src/held.js";
 import { Skew } from "../../src/latency.js";
+import { plainly } from "../../src/socket.js";
 import { worstOf } from "../../src/stats.js";
+import { Line } from "../support/line.js";
+import { until } from "../support/programs.js";
 
 const GOLDEN = resolve("../../protocol/tests/golden/events.jsonl");
 
@@ -243,6 +247,50 @@ test("how the feeds are is that of the worst, and unknown until they are known",
   assert.equal(worstOf([feed("live"), feed("live")]), "live");
   assert.equal(worstOf([feed("stale"), feed("live")]), "stale");
   assert.equal(worstOf([feed("live"), feed("stale"), feed("down")]), "down");
+});
+
+const addressOf = async (url: string): Promise<string> => {
+  let opened = "";
+  class Addressed extends Line {
+    constructor(at: string) {
+      super();
+      opened = at;
+    }
+  }
+  const live = connect(url, { WebSocket: Addressed });
+  await until(() => opened, "a socket");
+  live.close();
+  return opened;
+};
+
+test("an address without a path is that of the stream there", async () => {
+  for (const [url, opened] of [["ws://a:1", "ws://a:1/v1/stream"], ["wss://a/", "wss://a/v1/stream"], ["ws://a/other/stream", "ws://a/other/stream"]] as const) assert.equal(await addressOf(url), opened);
+});
+
+// The first script died of it in a line that nobody had written.
+test("a runtime without a WebSocket is told, and what to pass", (t) => {
+  const own = Object.getOwnPropertyDescriptor(globalThis, "WebSocket");
+  t.after(() => own && Object.defineProperty(globalThis, "WebSocket", own));
+  delete (globalThis as { WebSocket?: unknown }).WebSocket;
+  assert.throws(() => connect("ws://a/"), (error: TickgateError) => error.code === "no_websocket" && /Node before version 22/.test(error.message) && /package `ws`.* Node from 22 on/.test(error.hint));
+});
+
+// Programs of Node were asked for the origin of their page.
+test("only a page is told of origins", async (t) => {
+  const codes = ["connect_failed", "forbidden"];
+  for (const code of codes) assert.doesNotMatch(hintOf(code), /origin/);
+  Object.defineProperty(globalThis, "location", { value: {}, configurable: true });
+  t.after(() => delete (globalThis as { location?: unknown }).location);
+  const again = "../../src/errors.js?of-a-page";
+  const page = (await import(again)) as typeof import("../../src/errors.js");
+  for (const code of codes) assert.match(page.hintOf(code), /origin/);
+});
+
+test("what OpenSSL says of a port without TLS is told plainly, and nothing else is", () => {
+  const wrong = "write EPROTO 80BC:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:../deps/openssl/ssl3_record.c:350:";
+  const hungUp = "Client network socket disconnected before secure TLS connection was established";
+  for (const why of [wrong, hungUp]) assert.match(plainly("wss://a/", why), /no TLS .* try ws:\/\/ in place of wss:\/\/$/);
+  for (const [url, why] of [["ws://a/", wrong], ["wss://a/", "self-signed certificate"]] as const) assert.equal(plainly(url, why), why);
 });
 
 test("an address with something like a token in it is refused, and not repeated", () => {
