@@ -1,8 +1,8 @@
 // Captures trades into a Parquet file, with the columns of the Python client's captures. Needs `hyparquet-writer` beside the client.
-import { renameSync } from "node:fs";
-import { fileWriter, parquetWriteRows } from "hyparquet-writer";
+import { renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { nowNs, toNumber } from "tickgate";
-import { commandLine, follow, open, untilOver } from "./arguments.mjs";
+import { commandLine, open, refuse } from "./arguments.mjs";
+import { follow, missing, number, untilOver } from "./following.mjs";
 
 /** Rows that are held in memory, and then written together. */
 const ROWS = 10_000;
@@ -20,14 +20,22 @@ const schema = [{ name: "root", num_children: columns.length }, ...Object.entrie
 
 const args = commandLine("Captures trades into a Parquet file.", { out: ["FILE", "trades.parquet", "where to"] });
 const out = String(args.values.out);
+// What cannot work is found before anything is captured. A file that is not whole cannot be read: it has its name when it is.
+const { fileWriter, parquetWriteRows } = await import("hyparquet-writer").catch(() => refuse("this example takes a package that is not here: npm install hyparquet-writer"));
+const part = `${out}.part`;
+try {
+  if (statSync(out, { throwIfNoEntry: false })?.isDirectory()) refuse(`--out ${out}: that is a folder; name a file in it`);
+  writeFileSync(part, "");
+} catch (error) {
+  refuse(`--out ${out} ${whyNot(error)}`);
+}
 const live = open(args);
-live.subscribe("trades", args.symbols);
-follow(live, args, "trades");
+follow(live, args, "trades", live.subscribe("trades", args.symbols));
 
-let [trades, gaps] = [0, 0];
+let [trades, gaps, gapEvents] = [0, 0, 0];
 async function* rows() {
   for await (const event of untilOver(live)) {
-    if (event.type === "gap") gaps++;
+    if (event.type === "gap") [gaps, gapEvents] = [gaps + 1, gapEvents + (event.count ?? 0)];
     if (event.type !== "trade") continue;
     trades++;
     const { symbol, price, size, side, trade_id, venue, conditions, seq, event_ns, ingest_ns, send_ns, prev, merged = 1, snapshot = false, replay = false } = event;
@@ -36,16 +44,30 @@ async function* rows() {
   }
 }
 
-// A file that is not whole cannot be read: it has its name when it is.
+/** @param {unknown} error */
+function whyNot(error) {
+  const { code, message } = /** @type {NodeJS.ErrnoException} */ (error);
+  return code === "ENOENT" || code === "ENOTDIR" ? "cannot be written: its folder does not exist" : `cannot be written: ${message}`;
+}
+
 const captured = rows();
 const { done, value } = await captured.next();
-if (!done) {
-  const all = (async function* () {
-    yield value;
-    yield* captured;
-  })();
-  await parquetWriteRows({ writer: fileWriter(`${out}.part`), rows: all, columns, schema, rowGroupSize: ROWS });
-  renameSync(`${out}.part`, out);
+let isWritten = false;
+try {
+  if (!done) {
+    const all = (async function* () {
+      yield value;
+      yield* captured;
+    })();
+    await parquetWriteRows({ writer: fileWriter(part), rows: all, columns, schema, rowGroupSize: ROWS });
+    renameSync(part, out);
+    isWritten = true;
+  }
+} catch (error) {
+  live.close();
+  console.error(`${out} ${whyNot(error)}`);
+  process.exitCode = 1;
 }
-console.log(`${trades} trades, ${gaps} gaps`);
-if (trades > 0) console.log(`written to ${out}`);
+rmSync(part, { force: true });
+console.log(live.stats().sessions === 0 ? "no trades: there was no connection" : `${number(trades, "trade")}; ${missing(gaps, gapEvents)}`);
+if (isWritten) console.log(`written to ${out}`);

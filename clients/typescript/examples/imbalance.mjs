@@ -1,11 +1,11 @@
 // How much more is bid than asked within the best five levels: 1 is all bid, -1 all asked.
 import { toNumber } from "tickgate";
-import { commandLine, follow, open, show, TOP, untilOver } from "./arguments.mjs";
+import { commandLine, open, TOP } from "./arguments.mjs";
+import { follow, show, untilOver } from "./following.mjs";
 
 const args = commandLine("Order book imbalance: how much more is bid than asked within the best five levels, from 1, all bid, to -1, all asked.", TOP);
 const live = open(args);
-live.subscribe("book", args.symbols, { depth: 5, conflate_ms: 100 });
-follow(live, args, "books");
+follow(live, args, "books", live.subscribe("book", args.symbols, { depth: 5, conflate_ms: 100 }));
 
 /** @param {[string, string][]} levels */
 const sizeOf = (levels) => levels.reduce((sum, [, size]) => sum + toNumber(size), 0);
@@ -21,5 +21,4 @@ for await (const event of untilOver(live)) {
   const { count, sum } = found.get(event.symbol) ?? { count: 0, sum: 0 };
   found.set(event.symbol, { count: count + 1, sum: sum + last, last });
 }
-const busiest = [...found].sort(([, a], [, b]) => b.count - a.count);
-show(busiest, args, ([symbol, { count, sum, last }]) => `${symbol.padEnd(10)} mean ${(sum / count).toFixed(3)}  last ${last.toFixed(3)}  of ${count}`);
+show(found, args, (symbol, { count, sum, last }) => `${symbol.padEnd(10)} mean ${(sum / count).toFixed(3)}  last ${last.toFixed(3)}  of ${count}`);

@@ -12,8 +12,8 @@ const WAIT_MS = 30_000;
 const BIN = process.env.TICKGATE_BIN_DIR ?? resolve("../../target/debug");
 
 /** Waits until `condition` gives something. */
-export async function until<T>(condition: () => T | undefined | false | null | Promise<T | undefined | false | null>, what: string): Promise<T> {
-  const endMs = performance.now() + WAIT_MS;
+export async function until<T>(condition: () => T | undefined | false | null | Promise<T | undefined | false | null>, what: string, waitMs = WAIT_MS): Promise<T> {
+  const endMs = performance.now() + waitMs;
   for (;;) {
     const found = await condition();
     if (found !== undefined && found !== false && found !== null) return found;
@@ -77,7 +77,8 @@ export interface Gateway {
 
 /** Everything that one test runs; `end` ends it. */
 export class Stage {
-  readonly #programs: Program[] = [];
+  /** All that run, the broker first. */
+  readonly programs: Program[] = [];
   readonly dir = mkdtempSync(join(tmpdir(), "tickgate-test-"));
   broker = "";
 
@@ -90,13 +91,13 @@ export class Stage {
 
   run(name: string, args: readonly string[]): Program {
     const program = new Program(name, args);
-    this.#programs.push(program);
+    this.programs.push(program);
     return program;
   }
 
   /** Starts a gateway and waits until it is ready. `settings` are `key=value`, `config` is TOML. */
   async gateway(settings: readonly string[] = [], { listen = "127.0.0.1:0", config = "" } = {}): Promise<Gateway> {
-    const file = join(this.dir, `gateway-${this.#programs.length}.toml`);
+    const file = join(this.dir, `gateway-${this.programs.length}.toml`);
     writeFileSync(file, config);
     const all = ["drain.accept_ms=1ms", "drain.spread_ms=1ms", ...settings].flatMap((setting) => ["--set", setting]);
     const topic = config.includes("[[feeds]]") ? [] : ["--topic", "ticks"];
@@ -109,7 +110,7 @@ export class Stage {
   }
 
   async end(): Promise<void> {
-    for (const program of this.#programs.reverse()) await program.stop();
+    for (const program of this.programs.reverse()) await program.stop();
     rmSync(this.dir, { recursive: true, force: true });
   }
 }
