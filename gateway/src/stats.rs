@@ -295,6 +295,8 @@ labelled! {
         Whole = "whole",
         /// With all that is still there, and the client told that there was more.
         Lost = "lost",
+        /// Broken off, as Kafka did not answer, and the client told so.
+        NoAnswer = "no_answer",
         /// Its subscriptions or its session ended before.
         GivenUp = "given_up",
     }

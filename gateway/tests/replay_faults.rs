@@ -4,15 +4,21 @@ mod harness;
 
 use harness::world::World;
 use harness::{SOON, trade};
+use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 use std::time::Instant;
 use tickgate_broker::{ApiKey, ErrorCode};
 use tickgate_gateway::clock;
 use tickgate_load::{Client, Incoming};
+use tickgate_protocol::Code;
+use tickgate_protocol::command::Id;
 use tickgate_protocol::control::Control;
 
+/// An error that a client is told of: the code, the request, and what happened.
+type Told = (Code, Option<Id>, String);
+
 /// What a client is sent until its replay has ended, and the errors that it is told of.
-async fn until_done(client: &mut Client, mut heard: impl FnMut(&Value)) -> Vec<&'static str> {
+async fn until_done(client: &mut Client, mut heard: impl FnMut(&Value)) -> Vec<Told> {
     let mut errors = Vec::new();
     let reading = async {
         loop {
@@ -22,8 +28,12 @@ async fn until_done(client: &mut Client, mut heard: impl FnMut(&Value)) -> Vec<&
                     events.iter().for_each(&mut heard);
                 }
                 Some(Incoming::Control { control: Some(Control::ReplayDone { .. }), .. }) => return,
-                Some(Incoming::Control { control: Some(Control::Error { code, .. }), .. }) => {
-                    errors.push(code.name());
+                Some(Incoming::Control {
+                    control: Some(Control::Error { code, id, message, fatal, .. }),
+                    ..
+                }) => {
+                    assert!(!fatal, "{message}");
+                    errors.push((code, id, message));
                 }
                 Some(Incoming::Closed { code, .. }) => panic!("closed: {code:?}"),
                 Some(_) => {}
@@ -35,7 +45,29 @@ async fn until_done(client: &mut Client, mut heard: impl FnMut(&Value)) -> Vec<&
     errors
 }
 
-/// A partition that does not say where it begins kept its client waiting for as long as it did not, without a word.
+/// Asks for the past of `A` from a time on up to another, nanoseconds since the Unix epoch.
+async fn play(client: &mut Client, id: i64, since_ns: i64, until_ns: i64, speed: Option<u32>) {
+    let mut from = json!({"time_ns": since_ns.to_string(), "until_ns": until_ns.to_string()});
+    if let Some(speed) = speed {
+        from["speed"] = json!(speed);
+    }
+    let subscription = json!([{"channel": "trades", "symbols": ["A"], "from": from}]);
+    client.send(&json!({"op": "subscribe", "id": id, "subscriptions": subscription})).await.expect("sent");
+}
+
+/// That a past was broken off as Kafka did not answer, told once and as what it is, and counted as that.
+async fn is_broken_off(world: &World, errors: &[Told], id: i64) {
+    let [(code, of, message)] = errors else { panic!("{errors:?}") };
+    assert_eq!((*code, of), (Code::SourceDown, &Some(Id::Number(id))), "{message}");
+    assert!(message.contains("Kafka does not answer") && message.contains("ask again"), "{message}");
+    world.gateway.metric_is("tickgate_replays_ended_total{kind=\"past\",result=\"no_answer\"}", 1.0).await;
+    let of = async |line: &str| world.gateway.metric(line).await.expect("it is there");
+    assert_eq!(of("tickgate_replays_ended_total{kind=\"past\",result=\"lost\"}").await, 0.0);
+    assert_eq!(of("tickgate_resumes_refused_total{reason=\"aged_out\"}").await, 0.0);
+}
+
+/// A partition that does not say where it begins kept its client waiting for as long as it did not, without a word. Then that was
+/// told as `replay_aged_out`, as if Kafka no longer had what it had before and after.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_play_that_cannot_begin_ends_after_ten_seconds() {
     let world = World::new(1, |config| config.kafka.refresh_ms = 60_000).await;
@@ -45,11 +77,62 @@ async fn a_play_that_cannot_begin_ends_after_ten_seconds() {
     broker.faults().fail_next(ApiKey::ListOffsets, ErrorCode::NotLeaderOrFollower, usize::MAX);
     let mut client = world.gateway.client().await;
     let now_ns = clock::wall_ns();
-    let from = json!({"time_ns": "0", "until_ns": now_ns.to_string()});
-    let subscription = json!([{"channel": "trades", "symbols": ["A"], "from": from}]);
     let began = Instant::now();
-    client.send(&json!({"op": "subscribe", "subscriptions": subscription})).await.expect("sent");
+    play(&mut client, 7, 0, now_ns, None).await;
     let errors = until_done(&mut client, |event| panic!("{event}")).await;
-    assert_eq!(errors, ["replay_aged_out"]);
     assert!(began.elapsed().as_secs() >= 9, "only after {:?}", began.elapsed());
+    is_broken_off(&world, &errors, 7).await;
+
+    // It is not gone.
+    broker.faults().fail_next(ApiKey::ListOffsets, ErrorCode::NotLeaderOrFollower, 0);
+    play(&mut client, 8, 0, now_ns, None).await;
+    let mut events = 0;
+    assert_eq!(until_done(&mut client, |_| events += 1).await, []);
+    assert_eq!(events, 1);
+}
+
+/// The rest of a partition that stopped answering in the midst of a past counted as lost: a broker that stood still for half a minute
+/// was told as retention, and whoever believed that never asked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_play_whose_kafka_stands_still_ends_there_and_goes_on_later() {
+    // Several parts of them, at twice their speed for half a minute.
+    const RECORDS: i64 = 3_000;
+    const APART_MS: i64 = 20;
+    let world = World::new(1, |config| config.kafka.refresh_ms = 60_000).await;
+    let first_ms = clock::wall_ns() / 1_000_000 - 120_000;
+    for n in 0..RECORDS {
+        let value = trade("A", &n.to_string()).to_string();
+        let at_ms = first_ms + n * APART_MS;
+        let record = BaseRecord::<str, str>::to(&world.topic).payload(&value).timestamp(at_ms);
+        world.records.client().send(record).expect("there is room");
+    }
+    world.records.flush();
+    world.has_read(RECORDS as u64).await;
+    let broker = world.kafka.broker().expect("it is embedded");
+    let mut client = world.gateway.client().await;
+    let until_ns = (first_ms + RECORDS * APART_MS) * 1_000_000;
+    play(&mut client, 7, first_ms * 1_000_000, until_ns, Some(2)).await;
+    let mut prices: Vec<i64> = Vec::new();
+    let heard = |prices: &mut Vec<i64>, event: &Value| {
+        assert_eq!(event["type"], "trade", "{event}");
+        prices.push(event["price"].as_str().and_then(|price| price.parse().ok()).expect("a price"));
+    };
+    let errors = until_done(&mut client, |event| {
+        // What comes at first was read before.
+        broker.faults().stall();
+        heard(&mut prices, event);
+    })
+    .await;
+    is_broken_off(&world, &errors, 7).await;
+    // What came is all of it up to there.
+    let had = prices.len() as i64;
+    assert!((1..RECORDS).contains(&had), "{had} events");
+    assert_eq!(prices, (0..had).collect::<Vec<_>>());
+
+    // Whoever asks again, as the message says, misses nothing.
+    broker.faults().resume();
+    play(&mut client, 8, (first_ms + (had - 1) * APART_MS) * 1_000_000, until_ns, None).await;
+    prices.pop();
+    assert_eq!(until_done(&mut client, |event| heard(&mut prices, event)).await, []);
+    assert_eq!(prices, (0..RECORDS).collect::<Vec<_>>());
 }

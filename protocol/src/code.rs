@@ -57,7 +57,7 @@ codes! {
     TokenExpired = "token_expired", 4498;
     /// The gateway's own fault.
     Internal = "internal", 4500;
-    /// The feed behind the gateway is gone.
+    /// Kafka behind the gateway does not answer: what was not read need not be gone.
     SourceDown = "source_down", 4503;
 }
 

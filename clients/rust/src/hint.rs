@@ -23,7 +23,9 @@ pub(crate) fn advice(code: Code) -> &'static str {
         }
         Code::TokenExpiring | Code::TokenExpired => "Builder::token_with gives fresh tokens by itself.",
         Code::Internal => "It is the gateway's own fault; the client comes back.",
-        Code::SourceDown => "The feed behind the gateway is gone; its state comes as an event.",
+        Code::SourceDown => {
+            "Kafka behind the gateway does not answer. What was not read need not be gone: ask for it again, from the time of the last event."
+        }
         _ => "The protocol's README says more.",
     }
 }

@@ -22,7 +22,7 @@ const HINTS: Record<string, string> = {
   token_expired: "the token is over: give `token` as a function, it is called when a new one is needed",
   token_expiring: "the token is over soon: give `token` as a function, it is called when a new one is needed",
   internal: "a fault of the gateway: the client connects again",
-  source_down: "the gateway cannot reach its feed",
+  source_down: "Kafka behind the gateway does not answer: what was not read need not be gone, ask for it again, from the time of the last event",
   bad_frame: "the server sent what is not of this protocol: is it a Tickgate gateway of version 1?",
   connect_failed: `is the address right, \`ws://host:port/v1/stream\`? Is a gateway there?${isOfPage ? " May this page's origin connect?" : ""}`,
   connection_lost: "the connection broke: ask again",

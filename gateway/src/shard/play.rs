@@ -7,22 +7,28 @@ use super::socket::Socket;
 use super::timers::Due;
 use crate::clock;
 use crate::feed::request::{SessionKey, Target};
-use crate::replay::{Chunk, Lost, Reach, Replayed};
+use crate::replay::{Chunk, Reach, Replayed};
 use crate::session::Wanted;
-use crate::stats::PartRefusal;
+use crate::stats::{PartRefusal, ReplayEnd};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tickgate_protocol::command::Past;
 use tickgate_protocol::control::Control;
 use tickgate_protocol::event::Gap;
-use tickgate_protocol::{Channel, Position, cursor};
+use tickgate_protocol::{Channel, Code, Position};
+
+const NO_ANSWER: &str = "Kafka does not answer for all of it, so it ends here: what was not read need not be gone; ask again, from \
+    the time of the last event";
+
+const FAILED: &str = "this gateway failed to read it, so it ends here: what was not read need not be gone; ask again, from the \
+    time of the last event";
 
 /// Bytes of events that were read and whose time has not come, of all partitions together and as far as their least parts
 /// allow.
 const READ_BYTES: usize = 256 << 10;
 
-/// How long a part may be refused again and again before it counts as lost, in milliseconds.
+/// How long a part may be refused again and again before the past ends there, in milliseconds.
 const REFUSED_MS: u64 = 10_000;
 
 /// What is played for some subscriptions.
@@ -230,24 +236,21 @@ impl<S: Socket> Shard<S> {
 
     /// The next part of a partition's past.
     pub(super) fn played(&mut self, chunk: Chunk) {
-        let Chunk { mut ask, events, mut reach } = chunk;
+        let Chunk { ask, events, reach } = chunk;
         let (key, number) = (ask.key, ask.replay);
         let Some(replay) = self.replay(key, number) else { return };
         let Some(play) = &mut replay.play else { return };
-        let is_refused = reach == Reach::Refused;
-        if is_refused {
+        if reach == Reach::Refused {
             let now_ms = clock::mono_ms();
             if now_ms.saturating_sub(*play.refused_ms.get_or_insert(now_ms)) < REFUSED_MS {
                 return self.turned_away(ask, PartRefusal::NoAnswer);
             }
-            reach = Reach::End;
+            return self.broken_off(key, number, ReplayEnd::NoAnswer);
         }
         play.refused_ms = None;
-        // Nobody will say more of it: it is told as lost.
-        if is_refused || std::mem::take(&mut ask.is_memory_only) {
-            let lane = play.lanes.as_ref().and_then(|lanes| lanes.get(play.asked));
-            let at = lane.map_or(cursor::others_since(0), |lane| lane.next);
-            ask.lost.push(Lost { from: at, upto: at });
+        // Who read it fell, and would again: there is no other to ask.
+        if ask.is_memory_only {
+            return self.broken_off(key, number, ReplayEnd::Lost);
         }
         match &mut play.lanes {
             None => {
@@ -286,18 +289,36 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// All of it was sent: its subscriptions end.
+    /// All of it was sent.
     fn played_out(&mut self, key: SessionKey, number: u32) {
         let ask = self.replay(key, number).and_then(|replay| replay.next.take());
         if ask.as_ref().is_some_and(|(ask, _)| !ask.lost.is_empty()) {
             self.tell_end_gone(key, number);
         }
+        let is_whole = self.replay(key, number).is_some_and(|replay| !replay.is_aged_out);
+        self.end_play(key, number, if is_whole { ReplayEnd::Whole } else { ReplayEnd::Lost });
+    }
+
+    /// A part of it cannot be read, whatever Kafka has. What was sent is all of it up to one time, as nothing is sent before it is
+    /// known what comes first: its client goes on there when it asks again, and what was read ahead is left out.
+    fn broken_off(&mut self, key: SessionKey, number: u32, end: ReplayEnd) {
+        let id = self.replay(key, number).and_then(|replay| replay.id.clone());
+        let (code, message) = match end {
+            ReplayEnd::NoAnswer => (Code::SourceDown, NO_ANSWER),
+            _ => (Code::Internal, FAILED),
+        };
+        self.tell(key, &Control::error(id, code, message, false));
+        self.end_play(key, number, end);
+    }
+
+    /// Nothing more of it is sent: its subscriptions end.
+    fn end_play(&mut self, key: SessionKey, number: u32, end: ReplayEnd) {
         let Some(replays) = self.open_session(key).and_then(|session| session.replays.as_mut()) else {
             return;
         };
         let Some(at) = replays.list.iter().position(|replay| replay.number == number) else { return };
         let mut replay = replays.list.remove(at);
-        replay.counted.finish(!replay.is_aged_out);
+        replay.counted.finish(end);
         self.end_replays(key);
         let mut all_ended = Vec::with_capacity(replay.subs.len());
         for wanted in replay.subs.drain(..).flatten() {

@@ -15,7 +15,7 @@ use crate::outbox::Offer;
 use crate::replay::{Ask, Chunk, Lost, Missed, Reach, Replayed, place};
 use crate::session::Wanted;
 use crate::spans::{self, session_line};
-use crate::stats::{PartRefusal, ReplayKind};
+use crate::stats::{PartRefusal, ReplayEnd, ReplayKind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tickgate_protocol::Position;
@@ -524,7 +524,7 @@ impl<S: Socket> Shard<S> {
         };
         let Some(at) = replays.list.iter().position(|replay| replay.number == number) else { return };
         let Replay { id, subs, is_aged_out, mut counted, .. } = replays.list.remove(at);
-        counted.finish(!is_aged_out);
+        counted.finish(if is_aged_out { ReplayEnd::Lost } else { ReplayEnd::Whole });
         drop(counted);
         self.end_replays(key);
         for wanted in subs.iter().flatten() {

@@ -117,9 +117,9 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// It came to its end.
-    pub(super) fn finish(&mut self, is_whole: bool) {
-        self.end = if is_whole { ReplayEnd::Whole } else { ReplayEnd::Lost };
+    /// It came to an end.
+    pub(super) fn finish(&mut self, end: ReplayEnd) {
+        self.end = end;
     }
 }
 

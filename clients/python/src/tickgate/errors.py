@@ -19,7 +19,7 @@ HINTS: dict[str, str] = {
     "token_expiring": "pass token= a function that fetches a fresh token; then this is done for you",
     "token_expired": "pass token= a function that fetches a fresh token",
     "internal": "a fault of the gateway; the client comes back by itself",
-    "source_down": "the gateway does not hear from Kafka: a stream goes on by itself when it does again; ask for a past again later",
+    "source_down": "Kafka does not answer the gateway: a stream goes on by itself; ask for a past again, from the time of its last event",
     "bad_frame": "a message that this client cannot read: something between it and the gateway, or another protocol version",
     "bad_position": "positions are '<epoch in hex>:<partition>:<offset>', as `seq` has them",
     "token_failed": "the function given as token= raised, or took too long",
