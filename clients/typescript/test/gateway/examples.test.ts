@@ -26,6 +26,8 @@ const PRINTED: Record<string, RegExp> = {
   vwap: /^\w+ +[\d.]+\.\d{4}  volume \d+(\.\d{1,9})? in [1-9]\d* trades\n/m,
 };
 const NAMES = Object.keys(PRINTED);
+/** Scripts that a test that failed has left. */
+const running = new Set<ChildProcess>();
 let stage: Stage;
 let gateway: Gateway;
 let quiet: Gateway;
@@ -37,7 +39,10 @@ before(async () => {
   }
   [gateway, quiet] = await Promise.all([stage.gateway(), stage.gateway([], { config: '[[feeds]]\nname = "quiet"\ntopic = "nothing"\nsilence_ms = 100\n' })]);
 });
-after(() => stage.end());
+after(() => {
+  for (const child of running) child.kill("SIGKILL");
+  return stage.end();
+});
 
 interface Running {
   child: ChildProcess;
@@ -87,10 +92,18 @@ async function fed(name: string, symbol: string, records: readonly KafkaRecord[]
 /** Starts a script in this package. */
 function start(...args: string[]): Running {
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
-  const running: Running = { child, text: "", errors: "", ended: new Promise((ended) => child.on("close", ended)) };
-  child.stdout.on("data", (part: Buffer) => (running.text = (running.text + part.toString()).slice(-100_000)));
-  child.stderr.on("data", (part: Buffer) => (running.errors = (running.errors + part.toString()).slice(-100_000)));
-  return running;
+  running.add(child);
+  child.on("exit", () => running.delete(child));
+  const run: Running = { child, text: "", errors: "", ended: new Promise((ended) => child.on("close", ended)) };
+  child.stdout.on("data", (part: Buffer) => (run.text = (run.text + part.toString()).slice(-100_000)));
+  child.stderr.on("data", (part: Buffer) => (run.errors = (run.errors + part.toString()).slice(-100_000)));
+  return run;
+}
+
+/** Waits for the end of a script that ends by itself long before its time is over. */
+async function ends(run: Running): Promise<number | null> {
+  await until(() => run.child.exitCode !== null, "its end");
+  return run.ended;
 }
 
 test("the README has the whole interface", async () => {
@@ -227,7 +240,7 @@ describe("examples", { concurrency: 4 }, () => {
   test("what is refused is told once, and ends them when it is all that was asked for", async () => {
     const runs = NAMES.map((name) => [name, example(name, "--url", gateway.url, "--seconds", "600", "--symbols", "A*L,B*L")] as const);
     for (const [name, run] of runs) {
-      assert.equal(await run.ended, 1, name);
+      assert.equal(await ends(run), 1, name);
       const hint = "the request is wrong: the message says what of it";
       const lines = run.errors.trim().split("\n");
       assert.deepEqual([lines.length, lines.every((line) => /^\w+ A\*L,B\*L: .*only at the end/.test(line)), run.errors.split(hint).length], [name === "latency" ? 2 : 1, true, 2], run.errors);
@@ -267,7 +280,7 @@ describe("examples", { concurrency: 4 }, () => {
       assert.match(run.errors, /^[^\n]+(; see --help|are host, port and path right\?)\n$/);
     }
     const path = example("vwap", "--url", gateway.url.replace("/v1/", "/v2/"));
-    assert.equal(await path.ended, 1);
+    assert.equal(await ends(path), 1);
     assert.match(path.errors, /^bad_url: [^\n]*404: the stream is at \/v1\/stream[^\n]*\n$/);
     for (const name of NAMES) {
       const help = start(`examples/${name}.mjs`, "--help");
@@ -282,7 +295,7 @@ describe("examples", { concurrency: 4 }, () => {
     mkdirSync(join(dir, "taken.parquet"));
     for (const [out, why] of [["none/out.parquet", /its folder does not exist/], ["taken.parquet", /that is a folder/], ["x".repeat(300), /ENAMETOOLONG/]] as const) {
       const run = start("examples/capture.mjs", "--url", gateway.url, "--seconds", "600", "--out", join(dir, out));
-      assert.equal(await run.ended, 2);
+      assert.equal(await ends(run), 2);
       assert.match(run.errors, /^--out [^\n]+\n$/);
       assert.match(run.errors, why);
     }
@@ -291,12 +304,12 @@ describe("examples", { concurrency: 4 }, () => {
     mkdirSync(join(dir, "node_modules"));
     symlinkSync(resolve("."), join(dir, "node_modules/tickgate"));
     const bare = start(join(dir, "examples/capture.mjs"), "--url", gateway.url, "--seconds", "600", "--out", join(dir, "out.parquet"));
-    assert.equal(await bare.ended, 2);
+    assert.equal(await ends(bare), 2);
     assert.match(bare.errors, /^[^\n]*npm install hyparquet-writer\n$/);
     // Nor is there a package `ws`, which the runtime may not need.
     if (!("WebSocket" in globalThis)) {
       const without = start(join(dir, "examples/vwap.mjs"), "--url", gateway.url);
-      assert.equal(await without.ended, 2);
+      assert.equal(await ends(without), 2);
       assert.match(without.errors, /^this runtime has no WebSocket [^\n]*`ws`[^\n]*\n$/);
     }
   });
