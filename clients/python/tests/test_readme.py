@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", (HERE / "README.md").read_text(enc
 URL = "ws://127.0.0.1:8080/v1/stream"
 # What each block prints, by what stands in it.
 PRINTS = {
-    "live.batches(": r"(?s)^\w+ [0-9.]+ (buy|sell) 20.*\d+ at once\n.*Quote\(",
+    "live.batches(": r"(?s)^\w+ [0-9.]+ [0-9.]+ 20.*\d+ at once\n.*Quote\(",
     "asyncio.run(": r"^Quote\(symbol='\w+',",
     "live.book(": r"^Level\(price=[0-9.]+, size=[0-9.]+\) Level\(.*\)\]$",
     "live.capture(": r"(?s)shape: \([1-9].*trades\.parquet",
