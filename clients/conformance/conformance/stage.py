@@ -130,6 +130,7 @@ class Stage:
         self.gateways: list[Gateway] = []
         self._programs: list[Program] = []
         broker = self.start("tickgate-broker", "--listen", "127.0.0.1:0", "--topic", f"{TOPIC}:{partitions}")
+        self.broker_program = broker
         self.broker = broker.said(r"^(127\.0\.0\.1:\d+)\s*$")
         self.records = Producer(self.broker, TOPIC)
         self.sent = 0

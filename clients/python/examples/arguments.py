@@ -1,24 +1,25 @@
-"""What every example takes and says: `--url`, `--seconds` and `--symbols`, a word when nothing comes, and one when it fails."""
+"""What every example takes and says: `--url`, `--seconds` and `--symbols`, a word when nothing comes, and one when it fails.
+
+Exit codes: 0 something came; 1 nothing came, and standard error says why; 2 wrong command line.
+"""
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NoReturn
 
 from tickgate import Ack, BookUpdate, Error, Event, Live, Quote, State, Status, TickgateError, Trade
 from tickgate.events import P
 
-# How long nothing may come before that is told, and what is.
+# How long nothing may come before that is told.
 _QUIET_S = 5.0
-_NO_CONNECTION = "no connection to {url} yet, {state}: {reason}. Is a gateway there?"
-_NOTHING = (
-    "no {what} of {symbols} yet. Are the symbols right, and has this market {what}? "
-    "/symbols?top=20 on the gateway's admin port lists what ticks"
-)
 _CONNECTED = ("live", "resyncing", "stale")
+# With these a request is refused as a whole.
+_REFUSALS = ("bad_request", "forbidden", "rate_limited", "subscription_limit", "unknown_channel", "unknown_symbol")
 _told = ""
 
 
@@ -26,65 +27,148 @@ def run(main: Callable[[], int]) -> NoReturn:
     """Ends the program as `main` says, or with a line that says what failed: a fault of the line of command needs no traceback."""
     try:
         sys.exit(main())
-    except (TickgateError, ValueError, OSError) as error:
+    except (TickgateError, OSError) as error:
         tell(str(error))
         sys.exit(1)
+    except ValueError as error:
+        # Of an address that is none.
+        tell(str(error))
+        sys.exit(2)
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """The command line that every example has."""
+def parser(description: str | None, *, is_table: bool = False) -> argparse.ArgumentParser:
+    """The command line that every example has. `is_table`: it prints a line for each symbol."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="ws://127.0.0.1:8080/v1/stream", help="a gateway: %(default)s")
-    parser.add_argument("--symbols", default="*", help="symbols and patterns, with commas between them: %(default)s")
-    parser.add_argument("--seconds", type=float, default=10, help="how long; Ctrl-C ends it early: %(default)s")
+    parser.add_argument("--symbols", type=_symbols, default="*", help="symbols and patterns, with commas between them: %(default)s")
+    parser.add_argument("--seconds", type=_seconds, default=10, help="how long, above 0; Ctrl-C ends it early: %(default)s")
+    if is_table:
+        parser.add_argument("--top", type=_count, default=10, metavar="N", help="so many symbols, the busiest ones: %(default)s")
+        parser.add_argument("--all", action="store_true", help="every symbol")
     return parser
 
 
-def symbols(args: argparse.Namespace) -> list[str]:
-    """The symbols and patterns of `--symbols`.
+def rows(counts: Mapping[str, int], args: argparse.Namespace) -> list[str]:
+    """The symbols for which there is to be a line, by how many events came of each, the busiest first."""
+    busiest = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
+    return busiest if args.all else busiest[: args.top]
 
-    Raises:
-        ValueError: there are none.
+
+def tell_rest(counts: Mapping[str, int], args: argparse.Namespace) -> None:
+    """The last line, where there are more."""
+    left = len(counts) - len(rows(counts, args))
+    if left:
+        print(f"and {left} more: --all shows {'it' if left == 1 else 'them'}")
+
+
+def events(live: Live[P], args: argparse.Namespace, what: str, requests: int = 1) -> Iterator[Event[P]]:
+    """What comes in `--seconds`, or until all `requests` were refused. Says on standard error when something of the market has come,
+    what fails, and what may be wrong when nothing comes for a while.
     """
-    names = [name.strip() for name in args.symbols.split(",") if name.strip()]
-    if not names:
-        raise ValueError("--symbols names none: give symbols and patterns with commas between them, as in AAPL,MS*")
-    return names
-
-
-def events(live: Live[P], args: argparse.Namespace, what: str) -> Iterator[Event[P]]:
-    """What comes in `--seconds`. Says on standard error when something of the market has come, what fails, and what may be wrong
-    when nothing comes for a while.
-
-    Raises:
-        Refused: none of the symbols is one.
-        TimeoutError: there was no connection all the while.
-    """
+    watch = _Watch(live, args, what, requests)
     end_s = time.monotonic() + args.seconds
-    came, state, told, said = False, State("connecting"), "", ""
-    while state.state != "closed" and (left_s := end_s - time.monotonic()) > 0:
-        for event in live.events(min(left_s, _QUIET_S)):
-            if isinstance(event, State):
-                state = event
-            elif isinstance(event, Error):
+    try:
+        while not watch.is_closed and (left_s := end_s - time.monotonic()) > 0:
+            for event in live.events(min(left_s, _QUIET_S)):
+                watch.look(event)
+                yield event
+                watch.tell_first(event)
+                if watch.is_refused:
+                    return
+            watch.tell_quiet()
+    except KeyboardInterrupt:
+        watch.tell_quiet()
+        raise
+
+
+class _Watch:
+    """What an example has heard, and said of it."""
+
+    def __init__(self, live: Live[P], args: argparse.Namespace, what: str, requests: int) -> None:
+        self.is_closed = self.is_refused = False
+        self._live = live
+        self._url = args.url
+        self._what = what
+        self._seconds = args.seconds
+        self._symbols = list(args.symbols)
+        # Requests without an answer, and symbols that were granted or refused, and both.
+        self._waiting = requests
+        self._granted: set[str] = set()
+        self._refused: set[str] = set()
+        self._has_come = self._was_live = False
+        self._state = State("connecting")
+        self._reason = self._said = ""
+
+    def look(self, event: Event[P]) -> None:
+        """Looks at an event, and says what is wrong."""
+        if isinstance(event, State):
+            self._state = event
+            self.is_closed = event.state == "closed"
+            if event.state == "reconnecting" and event.reason != self._reason:
+                self._reason = event.reason
+                what = f"the connection to {self._url} is lost" if self._was_live else f"no connection to {self._url}"
+                tell(f"{what}: {event.reason}; trying again")
+            elif event.state == "live":
+                self._was_live, self._reason = True, ""
+        elif isinstance(event, Error):
+            # What refuses a connection is the reason of the next state.
+            if event.fatal or self._state.state in _CONNECTED:
                 tell(f"{event.code}: {event.message}. Hint: {event.hint}")
-            elif isinstance(event, Ack):
-                if all(result.code == "bad_request" for result in event.results):
-                    event.check()
-                for result in event.results:
-                    if result.hint:
-                        tell(f"{result.channel} {result.symbol}: {'. Hint: '.join(filter(None, (result.message, result.hint)))}")
-            yield event
-            if not came and isinstance(event, (Trade, Quote, BookUpdate, Status)):
-                came = True
-                tell(f"{what} of {args.symbols} for {args.seconds:g} s; Ctrl-C ends it early")
-        why = _NOTHING if state.state in _CONNECTED else _NO_CONNECTION
-        said = why.format(url=args.url, state=state.state, reason=state.reason or "no answer", what=what, symbols=args.symbols)
-        if not came and why != told:
-            told = why
-            tell(said)
-    if not came and told == _NO_CONNECTION:
-        raise TimeoutError(said)
+            if event.code in _REFUSALS and not event.fatal and self._state.state in _CONNECTED:
+                self._answered(())
+        elif isinstance(event, Ack) and event.op == "subscribe":
+            hints: list[str] = []
+            for result in event.results:
+                (self._granted if result.ok else self._refused).add(result.symbol)
+                said = [part for part in (result.message, result.hint) if part and part not in hints]
+                if result.hint:
+                    hints.append(result.hint)
+                if said:
+                    tell(f"{result.channel} {result.symbol}: {'. Hint: '.join(said)}")
+            self._answered(result.symbol for result in event.results if result.ok)
+
+    def _answered(self, granted: Iterable[str]) -> None:
+        self._waiting -= 1
+        self._granted.update(granted)
+        if self._waiting <= 0 and not self._granted:
+            self.is_refused = True
+
+    def tell_first(self, event: Event[P]) -> None:
+        """Says so when something of the market came, once."""
+        if not self._has_come and isinstance(event, (Trade, Quote, BookUpdate, Status)):
+            self._has_come = True
+            tell(f"{self._what} of {','.join(self._symbols)} for {self._seconds:g} s; Ctrl-C ends it early")
+
+    def tell_quiet(self) -> None:
+        """Says why nothing has come, where that was not said."""
+        if self._has_come or self.is_closed:
+            return
+        why = self._why()
+        if why and why != self._said:
+            self._said = why
+            tell(why)
+
+    def _why(self) -> str:
+        if self._state.state not in _CONNECTED:
+            # Why the last attempt failed was told at once.
+            return "" if self._reason else f"no answer from {self._url} yet"
+        asked = [symbol for symbol in self._symbols if symbol in self._granted or symbol not in self._refused]
+        nothing = f"no {self._what} of {','.join(asked)} yet"
+        feeds = self._live.stats().feeds
+        for state, said in (
+            ("down", "the gateway does not hear from Kafka"),
+            ("stale", "nothing has come to the gateway for a while"),
+        ):
+            names = [name for name, is_state in feeds.items() if is_state == state]
+            if names:
+                is_are = "feed" if len(names) == 1 else "feeds"
+                return f"{nothing}: the gateway's {is_are} {', '.join(names)} {'is' if len(names) == 1 else 'are'} {state}, {said}"
+        if self._live.stats().feed_state == "unknown":
+            return f"{nothing}, and the gateway has not said yet how its feeds are"
+        return (
+            f"{nothing}. Are the symbols right, and has this market {self._what}? "
+            "/symbols?top=20 on the gateway's admin port lists what ticks"
+        )
 
 
 def tell(text: str) -> None:
@@ -93,3 +177,26 @@ def tell(text: str) -> None:
     if text != _told:
         print(text, file=sys.stderr, flush=True)
     _told = text
+
+
+def _symbols(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"an empty name in {text!r}: symbols and patterns have commas between them, as in AAPL,MS*")
+    return names
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise argparse.ArgumentTypeError(f"a number of seconds above 0, not {text!r}")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text!r}")
+    return int(text)

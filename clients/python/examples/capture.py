@@ -6,27 +6,42 @@ python capture.py --url ws://127.0.0.1:8080/v1/stream --seconds 10 --out trades.
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
-from arguments import events, parser, run, symbols
-from tickgate import Capture, Live
+from arguments import events, parser, run, tell
+from tickgate import Capture, Live, TickgateError
 
 
 def main() -> int:
     """The command line."""
     line = parser(__doc__)
-    line.add_argument("--out", default="trades.parquet")
+    line.add_argument("--out", type=Path, default="trades.parquet", help="the file: %(default)s")
     args = line.parse_args()
-    # Without a word in between it would be `captured = live.capture(seconds=args.seconds)`.
-    captured = Capture()
-    with Live(args.url) as live, suppress(KeyboardInterrupt):
-        live.subscribe("trades", symbols(args))
-        for event in events(live, args, "trades"):
-            captured.add(event)
-    trades = captured.events("trades")
+    # What is there under that name stays as it is until there is something better.
+    part = args.out.with_name(f"{args.out.name}.part")
+    try:
+        if args.out.is_dir():
+            raise IsADirectoryError(f"{args.out} is a folder")
+        # What cannot be written is better known before anything is captured: the package may be missing, or the folder.
+        Capture().to_parquet(part, "trades")
+    except (TickgateError, OSError) as error:
+        tell(str(error))
+        return 2
+    try:
+        # Without a word in between it would be `captured = live.capture(seconds=args.seconds)`.
+        captured = Capture()
+        with Live(args.url) as live, suppress(KeyboardInterrupt):
+            live.subscribe("trades", args.symbols)
+            for event in events(live, args, "trades"):
+                captured.add(event)
+        trades = captured.events("trades")
+        if not trades:
+            return 1
+        captured.to_parquet(part, "trades").replace(args.out)
+    finally:
+        part.unlink(missing_ok=True)
     print(f"{len(trades)} trades, {len(captured.events('gaps'))} gaps")
-    if not trades:
-        return 1
-    print(f"written to {captured.to_parquet(args.out, 'trades')}")
+    print(f"written to {args.out}")
     return 0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import suppress
 
-from arguments import events, parser, run, symbols
+from arguments import events, parser, rows, run, tell_rest
 from tickgate import BookUpdate, Live
 
 LEVELS = 5
@@ -16,12 +16,12 @@ LEVELS = 5
 
 def main() -> int:
     """The command line."""
-    args = parser(__doc__).parse_args()
+    args = parser(__doc__, is_table=True).parse_args()
     last: dict[str, float] = {}
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
     with Live(args.url) as live, suppress(KeyboardInterrupt):
-        live.subscribe("book", symbols(args), depth=LEVELS, conflate_ms=100)
+        live.subscribe("book", args.symbols, depth=LEVELS, conflate_ms=100)
         for event in events(live, args, "books"):
             if not isinstance(event, BookUpdate):
                 continue
@@ -33,10 +33,13 @@ def main() -> int:
                 last[book.symbol] = (bid - ask) / (bid + ask)
                 sums[book.symbol] += last[book.symbol]
                 counts[book.symbol] += 1
+    if not last:
+        return 1
     print(f"{'symbol':<12} {'mean':>8} {'last':>8} {'updates':>8}")
-    for symbol in sorted(last):
+    for symbol in rows(counts, args):
         print(f"{symbol:<12} {sums[symbol] / counts[symbol]:>8.3f} {last[symbol]:>8.3f} {counts[symbol]:>8}")
-    return 0 if last else 1
+    tell_rest(counts, args)
+    return 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from contextlib import suppress
 
-from arguments import events, parser, run, symbols
+from arguments import events, parser, run
 from tickgate import Live, Quote, Trade
 
 SAMPLES_MAX = 200_000
@@ -20,13 +20,15 @@ def main() -> int:
     sent: list[float] = []
     with Live(args.url) as live:
         for channel in ("trades", "quotes"):
-            live.subscribe(channel, symbols(args))
+            live.subscribe(channel, args.symbols)
         with suppress(KeyboardInterrupt):
-            for event in events(live, args, "trades and quotes"):
+            for event in events(live, args, "trades and quotes", requests=2):
                 is_fresh = isinstance(event, (Trade, Quote)) and not event.snapshot and not event.replay
                 if is_fresh and isinstance(event, (Trade, Quote)) and event.send_ns is not None and len(sent) < SAMPLES_MAX:
                     sent.append((event.received_ns - event.send_ns) / 1e6)
         stats = live.stats()
+    if not stats.events:
+        return 1
     print(f"events {stats.events}  gaps {stats.gaps}  conflated {stats.conflated}  reconnects {stats.reconnects}")
     for name, value in (
         ("gateway to here, p50", stats.latency_p50_ms),
@@ -37,7 +39,7 @@ def main() -> int:
         ("intended sending to here, p99", statistics.quantiles(sent, n=100)[98] if len(sent) > 1 else None),
     ):
         print(f"{name:<30} {'unknown' if value is None else f'{value:.3f} ms'}")
-    return 0 if stats.events else 1
+    return 0
 
 
 if __name__ == "__main__":

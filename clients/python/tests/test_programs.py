@@ -1,14 +1,11 @@
-"""Programs around the client: Ctrl-C, a loop that runs already, exits without a goodbye, data frames, the examples."""
+"""Programs around the client: Ctrl-C, a loop that runs already, exits without a goodbye, captures."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import re
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,22 +17,12 @@ import pytest
 from conformance.proxy import Proxy
 from conformance.server import Server
 from conformance.stage import Gateway, Stage, eventually
-from conformance.world import quote, trade
+from conformance.world import trade
 
 from conftest import is_a, take
 from tickgate import Ack, ConnectionLost, Live, State, Trade
 
 HERE = Path(__file__).resolve().parents[1]
-EXAMPLES = sorted(path for path in (HERE / "examples").glob("*.py") if path.stem != "arguments")
-# What each of them prints of a market with books.
-PRINTED = {
-    "capture": r"^[1-9]\d* trades, 0 gaps\nwritten to trades\.parquet$",
-    "imbalance": r"^symbol +mean +last +updates\n\w+ +-?[01]\.\d{3} +-?[01]\.\d{3} +[1-9]",
-    "latency": r"(?s)^events [1-9].*gateway to here, p99 +[0-9.]+ ms.*intended sending to here, p99 +[0-9.]+ ms$",
-    "resume": r"(?s)State\(state='live'\)\n +[1-9]\d* trades, 0 of them missed.*^0 reconnects, 0 duplicates discarded, 0 gaps, 0 untold$",
-    "spread": r"^symbol +quotes +mean +widest +crossed\n\w+ +[1-9]\d* +[0-9.]+ +[0-9.]+ +\d+$",
-    "vwap": r"^symbol +volume +vwap\n\w+ +[0-9.]+ +[0-9.]+$",
-}
 
 
 def python(*args: str, cwd: Path | None = None) -> subprocess.Popen[str]:
@@ -195,101 +182,11 @@ def test_a_capture_has_an_end_and_a_bound(stage: Stage, gateway: Gateway) -> Non
         assert len(live.capture(seconds=0.3).events("trades")) == 15
 
 
-def test_every_example_is_looked_at() -> None:
-    assert [path.stem for path in EXAMPLES] == sorted(PRINTED)
-
-
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_runs(path: Path, swaps: Gateway, tmp_path: Path) -> None:
-    # In 2 s, or however long it takes here until something comes.
-    for seconds in (2, 8, 32):
-        program = python(str(path), "--url", swaps.url, "--seconds", str(seconds), cwd=tmp_path)
-        said, errors = program.communicate(timeout=100)
-        if program.returncode == 0 and re.search(PRINTED[path.stem], said.rstrip(), re.MULTILINE):
-            break
-    assert program.returncode == 0, errors
-    assert re.search(PRINTED[path.stem], said.rstrip(), re.MULTILINE), said
-    assert re.search(r"[a-z ]+ of \* for \d+ s; Ctrl-C ends it early\n", errors)
-    if path.stem == "capture":
-        from pyarrow import parquet
-
-        assert parquet.read_table(tmp_path / "trades.parquet").num_rows > 0
-
-
-def test_examples_end_with_ctrl_c_and_print_what_they_have(swaps: Gateway, tmp_path: Path) -> None:
-    programs = [(path.stem, python(str(path), "--url", swaps.url, "--seconds", "600", cwd=tmp_path)) for path in EXAMPLES]
-    for name, program in programs:
-        assert program.stderr is not None
-        while "Ctrl-C ends it early" not in (line := program.stderr.readline()):
-            assert line, f"{name} ended"
-        program.send_signal(signal.SIGINT)
-    for name, program in programs:
-        said, errors = program.communicate(timeout=100)
-        assert (program.returncode, errors) == (0, ""), name
-        assert len(said.splitlines()) >= 2, name
-
-
-def test_examples_say_what_may_be_wrong_when_nothing_comes(gateway: Gateway) -> None:
-    # They printed the head of an empty table, or nothing.
-    wrong = ("--url", gateway.url, "--seconds", "600", "--symbols", "TPYO,NO*")
-    for name, program in [(path.stem, python(str(path), *wrong)) for path in EXAMPLES]:
-        assert program.stderr is not None
-        lines: list[str] = []
-        while not lines or "of TPYO,NO* yet. Are the symbols right" not in lines[-1]:
-            lines.append(program.stderr.readline())
-            assert lines[-1], f"{name} ended: {lines}"
-        assert any("TPYO: no record has named this symbol yet: is it right?" in line for line in lines), name
-        program.send_signal(signal.SIGINT)
-        _, errors = program.communicate(timeout=100)
-        assert (program.returncode, errors) == (1, ""), name
-
-
-def test_examples_say_in_a_line_or_two_what_is_wrong(gateway: Gateway) -> None:
-    # They ended with a traceback of 45 lines, or the head of an empty table.
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = f"ws://127.0.0.1:{taken.getsockname()[1]}/v1/stream"
-    wrong = {
-        ("--url", nobody, "--seconds", "1"): f"no connection to {nobody} yet, reconnecting: .* Is a gateway there?",
-        ("--url", "localhost:8080"): "the URL of a gateway is ws://HOST:PORT/v1/stream",
-        ("--url", "ws://localhost:99999/v1/stream"): "Port out of range 0-65535",
-        ("--url", f"{gateway.url}s", "--seconds", "600"): "HTTP 404: the stream is at /v1/stream",
-        ("--url", gateway.url, "--symbols", " ,"): "--symbols names none",
-        ("--url", gateway.url, "--symbols", "A*B", "--seconds", "600"): "`*` only at the end",
-    }
-    for args, says in wrong.items():
-        # What fails before anything is sent fails the same in each.
-        paths = EXAMPLES if gateway.url in args[1] else EXAMPLES[:1]
-        programs = [(path.stem, python(str(path), *args)) for path in paths]
-        for name, program in programs:
-            said, errors = program.communicate(timeout=100)
-            lines = errors.splitlines()
-            is_told = len(lines) in (1, 2) and re.search(says, lines[-1]) is not None
-            assert (program.returncode, is_told) == (1, True), f"{name} {args}: {errors}"
-            assert name == "resume" or said == "", name
-
-
-def test_an_example_says_that_a_file_cannot_be_written(swaps: Gateway, tmp_path: Path) -> None:
-    path = tmp_path / "none" / "trades.parquet"
-    program = python(str(HERE / "examples" / "capture.py"), "--url", swaps.url, "--seconds", "2", "--out", str(path))
-    _, errors = program.communicate(timeout=100)
-    assert program.returncode == 1
-    assert "Traceback" not in errors
-    assert str(path) in errors
-
-
-def test_examples_show_every_symbol(stage: Stage, gateway: Gateway) -> None:
-    symbols = [f"S{number:02}" for number in range(60)]
-    for name in ("spread", "vwap"):
-        for seconds in (1, 8, 32):
-            program = python(str(HERE / "examples" / f"{name}.py"), "--url", gateway.url, "--seconds", str(seconds))
-            while program.poll() is None:
-                stage.send(*(record(symbol, 1) for symbol in symbols for record in (quote, trade)))
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    program.wait(0.05)
-            said, errors = program.communicate(timeout=100)
-            if program.returncode == 0:
-                break
-        assert (program.returncode, [line.split()[0] for line in said.splitlines()[1:]]) == (0, symbols), errors
+@pytest.mark.parametrize("path", ["", "/"])
+def test_an_address_alone_will_do(gateway: Gateway, path: str) -> None:
+    with Live(f"ws://{gateway.address}{path}") as live:
+        live.wait_live()
+        assert repr(live) == f"Live({gateway.url!r}, state='live')"
 
 
 def test_closing_is_quick(gateway: Gateway) -> None:

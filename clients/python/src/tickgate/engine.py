@@ -42,6 +42,8 @@ _STATUS_ALWAYS_FOR_GOOD = {401, 403}
 # Close codes with which coming again would be in vain.
 _CLOSES_FOR_GOOD = {4400: "bad_request", 4401: "unauthenticated", 4403: "forbidden"}
 _TOKEN_EXPIRED = 4498
+# What OpenSSL says of an answer that is none of TLS.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 
 
 class Engine:
@@ -177,7 +179,7 @@ class Engine:
                 retry_after_s = refused.retry_after_s
                 reason = str(refused)
             except (OSError, EOFError) as error:
-                reason = str(error) or type(error).__name__
+                reason = _why_none(self._url, error)
             self._check_cancelled()
             self._core.lost()
             self._link = None
@@ -423,6 +425,14 @@ async def _in_thread(function: Callable[[], str]) -> str:
 
     threading.Thread(target=work, name="tickgate-token", daemon=True).start()
     return await done
+
+
+def _why_none(url: str, error: BaseException) -> str:
+    """Why there is no connection."""
+    reason = str(error) or type(error).__name__
+    if url.startswith("wss:") and any(mark in reason for mark in _NO_TLS):
+        return f"what answers there speaks no TLS ({reason}): try ws://"
+    return reason
 
 
 def _describe(error: BaseException) -> str:

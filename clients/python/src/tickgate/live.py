@@ -30,6 +30,7 @@ from .subscriptions import OnSlow, Options, options
 
 QUEUE_EVENTS = 100_000
 QUEUE_BYTES = 64 * 1024 * 1024
+_PATH = "/v1/stream"
 # What names a secret in a URL, where it would be in every log on the way.
 _SECRETS = ("token", "key", "secret", "password", "auth")
 # Waits are cut into these, so that Ctrl-C is seen on every system.
@@ -85,7 +86,7 @@ class Live(Generic[P]):
     something is missing, `State`, `Resync`, `Error` and the others of `tickgate.notices` what happens to the stream itself.
 
     Args:
-        url: `ws://` or `wss://`, with the path `/v1/stream`.
+        url: `ws://` or `wss://`; the path is `/v1/stream`, which may be left out.
         token: what to show as `Authorization: Bearer`, or a plain function that fetches one: it is called, in a thread, for each
             connection, and when the gateway says that the token is nearly over; after 30 s it has failed. None is shown without it.
         on_slow: what the gateway does when this client is too slow for it, unless a subscription says otherwise: `conflate` (the
@@ -163,7 +164,7 @@ class Live(Generic[P]):
         queue_bytes: int = QUEUE_BYTES,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        _check(url)
+        url = _address(url)
         if when_full not in ("stop", "conflate"):
             raise ValueError(f"when_full is stop or conflate, not {when_full!r}")
         options("quotes", on_slow=on_slow)
@@ -542,7 +543,8 @@ def _names(symbols: str | Iterable[str]) -> list[str]:
     return names
 
 
-def _check(url: str) -> None:
+def _address(url: str) -> str:
+    """The URL of a stream: of a gateway's address alone, too."""
     parts = urlsplit(url)
     # A port that is none is a ValueError of its own.
     _ = parts.port
@@ -551,3 +553,4 @@ def _check(url: str) -> None:
     names = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     if parts.username or parts.password or any(part in name for name in names for part in _SECRETS):
         raise ValueError("no secrets in a URL, where every log on the way has them: pass token=")
+    return parts._replace(path=_PATH).geturl() if parts.path in ("", "/") else url
