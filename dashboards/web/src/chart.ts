@@ -40,7 +40,7 @@ export class Chart {
       // Its own mark comes with styles in the page, which the policy forbids: ours stands below the chart.
       layout: { attributionLogo: false, fontSize: 11 },
       timeScale: { timeVisible: true, secondsVisible: true, rightOffset: 3 },
-      rightPriceScale: { borderVisible: false },
+      rightPriceScale: { borderVisible: false, visible: false },
     });
     this.#candles = this.#chart.addSeries(CandlestickSeries, { borderVisible: false });
     this.#volume = this.#chart.addSeries(HistogramSeries, { priceFormat: { type: "volume" }, priceScaleId: "volume", lastValueVisible: false, priceLineVisible: false });

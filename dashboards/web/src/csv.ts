@@ -2,14 +2,17 @@
 
 import type { Print, Row } from "./messages.js";
 
-const COLUMNS = ["symbol", "bid_size", "bid", "ask", "ask_size", "last", "change_percent"];
+const COLUMNS = ["symbol", "bid_size", "bid", "ask", "ask_size", "last", "change_percent", "last_time", "trades"];
 
-/** The watchlist. Of rows whose trades are not followed the last one is not known: it is left out, and what follows from it. */
+/**
+ * The watchlist, with the venue's time of each last trade. Of rows whose trades are not followed (`out of sight`) it is the last that was seen,
+ * and there may have been others since.
+ */
 export function watchlistCsv(rows: readonly (Row | { symbol: string })[], isFollowed: (symbol: string) => boolean = () => true): string {
   const line = (row: Row | { symbol: string }): string => {
-    const { symbol, bidSize, bid, ask, askSize, last, change } = row as Row;
-    const traded = isFollowed(symbol) ? [last, change?.toFixed(2)] : [undefined, undefined];
-    return [symbol, bidSize, bid, ask, askSize, ...traded].map(quoted).join(",");
+    const { symbol, bidSize, bid, ask, askSize, last, last_ns, change } = row as Row;
+    const time = last_ns === undefined ? undefined : new Date(Number(last_ns / 1_000_000n)).toISOString();
+    return [symbol, bidSize, bid, ask, askSize, last, change?.toFixed(2), time, isFollowed(symbol) ? "followed" : "out of sight"].map(quoted).join(",");
   };
   return `${[COLUMNS.join(","), ...rows.map(line)].join("\n")}\n`;
 }

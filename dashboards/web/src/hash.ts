@@ -20,23 +20,39 @@ export interface View {
   sizeMin: number;
 }
 
-/** Reads the part of an address behind `#`. What cannot be read is left at its default. */
-export function readHash(hash: string): View {
+const NAMES = new Set(["s", "f", "i", "t", "p", "z", "gateway"]);
+
+/** Reads the part of an address behind `#`. What is not known is left out, or at its default; `leftOut` tells it as it stood there. */
+export function readHash(hash: string): { view: View; leftOut: string[] } {
   const fields = new URLSearchParams(hash.replace(/^#/, ""));
-  const symbols = [...new Set((fields.get("s") ?? "").split(",").filter(isSymbol))].slice(0, ROWS_MAX);
-  const focus = fields.get("f") ?? "";
-  const interval_s = Number(fields.get("i"));
-  const theme = fields.get("t");
-  const panels = fields.get("p");
-  const sizeMin = Number(fields.get("z"));
-  return {
-    symbols,
-    focus: isSymbol(focus) ? focus : (symbols[0] ?? ""),
-    interval_s: (INTERVALS_S as readonly number[]).includes(interval_s) ? interval_s : 1,
-    theme: theme === "dark" || theme === "light" ? theme : undefined,
-    panels: panels === null ? [...PANELS] : PANELS.filter((panel) => panels.split(",").includes(panel)),
-    sizeMin: Number.isFinite(sizeMin) && sizeMin > 0 ? sizeMin : 0,
+  const leftOut = [...new Set(fields.keys())].filter((name) => !NAMES.has(name));
+  /** The value of a field, where it is there and `read` knows it. */
+  const one = <T>(name: string, read: (text: string) => T | undefined): T | undefined => {
+    const text = fields.get(name);
+    const value = text === null ? undefined : read(text);
+    if (text !== null && value === undefined) leftOut.push(`${name}=${text}`);
+    return value;
   };
+  /** What is known of a list; `undefined` where there is no list, or nothing of it is known. */
+  const several = <T extends string>(name: string, isKnown: (part: string) => part is T): T[] | undefined => {
+    const all = fields.get(name)?.split(",").filter((part) => part !== "");
+    const unknown = all?.filter((part) => !isKnown(part)) ?? [];
+    if (unknown.length > 0) leftOut.push(`${name}=${unknown.join(",")}`);
+    return all === undefined || (all.length > 0 && all.length === unknown.length) ? undefined : [...new Set(all.filter(isKnown))];
+  };
+  const all = several("s", (part): part is string => isSymbol(part)) ?? [];
+  if (all.length > ROWS_MAX) leftOut.push(`${all.length - ROWS_MAX} symbols beyond ${ROWS_MAX}`);
+  const symbols = all.slice(0, ROWS_MAX);
+  const panels = several("p", (part): part is Panel => (PANELS as readonly string[]).includes(part));
+  const view: View = {
+    symbols,
+    focus: one("f", (text) => (isSymbol(text) ? text : undefined)) ?? symbols[0] ?? "",
+    interval_s: one("i", (text) => INTERVALS_S.find((seconds) => seconds === Number(text))) ?? 1,
+    theme: one("t", (text) => (text === "dark" || text === "light" ? text : undefined)),
+    panels: PANELS.filter((panel) => panels?.includes(panel) ?? true),
+    sizeMin: one("z", (text) => (Number(text) >= 0 && Number(text) < Infinity ? Number(text) : undefined)) ?? 0,
+  };
+  return { view, leftOut };
 }
 
 /** Writes it, defaults left out. */
@@ -53,8 +69,17 @@ export function writeHash({ symbols, focus, interval_s, theme, panels, sizeMin }
 
 /** Whether a text may be a symbol: not a pattern, as the watchlist shows symbols. */
 export function isSymbol(text: string): boolean {
+  return faultOf(text) === undefined;
+}
+
+/** Why a text is no symbol of a watchlist, in words that go on behind "as"; `undefined` where it is one. */
+export function faultOf(text: string): string | undefined {
+  if (text === "") return "it is empty";
+  if (text.includes("*")) return "* stands for many symbols, and a row shows one";
+  if (text.includes(",")) return "a symbol has no comma";
+  if (text.length > 64) return "a symbol has at most 64 characters";
   // eslint-disable-next-line no-control-regex -- control characters are what is refused
-  return text.length > 0 && text.length <= 64 && !/[\u0000-\u001f\u007f*,]/.test(text);
+  return /[\u0000-\u001f\u007f]/.test(text) ? "a symbol has no control characters" : undefined;
 }
 
 const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);

@@ -3,6 +3,7 @@
 import { effect } from "@preact/signals-core";
 import uPlot from "uplot";
 import { announce, byId, clock, count, make, ms, setText } from "./dom.js";
+import { feedHint, silent } from "./hint.js";
 import type { Change, Health, Notice } from "./messages.js";
 import * as state from "./state.js";
 
@@ -17,6 +18,8 @@ export class HealthPanel {
   readonly #rates = byId("rates");
   readonly #details = byId("details");
   readonly #notices = byId("notices");
+  /** Notices that may still change, by their number. */
+  readonly #numbered = new Map<number, HTMLElement>();
   readonly #plots: { plot: uPlot; holder: HTMLElement }[] = [];
   readonly #times: number[] = [];
   readonly #series: [number[], (number | null)[], (number | null)[]] = [[], [], []];
@@ -32,9 +35,15 @@ export class HealthPanel {
       this.#plots.push(this.#makePlot("plot-latency", theme, [["p50 ms", COLORS[theme].a], ["p99 ms", COLORS[theme].b]]));
       this.#isPlotDirty = true;
     });
+    effect(() => {
+      const hint = feedHint({ down: state.feedsDown.value, stale: state.feedsStale.value });
+      setText(byId("feed-hint"), hint);
+      byId("feed-hint").hidden = hint === "";
+    });
   }
 
   change(change: Change): void {
+    state.connection.value = change.state;
     const text = change.state === "reconnecting" ? `reconnecting ${change.attempt}` : change.state;
     if (text === this.#lastState) return;
     this.#lastState = text;
@@ -44,8 +53,10 @@ export class HealthPanel {
   }
 
   take(health: Health): void {
-    state.health.value = health;
     this.change(health);
+    const { down, stale } = silent(health.feeds);
+    state.feedsDown.value = down;
+    state.feedsStale.value = stale;
     const reason = health.reason ?? "";
     if (this.#badge.title !== reason) this.#badge.title = reason;
     const isLive = health.state === "live" || health.state === "degraded";
@@ -53,7 +64,7 @@ export class HealthPanel {
     setText(this.#latency, isLive ? `${latency} · skew ${ms(health.skew_ms)}` : "latency –");
     setText(this.#rates, `${count(health.messages_s)} messages/s · ${(health.conflated * 100).toFixed(1)}% conflated`);
     const feeds = health.feeds.map(({ name, state }) => `${name} ${state}`).join(", ");
-    setText(this.#details, `${health.gaps} gaps · ${health.duplicates} came twice · ${health.reconnects} reconnects · ${count(health.events_s)} events/s · feeds: ${feeds === "" ? "–" : feeds}`);
+    setText(this.#details, `${health.gaps} gaps · ${health.duplicates} came twice · ${health.reconnects} reconnects · ${count(health.events_s)} events/s · feeds: ${feeds === "" ? "not known" : feeds}`);
     const now_s = Math.floor(Date.now() / 1_000);
     if (now_s === this.#point_s) return;
     this.#point_s = now_s;
@@ -67,13 +78,23 @@ export class HealthPanel {
     this.#isPlotDirty = true;
   }
 
-  notice({ time_ms, kind, text }: Notice): void {
-    const item = make("li", kind);
-    const time = make("time");
+  notice({ id, time_ms, kind, text }: Notice): void {
+    const told = id === undefined ? undefined : this.#numbered.get(id)?.lastElementChild;
+    if (told instanceof HTMLElement) return void setText(told, text);
+    const [item, time, words] = [make("li", kind), make("time"), make("span")];
     time.textContent = clock(time_ms).slice(0, 8);
-    item.append(time, ` ${text}`);
+    words.textContent = text;
+    item.append(time, " ", words);
+    if (id !== undefined) {
+      item.dataset.id = String(id);
+      this.#numbered.set(id, item);
+    }
     this.#notices.prepend(item);
-    while (this.#notices.children.length > NOTICES_MAX) this.#notices.lastElementChild?.remove();
+    while (this.#notices.children.length > NOTICES_MAX) {
+      const oldest = this.#notices.lastElementChild as HTMLElement;
+      this.#numbered.delete(Number(oldest.dataset.id));
+      oldest.remove();
+    }
     byId("no-notices").hidden = true;
   }
 

@@ -17,6 +17,8 @@ import { Tape } from "./tape.js";
 import { Watchlist } from "./watchlist.js";
 
 const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+/** Characters that are shown of what the address has in vain. */
+const LEFT_OUT_MAX = 200;
 let isScheduled = false;
 const tell = (command: Command): void => worker.postMessage(command);
 
@@ -30,16 +32,17 @@ const chart = new Chart();
 const health = new HealthPanel();
 const search = new Search(
   () => tell({ do: "discover" }),
-  (notice) => {
-    if (notice !== undefined) health.notice({ time_ms: Date.now(), kind: "info", text: notice });
-    watchlist.focus();
-  },
+  () => watchlist.focus(),
+  (why) => health.notice({ time_ms: Date.now(), kind: "info", text: why }),
 );
 const help = byId<HTMLDialogElement>("help");
 const tokenDialog = byId<HTMLDialogElement>("token");
 const url = gatewayUrl(location);
 
-state.followAddress();
+state.followAddress((out) => {
+  const text = out.join(" · ");
+  health.notice({ time_ms: Date.now(), kind: "info", text: `Left out of the address, as the page does not know it: ${text.length > LEFT_OUT_MAX ? `${text.slice(0, LEFT_OUT_MAX)}…` : text}` });
+});
 tell({ do: "connect", url });
 effect(() => tell({ do: "watch", symbols: state.symbols.value }));
 let looked = "";
@@ -90,6 +93,7 @@ worker.onmessage = ({ data }: { data: Frame }) => {
   for (const change of data.changes) health.change(change);
   if (data.health !== undefined) health.take(data.health);
   for (const notice of data.notices) health.notice(notice);
+  state.looking.value = data.looking;
   if (data.directory !== undefined) {
     state.directory.value = data.directory;
     if (isFirstVisit && state.symbols.value.length === 0 && data.directory.length > 0) {
@@ -175,8 +179,8 @@ async function copy(what: string, text: string): Promise<void> {
   }
 }
 function copyWatchlist(): void {
-  const unknown = state.symbols.value.filter((symbol) => !watchlist.isFollowed(symbol)).length;
-  void copy(unknown > 0 ? `Watchlist, without the last prices of ${unknown} symbols out of sight,` : "Watchlist", watchlistCsv(watchlist.rows, (symbol) => watchlist.isFollowed(symbol)));
+  const unfollowed = state.symbols.value.filter((symbol) => !watchlist.isFollowed(symbol)).length;
+  void copy(unfollowed > 0 ? `Watchlist, with last prices of ${unfollowed} symbols out of sight that are as old as last_time says,` : "Watchlist", watchlistCsv(watchlist.rows, (symbol) => watchlist.isFollowed(symbol)));
 }
 byId("copy").addEventListener("click", copyWatchlist);
 byId("copy-tape").addEventListener("click", () => void copy("Tape", tapeCsv(state.focus.value, tape.prints)));

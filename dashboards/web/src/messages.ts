@@ -25,6 +25,8 @@ export interface Row {
   ask?: string;
   askSize?: string;
   last?: string;
+  /** When the last trade was, by the venue's clock, in nanoseconds since the epoch. */
+  last_ns?: bigint;
   /** Where the last price went: 1 up, -1 down. */
   direction: number;
   /** The last price against the first that this page saw, in percent. */
@@ -86,6 +88,7 @@ export interface Health {
   duplicates: number;
   reconnects: number;
   queued_bytes: number;
+  /** None where it is not known how they are. */
   feeds: { name: string; state: string }[];
 }
 
@@ -97,10 +100,18 @@ export interface Change {
 
 /** Something that a person should know. */
 export interface Notice {
+  /** What has the same one takes the place of what was told before. */
+  id?: number;
   time_ms: number;
   kind: "gap" | "error" | "slow" | "info";
   text: string;
 }
+
+/** Whether it is looked which symbols there are: for a moment, for as long as none comes, or not at all, as the gateway does not allow it. */
+export type Looking = "no" | "begun" | "waiting" | "refused";
+
+/** Gaps of one cause that are no further apart are told as one. */
+export const MERGE_MS = 5_000;
 
 /** Of so many symbols all trades are followed; of more, those of rows in sight. */
 export const FOLLOWED_MAX = 100;
@@ -126,6 +137,7 @@ export interface Frame {
   changes: Change[];
   health?: Health;
   notices: Notice[];
+  looking: Looking;
   /** Symbols that are there, sorted; and those of which most comes, at most `FIRST_SYMBOLS` of them. */
   directory?: string[];
   busiest?: string[];

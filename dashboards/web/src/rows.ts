@@ -55,12 +55,13 @@ export class Rows {
     this.#changed(row, now_ms);
   }
 
-  trade({ symbol, price }: Trade, now_ms: number): void {
+  trade({ symbol, price, event_ns }: Trade, now_ms: number): void {
     const row = this.#rows.get(symbol);
     if (row === undefined) return;
     const value = Number(price);
     if (row.last !== undefined && Number(row.last) !== value) row.direction = value > Number(row.last) ? 1 : -1;
     row.last = price;
+    row.last_ns = event_ns;
     row.first ??= value;
     // To what is shown of it: what is nothing there has no sign either.
     row.change = row.first === 0 ? 0 : Math.round((value / row.first - 1) * 10_000) / 100 || 0;

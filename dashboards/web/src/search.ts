@@ -2,7 +2,7 @@
 
 import { effect } from "@preact/signals-core";
 import { announce, byId, make } from "./dom.js";
-import { isSymbol } from "./hash.js";
+import { faultOf } from "./hash.js";
 import * as state from "./state.js";
 
 const SHOWN_MAX = 12;
@@ -25,13 +25,15 @@ export function find(directory: readonly string[], text: string): string[] {
 export class Search {
   readonly #input = byId<HTMLInputElement>("search");
   readonly #list = byId("found");
-  readonly #done: (notice?: string) => void;
+  readonly #done: () => void;
+  readonly #refused: (why: string) => void;
   #found: string[] = [];
   #at = 0;
 
-  /** `opened` is called when symbols are looked for, `done` when one was taken or none, with what there is to say of it. */
-  constructor(opened: () => void, done: (notice?: string) => void) {
+  /** `opened` is called when symbols are looked for, `done` when one was taken or none, `refused` with why one was not. */
+  constructor(opened: () => void, done: () => void, refused: (why: string) => void) {
     this.#done = done;
+    this.#refused = refused;
     this.#input.addEventListener("focus", () => {
       opened();
       this.#show();
@@ -78,28 +80,37 @@ export class Search {
   }
 
   #take(symbol: string): void {
-    const isAdded = state.add(symbol);
-    announce(isAdded ? `${symbol} is in the watchlist` : `${symbol} cannot be added`);
+    const fault = state.add(symbol);
+    const told = fault === undefined ? `${symbol} is in the watchlist` : `${symbol} cannot be added: ${fault}`;
+    announce(told);
+    // What was typed stays, to be mended.
+    if (fault !== undefined) return this.#refused(told);
     this.#input.value = "";
     this.#hide();
-    this.#done(isAdded ? undefined : `${symbol} cannot be added: it is no symbol, or the watchlist is full`);
+    this.#done();
   }
 
   #show(): void {
     const typed = this.#input.value.trim();
     this.#found = find(state.directory.value, typed);
-    if (typed !== "" && isSymbol(typed) && !this.#found.includes(typed)) this.#found.push(typed);
+    const fault = typed === "" ? undefined : faultOf(typed);
+    if (typed !== "" && fault === undefined && !this.#found.includes(typed)) this.#found.push(typed);
     this.#at = Math.min(this.#at, Math.max(0, this.#found.length - 1));
     const isKnown = new Set(state.directory.value);
     this.#list.replaceChildren(
       ...this.#found.map((symbol, at) => {
         const option = make("li", at === this.#at ? "at" : "", { role: "option", id: `found-${at}`, "data-symbol": symbol, "aria-selected": String(at === this.#at) });
-        option.textContent = isKnown.has(symbol) ? symbol : `ask for ${symbol}`;
+        option.textContent = isKnown.has(symbol) ? symbol : `Subscribe to ${symbol}, not seen so far`;
         return option;
       }),
     );
-    this.#list.hidden = this.#found.length === 0;
-    this.#input.setAttribute("aria-expanded", String(this.#found.length > 0));
+    if (fault !== undefined && this.#found.length === 0) {
+      const option = make("li", "fault", { role: "option", "aria-disabled": "true", "aria-selected": "false" });
+      option.textContent = `No symbol: ${fault}`;
+      this.#list.append(option);
+    }
+    this.#list.hidden = this.#list.children.length === 0;
+    this.#input.setAttribute("aria-expanded", String(!this.#list.hidden));
     if (this.#found.length > 0) this.#input.setAttribute("aria-activedescendant", `found-${this.#at}`);
     else this.#input.removeAttribute("aria-activedescendant");
   }

@@ -2,6 +2,7 @@
 
 import { effect } from "@preact/signals-core";
 import { byId, make, setText, size } from "./dom.js";
+import { watchHint } from "./hint.js";
 import { FOLLOWED_MAX, type Row } from "./messages.js";
 import * as state from "./state.js";
 
@@ -57,6 +58,11 @@ export class Watchlist {
       state.focus.value; // the row in focus looks different
       this.#isLayoutNew = true;
     });
+    effect(() => {
+      const hint = watchHint(state.connection.value, { down: state.feedsDown.value, stale: state.feedsStale.value }, state.looking.value, state.symbols.value.length === 0);
+      setText(byId("watch-hint"), hint);
+      byId("watch-hint").hidden = hint === "";
+    });
     this.#viewport.addEventListener("scroll", moved, { passive: true });
     new ResizeObserver(moved).observe(this.#viewport);
     this.#viewport.addEventListener("click", (event) => {
@@ -80,7 +86,7 @@ export class Watchlist {
     return state.symbols.value.map((symbol) => this.#rows.get(symbol) ?? { symbol });
   }
 
-  /** Whether the trades of a symbol are followed, and its last price is thus the last. */
+  /** Whether the trades of a symbol are followed, and the last price that is known of it is thus the last. */
   isFollowed(symbol: string): boolean {
     return state.symbols.value.length <= FOLLOWED_MAX || symbol === state.focus.value || this.#shown.has(symbol);
   }
@@ -140,7 +146,6 @@ export class Watchlist {
     const all = state.symbols.value;
     this.#space.style.height = `${all.length * ROW_PX}px`;
     this.#grid.setAttribute("aria-rowcount", String(all.length + 1));
-    byId("empty").hidden = all.length > 0;
     const first = Math.max(0, Math.floor(this.#viewport.scrollTop / ROW_PX) - 2);
     const last = Math.min(all.length, first + Math.ceil(this.#viewport.clientHeight / ROW_PX) + 4);
     while (this.#lines.length < last - first) this.#lines.push(this.#makeLine());

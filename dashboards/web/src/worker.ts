@@ -3,9 +3,11 @@
  * that is busy or hidden gets less and never a backlog.
  */
 
-import { type AckResult, type Channel, connect, type Gap, type Live, type StateEvent, type SubscribeOptions, type TickgateEvent, type MarketEvent, type Trade } from "tickgate";
+import { type AckResult, type Channel, connect, type FeedEvent, type Gap, type Live, nowNs, type SlowEvent, type StateEvent, type SubscribeOptions, type TickgateEvent, type MarketEvent, type Trade } from "tickgate";
+import { Bursts } from "./bursts.js";
 import { Candles } from "./candles.js";
-import { type Change, type Command, FIRST_SYMBOLS, FOLLOWED_MAX, type Frame, type Health, type Notice, type Print } from "./messages.js";
+import { Recent } from "./latency.js";
+import { type Change, type Command, FIRST_SYMBOLS, FOLLOWED_MAX, type Frame, type Health, type Looking, MERGE_MS, type Notice, type Print } from "./messages.js";
 import { heard_ms, Rows } from "./rows.js";
 import { Wants, type Wanted } from "./wants.js";
 
@@ -19,6 +21,10 @@ const DISCOVER_MS = 2_000;
 const FRAME_MS = 100;
 /** How long the rows in sight have to stay the same until they are asked for. */
 const VIEW_MS = 150;
+/** How long what waited for a client that was slow may take until it is there. */
+const THROUGH_MS = 1_000;
+/** What is told of a feed so soon again takes the place of what was told before. */
+const FEED_MS = 60_000;
 /** How often health is told, and rows out of sight. */
 const HEALTH_MS = 250;
 const ROWS_ALL_MS = 1_000;
@@ -54,12 +60,14 @@ const candles = new Candles();
 const directory = new Map<string, number>();
 let isDirectoryNew = false;
 let isDiscovering = false;
+let looking: Looking = "no";
 /** Set while symbols are listened for, from when they may come on. */
 let discoverTimer: ReturnType<typeof setTimeout> | undefined;
 
 let prints: Print[] = [];
 let printsSkipped = 0;
 let notices: Notice[] = [];
+let notesNumbered = 0;
 let changes: Change[] = [];
 /** The last price of the symbol in focus, and where it went. */
 let printed = Number.NaN;
@@ -82,6 +90,14 @@ let health_ms = 0;
 let attempt = 0;
 let reason: string | undefined;
 let slow_ms = -Infinity;
+/** While the client does not keep up: since when, and how far it is behind at the most. */
+let spell: { id: number; at_ms: number; delay_ms: number } | undefined;
+const bursts = new Bursts(newId);
+const recent = new Recent();
+/** When what was slow is through, and its latencies are over. */
+let throughAt_ms: number | undefined;
+/** What was told of feeds that brought nothing: when last, and how often they did since it was told anew. */
+const feeds = new Map<string, { id: number; at_ms: number; times: number }>();
 /** How far the gateway's clock is ahead of ours, where that is known, and when it was asked for. */
 let skew: { at_ms: number; ms: number | undefined } | undefined;
 let before = { at_ms: performance.now(), messages: 0, events: 0, conflated: 0 };
@@ -97,8 +113,7 @@ page.onmessage = ({ data }) => {
     case "focus":
       return look(data.symbol, data.interval_s);
     case "slow":
-      isSlow = data.isSlow;
-      return live?.set({ maxBytesPerS: bytesPerS() });
+      return slowDown(data.isSlow);
     case "view":
       rows.see((view = data.symbols));
       return wants.askIn(VIEW_MS);
@@ -109,10 +124,23 @@ page.onmessage = ({ data }) => {
   }
 };
 
-setInterval(() => rows.second(), 1_000);
+setInterval(() => {
+  rows.second();
+  keepUp(performance.now());
+}, 1_000);
 
 function bytesPerS(): number {
   return isSlow ? SLOW_BYTES_PER_S : FULL_BYTES_PER_S;
+}
+
+/** What a visitor asks for to see what becomes of a client that is slow. */
+function slowDown(is: boolean): void {
+  if (is === isSlow) return;
+  isSlow = is;
+  live?.set({ maxBytesPerS: bytesPerS() });
+  throughAt_ms = isSlow ? undefined : performance.now() + THROUGH_MS;
+  if (isSlow) note("slow", `Slowed down to ${SLOW_BYTES_PER_S / 1_024} KiB a second: the gateway merges quotes and leaves out trades`);
+  else note("info", "Not slowed down any more: all comes again");
 }
 
 function start(url: string, token: string | undefined): void {
@@ -127,7 +155,9 @@ function start(url: string, token: string | undefined): void {
   clearTimeout(discoverTimer);
   discoverTimer = undefined;
   isDiscovering = false;
+  looking = "no";
   directory.clear();
+  recent.clear();
   before = { at_ms: performance.now(), messages: 0, events: 0, conflated: 0 };
   wants.begin(live);
 }
@@ -204,6 +234,7 @@ function beginAtSnapshot(): void {
 function discover(): void {
   if (isDiscovering || live === undefined) return;
   isDiscovering = true;
+  looking = "begun";
   const client = live;
   const asked = DISCOVERY.map(([channel, options]) => client.subscribe(channel, "*", options));
   void Promise.allSettled(asked).then((answers) => {
@@ -211,7 +242,7 @@ function discover(): void {
     if (client !== live) return;
     // Symbols come from now on: connecting may have taken any time.
     if (answers.some((answer) => answer.status === "fulfilled" && answer.value.some(({ ok }) => ok))) listen();
-    else discovered();
+    else discovered("refused");
   });
 }
 
@@ -219,13 +250,17 @@ function discover(): void {
 function listen(): void {
   clearTimeout(discoverTimer);
   discoverTimer = setTimeout(() => {
-    if (directory.size === 0 && watched.length === 0) return listen();
+    if (directory.size === 0 && watched.length === 0) {
+      looking = "waiting";
+      return listen();
+    }
     for (const [channel] of DISCOVERY) void live?.unsubscribe(channel, "*");
-    discovered();
+    discovered("no");
   }, DISCOVER_MS);
 }
 
-function discovered(): void {
+function discovered(how: Looking): void {
+  looking = how;
   clearTimeout(discoverTimer);
   discoverTimer = undefined;
   isDiscovering = false;
@@ -237,6 +272,7 @@ function take(event: TickgateEvent): void {
     case "trade":
       meet(event.symbol);
       rows.trade(event, heard(event));
+      late(event);
       if (event.symbol === focus) {
         if (event.snapshot === true && isSnapshotAwaited) beginAtSnapshot();
         print(event);
@@ -247,6 +283,7 @@ function take(event: TickgateEvent): void {
       return rows.quote(event, heard(event));
     case "status":
       meet(event.symbol);
+      late(event);
       return rows.status(event, heard(event));
     case "book":
       isLadderNew = true;
@@ -256,8 +293,9 @@ function take(event: TickgateEvent): void {
     case "state":
       return changed(event);
     case "slow":
-      slow_ms = performance.now();
-      return note("slow", `The gateway finds this client slow: ${event.delay_ms} ms behind, ${event.action} at the bound`);
+      return fallBehind(event);
+    case "feed":
+      return feed(event);
     case "goaway":
       return event.close_in_ms === 0 ? undefined : note("info", `This gateway stops (${event.reason}): the page goes on at the next one`);
     case "error":
@@ -271,12 +309,60 @@ function take(event: TickgateEvent): void {
 }
 
 function heard(event: MarketEvent): number {
-  const at_ms = performance.now();
-  if (event.snapshot === true && (skew === undefined || at_ms - skew.at_ms > HEALTH_MS)) {
+  return heard_ms(event, Date.now(), event.snapshot === true ? skewNow_ms(performance.now()) : undefined);
+}
+
+/** How far the gateway's clock is ahead of ours, if anybody knows. */
+function skewNow_ms(at_ms: number): number | undefined {
+  if (skew === undefined || at_ms - skew.at_ms > HEALTH_MS) {
     const { skew_ns, roundTrip_ns } = live?.stats() ?? { skew_ns: 0, roundTrip_ns: 0 };
     skew = { at_ms, ms: roundTrip_ns > 0 ? skew_ns / 1e6 : undefined };
   }
-  return heard_ms(event, Date.now(), skew?.ms);
+  return skew.ms;
+}
+
+/** Takes the latency of an event that nobody held back: quotes and books wait to be conflated. */
+function late({ snapshot, replay, ingest_ns }: MarketEvent): void {
+  if (snapshot === true || replay === true) return;
+  const now_ms = performance.now();
+  const skew_ms = skewNow_ms(now_ms);
+  if (skew_ms !== undefined) recent.record(nowNs() + skew_ms * 1e6 - Number(ingest_ns), now_ms);
+}
+
+/** The gateway has said that this client does not keep up, or has left out something for it. */
+function fallBehind(slow?: SlowEvent): void {
+  slow_ms = performance.now();
+  const delay_ms = Math.max(spell?.delay_ms ?? 0, slow?.delay_ms ?? 0);
+  const isNew = spell === undefined;
+  spell = { id: spell?.id ?? newId(), at_ms: spell?.at_ms ?? slow_ms, delay_ms };
+  // That it is slowed down was told already.
+  if (slow !== undefined) note("slow", `This client does not keep up: ${delay_ms} ms behind at the most, the gateway goes on to ${slow.action}`, spell.id);
+  else if (isNew && !isSlow) note("slow", "This client does not keep up: the gateway leaves out what may be left out", spell.id);
+}
+
+/** Ends a time in which the client did not keep up, when there was nothing of it for a while. */
+function keepUp(now_ms: number): void {
+  if (throughAt_ms !== undefined && now_ms >= throughAt_ms) {
+    throughAt_ms = undefined;
+    recent.clear();
+  }
+  if (spell === undefined || isSlow || now_ms - slow_ms < MERGE_MS) return;
+  note("info", `This client keeps up again, after ${((slow_ms - spell.at_ms) / 1_000).toFixed(1)} s`);
+  spell = undefined;
+  recent.clear();
+}
+
+/** A feed of the gateway has another state. One that comes and goes, as slow ones do, is one notice. */
+function feed({ name, state }: FeedEvent): void {
+  const now_ms = performance.now();
+  const before = feeds.get(name);
+  if (state === "live" && before === undefined) return;
+  const told = before !== undefined && now_ms - before.at_ms < FEED_MS ? before : { id: newId(), at_ms: 0, times: 0 };
+  told.at_ms = now_ms;
+  if (state !== "live") told.times++;
+  feeds.set(name, told);
+  const what = state === "live" ? "live again" : state === "down" ? "down: no broker answers it" : "stale: no record comes";
+  note(state === "down" ? "error" : "info", `Feed ${name} of the gateway is ${what}${told.times > 1 ? ` (the ${told.times}. time)` : ""}`, told.id);
 }
 
 /** Another state of the connection: each is shown, and what was lost of it is told. */
@@ -311,20 +397,30 @@ function meet(symbol: string): void {
   directory.set(symbol, 1);
   isDirectoryNew = true;
   // Those of the others are behind it.
-  if (directory.size === 1 && discoverTimer !== undefined) listen();
+  if (directory.size !== 1) return;
+  looking = "begun";
+  if (discoverTimer !== undefined) listen();
 }
 
-function gap({ channel, symbol, cause, count }: Gap): void {
+function gap(missing: Gap): void {
+  const { channel, symbol, cause } = missing;
   // Of what is only listened for to learn its name nobody misses anything. It is counted all the same.
   if (isDiscovering && !wants.has(channel, symbol)) return;
   rows.gap(symbol, Date.now());
-  if (cause === "slow_consumer") slow_ms = performance.now();
+  if (cause === "slow_consumer") fallBehind();
   if (channel === "book") isLadderNew = true;
-  note("gap", `${symbol}: ${count ?? "some"} ${channel} missing (${cause.replaceAll("_", " ")})`);
+  const { id, text } = bursts.take(missing, performance.now());
+  note("gap", text, id);
 }
 
-function note(kind: Notice["kind"], text: string): void {
-  notices.push({ time_ms: Date.now(), kind, text });
+function newId(): number {
+  return ++notesNumbered;
+}
+
+function note(kind: Notice["kind"], text: string, id?: number): void {
+  const told = id === undefined ? undefined : notices.find((notice) => notice.id === id);
+  if (told !== undefined) return void (told.text = text);
+  notices.push({ ...(id === undefined ? {} : { id }), time_ms: Date.now(), kind, text });
   if (notices.length > NOTICES_MAX) notices.shift();
 }
 
@@ -346,7 +442,7 @@ function print({ event_ns, price, size, side }: Trade): void {
 /** The page has asked and waits: whatever happens, there is an answer. */
 function answer(): void {
   frame_ms = performance.now();
-  const frame: Frame = { rows: [], focus: focus ?? "", interval_s, prints, printsSkipped, changes, notices };
+  const frame: Frame = { rows: [], focus: focus ?? "", interval_s, prints, printsSkipped, changes, notices, looking };
   prints = [];
   printsSkipped = 0;
   notices = [];
@@ -367,7 +463,7 @@ function answer(): void {
     fault = String(error);
     if (isNew) note("error", `The page failed to tell something: ${fault}`);
     const skipped = frame.printsSkipped + frame.prints.length;
-    page.postMessage({ rows: [], focus: frame.focus, interval_s, prints: [], printsSkipped: skipped, changes: frame.changes, notices: [...frame.notices, ...notices] });
+    page.postMessage({ rows: [], focus: frame.focus, interval_s, prints: [], printsSkipped: skipped, changes: frame.changes, notices: [...frame.notices, ...notices], looking });
     notices = [];
   }
 }
@@ -411,13 +507,16 @@ function health(client: Live, now_ms: number): Health {
   const events = stats.events - before.events;
   const conflated = stats.conflated - before.conflated;
   const { state } = stats;
-  const isDegraded = state === "live" && (now_ms - slow_ms < 5_000 || stats.feeds.some((feed) => feed.state !== "live"));
+  // A gateway that does not answer, or has not told yet, may have others than those of before.
+  const known = stats.feedState === "unknown" || state === "stale" ? [] : stats.feeds;
+  const latencies = recent.of(now_ms);
+  const isDegraded = state === "live" && (now_ms - slow_ms < 5_000 || known.some((feed) => feed.state !== "live"));
   const told: Health = {
     state: isDegraded ? "degraded" : state,
     attempt,
-    latencies: stats.latencyRecent.count,
-    p50_ms: stats.latencyRecent.p50_ns / 1e6,
-    p99_ms: stats.latencyRecent.p99_ns / 1e6,
+    latencies: latencies.count,
+    p50_ms: latencies.quantileNs(0.5) / 1e6,
+    p99_ms: latencies.quantileNs(0.99) / 1e6,
     skew_ms: stats.skew_ns / 1e6,
     messages_s: (stats.messages - before.messages) / past_s,
     events_s: events / past_s,
@@ -426,7 +525,7 @@ function health(client: Live, now_ms: number): Health {
     duplicates: stats.duplicates,
     reconnects: stats.reconnects,
     queued_bytes: stats.gatewayQueued_bytes,
-    feeds: stats.feeds.map(({ name, state }) => ({ name, state })),
+    feeds: known.map(({ name, state }) => ({ name, state })),
   };
   if (reason !== undefined) told.reason = reason;
   if (stats.session !== undefined) told.session = stats.session;

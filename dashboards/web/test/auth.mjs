@@ -16,10 +16,10 @@ export function required(scene, name, secret) {
   return `[auth]\nmode = "required"\nissuers = ["tests"]\naudiences = ["tickgate"]\nkey_files = ["HS256:${key}"]\n`;
 }
 
-/** A token for everything, for ten minutes. @param {string} secret */
-export function token(secret) {
+/** A token for ten minutes, for everything or for what these patterns say. @param {string} secret @param {readonly string[]} symbols */
+export function token(secret, symbols = ["*"]) {
   const part = (/** @type {object} */ value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  const claims = { iss: "tests", aud: "tickgate", sub: "ann", exp: Math.floor(Date.now() / 1_000) + 600, tickgate: { symbols: ["*"], wildcard: true } };
+  const claims = { iss: "tests", aud: "tickgate", sub: "ann", exp: Math.floor(Date.now() / 1_000) + 600, tickgate: { symbols, wildcard: true } };
   const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part(claims)}`;
   return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
 }

@@ -140,6 +140,25 @@ export async function text(page, selector, pattern) {
 /** The line of the watchlist that shows a symbol. @param {string} symbol */
 export const row = (symbol) => `#rows-space .row[data-symbol="${symbol}"]:not([hidden])`;
 
+/** Runs in the page: each state that its badge shows, in `states`. */
+export function noteStates() {
+  const states = /** @type {string[]} */ ([]);
+  Object.assign(globalThis, { states });
+  addEventListener("DOMContentLoaded", () => {
+    const badge = /** @type {Element} */ (document.querySelector("#state"));
+    new MutationObserver(() => states.push(badge.textContent ?? "")).observe(badge, { childList: true, characterData: true, subtree: true });
+  });
+}
+
+/** What {@link noteStates} has noted. @param {Page} page @returns {Promise<string[]>} */
+export const states = (page) => page.evaluate(() => /** @type {any} */ (globalThis).states);
+
+/** Subscriptions of all sessions of a gateway. @param {Gateway} gateway */
+export async function held({ program }) {
+  const admin = (await program.said(/admin: (http:\/\/[^ "]+)/)).replace(/\/$/, "");
+  return Number(/^tickgate_subscriptions_held(?:\{[^}]*\})? (\d+)/m.exec(await (await fetch(`${admin}/metrics`)).text())?.[1]);
+}
+
 /** Presses a button that copies. @param {Page} page @param {string} button */
 export async function copied(page, button) {
   await page.evaluate(() => navigator.clipboard.writeText("nothing"));

@@ -1,5 +1,6 @@
 /** What a first visit shows, of whom nobody has chosen anything, in a real Chromium, against real gateways. */
 
+import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { produce } from "../../../clients/typescript/build/test/support/kafka.js";
 import { quote, trade } from "../../../clients/typescript/build/test/support/records.js";
@@ -9,6 +10,17 @@ import { PageServer } from "./serve.mjs";
 
 /** Longer than symbols are listened for. */
 const LONG_MS = 3_500;
+
+/** Runs in the page: what its watchlist says, one after the other. */
+function noteHints() {
+  const hints = /** @type {string[]} */ ([]);
+  Object.assign(globalThis, { hints });
+  addEventListener("DOMContentLoaded", () => {
+    const hint = /** @type {Element} */ (document.querySelector("#watch-hint"));
+    const note = () => hints.at(-1) !== hint.textContent && hints.push(hint.textContent ?? "");
+    new MutationObserver(note).observe(hint, { childList: true, characterData: true, subtree: true });
+  });
+}
 
 /** @type {Scene} */
 let scene;
@@ -29,11 +41,15 @@ test("a first visit whose connection takes its time shows what is there", async 
   /** @type {(value?: undefined) => void} */
   let open = () => undefined;
   const through = await PageServer.start(gateway.address, { open: new Promise((resolve) => (open = resolve)) });
-  const page = await scene.open(gateway, "", { through });
+  const page = await scene.open(gateway, "", { through, init: noteHints });
+  await text(page, "#watch-hint", /^Connecting to the gateway/);
   await page.waitForFunction((ms) => performance.now() > ms, LONG_MS);
   open();
   await text(page, `${row("EARLY")} .bid`, /^5\.00$/);
   await text(page, `${row("SECOND")} .bid`, /^6\.00$/);
+  await page.waitForSelector("#watch-hint", { state: "hidden" });
+  const hints = /** @type {string[]} */ (await page.evaluate(() => /** @type {any} */ (globalThis).hints));
+  assert.match(hints.join(), /^Looking for symbols[^,]*,$/, "what it does, as long as it does it");
 });
 
 /** Quotes and status alone were asked for: of a feed of trades nothing was seen. And what came after two seconds was not seen either. */
@@ -41,6 +57,7 @@ test("a first visit shows a feed of trades alone, also one that begins later", a
   const gateway = await scene.gateway({ config: '[[feeds]]\ntopic = "trades"\n' });
   const early = await scene.open(gateway);
   await text(early, "#state", /^(live|degraded)$/);
+  await text(early, "#watch-hint", /Symbols show up here when /);
   await early.waitForFunction((ms) => performance.now() > ms, LONG_MS);
   await produce(broker, [trade("SOLO", 1)], 0, "trades");
   await text(early, `${row("SOLO")} .last`, /101\.50/);

@@ -7,7 +7,10 @@ import { after, afterEach, before, test } from "node:test";
 import { produce } from "../../../clients/typescript/build/test/support/kafka.js";
 import { until } from "../../../clients/typescript/build/test/support/programs.js";
 import { book, quote, range, trade } from "../../../clients/typescript/build/test/support/records.js";
-import { accessible, copied, DIST, row, Scene, shot, text } from "./browser.mjs";
+import { accessible, copied, DIST, held, noteStates, row, Scene, shot, states, text } from "./browser.mjs";
+import { PageServer } from "./serve.mjs";
+
+/** @typedef {import("playwright-core").Page} Page */
 
 /** @type {Scene} */
 let scene;
@@ -21,6 +24,8 @@ before(async () => {
 after(() => scene?.end());
 afterEach(() => scene.afterEach());
 
+/** However slow the machine is. */
+const NEVER_STALE = '[[feeds]]\ntopic = "ticks"\nsilence_ms = 600000\n';
 const MARKET = '[[feeds]]\ntopic = "market"\n';
 
 async function market() {
@@ -34,23 +39,14 @@ async function market() {
 
 /** The page's clock begins at 0, and so did the time at which it was slow last: each visit was degraded for five seconds, without a word why. */
 test("a visit to a feed that is live is not degraded", async () => {
-  const gateway = await scene.gateway();
+  const gateway = await scene.gateway({ config: NEVER_STALE });
   await produce(broker, [quote("WELL", 1)]);
-  const page = await scene.open(gateway, "#s=WELL", {
-    init: () => {
-      const states = /** @type {string[]} */ ([]);
-      Object.assign(globalThis, { states });
-      addEventListener("DOMContentLoaded", () => {
-        const badge = /** @type {Element} */ (document.querySelector("#state"));
-        new MutationObserver(() => states.push(badge.textContent ?? "")).observe(badge, { childList: true, characterData: true, subtree: true });
-      });
-    },
-  });
+  const page = await scene.open(gateway, "#s=WELL", { init: noteStates });
   await text(page, `${row("WELL")} .bid`, /^1\.00$/);
   // Health was told by then.
   await text(page, "#details", /feeds: ticks live/);
-  const states = /** @type {string[]} */ (await page.evaluate(() => /** @type {any} */ (globalThis).states));
-  assert.ok(states.includes("live") && !states.includes("degraded"), `${states}`);
+  const shown = await states(page);
+  assert.ok(shown.includes("live") && !shown.includes("degraded"), `${shown}`);
 });
 
 test("a first visit shows what is there, with nothing from outside, dark and light, and passes axe", async () => {
@@ -112,7 +108,7 @@ test("everything is done by keys: search, rows, removal, candles, panels, help; 
   await page.keyboard.press("/");
   await page.keyboard.type("a");
   await until(() => page.evaluate(() => document.querySelectorAll("#found li").length >= 3), "what is found");
-  assert.deepEqual(await page.locator("#found li").allInnerTexts(), ["AAA", "AAB", "BAA", "ask for a"]);
+  assert.deepEqual(await page.locator("#found li").allInnerTexts(), ["AAA", "AAB", "BAA", "Subscribe to a, not seen so far"]);
   await page.keyboard.press("ArrowDown");
   assert.equal(await page.locator("#found li.at").innerText(), "AAB");
   await page.keyboard.press("Enter");
@@ -160,7 +156,73 @@ test("everything is done by keys: search, rows, removal, candles, panels, help; 
     const now = await page.evaluate(() => navigator.clipboard.readText());
     return now.startsWith("symbol,") && now;
   }, "a copy");
-  assert.match(csv, /^symbol,bid_size,bid,ask,ask_size,last,change_percent\nAAA,3,1\.00,4?1?\.?1?0?,?4?/);
+  assert.match(csv, /^symbol,bid_size,bid,ask,ask_size,last,change_percent,last_time,trades\nAAA,3,1\.00,/);
+  assert.match(csv, /\nNEW1,,,,,,,,followed\n$/);
+});
+
+/** A pattern was refused for one of two reasons, and what was typed was gone. */
+test("what is no symbol is told while it is typed, and stays to be mended", async () => {
+  const gateway = await scene.gateway();
+  const page = await scene.open(gateway, "#s=TYPED");
+  await page.keyboard.press("/");
+  await page.keyboard.type("NO*");
+  await text(page, "#found .fault", /^No symbol: \* stands for many symbols, and a row shows one$/);
+  await accessible(page, "what is no symbol");
+  await page.keyboard.press("Enter");
+  await text(page, "#notices", /NO\* cannot be added: \* stands for many symbols, and a row shows one/);
+  assert.equal(await page.inputValue("#search"), "NO*");
+  await page.keyboard.press("Backspace");
+  assert.deepEqual(await page.locator("#found .fault").count(), 0);
+  await page.keyboard.press("Enter");
+  await page.waitForSelector(row("NO"));
+});
+
+/** All panels were hidden, and nobody said why. */
+test("a layout that nobody knows is the default, and told; also when the address changes", async () => {
+  const gateway = await scene.gateway();
+  const page = await scene.open(gateway, "#s=PLAN,P*&p=zz");
+  await text(page, "#notices", /Left out of the address, as the page does not know it: s=P\* · p=zz$/);
+  for (const panel of ["chart", "ladder", "tape", "health"]) assert.ok(await page.isVisible(`#${panel}`), panel);
+  assert.equal(new URL(page.url()).hash, "#s=PLAN");
+  await page.evaluate(() => (location.hash = "#s=PLAN&p=walls"));
+  await text(page, "#notices li", /does not know it: p=walls$/);
+  await page.waitForFunction(() => location.hash === "#s=PLAN");
+});
+
+test("the help says what words mean, and can be read by keys on a small screen", async () => {
+  const gateway = await scene.gateway();
+  const page = await scene.open(gateway, "#s=WORD", { viewport: { width: 390, height: 500 } });
+  await page.keyboard.press("?");
+  await page.waitForSelector("#help[open]");
+  const words = await page.locator("#words dt").allInnerTexts();
+  for (const word of ["Change", "conflated", "degraded", "stale", "resyncing", "gap", "skew"]) assert.ok(words.includes(word), word);
+  assert.ok(await page.evaluate(() => (document.querySelector("#help")?.scrollTop ?? -1) === 0), "it begins at its beginning");
+  await page.keyboard.press("End");
+  await page.waitForFunction(() => {
+    const help = /** @type {Element} */ (document.querySelector("#help"));
+    return help.scrollTop > 0 && help.scrollTop + help.clientHeight >= help.scrollHeight - 1;
+  });
+  await page.keyboard.press("?");
+  await page.waitForSelector("#help", { state: "hidden" });
+});
+
+/** The chart of a symbol without trades had the prices of the one before at its right. */
+test("a chart without candles has no axis of prices", async () => {
+  const gateway = await scene.gateway();
+  const page = await scene.open(gateway, "#s=PRICED,UNPRICED");
+  await text(page, "#state", /^(live|degraded)$/);
+  await page.waitForSelector("#no-candles", { state: "visible" });
+  // The library lays out in a table: axis, chart, axis.
+  const axis_px = () => page.evaluate(() => document.querySelector("#candles tr > td:nth-child(3)")?.getBoundingClientRect().width);
+  await until(async () => (await axis_px()) === 0, "no axis before there is a candle");
+  await produce(broker, [trade("PRICED", 1), quote("UNPRICED", 2)]);
+  await page.waitForSelector("#no-candles", { state: "hidden" });
+  await until(async () => Number(await axis_px()) > 0, "an axis");
+  await page.click(row("UNPRICED"));
+  await page.waitForSelector("#no-candles", { state: "visible" });
+  await until(async () => (await axis_px()) === 0, "no axis");
+  await page.click(row("PRICED"));
+  await until(async () => Number(await axis_px()) > 0, "an axis again");
 });
 
 test("ladder, tape and rows show what was sent: sizes, spread, last trade, filter, pause, flash", async () => {
@@ -374,11 +436,21 @@ test("trades are asked for of rows in sight, and a row that comes into it has it
   await page.keyboard.press("End");
   await text(page, `${row("ROW129")} .last`, /101\.50/);
   // Quotes and status of each row, one book, and trades of those in sight.
-  const admin = (await gateway.program.said(/admin: (http:\/\/[^ "]+)/)).replace(/\/$/, "");
-  const trades = async () => Number(/^tickgate_subscriptions_held(?:\{[^}]*\})? (\d+)/m.exec(await (await fetch(`${admin}/metrics`)).text())?.[1]) - 2 * names.length - 1;
+  const trades = async () => (await held(gateway)) - 2 * names.length - 1;
   await until(async () => (await trades()) < 40, "trades of rows out of sight are not asked for any more");
+  // What was seen of them stays, with its time; of what was never in sight nothing is known.
+  const csv = await until(async () => {
+    const now = await copied(page, "#copy");
+    // Rows out of sight are told once a second.
+    return /\nROW060,3,/.test(now) && now;
+  }, "a copy of rows out of sight");
+  assert.match(csv, /\nROW002,3,1\.00,[^,]*,4,101\.50,0\.00,\d{4}-\d\d-\d\dT[\d:.]+Z,out of sight\n/);
+  assert.match(csv, /\nROW060,3,1\.00,[^,]*,4,,,,out of sight\n/);
+  assert.match(csv, /\nROW129,3,1\.00,[^,]*,4,101\.50,0\.00,\d{4}-\d\d-\d\dT[\d:.]+Z,followed\n/);
+  await text(page, "#notices", /Watchlist, with last prices of \d+ symbols out of sight that are as old as last_time says, copied as CSV/);
   // Traded while nobody saw it.
   await produce(broker, [trade("ROW002", 7)]);
+  await page.keyboard.press("w");
   await page.keyboard.press("Home");
   await text(page, `${row("ROW002")} .last`, /107\.50/);
   await produce(broker, [trade("ROW002", 8)]);

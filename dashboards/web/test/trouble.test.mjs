@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { produce } from "../../../clients/typescript/build/test/support/kafka.js";
-import { until } from "../../../clients/typescript/build/test/support/programs.js";
+import { Stage, until } from "../../../clients/typescript/build/test/support/programs.js";
 import { quote, range, trade } from "../../../clients/typescript/build/test/support/records.js";
 import { required, token } from "./auth.mjs";
-import { accessible, copied, row, Scene, shot, text } from "./browser.mjs";
+import { accessible, copied, held, row, Scene, shot, text } from "./browser.mjs";
 import { PageServer } from "./serve.mjs";
 
 /** @type {Scene} */
@@ -44,6 +44,7 @@ for (const signal of /** @type {const} */ (["SIGKILL", "SIGTERM"])) {
     });
     await first.program.stop(signal);
     await text(page, "#state", /^reconnecting \d+$/);
+    await text(page, "#details", /feeds: not known$/);
     await shot(page, "reconnecting");
     await produce(broker, range(20, 40).map((n) => trade(symbol, n)));
     await scene.gateway({ listen: first.address });
@@ -58,6 +59,7 @@ for (const signal of /** @type {const} */ (["SIGKILL", "SIGTERM"])) {
     const prices = (await copied(page, "#copy-tape")).trim().split("\n").slice(1).map((line) => line.split(",")[2]);
     assert.deepEqual(prices, range(0, 50).map((n) => `${100 + n}.50`));
     await text(page, "#notices", /live again after .* without a gap/);
+    await text(page, "#details", /feeds: ticks live$/);
   });
 }
 
@@ -93,8 +95,9 @@ test("a client that is slowed down sees conflation and gaps, and recovers", asyn
   isSlow = true;
   await page.keyboard.press("s");
   assert.equal(await page.getAttribute("#slow", "aria-pressed"), "true");
+  await text(page, "#notices", /Slowed down to 8 KiB a second/);
   await text(page, "#rates", /([5-9]\d|100)\.\d% conflated/);
-  await text(page, "#notices .gap", /LOAD1: \d+ trades missing/);
+  await text(page, "#notices .gap", /LOAD1: \d+ trades missing in \d+ gaps/);
   await text(page, "#state", /^degraded$/);
   await page.waitForSelector(`${row("LOAD1")}.gap`);
   await text(page, "#details", /^[1-9]\d* gaps/);
@@ -102,7 +105,41 @@ test("a client that is slowed down sees conflation and gaps, and recovers", asyn
   isSlow = false;
   await page.keyboard.press("s");
   assert.equal(await page.getAttribute("#slow", "aria-pressed"), "false");
+  await text(page, "#notices", /Not slowed down any more: all comes again/);
   await text(page, "#rates", /[1-9]\d* messages\/s · [0-9]\.\d% conflated/);
+  await text(page, "#notices", /This client keeps up again, after \d+\.\d s/);
+});
+
+/** An empty watchlist said "No symbols yet" while no broker answered the gateway. */
+test("a feed that is down is told where symbols are missed, and over when it is back", async () => {
+  const own = new Scene(scene.browser, new Stage());
+  scene.later(() => own.stage.end());
+  const start = async (/** @type {string} */ listen) => {
+    const program = own.stage.run("tickgate-broker", ["--listen", listen, "--topic", "ticks:1"]);
+    own.stage.broker = await program.said(/^(127\.0\.0\.1:\d+)$/m);
+    return program;
+  };
+  const first = await start("127.0.0.1:0");
+  const gateway = await own.gateway();
+  scene.later(() => gateway.program.stop());
+  const page = await scene.open(gateway);
+  await text(page, "#state", /^(live|degraded)$/);
+  await first.stop();
+  await text(page, "#watch-hint", /^The gateway's feed ticks is down: no broker answers.* Symbols show up here/);
+  await text(page, "#feed-hint", /^The gateway's feed ticks is down: /);
+  await text(page, "#notices .error", /Feed ticks of the gateway is down: no broker answers it/);
+  await text(page, "#state", /^degraded$/);
+  await accessible(page, "a feed that is down");
+  await shot(page, "down");
+  await start(own.stage.broker);
+  await until(async () => {
+    await produce(own.stage.broker, [quote("BACK", 3)]).catch(() => undefined);
+    return page.locator(row("BACK")).count();
+  }, "a symbol");
+  await text(page, `${row("BACK")} .bid`, /^3\.00$/);
+  await page.waitForSelector("#watch-hint", { state: "hidden" });
+  await page.waitForSelector("#feed-hint", { state: "hidden" });
+  await text(page, "#notices", /Feed ticks of the gateway is live again/);
 });
 
 test("a feed that falls silent, and a gateway that does, are shown", async () => {
@@ -110,9 +147,11 @@ test("a feed that falls silent, and a gateway that does, are shown", async () =>
   await produce(broker, [trade("HUSH", 1)]);
   const page = await scene.open(gateway, "#s=HUSH");
   await text(page, "#details", /ticks stale/);
+  await text(page, "#feed-hint", /^The gateway's feed ticks is stale: /);
   await text(page, "#state", /^degraded$/);
   await produce(broker, [trade("HUSH", 2)]);
   await text(page, `${row("HUSH")} .last`, /102\.50/);
+  await text(page, "#notices", /Feed ticks of the gateway is live again/);
   const isStale = () => page.locator(row("HUSH")).evaluate((found) => found.classList.contains("stale"));
   assert.equal(await isStale(), false);
   // Eleven seconds later, by the page's clock, it is grey.
@@ -125,6 +164,7 @@ test("a feed that falls silent, and a gateway that does, are shown", async () =>
   await shot(page, "stale");
   gateway.program.signal("SIGSTOP");
   await text(page, "#state", /^stale$/);
+  await text(page, "#details", /feeds: not known$/);
   gateway.program.signal("SIGCONT");
   await text(page, "#state", /^(live|degraded)$/);
 });
@@ -183,12 +223,16 @@ function noteVolume() {
   };
 }
 
-/** A page that has a token, which counts no more when the line breaks, and gets another one. @param {string} symbol @param {(page: import("playwright-core").Page) => Promise<unknown>} meanwhile */
-async function renewed(symbol, meanwhile) {
+/**
+ * A page that has a token, which counts no more when the line breaks, and gets another one.
+ *
+ * @param {string} symbol @param {(page: import("playwright-core").Page) => Promise<unknown>} meanwhile @param {readonly string[]} symbols
+ */
+async function renewed(symbol, meanwhile, symbols = [symbol]) {
   const [secret, other] = ["the first of two secrets that have more than 32 bytes", "the other of two secrets that have more than 32 bytes"];
   const gateway = await scene.gateway({ config: `${required(scene, symbol, secret)}[kafka]\ntrades_kept = 100\n` });
   const through = await PageServer.start(gateway.address);
-  const page = await scene.open(gateway, `#s=${symbol}`, { losesGateway: true, through, init: noteVolume });
+  const page = await scene.open(gateway, `#s=${symbols.join(",")}`, { losesGateway: true, through, init: noteVolume });
   const enter = async (/** @type {string} */ shown) => {
     await page.waitForSelector("#token[open]");
     await page.fill("#token-text", shown);
@@ -203,12 +247,12 @@ async function renewed(symbol, meanwhile) {
   through.cut();
   await enter(token(other));
   await text(page, "#notices", /live again after .* begun anew/);
-  return page;
+  return { page, gateway };
 }
 
 /** With another token the last trades were asked for again, and put behind those that were there: the tape had each of them twice, the candles twice the volume. */
 test("with another token each trade is there once, in the tape and in the candles", async () => {
-  const page = await renewed("ANEW", async (page) => {
+  const { page } = await renewed("ANEW", async (page) => {
     await produce(broker, range(0, 20).map((n) => trade("ANEW", n)));
     await text(page, `${row("ANEW")} .last`, /119\.50/);
   });
@@ -221,7 +265,7 @@ test("with another token each trade is there once, in the tape and in the candle
 
 /** With another token the client took all it could get, while the button still said that it is slow. */
 test("a slow client stays slow with another token", async () => {
-  const page = await renewed("CRAWL", (page) => page.click("#slow"));
+  const { page } = await renewed("CRAWL", (page) => page.click("#slow"));
   assert.equal(await page.getAttribute("#slow", "aria-pressed"), "true");
   assert.equal(await page.locator("#notices .gap").count(), 0);
   await until(async () => {

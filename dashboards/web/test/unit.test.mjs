@@ -8,20 +8,43 @@ import { createServer } from "vite";
 // The sources are TypeScript: Vite reads them for Node, too.
 const vite = await createServer({ server: { middlewareMode: true, ws: false, hmr: false, watch: null }, appType: "custom", logLevel: "error", optimizeDeps: { noDiscovery: true } });
 after(() => vite.close());
-const { readHash, writeHash, gatewayUrl } = await vite.ssrLoadModule("/src/hash.ts");
+const { faultOf, readHash, writeHash, gatewayUrl } = await vite.ssrLoadModule("/src/hash.ts");
 const { Candles } = await vite.ssrLoadModule("/src/candles.ts");
 const { heard_ms, Rows } = await vite.ssrLoadModule("/src/rows.ts");
 const { Wants } = await vite.ssrLoadModule("/src/wants.ts");
+const { Bursts } = await vite.ssrLoadModule("/src/bursts.ts");
+const { Recent } = await vite.ssrLoadModule("/src/latency.ts");
+const { feedHint, silent, watchHint } = await vite.ssrLoadModule("/src/hint.ts");
 const { size } = await vite.ssrLoadModule("/src/dom.ts");
 const { watchlistCsv, tapeCsv } = await vite.ssrLoadModule("/src/csv.ts");
 
-test("an address is read back as it was written, and nonsense is left out", () => {
+/** Of a watchlist that is copied. */
+const HEAD = "symbol,bid_size,bid,ask,ask_size,last,change_percent,last_time,trades\n";
+
+test("an address is read back as it was written, and nonsense is left out and told", () => {
   const view = { symbols: ["AAPL", "BRK.B", "A&B=C", "É 1"], focus: "BRK.B", interval_s: 60, theme: "light", panels: ["chart", "tape"], sizeMin: 2.5 };
-  assert.deepEqual(readHash(`#${writeHash(view)}`), view);
-  const plain = readHash("");
+  assert.deepEqual(readHash(`#${writeHash(view)}`), { view, leftOut: [] });
+  const { view: plain } = readHash("");
   assert.equal(writeHash(plain), "");
-  assert.deepEqual(readHash("#s=A,*,,A,B*&i=7&t=pink&p=chart,walls&z=-1"), { ...plain, symbols: ["A"], focus: "A", panels: ["chart"] });
-  assert.equal(readHash(`#s=${Array.from({ length: 5_000 }, (_, n) => n).join(",")}`).symbols.length, 1_000);
+  const { view: mended, leftOut } = readHash("#s=A,*,,A,B*&i=7&t=pink&p=chart,walls&z=-1&q&gateway=x");
+  assert.deepEqual(mended, { ...plain, symbols: ["A"], focus: "A", panels: ["chart"] });
+  assert.deepEqual(leftOut, ["q", "s=*,B*", "p=walls", "i=7", "t=pink", "z=-1"]);
+  assert.deepEqual(readHash("#s=*&f=*"), { view: plain, leftOut: ["s=*", "f=*"] });
+  const long = readHash(`#s=${Array.from({ length: 5_000 }, (_, n) => n).join(",")}`);
+  assert.deepEqual([long.view.symbols.length, long.leftOut], [1_000, ["4000 symbols beyond 1000"]]);
+});
+
+/** It hid all panels. */
+test("a layout of which nothing is known is the default, one without any panel is none", () => {
+  const { view: plain } = readHash("");
+  assert.deepEqual(readHash("#p=zz"), { view: plain, leftOut: ["p=zz"] });
+  assert.deepEqual(readHash(`#${writeHash({ ...plain, panels: [] })}`), { view: { ...plain, panels: [] }, leftOut: [] });
+});
+
+test("what is no symbol is said to be none for one reason", () => {
+  assert.equal(faultOf("É 1"), undefined);
+  const faults = ["", "A*", "A,B", "A".repeat(65), "A\u0007"].map(faultOf);
+  assert.deepEqual(faults, ["it is empty", "* stands for many symbols, and a row shows one", "a symbol has no comma", "a symbol has at most 64 characters", "a symbol has no control characters"]);
 });
 
 test("only a page of this machine connects elsewhere, and only to this machine", () => {
@@ -72,6 +95,60 @@ test("rows keep the newest state, and give what has changed once", () => {
   assert.deepEqual(rows.take(false).map((/** @type {any} */ { spark }) => spark), [[110.5, 1.5]], "the middle of bid and ask, where there is one");
   rows.trade({ type: "trade", symbol: "Z", price: "1", size: "1", seq: "1:0:1", event_ns: 1n, ingest_ns: 1n }, 5);
   assert.equal(rows.take(true).length, 0, "nobody watches it");
+});
+
+test("gaps of one cause that follow each other are one notice, which counts", () => {
+  let ids = 0;
+  const bursts = new Bursts(() => ++ids);
+  const gap = (/** @type {string} */ symbol, /** @type {number | undefined} */ count, /** @type {number} */ at_ms, more = {}) =>
+    bursts.take({ type: "gap", channel: "trades", symbol, cause: "slow_consumer", ...(count === undefined ? {} : { count }), ...more }, at_ms);
+  const { id, text } = gap("A", 3, 0);
+  assert.equal(text, "A: 3 trades missing (slow consumer)");
+  assert.deepEqual(gap("A", 4, 400), { id, text: "A: 7 trades missing in 2 gaps (slow consumer)" });
+  assert.deepEqual(gap("B", 1, 5_000), { id, text: "A, B: 8 trades missing in 3 gaps within 5 s (slow consumer)" });
+  assert.equal(gap("C", 2, 10_000, { channel: "book" }).text, "A, B and 1 more: 10 events missing in 4 gaps within 10 s (slow consumer)");
+  assert.equal(gap("C", undefined, 10_000).text, "A, B and 1 more: 10 or more events missing in 5 gaps within 10 s (slow consumer)");
+  const other = gap("C", undefined, 10_000, { cause: "upstream" });
+  assert.equal(other.text, "C: some trades missing (upstream)");
+  const later = gap("A", 1, 15_001);
+  assert.equal(later.text, "A: 1 trades missing (slow consumer)");
+  assert.equal(new Set([id, other.id, later.id]).size, 3);
+  const many = Array.from({ length: 2_000 }, (_, n) => gap(`S${n}`, 1, 16_000)).at(-1);
+  assert.equal(many?.text, "A, S0 and at least 998 more: 2001 trades missing in 2001 gaps within 1 s (slow consumer)");
+});
+
+/** After a client had been slowed down its latencies of then were told for ten seconds. */
+test("latencies are those of the last five seconds", () => {
+  const recent = new Recent();
+  recent.record(9e9, 100_000);
+  recent.record(1e6, 102_500);
+  assert.deepEqual([recent.of(104_999).count, recent.of(104_999).maxNs], [2, 9e9]);
+  assert.deepEqual([recent.of(105_000).count, recent.of(105_000).maxNs], [1, 1e6]);
+  recent.record(2e6, 106_999);
+  assert.deepEqual([recent.of(107_000).count, recent.of(107_000).maxNs], [1, 2e6]);
+  assert.equal(recent.of(500_000).count, 0);
+  recent.record(2e6, 500_000);
+  recent.clear();
+  assert.equal(recent.of(500_000).count, 0);
+});
+
+test("where nothing is to be seen, it is said why", () => {
+  const [fine, down, stale] = [[{ name: "a", state: "live" }], [{ name: "a", state: "down" }, { name: "b", state: "stale" }, { name: "c", state: "down" }], [{ name: "b", state: "stale" }]].map(silent);
+  assert.equal(feedHint(fine), "");
+  assert.match(feedHint(down), /^The gateway's feed a, c is down: .* The gateway's feed b is stale: /);
+  const empty = (/** @type {string} */ connection, feeds = fine, looking = "no") => watchHint(connection, feeds, looking, true);
+  assert.match(empty("connecting", down), /^Connecting to the gateway/);
+  for (const lost of ["reconnecting", "resyncing", "stale"]) assert.match(empty(lost, down), /^The connection is lost/);
+  assert.match(empty("closed", down), /^Not connected/);
+  assert.match(empty("live", fine, "begun"), /^Looking for symbols: .* 27 of which most comes/);
+  assert.match(empty("live", fine, "waiting"), /^No record has come so far/);
+  assert.match(empty("live", fine, "refused"), /^This gateway does not tell you which symbols/);
+  assert.match(empty("live"), /^No symbols in the watchlist/);
+  assert.match(empty("degraded", stale, "waiting"), /^The gateway's feed b is stale: .* Symbols show up here/);
+  assert.equal(watchHint("live", fine, "begun", false), "");
+  assert.equal(watchHint("degraded", stale, "no", false), "", "grey rows say it");
+  assert.match(watchHint("degraded", down, "no", false), /^The gateway's feed a, c is down: [^.]*\.$/);
+  assert.equal(watchHint("reconnecting", down, "no", false), "", "nobody knows");
 });
 
 /** A client that answers when it is told to. */
@@ -175,13 +252,15 @@ test("sizes that are too long are rounded", () => {
   for (const [text, shown] of Object.entries(cases)) assert.equal(size(text), shown, text);
 });
 
-test("of a row whose trades are not followed no last price is copied", () => {
-  const rows = ["A", "B"].map((symbol) => ({ symbol, bid: "1", last: "2", change: 3, direction: 0, changed_ms: 0, gap_ms: 0 }));
-  assert.equal(watchlistCsv(rows, (/** @type {string} */ symbol) => symbol === "A"), "symbol,bid_size,bid,ask,ask_size,last,change_percent\nA,,1,,,2,3.00\nB,,1,,,,\n");
+/** Last prices of rows out of sight were left out. */
+test("of a row whose trades are not followed the last one that was seen is copied, with its time and a word on it", () => {
+  const rows = ["A", "B", "C"].map((symbol) => ({ symbol, bid: "1", direction: 0, changed_ms: 0, gap_ms: 0, ...(symbol === "C" ? {} : { last: "2", last_ns: 1_500_000_000n, change: 3 }) }));
+  const csv = watchlistCsv(rows, (/** @type {string} */ symbol) => symbol === "A");
+  assert.equal(csv, `${HEAD}A,,1,,,2,3.00,1970-01-01T00:00:01.500Z,followed\nB,,1,,,2,3.00,1970-01-01T00:00:01.500Z,out of sight\nC,,1,,,,,,out of sight\n`);
 });
 
 test("what is copied is safe to open", () => {
-  assert.equal(watchlistCsv([{ symbol: '=cmd|"x"' }, { symbol: "A,B", bid: "-1.5" }]), 'symbol,bid_size,bid,ask,ask_size,last,change_percent\n"\'=cmd|""x""",,,,,,\n"A,B",,-1.5,,,,\n');
+  assert.equal(watchlistCsv([{ symbol: '=cmd|"x"' }, { symbol: "A,B", bid: "-1.5" }]), `${HEAD}"'=cmd|""x""",,,,,,,,followed\n"A,B",,-1.5,,,,,,followed\n`);
   assert.equal(tapeCsv("A", [{ time_ms: 0, price: "1", size: "2", side: "buy" }]), "symbol,time,price,size,side\nA,1970-01-01T00:00:00.000Z,1,2,buy\n");
 });
 
