@@ -49,6 +49,36 @@ test("a visit to a feed that is live is not degraded", async () => {
   assert.ok(shown.includes("live") && !shown.includes("degraded"), `${shown}`);
 });
 
+/** A gap told to the page's worker, of the first symbol or pattern that is granted. @param {string} symbol */
+const withGap = (symbol) => (/** @type {string} */ script) => `{
+  let isTold = false;
+  self.WebSocket = class extends self.WebSocket {
+    constructor(...all) {
+      super(...all);
+      this.addEventListener("message", ({ data }) => {
+        if (isTold || !String(data).includes('"op":"ack"') || !String(data).includes('"trades"')) return;
+        isTold = true;
+        // Behind what grants it.
+        setTimeout(() => this.dispatchEvent(new MessageEvent("message", { data: '[{"type":"gap","channel":"trades","symbol":"${symbol}","cause":"slow_consumer","count":3}]' })));
+      });
+    }
+  };
+}
+${script}`;
+
+/** Nobody had asked for what was missing: the page listened for the names of symbols, and was degraded for five seconds. */
+test("a gap of what is only listened for is counted, and makes nobody degraded", async () => {
+  const gateway = await scene.gateway({ config: NEVER_STALE });
+  await produce(broker, [quote("HEARD", 1)]);
+  const [listening, holding] = await Promise.all(["", "#s=HEARD"].map(async (hash) => scene.open(gateway, hash, { init: noteStates, through: await PageServer.start(gateway.address, { worker: withGap("HEARD") }) })));
+  await text(/** @type {Page} */ (holding), "#notices .gap", /HEARD: 3 trades missing \(slow consumer\)/);
+  await until(async () => (await states(/** @type {Page} */ (holding))).includes("degraded"), "a page that misses something");
+  await text(/** @type {Page} */ (listening), "#details", /^1 gaps .* feeds: ticks live/);
+  const shown = await states(/** @type {Page} */ (listening));
+  assert.ok(shown.includes("live") && !shown.includes("degraded"), `${shown}`);
+  assert.equal(await /** @type {Page} */ (listening).locator("#notices .gap").count(), 0);
+});
+
 test("a first visit shows what is there, with nothing from outside, dark and light, and passes axe", async () => {
   const page = await scene.open(await market());
   await text(page, "#state", /^(live|degraded)$/);

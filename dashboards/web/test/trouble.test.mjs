@@ -274,6 +274,80 @@ test("a slow client stays slow with another token", async () => {
   }, "trades that a slow client does not get");
 });
 
+/** More rows than are followed all. @param {string} name */
+const many = (name) => range(0, 130).map((n) => `${name}${String(n).padStart(3, "0")}`);
+/** Quotes and status of so many, a book if there is one in focus, and trades of what is in sight. @param {import("./browser.mjs").Gateway} gateway */
+const heldInSight = (gateway, symbols = 130, books = 1) => until(async () => {
+  const trades = (await held(gateway)) - 2 * symbols - books;
+  return trades > 10 && trades < 40;
+}, "what is in sight, and nothing more");
+
+/** Scrolls in a watchlist that has nothing else to wait for. @param {import("playwright-core").Page} page @param {"Home" | "End"} key */
+async function go(page, key) {
+  await page.keyboard.press("w");
+  await page.keyboard.press(key);
+}
+
+test("what has come into sight while the gateway was away is followed when it is back, and nothing else is", async () => {
+  const names = many("AWAY");
+  const first = await scene.gateway();
+  await produce(broker, names.map((name) => trade(name, 1)));
+  const page = await scene.open(first, `#s=${names.join(",")}`, { losesGateway: true });
+  await text(page, `${row("AWAY002")} .last`, /101\.50/);
+  await first.program.stop("SIGKILL");
+  await text(page, "#state", /^reconnecting \d+$/);
+  await go(page, "End");
+  await page.waitForSelector(row("AWAY129"));
+  const second = await scene.gateway({ listen: first.address });
+  await text(page, "#state", /^(live|degraded)$/);
+  await produce(broker, [trade("AWAY002", 7), trade("AWAY120", 8)]);
+  await text(page, `${row("AWAY120")} .last`, /108\.50/);
+  await heldInSight(second);
+  await go(page, "Home");
+  await text(page, `${row("AWAY002")} .last`, /107\.50/);
+  await heldInSight(second);
+});
+
+test("with another token what is in sight is followed, and nothing else is", async () => {
+  const names = many("OTHER");
+  const { page, gateway } = await renewed("in-sight", async (page) => {
+    await produce(broker, names.map((name) => trade(name, 1)));
+    await text(page, `${row("OTHER002")} .last`, /101\.50/);
+    await go(page, "End");
+    await text(page, `${row("OTHER129")} .last`, /101\.50/);
+  }, names);
+  await produce(broker, [trade("OTHER002", 7), trade("OTHER120", 8)]);
+  await text(page, `${row("OTHER120")} .last`, /108\.50/);
+  await heldInSight(gateway);
+  await go(page, "Home");
+  await text(page, `${row("OTHER002")} .last`, /107\.50/);
+  await heldInSight(gateway);
+});
+
+test("rows that are refused are told once, wherever they are, and the others are followed by sight", async () => {
+  const secret = "a secret of some rows that has more than 32 bytes";
+  const gateway = await scene.gateway({ config: required(scene, "some", secret) });
+  const names = many("SOME");
+  await produce(broker, names.map((name) => trade(name, 1)));
+  const page = await scene.open(gateway, `#s=${names.join(",")}`);
+  await page.waitForSelector("#token[open]");
+  await page.fill("#token-text", token(secret, range(0, 8).map((n) => `SOME0${n}*`)));
+  await page.keyboard.press("Enter");
+  for (let n = 2; n < 4; n++) {
+    await produce(broker, [trade("SOME002", n)]);
+    await text(page, `${row("SOME002")} .last`, new RegExp(`10${n}\\.50`));
+    await heldInSight(gateway, 80);
+    await go(page, "End");
+    // All that is in sight by now is refused.
+    await until(async () => (await held(gateway)) === 160, "nothing but quotes and status");
+    await go(page, "Home");
+  }
+  await heldInSight(gateway, 80);
+  const told = (await page.locator("#notices .error").allInnerTexts()).filter((notice) => notice.includes("SOME"));
+  assert.equal(told.length, 1, `${told}`);
+  assert.match(String(told[0]), /SOME080 and 49 more: /);
+});
+
 /** Nobody listened to errors of the worker: where its script did not load, or broke, the page said "connecting" for ever. */
 test("a worker that does not begin is told", async () => {
   const gateway = await scene.gateway();

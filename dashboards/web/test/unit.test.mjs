@@ -219,6 +219,102 @@ test("what was refused as a whole is asked for again, a symbol that was refused 
   }
 });
 
+/** Rows of a long list: the middle of what is in sight is asked for otherwise. */
+function sight() {
+  const [seen, unseen, trades] = [{ conflate_ms: 100 }, { conflate_ms: 1_000 }, {}];
+  const all = ["A", "B", "C", "D"];
+  /** @type {string[]} */
+  let view = ["A", "B"];
+  /** @type {string[]} */
+  const told = [];
+  const wants = new Wants(
+    () => new Map([["quotes", new Map(all.map((symbol) => [symbol, view.includes(symbol) ? seen : unseen]))], ["trades", new Map(view.map((symbol) => [symbol, trades]))]]),
+    (/** @type {string} */ channel, /** @type {object} */ _, /** @type {any[]} */ results, /** @type {(symbol: string) => boolean} */ isNew) =>
+      told.push(...results.filter(({ symbol }) => isNew(symbol)).map(({ symbol, ok }) => `${channel} ${symbol} ${ok}`)),
+  );
+  const see = (/** @type {string[]} */ ...symbols) => {
+    view = symbols;
+    wants.ask();
+  };
+  return { wants, see, told };
+}
+
+test("what is in sight when the gateway is back is what is asked for, however often it changed meanwhile", async () => {
+  const { wants, see } = sight();
+  const gateway = client();
+  wants.begin(gateway);
+  assert.deepEqual(gateway.said().sort(), ["subscribe quotes A,B", "subscribe quotes C,D", "subscribe trades A,B"]);
+  await gateway.answer();
+  // The client holds its requests until it is connected again, and so there is one difference alone.
+  see("B", "C");
+  see("C", "D");
+  see("A", "D");
+  assert.deepEqual(gateway.said().sort(), ["subscribe quotes A", "subscribe quotes C", "subscribe trades C", "unsubscribe trades A"]);
+  await gateway.answer();
+  assert.deepEqual(gateway.said().sort(), ["subscribe quotes A,D", "subscribe quotes B,C", "subscribe trades A,D", "unsubscribe trades B,C"]);
+  await gateway.answer();
+  assert.deepEqual([gateway.said(), ["A", "B", "C", "D"].map((symbol) => wants.has("trades", symbol))], [[], [true, false, false, true]]);
+});
+
+test("with another token all is asked for anew, as it is in sight by then", async () => {
+  const { wants, see, told } = sight();
+  const [first, second] = [client(), client()];
+  wants.begin(first);
+  await first.answer();
+  see("C", "D");
+  told.length = 0;
+  wants.begin(second);
+  assert.deepEqual(second.said().sort(), ["subscribe quotes A,B", "subscribe quotes C,D", "subscribe trades C,D"]);
+  await first.answer();
+  assert.deepEqual([told, wants.has("trades", "C")], [[], false], "what the first is answered counts no more");
+  see("B");
+  await second.answer();
+  assert.deepEqual(second.said().sort(), ["subscribe quotes B", "subscribe quotes C,D", "subscribe trades B", "unsubscribe trades C,D"]);
+  await second.answer();
+  assert.deepEqual(["A", "B", "C", "D"].map((symbol) => wants.has("trades", symbol)), [false, true, false, false]);
+});
+
+test("a symbol that is refused is told once, however often it comes into sight", async () => {
+  const { wants, see, told } = sight();
+  const gateway = client();
+  const of = (/** @type {string} */ symbol) => ({ ok: symbol !== "B" });
+  wants.begin(gateway);
+  await gateway.answer(of);
+  assert.deepEqual(told.filter((line) => line.startsWith("quotes")), ["quotes A true", "quotes B false", "quotes C true", "quotes D true"]);
+  told.length = 0;
+  for (let n = 0; n < 3; n++) {
+    for (const view of [["C"], ["B", "C"]]) {
+      see(...view);
+      await gateway.answer(of);
+    }
+  }
+  assert.deepEqual(told.filter((line) => line.startsWith("quotes")), []);
+  wants.ask();
+  assert.deepEqual(gateway.said(), [], "nothing is asked for twice while nothing moves");
+});
+
+test("what was refused as a whole is asked for as it is in sight when it is time", async () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  try {
+    const { wants, see } = sight();
+    const gateway = client();
+    wants.begin(gateway);
+    await gateway.answer();
+    see("C");
+    await gateway.refuse();
+    assert.deepEqual(gateway.said(), []);
+    // What has come into sight meanwhile, and gone again.
+    wants.askIn(150);
+    see("D");
+    assert.deepEqual(gateway.said().sort(), ["subscribe quotes A,B", "subscribe quotes D", "subscribe trades D", "unsubscribe trades A,B"]);
+    await gateway.answer();
+    mock.timers.tick(1_000);
+    assert.deepEqual([gateway.said(), ["A", "B", "C", "D"].map((symbol) => wants.has("trades", symbol))], [[], [false, false, false, true]]);
+  } finally {
+    mock.timers.reset();
+  }
+});
+
 test("another client begins with nothing, and answers to the one before do not count", async () => {
   const options = {};
   const [first, second] = [client(), client()];
