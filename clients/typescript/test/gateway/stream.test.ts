@@ -29,7 +29,7 @@ test("events come with exact prices and times, and what was refused is named", a
   // Of the one nothing was seen yet, the other is refused: both say what to do.
   assert.match(results[0]?.hint ?? "", /is it right\?/);
   assert.match(results[1]?.hint ?? "", /no such symbol/);
-  assert.equal(client.live.stats().feedState, client.of("feed")[0]?.state ?? "unknown");
+  assert.equal(client.live.stats().feedState, client.of("feed").at(-1)?.state ?? "unknown");
   assert.equal(client.of("ack")[0]?.ok, false);
   await produce(stage.broker, [trade("A", 1, { price: "487.50", side: "buy", venue: "Q" })]);
   await client.wait("trade", 1);
@@ -48,8 +48,9 @@ test("events come with exact prices and times, and what was refused is named", a
   });
   await until(() => client.live.stats().roundTrip_ns > 0 && client.live.cursor, "the gateway's clock and a cursor");
   assert.ok(client.live.stats().latency.count > 0);
-  assert.equal(client.live.stats().feedState, "live");
-  assert.deepEqual(client.states, ["connecting", "live"]);
+  // As the next heartbeat says.
+  await until(() => client.live.stats().feedState === "live", "a feed that is live");
+  assert.deepEqual(client.steps, ["connecting", "live"]);
   assert.deepEqual((await client.live.list()).map(({ channel, symbol }) => [channel, symbol]), [["trades", "A"]]);
   client.live.close();
   assert.equal(client.live.state, "closed");
@@ -57,6 +58,10 @@ test("events come with exact prices and times, and what was refused is named", a
 
 test("a snapshot comes first, then what follows it", async () => {
   await produce(stage.broker, [quote("B", 7)]);
+  const before = new Collected(gateway.url);
+  await before.live.subscribe("quotes", "B");
+  await before.wait("quote", 1); // the gateway has read it
+  before.live.close();
   const client = new Collected(gateway.url);
   await client.live.subscribe("quotes", "B");
   await client.wait("quote", 1);
@@ -97,7 +102,9 @@ test("iterators give everything in order, and end with the client", async () => 
   await acked;
   await produce(stage.broker, range(1, 4).map((n) => trade("ONE", n)));
   await reading;
-  assert.deepEqual(seen.filter((what) => what !== "feed"), ["connecting", "ack", "live", "trade", "trade", "trade", "closed"]);
+  // Where the machine has no time for heartbeats the line may look stale meanwhile.
+  const steps = seen.filter((what, at) => what !== "feed" && what !== "stale" && !(what === "live" && seen.indexOf("live") < at));
+  assert.deepEqual(steps, ["connecting", "ack", "live", "trade", "trade", "trade", "closed"]);
   await assert.rejects(live.subscribe("trades", "ONE"), { code: "closed" });
 });
 

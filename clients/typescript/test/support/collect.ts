@@ -27,6 +27,11 @@ export class Collected {
     return this.of("state").map(({ state, attempt }) => (attempt === undefined ? state : `${state} ${attempt}`));
   }
 
+  /** The same without a line that looked stale for a while, as it does where the machine has no time for heartbeats. */
+  get steps(): string[] {
+    return this.states.filter((state, at, all) => state !== "stale" && !(state === "live" && all[at - 1] === "stale"));
+  }
+
   /** Waits until so many events of a type came. */
   async wait(type: TickgateEvent["type"], count: number): Promise<void> {
     try {
