@@ -331,6 +331,8 @@ labelled! {
         Topic = "topic",
         /// Something that is asked for is gone; the rest is given.
         AgedOut = "aged_out",
+        /// Kafka did not give something that is asked for in time; the rest is given.
+        NoAnswer = "no_answer",
     }
 }
 

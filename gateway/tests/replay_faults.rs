@@ -3,16 +3,16 @@
 mod harness;
 
 use harness::world::World;
-use harness::{SOON, trade};
+use harness::{SOON, take_events, trade};
 use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 use std::time::Instant;
 use tickgate_broker::{ApiKey, ErrorCode};
 use tickgate_gateway::clock;
 use tickgate_load::{Client, Incoming};
-use tickgate_protocol::Code;
 use tickgate_protocol::command::Id;
 use tickgate_protocol::control::Control;
+use tickgate_protocol::{Code, Position};
 
 /// An error that a client is told of: the code, the request, and what happened.
 type Told = (Code, Option<Id>, String);
@@ -135,4 +135,30 @@ async fn a_play_whose_kafka_stands_still_ends_there_and_goes_on_later() {
     prices.pop();
     assert_eq!(until_done(&mut client, |event| heard(&mut prices, event)).await, []);
     assert_eq!(prices, (0..RECORDS).collect::<Vec<_>>());
+}
+
+/// A partition that Kafka does not give, as it is not there or its broker is away, was told to who came back as gone from Kafka, and
+/// counted as a client that was away for too long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_is_not_given_is_not_told_as_gone() {
+    let world = World::new(1, |_| ()).await;
+    let mut client = world.gateway.client().await;
+    client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
+    world.records.send(&trade("A", "1"));
+    let read = take_events(&mut client, 1).await;
+    let read: Position = read[0]["seq"].as_str().and_then(|seq| seq.parse().ok()).expect("a position");
+    let absent = Position { partition: 99, ..read };
+    let from = json!([{"channel": "trades", "symbols": ["A"], "from": {"seq": absent.to_string()}}]);
+    let mut client = world.gateway.client().await;
+    client.send(&json!({"op": "subscribe", "id": 7, "subscriptions": from})).await.expect("sent");
+    let errors = until_done(&mut client, |_| ()).await;
+    let [(code, Some(Id::Number(7)), message)] = &errors[..] else { panic!("{errors:?}") };
+    // The chain of its client goes on behind what is left out.
+    assert_eq!(*code, Code::ReplayAgedOut);
+    assert!(
+        message.starts_with("Kafka did not give all of it") && message.contains("gone or not"),
+        "{message}"
+    );
+    world.gateway.metric_is("tickgate_resumes_refused_total{reason=\"no_answer\"}", 1.0).await;
+    world.gateway.metric_is("tickgate_resumes_refused_total{reason=\"aged_out\"}", 0.0).await;
 }

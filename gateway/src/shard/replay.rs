@@ -98,6 +98,8 @@ pub(super) struct Replay {
     pub(super) bytes: usize,
     /// Whether the client knows that something was too old.
     pub(super) is_aged_out: bool,
+    /// Whether Kafka was asked in vain for so long that only memory gives the rest: what it lacks need not be gone.
+    pub(super) is_unanswered: bool,
     /// Whether Kafka was read to its end since memory was asked last, and how often memory did not reach that.
     is_at_end: bool,
     circles: u32,
@@ -286,6 +288,7 @@ impl<S: Socket> Shard<S> {
             topics,
             has_begun: false,
             is_aged_out: false,
+            is_unanswered: false,
             is_at_end: false,
             circles: 0,
             not_before_ms: 0,
@@ -379,6 +382,7 @@ impl<S: Socket> Shard<S> {
         // would be to ask in circles, and for ever is no answer.
         replay.circles += 1;
         ask.is_memory_only = replay.circles >= CIRCLES_MAX;
+        replay.is_unanswered = ask.is_memory_only;
         let from = if ask.is_memory_only { From::Memory } else { From::Kafka };
         replay.next = Some((ask, from));
         self.put_off(key, number);

@@ -16,6 +16,9 @@ use tracing::Span;
 const NOT_READ_AGAIN: &str = "this gateway reads nothing from Kafka again (replay.consumers_max = 0), and its memory no longer \
     has all of it: a gap says what is missing, and the stream goes on";
 
+const NOT_ANSWERED: &str = "Kafka did not give all of it within ten seconds, so it is left out, gone or not: a gap says what is \
+    missing, and the stream goes on";
+
 /// How many replays subscriptions with these beginnings need: those from one cursor, those from positions, those from each
 /// time, and those of each part of the past go together.
 pub(super) fn needed<'a>(resumes: impl Iterator<Item = &'a Resume>) -> usize {
@@ -63,10 +66,13 @@ impl ReplayCounts {
 }
 
 impl<S: Socket> Shard<S> {
-    /// Tells a client, once for each replay, that something of it is gone.
+    /// Tells a client, once for each replay, that something of it is gone, or not to be had.
     pub(super) fn tell_aged_out(&mut self, key: SessionKey, number: u32) {
-        let is_play = self.replay(key, number).is_some_and(|replay| replay.play.is_some());
+        let replay = self.replay(key, number);
+        let (is_play, is_unanswered) =
+            replay.map_or((false, false), |replay| (replay.play.is_some(), replay.is_unanswered));
         let message = match self.shared.read_again {
+            Some(_) if is_unanswered => NOT_ANSWERED,
             Some(_) if is_play => "Kafka no longer has all of it: a gap says what is missing",
             Some(_) => "Kafka no longer has all of it: a gap says what is missing, and the stream goes on",
             None => NOT_READ_AGAIN,
@@ -90,8 +96,9 @@ impl<S: Socket> Shard<S> {
             return;
         }
         let (id, is_resumed) = (replay.id.clone(), replay.play.is_none());
+        let reason = if replay.is_unanswered { ResumeRefusal::NoAnswer } else { ResumeRefusal::AgedOut };
         if is_resumed {
-            self.refuse_resume(key, ResumeRefusal::AgedOut);
+            self.refuse_resume(key, reason);
         }
         self.tell(key, &Control::error(id, Code::ReplayAgedOut, message, false));
     }
