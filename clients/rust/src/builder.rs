@@ -36,6 +36,7 @@ pub struct Builder {
     comes_back: bool,
     keeps_books: bool,
     heartbeat_ms: Option<u64>,
+    waits: bool,
     bounds: QueueBounds,
 }
 
@@ -57,11 +58,13 @@ impl Builder {
             comes_back: true,
             keeps_books: true,
             heartbeat_ms: None,
+            waits: false,
             bounds: QueueBounds { events_max: QUEUE_EVENTS_MAX, bytes_max: QUEUE_BYTES_MAX },
         }
     }
 
-    /// Another gateway that reads the same topics: they are tried in turn, beginning with the first.
+    /// Another gateway that reads the same topics: they are tried in turn, beginning with the first. An address where there is no stream
+    /// ends nothing as long as another one may be right.
     pub fn or(mut self, url: impl Into<String>) -> Self {
         self.urls.push(url.into());
         self
@@ -138,14 +141,22 @@ impl Builder {
         self
     }
 
-    /// Begins, and waits for the first session.
+    /// Whether [`Builder::connect`] tries again, as after a loss, when nobody is there at first; otherwise it fails then. It still fails
+    /// at once with what no further attempt mends, as a token that is not taken.
+    pub fn wait(mut self, wait: bool) -> Self {
+        self.waits = wait;
+        self
+    }
+
+    /// Begins, and waits for the first session. With a gateway that is not there, or only starting, it fails at once, each address
+    /// tried once: [`Builder::wait`] makes it try again, and with [`Builder::start`] every attempt is an event.
     ///
     /// # Errors
-    /// [`LiveError`] when what was asked for makes no sense, or the first attempt failed: whoever waits for a gateway that is only
-    /// starting uses [`Builder::start`].
+    /// [`LiveError`] when what was asked for makes no sense, or there is no session.
     pub async fn connect(self) -> Result<Live, LiveError> {
+        let (addresses, waits) = (self.urls.len(), self.waits);
         let mut live = self.start()?;
-        live.connected().await?;
+        live.connected(addresses, waits).await?;
         Ok(live)
     }
 
@@ -166,6 +177,7 @@ impl Builder {
         let (ask, requests) = mpsc::channel(WAITING_MAX);
         let (closing, is_closing) = watch::channel(false);
         let driver = Driver {
+            hopeless: vec![false; targets.len()],
             targets,
             options,
             is_token_fixed: self.is_token_fixed,

@@ -88,7 +88,7 @@ impl Frame {
 }
 
 /// Why a client could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum ClientError {

@@ -5,6 +5,7 @@ use crate::clock::now_ns;
 use crate::event::{Event, Fault, FaultCode, State};
 use crate::queue::{Queue, Told};
 use crate::session::{Session, UserRequest};
+use crate::shown::whole;
 use crate::target::Target;
 use crate::transport::{ConnectError, Message, Reader, TransportOptions, Writer, open};
 use fastwebsockets::WebSocketError;
@@ -23,6 +24,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// and then, since clocks drift.
 const PINGS_AFTER_MS: [u64; 3] = [200, 300, 500];
 const PING_EVERY: Duration = Duration::from_secs(15);
+/// As long as it has not said.
+const PING_AGAIN: Duration = Duration::from_secs(1);
 /// Requests of the user that wait for a session; beyond it [`crate::Live::subscribe`] is told so.
 pub(crate) const WAITING_MAX: usize = 1024;
 
@@ -42,6 +45,8 @@ pub(crate) struct Driver {
     pub(crate) comes_back: bool,
     pub(crate) backoff: Backoff,
     pub(crate) session: Session,
+    /// Which of the targets have said that nothing of this client will ever be there.
+    pub(crate) hopeless: Vec<bool>,
     /// When the session became live.
     pub(crate) live_since: Option<Instant>,
     pub(crate) queue: Arc<Queue>,
@@ -137,7 +142,8 @@ impl Driver {
 
     /// One session, from its first byte to its last.
     async fn attempt(&mut self, turn: usize) -> Ended {
-        let target = self.targets[turn % self.targets.len()].clone();
+        let at = turn % self.targets.len();
+        let target = self.targets[at].clone();
         let (options, token) = (self.options.clone(), self.token.clone());
         let connecting = async move { connect(&target, options, token).await };
         let mut connecting = std::pin::pin!(connecting);
@@ -151,15 +157,16 @@ impl Driver {
         };
         match connected {
             Ok((reader, writer)) => {
+                self.hopeless[at] = false;
                 self.session.begin();
                 self.serve(reader, writer).await
             }
-            Err(failure) => self.failed(failure),
+            Err(failure) => self.failed(at, failure),
         }
     }
 
-    /// What an attempt that failed means for the next one.
-    fn failed(&mut self, failure: Failure) -> Ended {
+    /// What an attempt at one of the targets that failed means for the next one.
+    fn failed(&mut self, at: usize, failure: Failure) -> Ended {
         let error = match failure {
             Failure::Token(hint) => {
                 let fault = Fault::new(FaultCode::Token, None, hint.clone(), false);
@@ -177,15 +184,17 @@ impl Driver {
         };
         let mut ended = Ended::of(reason.clone());
         let is_fresh_token = self.token.is_some() && !self.is_token_fixed;
-        // Who had a session will have another one, unless it is about who we are.
-        ended.is_final = !error.may_pass() && !self.session.had_session();
+        // Who had a session will have another one, unless it is about who we are; and where one address is wrong another may be right.
+        self.hopeless[at] = !error.may_pass();
+        ended.is_final = self.hopeless.iter().all(|is_hopeless| *is_hopeless) && !self.session.had_session();
         if let ConnectError::Refused { status, retry_after, .. } = &error {
             ended.retry_after =
                 retry_after.as_ref().and_then(|s| s.trim().parse().ok()).map(Duration::from_secs);
             let (code, hint) = refusal(*status);
             match status {
-                401 | 403 => ended.is_final = !is_fresh_token,
-                429 => ended.is_final = false,
+                // It is not the address.
+                401 | 403 => (self.hopeless[at], ended.is_final) = (false, !is_fresh_token),
+                429 => (self.hopeless[at], ended.is_final) = (false, false),
                 _ => {}
             }
             let hint = format!("{reason}. {hint}");
@@ -199,7 +208,7 @@ impl Driver {
         let mut showing: Option<TokenFuture> = None;
         let mut again_at: Option<Instant> = None;
         let mut ping_at: Option<Instant> = None;
-        let mut pings = PINGS_AFTER_MS.into_iter().map(Duration::from_millis);
+        let mut pings = 0;
         let mut heard_at = Instant::now();
         let mut is_stale = false;
         // Bytes of a message whose events wait for room; nothing is read until they have it.
@@ -210,7 +219,8 @@ impl Driver {
             }
             if ping_at.is_none() && self.session.is_open() {
                 self.session.ping(now_ns());
-                ping_at = Some(Instant::now() + pings.next().unwrap_or(PING_EVERY));
+                ping_at = Some(Instant::now() + ping_after(pings, self.session.skew().is_some()));
+                pings += 1;
             }
             for text in self.session.out.send.drain(..) {
                 writer.text(&text);
@@ -333,6 +343,15 @@ async fn connect(
     open(target, address, &options).await.map_err(Failure::Connect)
 }
 
+/// How long after so many questions what time it is, the first of a session being number 0, the next one is asked.
+fn ping_after(asked: usize, is_known: bool) -> Duration {
+    match PINGS_AFTER_MS.get(asked) {
+        Some(ms) => Duration::from_millis(*ms),
+        None if is_known => PING_EVERY,
+        None => PING_AGAIN,
+    }
+}
+
 /// A token as it can stand in a header, or why there is none. What it is stays unsaid.
 pub(crate) fn usable(token: Result<String, TokenError>) -> Result<String, String> {
     match token {
@@ -360,26 +379,13 @@ fn refusal(status: u16) -> (FaultCode, &'static str) {
 fn advice(error: &ConnectError) -> &'static str {
     match error {
         ConnectError::Io { .. } | ConnectError::Timeout(_) => "Is a gateway there?",
-        ConnectError::Tls { .. } => {
-            "Does the gateway speak TLS, and is its authority known? Builder::trust says whom to believe."
+        ConnectError::Tls { .. } if error.is_about_trust() => {
+            "Is its authority known? Builder::trust says whom to believe."
         }
+        ConnectError::Tls { .. } => "Without TLS there, try ws:// instead of wss://.",
         ConnectError::Http(_) | ConnectError::NotWebSocket(_) => "Is there a Tickgate gateway at this URL?",
         ConnectError::Refused { .. } | ConnectError::NoTrust => "",
     }
-}
-
-/// An error and what caused it.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Ready when the user has had enough.
@@ -419,4 +425,19 @@ async fn close(mut reading: Reading, mut writer: Writer, ended: Ended) -> Ended 
     // Whether it answers or not, the connection ends here.
     let _ = timeout(CLOSE_TIMEOUT, farewell).await;
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When nothing came of the first questions what time it is, as of a gateway that was busy, latencies were measured only a
+    /// quarter of a minute later.
+    #[test]
+    fn the_time_is_asked_for_until_it_is_known() {
+        let after_ms =
+            |is_known| -> Vec<u128> { (0..6).map(|asked| ping_after(asked, is_known).as_millis()).collect() };
+        assert_eq!(after_ms(true), [200, 300, 500, 15_000, 15_000, 15_000]);
+        assert_eq!(after_ms(false), [200, 300, 500, 1_000, 1_000, 1_000]);
+    }
 }

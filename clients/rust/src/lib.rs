@@ -8,11 +8,20 @@
 //!     let mut live = Live::builder("ws://127.0.0.1:8080").connect().await?;
 //!     live.subscribe(Subscription::trades(["*"]))?;
 //!     while let Some(event) = live.next().await {
-//!         if let Event::Trade(trade) = event { println!("{} at {}", trade.size, trade.price) }
+//!         match event {
+//!             Event::Trade(trade) => println!("{} at {}", trade.size, trade.price),
+//!             // What was refused, or has a name that nobody knows.
+//!             Event::Ack(ack) => ack.hints().for_each(|(result, hint)| eprintln!("{}: {hint}", result.symbol)),
+//!             Event::Gap(gap) => eprintln!("missing: {gap:?}"),
+//!             Event::Error(fault) => eprintln!("{fault}"),
+//!             _ => {}
+//!         }
 //!     }
 //!     Ok(())
 //! }
 //! ```
+//!
+//! The first `connect` fails at once when nobody is there; with [`Builder::wait`] it tries again.
 //!
 //! [`Live`] is made by a [`Builder`], asks for [`Subscription`]s and gives [`Event`]s; [`Live::book`] is a book kept in step with
 //! them, [`Live::stats`] how it goes. Prices and sizes are exact ([`Decimal`]), times are integer nanoseconds since the Unix epoch.
@@ -35,6 +44,7 @@ mod live;
 mod queue;
 pub mod recorded;
 mod session;
+mod shown;
 mod stats;
 mod subscription;
 pub mod target;

@@ -16,8 +16,11 @@ use std::task::{Context, Poll, ready};
 use tickgate_protocol::{Channel, OnSlow};
 use tokio::sync::{mpsc, watch};
 
+/// Events of attempts that failed that [`Live::connected`] keeps.
+const SEEN_MAX: usize = 64;
+
 /// Why there is no client, or why it cannot do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum LiveError {
@@ -197,8 +200,9 @@ impl Live {
         self.closing.send_replace(true);
     }
 
-    /// Until there is a session, or it is clear that there is none. What is seen is not taken.
-    pub(crate) async fn connected(&mut self) -> Result<(), LiveError> {
+    /// Until there is a session at one of so many addresses, or it is clear that there is none: after as many attempts, or with `waits`
+    /// only when no more will be made. What is seen is not taken; of attempts that failed the last ones are kept.
+    pub(crate) async fn connected(&mut self, addresses: usize, waits: bool) -> Result<(), LiveError> {
         let mut seen = Vec::new();
         let mut fault = None;
         loop {
@@ -211,6 +215,11 @@ impl Live {
             for event in &batch {
                 match event {
                     Event::State(State::Live) => ended = Some(Ok(())),
+                    Event::State(State::Reconnecting { attempt, .. })
+                        if waits || (*attempt as usize) < addresses =>
+                    {
+                        fault = None;
+                    }
                     Event::State(State::Reconnecting { reason, .. } | State::Closed { reason }) => {
                         ended = Some(Err(LiveError::Connect(reason.clone())));
                     }
@@ -219,6 +228,7 @@ impl Live {
                 }
             }
             seen.extend(batch);
+            seen.drain(..seen.len().saturating_sub(SEEN_MAX));
             match ended {
                 None => {}
                 Some(Ok(())) => {

@@ -59,6 +59,11 @@ impl Subscription {
         Self::on(Channel::Status, symbols)
     }
 
+    /// The symbols and patterns that it names.
+    pub fn symbols(&self) -> &[String] {
+        &self.symbols
+    }
+
     /// What happens when this client reads too slowly. Trades cannot be conflated.
     #[must_use]
     pub fn on_slow(mut self, on_slow: OnSlow) -> Self {

@@ -16,7 +16,7 @@ pub struct Target {
 }
 
 /// A text that is no URL of a stream.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{url}`: {reason}; expected ws://HOST:PORT{STREAM_PATH}, or wss://")]
 pub struct BadUrl {
     url: String,

@@ -64,7 +64,7 @@ impl Default for TransportOptions {
 }
 
 /// Why a connection could not be opened.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum ConnectError {
@@ -94,6 +94,13 @@ impl ConnectError {
             // A certificate that is not believed stays so; a gateway that is only starting says nothing of TLS.
             Self::Tls { source, .. } => source.get_ref().is_none(),
         }
+    }
+
+    /// Whether there is TLS, and the one who speaks it is not believed.
+    pub(crate) fn is_about_trust(&self) -> bool {
+        let Self::Tls { source, .. } = self else { return false };
+        let error = source.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        matches!(error, Some(rustls::Error::InvalidCertificate(_)))
     }
 
     /// A short name for counting.

@@ -19,7 +19,7 @@ pub const SYSTEM_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
 pub struct Trust(Arc<ClientConfig>);
 
 /// Why a file of roots cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum TrustError {
