@@ -14,6 +14,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use tickgate_client::event::{Side, Trade};
 use tickgate_client::{Event, Subscription};
@@ -51,20 +52,25 @@ struct Options {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), common::Failure> {
+async fn main() -> Result<ExitCode, common::Failure> {
     let args: Options = common::args("Captures trades into a Parquet file");
-    let mut listening = args.common.listen("trades", Subscription::trades(&args.common.symbols)).await?;
+    // Before anything comes that could not be written.
     let mut table = Table::create(&args.out, args.rows)?;
+    let mut listening = args.common.listen("trades", vec![Subscription::trades(&args.common.symbols)])?;
     while let Some(event) = listening.next().await {
         if let Event::Trade(trade) = event {
             // While it writes, the client goes on to read as far as its queue has room.
             table.add(trade)?;
         }
     }
-    println!("{} trades, {} gaps", table.count(), listening.live.stats().gaps);
-    table.close(&args.out)?;
-    println!("written to {}", args.out.display());
-    Ok(())
+    let count = table.count();
+    if table.close(&args.out)? {
+        println!("{count} trades, {}", common::gaps(&listening.live.stats()));
+        println!("written to {}", args.out.display());
+    } else {
+        eprintln!("no trade came, and nothing is written");
+    }
+    Ok(listening.exit())
 }
 
 /// A Parquet file of trades.
@@ -79,6 +85,9 @@ struct Table {
 
 impl Table {
     fn create(path: &Path, rows_max: usize) -> Result<Self, common::Failure> {
+        if path.is_dir() {
+            return Err(format!("cannot write {}: it is a folder", path.display()).into());
+        }
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
         let file =
@@ -102,16 +111,16 @@ impl Table {
         Ok(())
     }
 
-    /// Ends the file and gives it its name.
-    fn close(mut self, path: &Path) -> Result<(), common::Failure> {
+    /// Ends the file and gives it its name, if it has a row; says whether it has.
+    fn close(mut self, path: &Path) -> Result<bool, common::Failure> {
         if self.count() == 0 {
             std::fs::remove_file(&self.part)?;
-            return Err("no trade came, and nothing is written".into());
+            return Ok(false);
         }
         self.write()?;
         self.writer.close()?;
         std::fs::rename(&self.part, path)?;
-        Ok(())
+        Ok(true)
     }
 
     /// Writes a row group, column by column, in the order of [`SCHEMA`].

@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 use tickgate_client::book::BookKeeper;
 use tickgate_client::event::Symbol;
 use tickgate_client::{Event, Subscription};
@@ -18,10 +19,11 @@ struct Imbalance {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), common::Failure> {
-    let args: common::Args =
+async fn main() -> Result<ExitCode, common::Failure> {
+    let args: common::TableArgs =
         common::args("Order-book imbalance: how much more is bid than asked in the first five levels");
-    let mut listening = args.listen("books", Subscription::book(&args.symbols).depth(LEVELS)).await?;
+    let books = Subscription::book(&args.common.symbols).depth(LEVELS);
+    let mut listening = args.common.listen("books", vec![books])?;
     let mut imbalances: BTreeMap<Symbol, Imbalance> = BTreeMap::new();
     while let Some(event) = listening.next().await {
         let Event::Book(update) = event else { continue };
@@ -35,11 +37,17 @@ async fn main() -> Result<(), common::Failure> {
         imbalance.sum += now;
         imbalance.last = now;
     }
-    println!("{:<12} {:>8} {:>8} {:>8}", "symbol", "updates", "mean", "last");
-    for (symbol, i) in &imbalances {
-        println!("{symbol:<12} {:>8} {:>8.3} {:>8.3}", i.updates, i.sum / i.updates as f64, i.last);
+    if !imbalances.is_empty() {
+        println!("{:<12} {:>8} {:>8} {:>8}", "symbol", "updates", "mean", "last");
+        args.show(
+            &imbalances,
+            |i| i.updates,
+            |symbol, i| {
+                println!("{symbol:<12} {:>8} {:>8.3} {:>8.3}", i.updates, i.sum / i.updates as f64, i.last)
+            },
+        );
     }
-    Ok(())
+    Ok(listening.exit())
 }
 
 /// `None` where nothing can be said.

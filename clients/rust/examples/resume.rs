@@ -6,38 +6,63 @@
 
 mod common;
 
+use clap::Parser;
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 use tickgate_client::event::Symbol;
 use tickgate_client::{Event, Position, Subscription};
 
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    common: common::Args,
+    /// Each client ends after so many trades, if half of the time is not over before
+    #[arg(long)]
+    trades: Option<u64>,
+}
+
 #[tokio::main]
-async fn main() -> Result<(), common::Failure> {
-    let args: common::Args =
+async fn main() -> Result<ExitCode, common::Failure> {
+    let options: Options =
         common::args("A client is killed half-way, and another one goes on from its last positions");
-    let mut live = args.connect().await?;
-    live.subscribe(Subscription::trades(&args.symbols))?;
-    let mut first = args.follow(live, "trades", args.seconds / 2.0)?;
+    let args = &options.common;
+    // Ctrl-C ends all of it, in whichever half.
+    let (stop, half_s) = (common::interrupt(), args.seconds / 2.0);
+    let to = vec![Subscription::trades(&args.symbols)];
+    let mut first = args.listen_for("trades", to, half_s, &stop)?;
     let mut last: BTreeMap<Symbol, Position> = BTreeMap::new();
-    while let Some(event) = first.next().await {
+    let trades_max = options.trades.unwrap_or(u64::MAX);
+    let mut taken = 0;
+    while taken < trades_max {
+        let Some(event) = first.next().await else { break };
         let Event::Trade(trade) = event else { continue };
+        taken += 1;
         if last.len() < common::SYMBOLS_MAX || last.contains_key(&trade.symbol) {
             last.insert(trade.symbol, trade.meta.seq);
         }
     }
     let had = first.live.stats();
-    drop(first);
     let (trades, sessions) = (had.events, had.reconnects + 1);
+    if !first.has_come {
+        return Ok(first.exit());
+    }
+    drop(first);
     println!(
         "the first client had {trades} trades of {} symbols in {sessions} sessions, and is gone",
         last.len()
     );
+    if *stop.borrow() {
+        println!("ended before there was a second: {}", common::gaps(&had));
+        return exit(0, had.unannounced);
+    }
 
-    let mut live = args.connect().await?;
-    live.subscribe_all(last.iter().map(|(symbol, seq)| Subscription::trades([&**symbol]).from_seq(*seq)))?;
-    let mut second = args.follow(live, "trades", args.seconds / 2.0)?;
-    let (mut followed, mut broken) = (0, 0);
-    while let Some(event) = second.next().await {
+    let behind = last.iter().map(|(symbol, seq)| Subscription::trades([&**symbol]).from_seq(*seq));
+    let mut second = args.listen_for("trades", behind.collect(), half_s, &stop)?;
+    let (mut followed, mut broken, mut taken) = (0, 0, 0);
+    while taken < trades_max {
+        let Some(event) = second.next().await else { break };
         let Event::Trade(trade) = event else { continue };
+        taken += 1;
         // Only the first of each symbol: the client itself checks the others.
         if let Some(seq) = last.remove(&trade.symbol) {
             let follows = trade.meta.prev == Some(seq);
@@ -45,10 +70,17 @@ async fn main() -> Result<(), common::Failure> {
             broken += u64::from(!follows);
         }
     }
+    if !second.had_session {
+        return Err("the second client had no session: whether anything is missing is unknown".into());
+    }
     let stats = second.live.stats();
     println!("the second had {} trades, {} of them from before it came", stats.events, stats.replayed);
     println!("{followed} symbols went on where they were, {broken} did not, {} had no trade", last.len());
     let unannounced = had.unannounced + stats.unannounced;
     println!("gaps {}, of which unannounced {unannounced}", had.gaps + stats.gaps);
-    if broken + unannounced > 0 { Err("something is missing".into()) } else { Ok(()) }
+    exit(broken, unannounced)
+}
+
+fn exit(broken: u64, unannounced: u64) -> Result<ExitCode, common::Failure> {
+    if broken + unannounced > 0 { Err("something is missing".into()) } else { Ok(ExitCode::SUCCESS) }
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 use tickgate_client::event::Symbol;
 use tickgate_client::{Decimal, Event, Subscription};
 
@@ -16,9 +17,9 @@ struct Vwap {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), common::Failure> {
-    let args: common::Args = common::args("Volume-weighted average price, by symbol");
-    let mut listening = args.listen("trades", Subscription::trades(&args.symbols)).await?;
+async fn main() -> Result<ExitCode, common::Failure> {
+    let args: common::TableArgs = common::args("Volume-weighted average price, by symbol");
+    let mut listening = args.common.listen("trades", vec![Subscription::trades(&args.common.symbols)])?;
     let mut vwaps: BTreeMap<Symbol, Vwap> = BTreeMap::new();
     while let Some(event) = listening.next().await {
         let Event::Trade(trade) = event else { continue };
@@ -31,12 +32,20 @@ async fn main() -> Result<(), common::Failure> {
         vwap.value += trade.size.to_f64() * trade.price.to_f64();
         vwap.last = Some(trade.price);
     }
-    println!("{:<12} {:>8} {:>14} {:>14} {:>14}", "symbol", "trades", "volume", "vwap", "last");
-    for (symbol, v) in &vwaps {
-        let last = v.last.map_or(String::new(), |last| last.to_string());
-        println!("{symbol:<12} {:>8} {:>14.4} {:>14.4} {last:>14}", v.trades, v.volume, v.value / v.volume);
+    if !vwaps.is_empty() {
+        println!("{:<12} {:>8} {:>14} {:>14} {:>14}", "symbol", "trades", "volume", "vwap", "last");
+        args.show(
+            &vwaps,
+            |v| v.trades,
+            |symbol, v| {
+                // Without a volume there is no average.
+                let vwap = if v.volume > 0.0 { format!("{:.4}", v.value / v.volume) } else { "-".to_owned() };
+                let last = v.last.map_or(String::new(), |last| last.to_string());
+                println!("{symbol:<12} {:>8} {:>14.4} {vwap:>14} {last:>14}", v.trades, v.volume);
+            },
+        );
+        let stats = listening.live.stats();
+        println!("{} trades, {}", stats.events, common::gaps(&stats));
     }
-    let stats = listening.live.stats();
-    println!("{} trades, {} lost", stats.events, stats.lost);
-    Ok(())
+    Ok(listening.exit())
 }

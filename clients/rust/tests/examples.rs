@@ -15,13 +15,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tickgate_client::{Live, Subscription};
-use world::{Gateway, SOON, Wire, World, acked, book, quote, trade, trades, until};
+use tickgate_client::event::FeedState;
+use tickgate_client::{Event, Live, Subscription};
+use world::{Gateway, SOON, Wire, World, acked, book, find, quote, trade, trades, until};
 
 /// Brokers and address of [`a_gateway_of_its_own`], and how far its clock is ahead in nanoseconds.
 const BROKERS: &str = "TICKGATE_TEST_OWN_BROKERS";
 const LISTEN: &str = "TICKGATE_TEST_OWN_LISTEN";
 const AHEAD_NS: &str = "TICKGATE_TEST_OWN_AHEAD_NS";
+
+/// The examples that are to be read by users.
+const ALL: [&str; 6] = ["spread", "vwap", "imbalance", "latency", "resume", "capture"];
 
 /// A program, and all that it has printed.
 struct Program {
@@ -120,12 +124,12 @@ async fn examples_say_something() {
     world.send(&[book("A", json!([["9", "3"]]), json!([["11", "1"]]), true)]);
     world.has_read(&gateway).await;
     let expected = [
-        ("spread", &["symbol ", "\nA "][..]),
-        ("vwap", &["symbol ", "\nA ", " trades, 0 lost"]),
+        ("spread", &["mean bps widest bps  crossed", "\nA "][..]),
+        ("vwap", &["symbol ", "\nA ", " trades, 0 gaps"]),
         ("imbalance", &["symbol ", "\nA "]),
         (
             "latency",
-            &["to the gateway: ", "from there to here, ", "conflated 0, lost 0, duplicates 0, bad frames 0"],
+            &["to the gateway: ", "from there to here, ", "conflated 0, 0 gaps, duplicates 0, bad frames 0"],
         ),
         (
             "resume",
@@ -167,8 +171,9 @@ async fn a_gateway_is_killed_and_nothing_is_missing() {
     let mut world = World::new();
     let (mut first, address) = own_gateway(&world.brokers(), "127.0.0.1:0", 0).await;
     let wire = Wire::to(address).await;
-    // Half of it has to suffice for another gateway to start.
-    let mut resume = Program::example("resume", &wire.url(), "24");
+    let mut command = built("resume");
+    command.args(["--url", &wire.url(), "--seconds", "3600", "--trades", "40"]);
+    let mut resume = Program::start(&mut command);
     until("it has subscribed", || wire.has_said(&[r#""op":"ack""#])).await;
     let trades = |numbers: std::ops::RangeInclusive<u32>| -> Vec<_> {
         numbers.map(|number| trade(["A", "B"][number as usize % 2], number)).collect()
@@ -190,11 +195,11 @@ async fn a_gateway_is_killed_and_nothing_is_missing() {
         has_printed("the first client had 40 trades of 2 symbols in 2 sessions")
     })
     .await;
-    world.send(&trades(41..=50));
+    world.send(&trades(41..=80));
     until("its second half is over", || resume.has_ended()).await;
     let has_printed = |text: &str| resume.printed().contains(text);
     for text in [
-        "the second had 10 trades",
+        "the second had 40 trades",
         "2 symbols went on where they were, 0 did not, 0 had no trade",
         "gaps 0, of which unannounced 0",
     ] {
@@ -324,29 +329,22 @@ async fn what_fails_is_told_in_a_line() {
     let world = World::new();
     let gateway = world.gateway(|_| ()).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("trades.parquet");
+    // Told once, however often it is tried.
     for (url, text) in [
-        (nobody, "Connection refused (os error 111). Is a gateway there?\n"),
+        (nobody, "Connection refused (os error 111). Is a gateway there? (trying again)\n"),
         (format!("{}/v2", gateway.url()), "Is the path of the URL /v1/stream?\n"),
-        ("https://localhost".to_owned(), "expected ws://HOST:PORT/v1/stream, or wss://\n"),
     ] {
-        for name in ["spread", "vwap", "imbalance", "latency", "resume", "capture"] {
+        for name in ALL {
             let mut command = built(name);
-            command.args(["--url", &url]).current_dir(folder.path());
+            command.args(["--url", &url, "--seconds", "1"]).current_dir(folder.path());
             let (status, printed) = Program::start(&mut command).end().await;
-            assert_eq!((status, printed.lines().count()), (Some(1), 1), "{name}: {printed}");
-            assert!(printed.starts_with("Error: ") && printed.ends_with(text), "{name}: {printed}");
+            let lines: Vec<&str> =
+                printed.lines().filter(|line| !line.contains("nothing is written")).collect();
+            assert_eq!((status, lines.len()), (Some(1), 1), "{name}: {printed}");
+            assert!(printed.starts_with(&format!("{url}: ")) && printed.contains(text), "{name}: {printed}");
         }
     }
-    // Nobody trades, and it says so instead of leaving a file behind.
-    let mut command = built("capture");
-    command.args(["--url", &gateway.url(), "--seconds", "4", "--symbols", "A,B", "--out"]).arg(&file);
-    let (status, printed) = Program::start(&mut command).end().await;
-    assert_eq!(status, Some(1), "{printed}");
-    for text in ["trades B: no record has named it yet", "no trades of A,B yet.", "0 trades, 0 gaps"] {
-        assert!(printed.contains(text), "{text}: {printed}");
-    }
-    assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0, "nothing is left behind");
     let (status, printed) = Program::start(built("capture").arg("--help")).end().await;
     assert_eq!(status, Some(0));
     for text in
@@ -354,6 +352,124 @@ async fn what_fails_is_told_in_a_line() {
     {
         assert!(printed.contains(text), "{text}: {printed}");
     }
+}
+
+/// `--seconds 0` and `--symbols ,` ended with 0, as if something had come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_line_that_means_nothing_is_refused() {
+    let wrong: [(&[&str], &str); 9] = [
+        (&["--seconds", "0"], "it has to be more than 0"),
+        (&["--seconds=-1"], "it has to be more than 0"),
+        (&["--seconds", "nan"], "it has to be more than 0"),
+        (&["--seconds", "inf"], "it has to be more than 0"),
+        (&["--seconds", "soon"], "it is no number"),
+        (&["--symbols", ","], "a value is required"),
+        (&["--symbols", "A,,B"], "a value is required"),
+        (&["--symbols", ""], "a value is required"),
+        (&["--url", "https://localhost"], "expected ws://HOST:PORT/v1/stream, or wss://"),
+    ];
+    for name in ALL {
+        for (args, text) in wrong {
+            let (status, printed) = Program::start(built(name).args(args)).end().await;
+            assert!(status == Some(2) && printed.contains(text), "{name} {args:?}: {status:?} {printed}");
+        }
+    }
+    // Found before anything is captured.
+    let folder = tempfile::tempdir().expect("a folder");
+    for out in [folder.path().join("nowhere").join("trades.parquet"), folder.path().to_owned()] {
+        let (status, printed) = Program::start(built("capture").arg("--out").arg(&out)).end().await;
+        assert_eq!((status, printed.lines().count()), (Some(1), 1), "{printed}");
+        assert!(printed.starts_with("Error: cannot write "), "{printed}");
+    }
+}
+
+/// Nothing came, and they ended with 0. What was refused was said to tick for nobody, and of what was not measured there were zeros.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gets_nothing_is_told_why_and_ends_with_1() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ALL {
+        // For an hour, unless it is clear at once that nothing will come.
+        let mut command = built(name);
+        command.args(["--url", &gateway.url(), "--seconds", "3600", "--symbols", "A*L"]);
+        let (status, printed) = Program::start(command.current_dir(folder.path())).end().await;
+        assert_eq!(status, Some(1), "{name}: {printed}");
+        let channels = if name == "latency" { 2 } else { 1 };
+        assert_eq!(printed.matches("A*L: ").count(), channels, "{name}: {printed}");
+        assert!(!printed.contains("yet") && !printed.contains("0ns"), "{name}: {printed}");
+
+        let mut command = built(name);
+        command.args(["--url", &gateway.url(), "--seconds", "2", "--symbols", "A,B"]);
+        let (status, printed) = Program::start(command.current_dir(folder.path())).end().await;
+        assert_eq!(status, Some(1), "{name}: {printed}");
+        for text in ["B: no record has named it yet", " of A,B yet. Are the symbols right"] {
+            assert!(printed.contains(text), "{name}, {text}: {printed}");
+        }
+        if name == "latency" {
+            let unknown = ["to the gateway: unknown", "from there to here: unknown"];
+            assert!(unknown.iter().all(|text| printed.contains(text)), "{printed}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0, "nothing is left behind");
+
+    // Not the symbols are wrong.
+    let mut live = Live::builder(gateway.url()).connect().await.expect("a session");
+    world.stops();
+    let is_down = |event: &Event| matches!(event, Event::Feed { state: FeedState::Down, .. }).then_some(());
+    find(&mut live, "the feed is down", is_down).await;
+    let (status, printed) = Program::example("vwap", &gateway.url(), "2").end().await;
+    assert_eq!(status, Some(1), "{printed}");
+    assert!(printed.contains("feed ticks is down. The gateway does not hear from Kafka"), "{printed}");
+    assert!(!printed.contains("Are the symbols right"), "{printed}");
+}
+
+/// Each spread counts for as long as it stood, and of many symbols the busiest are shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spreads_are_weighted_and_the_busiest_are_shown() {
+    let mut world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let quoted = |symbol: &str, bid: u32, ask: u32, event_ns: i64| json!({"type": "quote", "symbol": symbol, "bid_price": bid.to_string(), "bid_size": "1", "ask_price": ask.to_string(), "ask_size": "1", "event_ns": event_ns});
+    let wire = Wire::to(gateway.address).await;
+    let mut running = [&["--top", "1"][..], &["--all"], &[]].map(|args| {
+        let mut command = built("spread");
+        Program::start(command.args(["--url", &wire.url(), "--seconds", "8"]).args(args))
+    });
+    until("all have subscribed", || wire.has_said(&[r#""op":"ack""#; 3])).await;
+    // 200 basis points for one second, none for three.
+    world.send(&[
+        quoted("A", 99, 101, 1_000_000_000),
+        quoted("A", 100, 100, 2_000_000_000),
+        quoted("B", 99, 101, 1_000_000_000),
+        quoted("A", 198, 202, 5_000_000_000),
+    ]);
+    for (program, is_all) in running.iter_mut().zip([false, true, true]) {
+        let (status, printed) = program.end().await;
+        assert_eq!(status, Some(0), "{printed}");
+        let rows = printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let rows: Vec<_> = rows.skip_while(|row| row.first() != Some(&"symbol")).collect();
+        assert_eq!(rows[0].join(" "), "symbol quotes mean bps widest bps crossed", "{printed}");
+        assert_eq!(rows[1], ["A", "3", "50.00", "200.00", "1"], "{printed}");
+        let then = if is_all { "B 1 - 200.00 0" } else { "and 1 more: --all shows them" };
+        assert_eq!((rows[2].join(" ").as_str(), rows.len()), (then, 3), "{printed}");
+    }
+}
+
+/// Ctrl-C in the first half began the second one, in full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_in_the_first_half_ends_all_of_it() {
+    let mut world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let wire = Wire::to(gateway.address).await;
+    let mut resume = Program::example("resume", &wire.url(), "3600");
+    until("it has subscribed", || wire.has_said(&[r#""op":"ack""#])).await;
+    world.send(&[trade("A", 1)]);
+    until("a trade came", || resume.printed().contains("trades of * for 1800 s")).await;
+    resume.interrupt();
+    let (status, printed) = resume.end().await;
+    assert_eq!(status, Some(0), "{printed}");
+    assert!(printed.contains("the first client had 1 trades of 1 symbols in 1 sessions"), "{printed}");
+    assert!(printed.contains("ended before there was a second: 0 gaps"), "{printed}");
 }
 
 /// A gateway whose clock is an hour ahead, or behind: that says nothing about how long its events take.

@@ -2,29 +2,58 @@
 #![allow(dead_code, reason = "no example uses all of it")]
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::{Debug, Formatter};
-use std::pin::Pin;
+use std::process::ExitCode;
 use std::time::Duration;
-use tickgate_client::{Event, Live, LiveError, State, Subscription};
+use tickgate_client::event::{Ack, Fault, FeedState, Symbol};
+use tickgate_client::target::Target;
+use tickgate_client::{Event, Live, LiveError, State, Stats, Subscription};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 /// Most symbols that are told apart.
 pub const SYMBOLS_MAX: usize = 10_000;
 /// How long nothing may come before that is told.
 const QUIET: Duration = Duration::from_secs(5);
+/// A century: what is longer no clock counts.
+const SECONDS_MAX: f64 = 3.0e9;
 
 #[derive(Parser)]
 pub struct Args {
     /// The gateway
-    #[arg(long, default_value = "ws://127.0.0.1:8080")]
+    #[arg(long, default_value = "ws://127.0.0.1:8080/v1/stream", value_parser = address)]
     pub url: String,
     /// How long to listen, in seconds; Ctrl-C ends it early
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value = "10", value_parser = seconds)]
     pub seconds: f64,
     /// Symbols and patterns, separated by commas
-    #[arg(long, value_delimiter = ',', default_value = "*")]
+    #[arg(long, value_delimiter = ',', default_value = "*", value_parser = NonEmptyStringValueParser::new())]
     pub symbols: Vec<String>,
+}
+
+/// Of examples with a line for each symbol.
+#[derive(Parser)]
+pub struct TableArgs {
+    #[command(flatten)]
+    pub common: Args,
+    /// So many symbols are shown, those with the most events
+    #[arg(long, default_value_t = 10)]
+    top: usize,
+    /// All symbols are shown
+    #[arg(long)]
+    all: bool,
+}
+
+fn address(url: &str) -> Result<String, String> {
+    Target::parse(url).map(|_| url.to_owned()).map_err(|error| error.to_string())
+}
+
+fn seconds(text: &str) -> Result<f64, &'static str> {
+    let seconds: f64 = text.parse().map_err(|_| "it is no number")?;
+    if seconds > 0.0 && seconds <= SECONDS_MAX { Ok(seconds) } else { Err("it has to be more than 0") }
 }
 
 /// The arguments of an example that does `what`, for its `--help`.
@@ -49,106 +78,235 @@ impl Debug for Failure {
 }
 
 impl Args {
-    /// A client.
-    pub async fn connect(&self) -> Result<Live, LiveError> {
-        Live::builder(&self.url).connect().await
+    /// A client with these subscriptions, which is listened to for so long. `what` comes of it.
+    pub fn listen(&self, what: &'static str, to: Vec<Subscription>) -> Result<Listening, Failure> {
+        self.listen_for(what, to, self.seconds, &interrupt())
     }
 
-    /// A client with this subscription, which is listened to for so long. `what` comes of it.
-    pub async fn listen(&self, what: &'static str, to: Subscription) -> Result<Listening, Failure> {
-        let mut live = self.connect().await?;
-        live.subscribe(to)?;
-        self.follow(live, what, self.seconds)
+    /// The same for `seconds`, or until this is true. It has a session as soon as there is one: until then it tries.
+    pub fn listen_for(
+        &self,
+        what: &'static str,
+        to: Vec<Subscription>,
+        seconds: f64,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Listening, Failure> {
+        let mut live = Live::builder(&self.url).start()?;
+        let asked = to.iter().map(|subscription| subscription.symbols().len()).sum();
+        // Where that was over at once, its last events say why.
+        match live.subscribe_all(to) {
+            Ok(()) | Err(LiveError::Closed) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let (now, time) = (Instant::now(), Duration::try_from_secs_f64(seconds)?);
+        Ok(Listening {
+            live,
+            url: self.url.clone(),
+            time,
+            until: now + time,
+            quiet_at: now + QUIET,
+            stop: stop.clone(),
+            what,
+            names: Names { asked, ..Names::default() },
+            down: BTreeSet::new(),
+            trouble: None,
+            had_session: false,
+            has_come: false,
+        })
     }
+}
 
-    /// A client that is listened to for `seconds`.
-    pub fn follow(&self, live: Live, what: &'static str, seconds: f64) -> Result<Listening, Failure> {
-        let now = Instant::now();
-        let until = now + Duration::try_from_secs_f64(seconds)?;
-        let stop = Box::pin(async {
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending().await
-            }
-        });
-        let symbols = self.symbols.join(",");
-        let has_come = false;
-        Ok(Listening { live, until, stop, is_stopped: false, what, symbols, has_come, quiet_at: now + QUIET })
+impl TableArgs {
+    /// Shows symbols, those with the most events first.
+    pub fn show<V>(
+        &self,
+        symbols: &BTreeMap<Symbol, V>,
+        events: impl Fn(&V) -> u64,
+        line: impl Fn(&str, &V),
+    ) {
+        let mut rows: Vec<_> = symbols.iter().collect();
+        rows.sort_by_key(|(_, of)| std::cmp::Reverse(events(of)));
+        let shown = if self.all { rows.len() } else { self.top.min(rows.len()) };
+        rows[..shown].iter().for_each(|(symbol, of)| line(symbol, of));
+        if shown < rows.len() {
+            println!("and {} more: --all shows them", rows.len() - shown);
+        }
     }
+}
+
+/// What is missing, in words: how many events that are, not every gap knows.
+pub fn gaps(stats: &Stats) -> String {
+    match (stats.gaps, stats.lost) {
+        (0, _) => "0 gaps".to_owned(),
+        (gaps, 0) => format!("{gaps} gaps, of how many events is unknown"),
+        (gaps, lost) => format!("{gaps} gaps, {lost} events where known"),
+    }
+}
+
+/// True from Ctrl-C on.
+pub fn interrupt() -> watch::Receiver<bool> {
+    let (stop, is_stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stop.send_replace(true);
+        }
+        // For as long as somebody looks.
+        stop.closed().await;
+    });
+    is_stopped
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|is_stopped| *is_stopped).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// What became of the symbols and patterns that were asked for.
+#[derive(Default)]
+struct Names {
+    asked: usize,
+    answered: usize,
+    granted: Vec<String>,
 }
 
 /// A client that is listened to for some time.
 pub struct Listening {
     pub live: Live,
-    pub until: Instant,
-    /// Ready with Ctrl-C.
-    stop: Pin<Box<dyn Future<Output = ()>>>,
-    pub is_stopped: bool,
-    what: &'static str,
-    symbols: String,
-    pub has_come: bool,
+    url: String,
+    time: Duration,
+    /// The end: of the time that it listens, or, before it has a session, of that which it tries.
+    until: Instant,
     quiet_at: Instant,
+    stop: watch::Receiver<bool>,
+    what: &'static str,
+    names: Names,
+    /// Feeds that the gateway does not hear of.
+    down: BTreeSet<String>,
+    /// What was told last of why there is no session.
+    trouble: Option<String>,
+    pub had_session: bool,
+    pub has_come: bool,
 }
 
 impl Listening {
-    /// The next event, until it is time or Ctrl-C. What is no market data is told on standard error.
+    /// Whether Ctrl-C has come.
+    pub fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// 0 when something came, and 1 when not.
+    pub fn exit(&self) -> ExitCode {
+        if self.has_come { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    /// The next event, until it is time, Ctrl-C, or nothing can come any more. What is no market data is told on standard error.
     pub async fn next(&mut self) -> Option<Event> {
-        while !self.is_stopped && Instant::now() < self.until {
-            let (is_quiet, until) = (!self.has_come && self.quiet_at < self.until, self.until);
+        while !self.is_stopped() && !self.is_refused() && Instant::now() < self.until {
+            let is_quiet = self.had_session && !self.has_come && self.quiet_at < self.until;
             let event = tokio::select! {
                 biased;
-                () = &mut self.stop => {
-                    self.is_stopped = true;
-                    return None;
-                }
+                () = stopped(&mut self.stop) => return None,
                 event = self.live.next() => event?,
                 () = sleep_until(self.quiet_at), if is_quiet => {
                     self.tell_nothing_came();
-                    self.quiet_at = until;
+                    self.quiet_at = self.until;
                     continue;
                 }
-                () = sleep_until(until) => break,
+                () = sleep_until(self.until) => break,
             };
-            if !self.is_told(&event) {
-                return Some(event);
-            }
+            self.note(&event);
+            return Some(event);
         }
-        if !self.has_come && self.quiet_at > self.until {
+        let is_told = self.quiet_at == self.until;
+        if self.had_session && !self.has_come && !is_told && !self.is_stopped() && !self.is_refused() {
             self.tell_nothing_came();
         }
         None
     }
 
-    fn is_told(&mut self, event: &Event) -> bool {
+    /// Whether all that was asked for was refused.
+    fn is_refused(&self) -> bool {
+        self.names.answered >= self.names.asked && self.names.granted.is_empty()
+    }
+
+    fn note(&mut self, event: &Event) {
         match event {
             Event::Gap(gap) => {
-                eprintln!("missing: {:?} events of {} ({})", gap.count, gap.symbol, gap.cause.name());
+                let count = gap.count.map_or("an unknown number of".to_owned(), |count| count.to_string());
+                eprintln!("missing: {count} events of {} ({})", gap.symbol, gap.cause.name());
             }
-            Event::Error(fault) => eprintln!("{fault}"),
-            Event::Ack(ack) => {
-                for (result, hint) in ack.hints() {
-                    eprintln!("{} {}: {hint}", result.channel, result.symbol);
-                }
+            Event::Error(fault) => self.note_fault(fault),
+            Event::Ack(ack) => self.note_answer(ack),
+            Event::Feed { name, state: FeedState::Down } => _ = self.down.insert(name.clone()),
+            Event::Feed { name, .. } => _ = self.down.remove(name),
+            Event::State(State::Live) if !self.had_session => {
+                (self.had_session, self.trouble) = (true, None);
+                let now = Instant::now();
+                (self.until, self.quiet_at) = (now + self.time, now + QUIET);
             }
-            Event::State(State::Reconnecting { attempt, reason }) => eprintln!("{reason}; attempt {attempt}"),
-            Event::State(State::Closed { reason }) => eprintln!("closed: {reason}"),
-            event => {
-                if !self.has_come && event.meta().is_some() {
-                    self.has_come = true;
-                    let seconds = self.until.saturating_duration_since(Instant::now()).as_secs_f64();
-                    eprintln!("{} of {} for {seconds:.0} s; Ctrl-C ends it early", self.what, self.symbols);
-                }
-                return false;
+            Event::State(State::Live) => self.trouble = None,
+            Event::State(State::Reconnecting { reason, .. }) => {
+                self.note_trouble(reason, " (trying again)");
+            }
+            // That Ctrl-C has closed it, who has pressed it knows.
+            Event::State(State::Closed { reason }) => self.note_trouble(reason, ""),
+            event if !self.has_come && event.meta().is_some() => {
+                self.has_come = true;
+                let seconds = self.until.saturating_duration_since(Instant::now()).as_secs_f64();
+                let names = self.names.granted.join(",");
+                eprintln!("{} of {names} for {seconds:.0} s; Ctrl-C ends it early", self.what);
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells once why there is no session, and again when there is another reason.
+    fn note_trouble(&mut self, reason: &str, then: &str) {
+        // An error has said it, and what helps.
+        if self.trouble.as_ref().is_none_or(|told| !told.contains(reason)) {
+            eprintln!("{}: {reason}{then}", self.url);
+            self.trouble = Some(reason.to_owned());
+        }
+    }
+
+    fn note_fault(&mut self, fault: &Fault) {
+        let text = fault.to_string();
+        if self.trouble.as_ref() != Some(&text) {
+            eprintln!("{}: {text}", self.url);
+        }
+        self.trouble = Some(text);
+    }
+
+    fn note_answer(&mut self, ack: &Ack) {
+        for (result, hint) in ack.hints() {
+            eprintln!("{} {}: {hint}", result.channel, result.symbol);
+        }
+        self.names.answered += ack.results.len();
+        let granted = ack.results.iter().filter(|result| result.ok).map(|result| result.symbol.to_string());
+        for name in granted {
+            if !self.names.granted.contains(&name) && self.names.granted.len() < SYMBOLS_MAX {
+                self.names.granted.push(name);
             }
         }
-        true
     }
 
     fn tell_nothing_came(&self) {
+        let (what, names) = (self.what, self.names.granted.join(","));
+        if let Some(name) = self.down.first() {
+            eprintln!(
+                "no {what} of {names} yet: the gateway's feed {name} is down. The gateway does not hear from Kafka"
+            );
+            return;
+        }
         eprintln!(
-            "no {what} of {} yet. Are the symbols right, and has this market {what}? /symbols on the gateway's admin port lists what \
+            "no {what} of {names} yet. Are the symbols right, and has this market {what}? /symbols on the gateway's admin port lists what \
              ticks: curl 'http://127.0.0.1:9090/symbols?top=20'",
-            self.symbols,
-            what = self.what,
         );
     }
+}
+
+/// Whether a gap of `name`, which may be a pattern, is one of a symbol.
+pub fn is_of(name: &str, symbol: &str) -> bool {
+    name.strip_suffix('*').map_or(name == symbol, |prefix| symbol.starts_with(prefix))
 }

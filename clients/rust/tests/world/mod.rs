@@ -45,6 +45,11 @@ impl World {
         self.broker.bootstrap()
     }
 
+    /// Its Kafka is there no more.
+    pub fn stops(&self) {
+        self.broker.faults().stop().expect("its port is kept");
+    }
+
     /// A gateway that is ready, its configuration changed before.
     pub async fn gateway(&self, change: impl FnOnce(&mut Config)) -> Gateway {
         Gateway::of(self.brokers(), change).await
