@@ -29,8 +29,7 @@ pub const PART_BYTES: usize = 64 << 10;
 const PART_BYTES_FIRST: usize = 8 << 10;
 /// Bytes of a part at the least.
 pub(super) const PART_BYTES_MIN: usize = 4 << 10;
-/// Parts grow as long as one is taken within this share of the age that the queue allows, and shrink when it takes more than
-/// that share.
+/// Parts grow while one is taken within this share of the age that the queue allows, and shrink when it takes more than that.
 const QUICK: u64 = 16;
 const SLOW: u64 = 4;
 /// When a part that was refused is asked for again, in milliseconds.
@@ -378,8 +377,7 @@ impl<S: Socket> Shard<S> {
             replay.next = Some((ask, From::Kafka));
             return self.ask_replays(key);
         }
-        // The feed is behind, or has not met a partition, or its memory is too small for what comes meanwhile: to ask at once
-        // would be to ask in circles, and for ever is no answer.
+        // It is behind, lacks a partition, or remembers too little: to ask at once would be to ask in circles, for ever no answer.
         replay.circles += 1;
         ask.is_memory_only = replay.circles >= CIRCLES_MAX;
         replay.is_unanswered = ask.is_memory_only;
