@@ -52,10 +52,10 @@ async fn main() -> Result<ExitCode, common::Failure> {
     let mut spreads: BTreeMap<Symbol, Spread> = BTreeMap::new();
     while let Some(event) = listening.next().await {
         match event {
-            Event::Quote(quote) => {
-                if spreads.len() < common::SYMBOLS_MAX || spreads.contains_key(&quote.symbol) {
-                    spreads.entry(quote.symbol.clone()).or_default().add(&quote);
-                }
+            Event::Quote(quote)
+                if spreads.len() < common::SYMBOLS_MAX || spreads.contains_key(&quote.symbol) =>
+            {
+                spreads.entry(quote.symbol.clone()).or_default().add(&quote);
             }
             // Nobody knows how long the last one stood.
             Event::Gap(gap) => {
