@@ -14,6 +14,7 @@ from typing import Any
 from .errors import NotReadable, Refused
 from .events import CHANNELS, BookUpdate, Channel, Gap, Quote, Status, Trade
 from .judge import Judge
+from .mending import BY_NAME_MAX, Mending
 from .notices import (
     Ack,
     AckResult,
@@ -60,7 +61,7 @@ Answered = Callable[["Ack | Refused"], None]
 
 
 class Request:
-    """A request that waits for its answer. `kind`: subscribe, unsubscribe, resume, resync or auth."""
+    """A request that waits for its answer. `kind`: subscribe and unsubscribe are the user's; resume, resync, mend, again, auth."""
 
     __slots__ = ("answered", "awaited", "body", "keeps_place", "kind", "options", "pairs")
 
@@ -110,6 +111,7 @@ class Core:
         self._first: set[int] = set()
         self._later: list[tuple[int, Request]] = []
         self._resync_at_ns = 0
+        self._mending = Mending(self._send_about)
         self._token_tries = 0
 
     # What the user asks for.
@@ -134,6 +136,7 @@ class Core:
         request.options = options
         request.answered = answered
         request.keeps_place = keeps_place
+        self._give_way(channel, symbols)
         self._ask(request)
 
     def unsubscribe(self, channel: Channel, symbols: list[str], answered: Answered | None = None) -> None:
@@ -141,7 +144,12 @@ class Core:
         body = {"op": "unsubscribe", "subscriptions": [{"channel": channel, "symbols": symbols}]}
         request = Request("unsubscribe", body, [(channel, symbol) for symbol in symbols])
         request.answered = answered
+        self._give_way(channel, symbols)
         self._ask(request)
+
+    def _give_way(self, channel: Channel, symbols: list[str]) -> None:
+        if channel == "book":
+            self.judge.broken_books.update(self._mending.gives_way(symbols))
 
     def authenticate(self, token: str) -> None:
         """Shows a token, because the gateway wants one."""
@@ -175,6 +183,7 @@ class Core:
         self.wants_token_at_ns = None
         self._outbox.clear()
         self._later.clear()
+        self._mending.clear()
         self._awaited.clear()
         self._first.clear()
         self._pings.clear()
@@ -232,6 +241,7 @@ class Core:
             if skew_ns is not None and ingest_ns is not None and not (first.snapshot or first.replay):  # type: ignore[union-attr]
                 self.latencies.record(received_ns + skew_ns - ingest_ns)
             out.extend(came)
+            self._mending.came(came)
             if self._awaited:
                 self._catch_up(came, out)
         if self.judge.broken_books:
@@ -380,6 +390,11 @@ class Core:
             out.append(AuthAck(ack.ok, tuple(result for result in results if not result.ok), tuple(books)))
             if not self._is_ready:
                 self._begin(now_ns, out)
+        elif kind == "mend":
+            granted, not_granted = self._mending.answered(results)
+            for symbol in granted:
+                self.judge.expects_snapshot("book", symbol)
+            self._ask_again(not_granted)
         else:
             refused = {(result.channel, result.symbol) for result in results if not result.ok}
             for pair in request.awaited:
@@ -499,6 +514,13 @@ class Core:
             self._token_tries += 1
             if self._token_tries < _TOKEN_TRIES:
                 self.wants_token_at_ns = now_ns + _TOKEN_RETRY_NS
+        elif request.kind == "mend":
+            symbols = [symbol for _, symbol in request.pairs]
+            self._mending.refused(symbols)
+            if error.code == "rate_limited":
+                self.judge.broken_books.update(symbols)
+            else:
+                self._ask_again(symbols)
         elif request.kind in ("resume", "resync"):
             if error.code == "rate_limited":
                 wait_ns = _RETRY_NS if error.retry_after_ms is None else error.retry_after_ms * 1_000_000
@@ -535,9 +557,30 @@ class Core:
         # What is still replayed may bring its state, and would never be done if it were given up.
         if not broken or not self._is_ready or self._is_resuming() or self._awaited or now_ns < self._resync_at_ns:
             return
+        users = (request for request in self._requests.values() if request.kind in ("subscribe", "unsubscribe"))
+        if any(channel == "book" for request in users for channel, _ in request.pairs[:1]):
+            # What brings them may end with its answer.
+            return
         self._resync_at_ns = now_ns + _RESYNC_EVERY_NS
-        names = {name for name in (self.subscriptions.name_of("book", symbol) for symbol in broken) if name}
+        by_name: dict[str, list[str]] = {}
+        for symbol in broken:
+            name = self.subscriptions.name_of("book", symbol)
+            if name is not None:
+                by_name.setdefault(name, []).append(symbol)
         broken.clear()
+        for name, symbols in sorted(by_name.items()):
+            if name.endswith("*") and len(symbols) <= BY_NAME_MAX:
+                self._mending.ask(symbols, self.subscriptions.options_of("book", name) or {})
+            else:
+                self._mending.gives_way(symbols)
+                self._ask_again(symbols)
+
+    def _send_about(self, kind: str, body: dict[str, Any], symbols: list[str]) -> None:
+        self._send(Request(kind, body, [("book", symbol) for symbol in symbols]))
+
+    def _ask_again(self, symbols: list[str]) -> None:
+        """Gives up what brings these books, and subscribes to it again."""
+        names = {name for name in (self.subscriptions.name_of("book", symbol) for symbol in symbols) if name}
         for name in sorted(names):
             options = self.subscriptions.options_of("book", name) or {}
             asked = [{"channel": "book", "symbols": [name]}]
