@@ -22,7 +22,7 @@ export function feedHint({ down, stale }: Silent): string {
   return parts.join(" ");
 }
 
-/** What the watchlist says below its rows; "" where these say enough. */
+/** What the watchlist says above its rows; "" where these say enough. */
 export function watchHint(connection: Health["state"], feeds: Silent, looking: Looking, isEmpty: boolean): string {
   const isLive = connection === "live" || connection === "degraded";
   if (!isEmpty) return isLive && feeds.down !== "" ? feedHint({ ...feeds, stale: "" }) : "";

@@ -336,7 +336,7 @@ function fallBehind(slow?: SlowEvent): void {
   const isNew = spell === undefined;
   spell = { id: spell?.id ?? newId(), at_ms: spell?.at_ms ?? slow_ms, delay_ms };
   // That it is slowed down was told already.
-  if (slow !== undefined) note("slow", `This client does not keep up: ${delay_ms} ms behind at the most, the gateway goes on to ${slow.action}`, spell.id);
+  if (slow !== undefined) note("slow", `This client does not keep up: ${delay_ms} ms behind at the most, the gateway is about to ${slow.action}`, spell.id);
   else if (isNew && !isSlow) note("slow", "This client does not keep up: the gateway leaves out what may be left out", spell.id);
 }
 
