@@ -150,6 +150,9 @@ export function noteStates() {
   });
 }
 
+/** What the page's address has behind its host by now: what the browser tells of it comes later. @param {Page} page */
+export const hash = (page) => page.evaluate(() => location.hash);
+
 /** What {@link noteStates} has noted. @param {Page} page @returns {Promise<string[]>} */
 export const states = (page) => page.evaluate(() => /** @type {any} */ (globalThis).states);
 
