@@ -170,7 +170,7 @@ mod tests {
             let folder =
                 fs::read_dir(tests.join(file)).into_iter().flatten().flatten().map(|entry| entry.path());
             let code: String = folder
-                .chain([tests.join(format!("{file}.rs"))])
+                .chain([&tests, &tests.join("sockets")].map(|folder| folder.join(format!("{file}.rs"))))
                 .filter_map(|path| fs::read_to_string(path).ok())
                 .collect();
             assert!(code.contains(&format!("fn {test}(")), "there is no test {named}");

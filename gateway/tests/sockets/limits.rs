@@ -1,10 +1,7 @@
 //! What a session may do, and what happens beyond it.
 
-mod harness;
-mod raw;
-
-use harness::{Gateway, Kafka, take_events, trade};
-use raw::{PING, PONG, Raw, frame, header, text};
+use crate::harness::{Gateway, Kafka, take_events, trade};
+use crate::raw::{PING, PONG, Raw, frame, header, text};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tickgate_gateway::config::Config;
@@ -84,7 +81,7 @@ async fn pings_that_come_together_are_answered_one_by_one() {
 #[tokio::test]
 async fn who_does_not_listen_is_closed() {
     let (_kafka, _, gateway) = gateway(|_| ()).await;
-    for message in [text(r#"{"op":"ping"}"#), frame(true, raw::BINARY, b"x"), text("nonsense")] {
+    for message in [text(r#"{"op":"ping"}"#), frame(true, crate::raw::BINARY, b"x"), text("nonsense")] {
         let mut raw = Raw::session(gateway.url()).await;
         raw.send(&message.repeat(300)).await;
         // The end overtakes answers that were not written yet.
@@ -141,7 +138,7 @@ async fn invented_symbols_are_bounded_over_all_sessions() {
     // What nobody waits for any more, and what has appeared, makes room.
     one.unsubscribe(&[trades(&["X1"])]).await.expect("an ack");
     // Once the feed knows: the two clients may be on two shards, which speak to it each for itself.
-    let deadline = Instant::now() + harness::SOON;
+    let deadline = Instant::now() + crate::harness::SOON;
     while codes(&other.subscribe(&[trades(&["X4"])]).await.expect("an ack")) != [None] {
         assert!(Instant::now() < deadline, "no place came back");
         // tidy: allow(sleep) the wait that the gateway asked for, or the pace of polling
@@ -153,7 +150,7 @@ async fn invented_symbols_are_bounded_over_all_sessions() {
     assert_eq!(codes(&other.subscribe(&[trades(&["X5"])]).await.expect("an ack")), [None]);
     // And a session that ends gives back what only it waited for.
     drop(other);
-    let deadline = Instant::now() + harness::SOON;
+    let deadline = Instant::now() + crate::harness::SOON;
     while codes(&one.subscribe(&[trades(&["X6", "X7"])]).await.expect("an ack")) != [None, None] {
         assert!(Instant::now() < deadline, "no place came back");
         // tidy: allow(sleep) the wait that the gateway asked for, or the pace of polling
@@ -165,13 +162,13 @@ async fn invented_symbols_are_bounded_over_all_sessions() {
 async fn a_message_has_the_size_that_hello_names() {
     let (_kafka, _, gateway) = gateway(|config| config.limits.message_bytes_max = 2048).await;
     let mut raw = Raw::connect(gateway.url()).await;
-    raw.send(raw::handshake("").as_bytes()).await;
+    raw.send(crate::raw::handshake("").as_bytes()).await;
     raw.head().await;
     assert_eq!(raw.json().await["limits"]["message_bytes"], 2048);
     let padded = format!("{:<2048}", r#"{"op":"ping","id":1}"#);
     raw.send(&text(&padded)).await;
     assert_eq!(raw.json().await["id"], 1);
-    raw.send(&header(true, raw::TEXT, 2049)).await;
+    raw.send(&header(true, crate::raw::TEXT, 2049)).await;
     assert_eq!(raw.closed().await.0, 1009, "by what it declares: not a byte of it was sent");
 }
 

@@ -1,11 +1,8 @@
 //! Requests that are no opening handshake, each with a good one behind it: none is served, each is told why, and what
 //! stands behind it is not read.
 
-mod harness;
-mod raw;
-
-use harness::{Gateway, Kafka, SOON};
-use raw::{Raw, handshake};
+use crate::harness::{Gateway, Kafka, SOON};
+use crate::raw::{Raw, handshake};
 use std::time::Instant;
 
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

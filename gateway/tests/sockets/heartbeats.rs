@@ -1,9 +1,7 @@
 //! Signs of life: their interval, their place among the data, what their cursor promises.
 
-mod harness;
-
-use harness::world::World;
-use harness::{Kafka, quote, take_events, trade, until};
+use crate::harness::world::World;
+use crate::harness::{Kafka, quote, take_events, trade, until};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tickgate_load::tally::Tally;
@@ -22,7 +20,7 @@ struct Beat {
 /// The next heartbeat, data passed over.
 async fn beat(client: &mut Client) -> Beat {
     loop {
-        match client.next_within(harness::SOON).await {
+        match client.next_within(crate::harness::SOON).await {
             Some(Incoming::Control {
                 control: Some(Control::Heartbeat { now_ns, cursor, queued_bytes, delay_ms, feeds }),
                 ..
@@ -195,7 +193,7 @@ async fn the_cursor_does_not_pass_what_conflation_holds_back() {
     let mut sent = 0;
     while tally.heartbeats < 40 || last != sent.to_string() {
         let Some(Incoming::Control { frame, .. } | Incoming::Events(frame)) =
-            client.next_within(harness::SOON).await
+            client.next_within(crate::harness::SOON).await
         else {
             panic!("it ended")
         };

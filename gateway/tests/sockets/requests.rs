@@ -1,10 +1,7 @@
 //! Frames and requests of one session, and the answers to them.
 
-mod harness;
-mod raw;
-
-use harness::{Gateway, Kafka, Records, trade, until};
-use raw::{BINARY, CLOSE, PING, PONG, Raw, TEXT, frame, header, text};
+use crate::harness::{Gateway, Kafka, Records, trade, until};
+use crate::raw::{BINARY, CLOSE, PING, PONG, Raw, TEXT, frame, header, text};
 use serde_json::{Value, json};
 
 struct World {

@@ -1,9 +1,7 @@
 //! `/symbols` of a whole gateway: what the feed counted, and what the sessions of all shards subscribed to.
 
-mod harness;
-
-use harness::trade;
-use harness::world::World;
+use crate::harness::trade;
+use crate::harness::world::World;
 use serde_json::json;
 use std::io::{Read, Write};
 

@@ -1,11 +1,8 @@
 //! Who may connect: how many from one address and in a second, for whom proxies connect, and those who never come to the
 //! end of their handshake.
 
-mod harness;
-mod raw;
-
-use harness::{Gateway, Kafka, SOON, until};
-use raw::{Raw, handshake};
+use crate::harness::{Gateway, Kafka, SOON, until};
+use crate::raw::{Raw, handshake};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -210,7 +207,7 @@ async fn the_proxy_protocol_names_the_client() {
     })
     .await;
     let request = handshake("").into_bytes();
-    let ping = raw::text(&json!({"op": "ping", "id": 7}).to_string());
+    let ping = crate::raw::text(&json!({"op": "ping", "id": 7}).to_string());
     let mut held = Vec::new();
     // All at once, with what is behind it, which stays where it belongs.
     let (status, mut first) =

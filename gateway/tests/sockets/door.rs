@@ -1,14 +1,10 @@
 //! Who is let in: tokens by each way, and what becomes of everybody else.
 
-mod harness;
-mod issuer;
-mod raw;
-
-use harness::process::Process;
-use harness::world::World;
-use harness::{Gateway, Kafka, trade, until};
-use issuer::Issuer;
-use raw::{BINARY, PING, PONG, Raw, frame, handshake, header, text};
+use crate::harness::process::Process;
+use crate::harness::world::World;
+use crate::harness::{Gateway, Kafka, trade, until};
+use crate::issuer::Issuer;
+use crate::raw::{BINARY, PING, PONG, Raw, frame, handshake, header, text};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tickgate_gateway::config::Config;
@@ -119,7 +115,7 @@ async fn a_token_may_come_in_pieces() {
     assert_eq!(slow.json().await["ok"], true);
     let (mut torn, _) = in_lobby(world.gateway.url()).await;
     let (first, second) = message.as_bytes().split_at(100);
-    torn.send(&frame(false, raw::TEXT, first)).await;
+    torn.send(&frame(false, crate::raw::TEXT, first)).await;
     torn.send(&frame(true, PING, b"")).await;
     torn.send(&frame(true, 0, second)).await;
     assert_eq!(torn.frame().await, Some((PONG, Vec::new())));
@@ -217,11 +213,11 @@ async fn in_the_lobby_nothing_counts_but_a_token() {
     }
     // By its head, before any of it has come.
     let (mut raw, _) = in_lobby(url).await;
-    raw.send(&header(true, raw::TEXT, (16 << 10) + 1)).await;
+    raw.send(&header(true, crate::raw::TEXT, (16 << 10) + 1)).await;
     raw.send(&[0; 4]).await;
     assert_eq!(raw.closed().await.0, 1009);
     let (mut raw, _) = in_lobby(url).await;
-    raw.send(&header(true, raw::TEXT, 1 << 62)).await;
+    raw.send(&header(true, crate::raw::TEXT, 1 << 62)).await;
     assert_eq!(raw.closed().await.0, 1009);
     let (mut raw, _) = in_lobby(url).await;
     raw.send(&frame(true, PING, b"").repeat(65)).await;
@@ -231,7 +227,7 @@ async fn in_the_lobby_nothing_counts_but_a_token() {
     assert_eq!(raw.closed().await.0, 1008);
     // Who leaves is counted, and its place is free.
     let (mut raw, _) = in_lobby(url).await;
-    raw.send(&frame(true, raw::CLOSE, &1000u16.to_be_bytes())).await;
+    raw.send(&frame(true, crate::raw::CLOSE, &1000u16.to_be_bytes())).await;
     assert_eq!(raw.closed().await.0, 1000);
     drop(in_lobby(url).await);
     refused(&world.gateway, RefuseReason::AuthLeft, 2).await;
@@ -247,7 +243,7 @@ async fn who_shows_nothing_in_time_is_closed() {
     let began = Instant::now();
     let (mut raw, _) = in_lobby(world.gateway.url()).await;
     // A part of a message is nothing.
-    raw.send(&header(true, raw::TEXT, 100)).await;
+    raw.send(&header(true, crate::raw::TEXT, 100)).await;
     assert_eq!(put_out(&mut raw, "auth_timeout").await, 4408);
     assert!(began.elapsed() >= Duration::from_millis(300));
     refused(&world.gateway, RefuseReason::AuthTimeout, 1).await;
@@ -440,8 +436,8 @@ async fn no_token_is_ever_written_down() {
     issuer.asked_by(&mut config);
     let settings = [
         "auth.mode=required".to_owned(),
-        format!("auth.issuers={}", issuer::NAME),
-        format!("auth.audiences={}", issuer::AUDIENCE),
+        format!("auth.issuers={}", crate::issuer::NAME),
+        format!("auth.audiences={}", crate::issuer::AUDIENCE),
         format!("auth.jwks_file={}", config.auth.jwks_file),
         format!("auth.api_keys_file={}", keys.display()),
         format!("auth.audit_file={}", audit.display()),

@@ -1,11 +1,8 @@
 //! What strangers write, where it could do harm: in the log, in the metrics, in answers; and secrets, which are in none.
 
-mod harness;
-mod raw;
-
-use harness::process::Process;
-use harness::{Kafka, SOON};
-use raw::{Raw, handshake, text};
+use crate::harness::process::Process;
+use crate::harness::{Kafka, SOON};
+use crate::raw::{Raw, handshake, text};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 

@@ -1,11 +1,8 @@
 //! How a gateway stops: the real binary, real signals.
 
-mod harness;
-mod raw;
-
-use harness::process::Process;
-use harness::{Kafka, next_control, next_events, take_events, trade};
-use raw::{Raw, handshake};
+use crate::harness::process::Process;
+use crate::harness::{Kafka, next_control, next_events, take_events, trade};
+use crate::raw::{Raw, handshake};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,13 +41,13 @@ async fn sigterm_drains() {
                 panic!("no second goaway")
             };
             assert!(cursor::decode_unverified(&cursor).is_ok(), "{cursor}");
-            let code = harness::closed(&mut client).await;
+            let code = crate::harness::closed(&mut client).await;
             (close_in_ms, start.elapsed(), code)
         }));
     }
     // Meanwhile it is no place to come to.
     process.until_ready("503");
-    let give_up = Instant::now() + harness::SOON;
+    let give_up = Instant::now() + crate::harness::SOON;
     loop {
         let mut late = Raw::connect(&process.url).await;
         late.send(handshake("").as_bytes()).await;
@@ -131,7 +128,7 @@ async fn then_it_drains() {
     process.signal("TERM");
     assert!(matches!(next_control(&mut client).await, Control::Goaway { .. }));
     assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
-    assert_eq!(harness::closed(&mut client).await, Some(1012));
+    assert_eq!(crate::harness::closed(&mut client).await, Some(1012));
     assert_eq!(process.ended().code(), Some(0));
 }
 
@@ -179,7 +176,7 @@ async fn nothing_is_lost_while_hundreds_are_drained() {
         ends.push(tokio::spawn(async move {
             let mut said = Vec::new();
             loop {
-                match client.next_within(harness::SOON).await.expect("it goes on or ends") {
+                match client.next_within(crate::harness::SOON).await.expect("it goes on or ends") {
                     Incoming::Events(frame) => {
                         for event in frame.events().expect("events") {
                             assert_eq!(event.prev, last, "{event:?} does not follow");
@@ -267,7 +264,7 @@ async fn a_token_is_never_logged() {
         r#"{"op":"auth","token":["s3cr3t-t0ken"]}"#,
         r#"{"op":"auth","token":"s3cr3t-t0ken""#,
     ] {
-        raw.send(&raw::text(request)).await;
+        raw.send(&crate::raw::text(request)).await;
         let answer = raw.json().await;
         assert!(!answer.to_string().contains("s3cr3t"), "nor said back: {answer}");
     }

@@ -1,8 +1,6 @@
 //! The main job in one test: a record in Kafka is an event at a client.
 
-mod harness;
-
-use harness::{Gateway, Kafka, next_events, quote, trade};
+use crate::harness::{Gateway, Kafka, next_events, quote, trade};
 use serde_json::json;
 
 kafkas!(a_record_becomes_an_event);

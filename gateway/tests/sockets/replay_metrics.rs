@@ -1,9 +1,7 @@
 //! What `/metrics` says of replays, as they are begun, wait, are refused, read and end.
 
-mod harness;
-
-use harness::world::World;
-use harness::{SOON, take_events, trade};
+use crate::harness::world::World;
+use crate::harness::{SOON, take_events, trade};
 use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 use tickgate_gateway::clock;

@@ -1,9 +1,7 @@
 //! Flush windows: fewer writes for a bounded delay, chosen by the client.
 
-mod harness;
-
-use harness::world::World;
-use harness::{next_events, take_events, trade};
+use crate::harness::world::World;
+use crate::harness::{next_events, take_events, trade};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tickgate_load::{Client, Incoming};
@@ -79,7 +77,7 @@ async fn an_answer_takes_what_was_gathered_before_it_along() {
         gathering.send(&json!({"op": "ping", "id": id})).await.expect("a socket");
         let mut got = Vec::new();
         loop {
-            match gathering.next_within(harness::SOON).await {
+            match gathering.next_within(crate::harness::SOON).await {
                 Some(Incoming::Events(frame)) => {
                     got.extend(prices(&serde_json::from_str::<Vec<Value>>(frame.as_str()).expect("events")));
                 }

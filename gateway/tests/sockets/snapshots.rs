@@ -1,9 +1,7 @@
 //! The state a subscription begins with, and that updates join it with no gap and no overlap.
 
-mod harness;
-
-use harness::world::World;
-use harness::{Records, quote, take_events, trade};
+use crate::harness::world::World;
+use crate::harness::{Records, quote, take_events, trade};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -104,7 +102,7 @@ async fn a_record_of_many_events_is_one_step_of_the_chain() {
     let mut events: Vec<Value> = Vec::new();
     let mut frames = Vec::new();
     while events.len() < 52 {
-        let frame = harness::next_events(&mut client).await;
+        let frame = crate::harness::next_events(&mut client).await;
         frames.push(events.len()..events.len() + frame.len());
         events.extend(frame);
     }
@@ -224,7 +222,7 @@ impl Churner {
     }
 
     async fn read(&mut self) {
-        let frame = match self.client.next_within(harness::SOON).await {
+        let frame = match self.client.next_within(crate::harness::SOON).await {
             Some(Incoming::Control { frame, .. } | Incoming::Events(frame)) => frame,
             other => panic!("nothing to read: {other:?}"),
         };

@@ -1,10 +1,7 @@
 //! The bounds over all sessions, through the real server: what goes over them is told, and nobody else suffers.
 
-mod harness;
-mod raw;
-
-use harness::{Gateway, Kafka, Records, SOON, trade, until};
-use raw::{Raw, TEXT, header};
+use crate::harness::{Gateway, Kafka, Records, SOON, trade, until};
+use crate::raw::{Raw, TEXT, header};
 use serde_json::{Value, json};
 use tickgate_gateway::config::Config;
 use tickgate_gateway::stats::{CloseReason, ReplayEnd, ReplayKind, ReplayRefusal, ShardTotals};
@@ -42,7 +39,7 @@ async fn goodbye(raw: &mut Raw) -> (u16, Value) {
     loop {
         let (opcode, payload) = raw.frame().await.expect("a close frame first");
         match opcode {
-            raw::CLOSE => return (u16::from_be_bytes([payload[0], payload[1]]), error),
+            crate::raw::CLOSE => return (u16::from_be_bytes([payload[0], payload[1]]), error),
             _ if payload.starts_with(b"{\"op\":\"error\"") => {
                 error = serde_json::from_slice(&payload).expect("JSON");
             }

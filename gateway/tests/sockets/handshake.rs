@@ -1,11 +1,8 @@
 //! From the first byte of a connection to the `hello` of its session, and everything that is refused on the way.
 
-mod harness;
-mod raw;
-
-use harness::process::Process;
-use harness::{Gateway, Kafka, SOON, until};
-use raw::{CLOSE, Raw, frame, handshake, text};
+use crate::harness::process::Process;
+use crate::harness::{Gateway, Kafka, SOON, until};
+use crate::raw::{CLOSE, Raw, frame, handshake, text};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tickgate_gateway::config::Config;
@@ -48,7 +45,7 @@ async fn hello_comes_first_and_says_what_a_session_may_do() {
     assert!(head.contains("\r\nconnection: upgrade\r\n"), "{head}");
     assert!(!head.contains("sec-websocket-protocol"), "none was offered: {head}");
     let (opcode, payload) = raw.frame().await.expect("a frame");
-    assert_eq!(opcode, raw::TEXT);
+    assert_eq!(opcode, crate::raw::TEXT);
     let text = String::from_utf8(payload).expect("text");
     let hello: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert!(text.starts_with(r#"{"op":"hello","protocol":1,"session":"s-"#), "{text}");

@@ -1,9 +1,7 @@
 //! Spans of the real program, as a collector gets them.
 
-mod harness;
-
-use harness::process::Process;
-use harness::{Kafka, SOON, trade};
+use crate::harness::process::Process;
+use crate::harness::{Kafka, SOON, trade};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};

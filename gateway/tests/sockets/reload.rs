@@ -1,13 +1,9 @@
 //! Another configuration while the gateway runs: the real program, SIGHUP, and a client that stays.
 
-mod harness;
-mod issuer;
-mod raw;
-
-use harness::process::Process;
-use harness::{Kafka, SOON, take_events, trade};
-use issuer::Issuer;
-use raw::{Raw, handshake};
+use crate::harness::process::Process;
+use crate::harness::{Kafka, SOON, take_events, trade};
+use crate::issuer::Issuer;
+use crate::raw::{Raw, handshake};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -231,13 +227,13 @@ async fn keys_are_changed_under_open_sessions() {
         format!(
             "[auth]\nmode = 'required'\nissuers = ['{}']\naudiences = ['{audience}']\njwks_file = '{}'\n\
              api_keys_file = '{}'\n",
-            issuer::NAME,
+            crate::issuer::NAME,
             set.display(),
             keys.display()
         )
     };
     write(&old, KEYS[0]);
-    let mut gate = Reloaded::start(&kafka, &topic, &text(issuer::AUDIENCE));
+    let mut gate = Reloaded::start(&kafka, &topic, &text(crate::issuer::AUDIENCE));
     let answers = async |gate: &Reloaded| {
         let mut answers = Vec::new();
         for credential in [old.token().as_str(), new.token().as_str(), KEYS[0], KEYS[1]] {
@@ -256,11 +252,11 @@ async fn keys_are_changed_under_open_sessions() {
 
     // What cannot be read leaves all as it is.
     std::fs::write(&keys, "[[keys]]\n").expect("it is written");
-    gate.read(&text(issuer::AUDIENCE), false);
+    gate.read(&text(crate::issuer::AUDIENCE), false);
     assert_eq!(answers(&gate).await, ["101", "401", "101", "401"]);
 
     write(&new, KEYS[1]);
-    gate.read(&text(issuer::AUDIENCE), true);
+    gate.read(&text(crate::issuer::AUDIENCE), true);
     assert_eq!(answers(&gate).await, ["401", "101", "401", "101"]);
     assert_eq!(desk.json().await["code"], "unauthenticated");
     assert_eq!(desk.closed().await.0, 4401);

@@ -1,8 +1,6 @@
 //! What a session holds and what it therefore gets: symbols, patterns, options, and changes of them.
 
-mod harness;
-
-use harness::{Gateway, Kafka, Records, next_events, quote, take_events, trade, until};
+use crate::harness::{Gateway, Kafka, Records, next_events, quote, take_events, trade, until};
 use serde_json::{Value, json};
 use tickgate_gateway::config::Config;
 use tickgate_gateway::stats::DiscardReason;
@@ -355,7 +353,7 @@ async fn what_cannot_be_replayed_is_announced() {
         let mut late = world.gateway.client().await;
         let asked = json!({"channel": "quotes", "symbols": ["A"], "from": resume});
         assert!(subscribe(&mut late, asked).await.ok);
-        let error = harness::next_control(&mut late).await;
+        let error = crate::harness::next_control(&mut late).await;
         let error = serde_json::to_value(&error).expect("JSON");
         assert_eq!((&error["code"], &error["fatal"]), (&json!("replay_aged_out"), &json!(false)));
         let events = take_events(&mut late, 2).await;

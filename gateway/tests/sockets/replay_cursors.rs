@@ -1,9 +1,7 @@
 //! What a heartbeat may promise while a replay is under way.
 
-mod harness;
-
-use harness::world::World;
-use harness::{Gateway, Kafka, SOON, take_events, trade, until};
+use crate::harness::world::World;
+use crate::harness::{Gateway, Kafka, SOON, take_events, trade, until};
 use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 use tickgate_gateway::clock;

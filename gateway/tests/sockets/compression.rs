@@ -1,13 +1,9 @@
 //! permessage-deflate over real sockets: who gets what compressed, how often that is done, and what clients may send.
 
-mod harness;
-mod issuer;
-mod raw;
-
-use harness::world::World;
-use harness::{Gateway, until};
-use issuer::Issuer;
-use raw::{Raw, TEXT, handshake};
+use crate::harness::world::World;
+use crate::harness::{Gateway, until};
+use crate::issuer::Issuer;
+use crate::raw::{Raw, TEXT, handshake};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
 use std::time::Instant;
@@ -168,7 +164,7 @@ async fn what_clients_compress_is_read() {
 
 /// A masked frame with this first byte.
 fn deflated(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = raw::frame(true, 0, payload);
+    let mut frame = crate::raw::frame(true, 0, payload);
     frame[0] = first;
     frame
 }

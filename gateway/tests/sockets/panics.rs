@@ -1,10 +1,7 @@
 //! What becomes of a panic: the real program, told by a client to panic here or there.
-#![cfg(debug_assertions)]
 
-mod harness;
-
-use harness::process::Process;
-use harness::{Kafka, SOON, closed, quote, take_events, trade, until};
+use crate::harness::process::Process;
+use crate::harness::{Kafka, SOON, closed, quote, take_events, trade, until};
 use serde_json::json;
 use tickgate_load::Client;
 

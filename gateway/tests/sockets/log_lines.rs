@@ -1,9 +1,7 @@
 //! What the real program logs of sessions, and how that is changed while it runs.
 
-mod harness;
-
-use harness::process::Process;
-use harness::{Kafka, trade, until};
+use crate::harness::process::Process;
+use crate::harness::{Kafka, trade, until};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;

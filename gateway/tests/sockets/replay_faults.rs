@@ -1,9 +1,7 @@
 //! What happens to replays when Kafka does not do as it should.
 
-mod harness;
-
-use harness::world::World;
-use harness::{SOON, take_events, trade};
+use crate::harness::world::World;
+use crate::harness::{SOON, take_events, trade};
 use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 use std::time::Instant;

@@ -1,13 +1,9 @@
 //! What sessions may see, for how long, and what a new token changes of it.
 
-mod harness;
-mod issuer;
-mod raw;
-
-use harness::world::World;
-use harness::{Gateway, Kafka, quote, trade, until};
-use issuer::Issuer;
-use raw::{Raw, handshake};
+use crate::harness::world::World;
+use crate::harness::{Gateway, Kafka, quote, trade, until};
+use crate::issuer::Issuer;
+use crate::raw::{Raw, handshake};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tickgate_gateway::config::Config;
@@ -139,14 +135,14 @@ async fn a_token_is_warned_of_refreshed_and_ends() {
     let issuer = Issuer::new("k1");
     let world = world(&issuer, |config| config.auth.warn_s = 2).await;
     let everything = json!({ "symbols": ["*"] });
-    let until_s = issuer::now_s() + 4;
+    let until_s = crate::issuer::now_s() + 4;
     let (mut raw, _) = session(&world.gateway, &issuer.token_for("ann", &everything, 4)).await;
     let (mut other, _) = session(&world.gateway, &issuer.token_for("ann", &everything, 4)).await;
     assert_eq!(subscribe(&mut raw, "trades", &["A"]).await, ["ok"]);
     for session in [&mut raw, &mut other] {
         let warning = session.json().await;
         assert_eq!((&warning["code"], &warning["fatal"]), (&json!("token_expiring"), &json!(false)));
-        assert!(issuer::now_s() >= until_s - 2);
+        assert!(crate::issuer::now_s() >= until_s - 2);
     }
     // Another's is not taken, nor one that is no good; what was shown before still counts.
     for (token, code) in
@@ -162,7 +158,7 @@ async fn a_token_is_warned_of_refreshed_and_ends() {
     assert_eq!((&error["code"], &error["fatal"]), (&json!("token_expired"), &json!(true)));
     assert!(error["cursor"].is_string(), "{error}");
     assert_eq!(other.closed().await.0, 4498);
-    let late_s = issuer::now_s() - until_s;
+    let late_s = crate::issuer::now_s() - until_s;
     assert!((0..=2).contains(&late_s), "closed {late_s} s after its time");
     // The other one goes on as if nothing had been.
     world.records.send(&trade("A", "1"));

@@ -1,9 +1,7 @@
 //! The past alone: a part of it, in the order of time, at its own rhythm or as fast as it is read, and nothing live.
 
-mod harness;
-
-use harness::world::World;
-use harness::{SOON, next_control, quote, take_events, trade};
+use crate::harness::world::World;
+use crate::harness::{SOON, next_control, quote, take_events, trade};
 use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};

@@ -1,8 +1,6 @@
 //! `conflate_ms`: at most one update per symbol and interval, always the newest state.
 
-mod harness;
-
-use harness::{Gateway, Kafka, Records, next_events, quote, take_events, until};
+use crate::harness::{Gateway, Kafka, Records, next_events, quote, take_events, until};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tickgate_load::Client;

@@ -1,10 +1,7 @@
 //! What a browser gets that opens the address of clients.
 
-mod harness;
-mod raw;
-
-use harness::{Gateway, Kafka};
-use raw::Raw;
+use crate::harness::{Gateway, Kafka};
+use crate::raw::Raw;
 use tickgate_gateway::page;
 use tickgate_load::Incoming;
 

@@ -1,14 +1,10 @@
 //! Keys from a URL: fetched, rotated, wanted by strangers, and not to be had.
 
-mod harness;
-mod issuer;
-mod raw;
-
-use harness::certs::{Authority, GATEWAYS, Pair};
-use harness::world::World;
-use harness::{SOON, until};
-use issuer::Issuer;
-use raw::{Raw, handshake};
+use crate::harness::certs::{Authority, GATEWAYS, Pair};
+use crate::harness::world::World;
+use crate::harness::{SOON, until};
+use crate::issuer::Issuer;
+use crate::raw::{Raw, handshake};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -1,9 +1,7 @@
 //! Clients that come back get what they missed, exactly once and in order, or are told what is gone.
 
-mod harness;
-
-use harness::world::World;
-use harness::{Gateway, Kafka, Records, SOON, closed, next_control, quote, take_events, trade, until};
+use crate::harness::world::World;
+use crate::harness::{Gateway, Kafka, Records, SOON, closed, next_control, quote, take_events, trade, until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::producer::BaseRecord;

@@ -1,10 +1,7 @@
 //! Accepted clients that ping without end, fall silent, or do not come to the end of a message.
 
-mod harness;
-mod raw;
-
-use harness::{Gateway, Kafka, until};
-use raw::{BINARY, PING, PONG, Raw, TEXT, frame, header, text};
+use crate::harness::{Gateway, Kafka, until};
+use crate::raw::{BINARY, PING, PONG, Raw, TEXT, frame, header, text};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tickgate_gateway::config::Config;
@@ -35,7 +32,7 @@ async fn until_closed(raw: &mut Raw) -> (usize, u16, String) {
     let mut pongs = 0;
     loop {
         match raw.frame().await.expect("a close frame") {
-            (raw::CLOSE, payload) => {
+            (crate::raw::CLOSE, payload) => {
                 let (code, text) = payload.split_first_chunk::<2>().expect("a code");
                 let text = String::from_utf8(text.to_vec()).expect("text");
                 return (pongs, u16::from_be_bytes(*code), text);
@@ -99,7 +96,7 @@ async fn who_answers_pings_stays_and_who_is_silent_is_ended() {
     let start = Instant::now();
     let mut pings = 0;
     while sessions(&gateway) > 2 || start.elapsed() < Duration::from_secs(4) {
-        assert!(start.elapsed() < harness::SOON, "{} sessions are left", sessions(&gateway));
+        assert!(start.elapsed() < crate::harness::SOON, "{} sessions are left", sessions(&gateway));
         if !alive.is_quiet(Duration::from_millis(20)).await {
             let Some((PING, payload)) = alive.frame().await else {
                 panic!("it was asked for a sign of life")
@@ -117,7 +114,7 @@ async fn who_answers_pings_stays_and_who_is_silent_is_ended() {
         loop {
             match raw.frame().await {
                 Some((PING, _)) => {}
-                Some((raw::CLOSE, payload)) => break assert_eq!(payload[..2], 1008u16.to_be_bytes()),
+                Some((crate::raw::CLOSE, payload)) => break assert_eq!(payload[..2], 1008u16.to_be_bytes()),
                 other => panic!("{other:?}"),
             }
         }
@@ -187,8 +184,8 @@ async fn a_churn_of_invented_symbols_leaves_nothing_behind() {
     let mut other = gateway.client().await;
     other.subscribe(&[json!({"channel": "trades", "symbols": ["KNOWN"]})]).await.expect("an ack");
     let producer = kafka.producer(&topic);
-    producer.send(&harness::trade("KNOWN", "1"));
-    assert_eq!(harness::take_events(&mut other, 1).await.len(), 1);
+    producer.send(&crate::harness::trade("KNOWN", "1"));
+    assert_eq!(crate::harness::take_events(&mut other, 1).await.len(), 1);
     let known = || gateway.running().board().feed().symbols;
     until("it is known", || known() == 1).await;
 
@@ -211,11 +208,11 @@ async fn a_churn_of_invented_symbols_leaves_nothing_behind() {
             raw.say(&json!({"op": "unsubscribe", "id": round, "subscriptions": about})).await;
             assert_eq!(raw.json().await["op"], "ack");
         }
-        producer.send(&harness::trade("KNOWN", &format!("{}", round + 2)));
+        producer.send(&crate::harness::trade("KNOWN", &format!("{}", round + 2)));
     }
     assert_eq!(granted + refused, ROUNDS * NAMES);
     assert!(granted >= 2 * NAMES, "{granted} granted, {refused} refused");
-    let prices: Vec<String> = harness::take_events(&mut other, ROUNDS)
+    let prices: Vec<String> = crate::harness::take_events(&mut other, ROUNDS)
         .await
         .iter()
         .map(|event| event["price"].as_str().expect("a price").to_owned())
