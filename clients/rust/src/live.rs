@@ -125,7 +125,8 @@ impl Live {
         self.ask(Asked::Unsubscribe, None, [Subscription::on(channel, symbols)])
     }
 
-    /// Plays the past of `subscription` alone: see [`Subscription::past`].
+    /// Plays the past of `subscription` alone: see [`Subscription::past`]. An [`Event::Error`] in front of its
+    /// [`Event::ReplayDone`] says that it is not whole.
     ///
     /// # Errors
     /// As [`Live::subscribe`].

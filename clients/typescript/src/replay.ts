@@ -20,18 +20,21 @@ export interface ReplayOptions {
   speed?: number;
 }
 
-/** What a replay gives: events, gaps, errors such as `replay_aged_out` that do not end it, and the state of its connection. */
+/** What a replay gives: events, gaps, errors such as `replay_aged_out` where some of it is left, and the state of its connection. */
 export type ReplayEvent = Trade | Quote | Status | Gap | ErrorEvent | StateEvent;
 
 /** How much of the past is played again after a loss, at a given speed, in nanoseconds: clocks of venues are not Kafka's. */
 const AGAIN_NS = 60_000_000_000n;
+/** With these one that was granted ends before its time: `replay_done` follows, as if all had come. */
+const FAILURES = new Set(["internal", "source_down"]);
 
 type Past = { time_ns: string; until_ns: string; speed?: number };
 
 /**
  * A replay, in a session of its own, to be iterated once. It ends behind the last event. When its session is lost it goes on in another one,
  * and what came before is not given again; with `reconnect: false`, and where coming back would be in vain, iterating throws a
- * {@link TickgateError}, and so it does when a symbol is refused.
+ * {@link TickgateError}, and so it does when a symbol is refused, the gateway cannot read it (`source_down`), or nothing of it is left
+ * (`replay_aged_out`).
  */
 export class Replay implements AsyncIterable<ReplayEvent> {
   readonly #live: Live;
@@ -68,15 +71,19 @@ export class Replay implements AsyncIterable<ReplayEvent> {
   /**
    * Events of the past in order.
    *
-   * @throws {@link TickgateError} when a symbol is refused, or the session is lost for good.
+   * @throws {@link TickgateError} when a symbol is refused, it cannot be read, nothing of it is left, or the session is lost for good.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<ReplayEvent, void, undefined> {
-    let isLost = false;
+    let [isLost, hasCome] = [false, false];
+    // That some of it is gone, while nothing else has come of it.
+    let agedOut: ErrorEvent | undefined;
     try {
       for await (const event of this.#live) {
         if (event.type === "replay_done") {
           this.#left.delete(event.symbol);
-          if (event.channel === this.#channel && this.#left.size === 0) return;
+          if (event.channel !== this.#channel || this.#left.size > 0) continue;
+          if (agedOut !== undefined && !hasCome) throw new TickgateError(agedOut.code, `nothing of it came: ${agedOut.message}`);
+          return;
         } else if (event.type === "state") {
           if (event.state === "reconnecting") isLost = this.#isGranted || isLost;
           if (event.state === "live" && isLost) {
@@ -84,9 +91,15 @@ export class Replay implements AsyncIterable<ReplayEvent> {
             this.#playOn();
           }
           yield event;
-        } else if (event.type === "gap" || event.type === "error") {
+        } else if (event.type === "error") {
+          if (!event.fatal && FAILURES.has(event.code)) throw new TickgateError(event.code, event.message);
+          if (event.code === "replay_aged_out") agedOut = event;
+          yield event;
+        } else if (event.type === "gap") {
+          hasCome = true;
           yield event;
         } else if (isPlayed(event)) {
+          hasCome = true;
           if (event.event_ns > this.#lastNs) this.#lastNs = event.event_ns;
           yield event;
         }

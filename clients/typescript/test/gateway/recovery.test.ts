@@ -264,6 +264,44 @@ for (const speed of [undefined, 1_000]) {
   });
 }
 
+// A gateway that could not read a past from Kafka said so, and that it was done: whoever looked at trades alone saw none and no reason.
+for (const [code, isThrown] of [["source_down", true], ["internal", true], ["replay_aged_out", false]] as const) {
+  test(`a past that the gateway ends with ${code} ${isThrown ? "throws, whatever came of it" : "throws where nothing came of it"}`, async () => {
+    const gateway = await stage.gateway();
+    const relay = await Relay.start(gateway.url);
+    const [some, none] = [`SOME${code}`, `NONE${code}`];
+    await produce(stage.broker, range(0, 3).map((n) => trade(some, n)));
+    const client = new Collected(gateway.url);
+    await client.live.subscribe("trades", [some, none], { snapshot: 1 });
+    await until(() => client.of("trade").at(-1)?.trade_id === "2", "the gateway has read all of it");
+    let id = 0;
+    relay.filter = (text) => {
+      const { op, ...said } = JSON.parse(text) as { op?: string; id?: number };
+      if (op === "ack") id = said.id ?? 0;
+      if (op === "replay_done") relay.say(JSON.stringify({ op: "error", id, code, number: 4400, message: "no answer", fatal: false }));
+      return text;
+    };
+    const past = connect(relay.url, { WebSocket });
+    const play = async (symbols: string) => {
+      const ids: (string | undefined)[] = [];
+      try {
+        for await (const event of past.replay({ channel: "trades", symbols, from: new Date(Date.now() - 600_000) })) {
+          if (event.type === "trade") ids.push(event.trade_id);
+        }
+        return { ids, code: undefined };
+      } catch (error) {
+        return { ids, code: (error as TickgateError).code };
+      }
+    };
+    assert.deepEqual(await play(some), { ids: ["0", "1", "2"], code: isThrown ? code : undefined });
+    assert.deepEqual(await play(none), { ids: [], code });
+    past.close();
+    client.live.close();
+    relay.close();
+    await gateway.program.stop();
+  });
+}
+
 test("what is refused as a whole names its symbol, where it is one", async () => {
   const gateway = await stage.gateway();
   const relay = await Relay.start(gateway.url);
