@@ -29,6 +29,10 @@ else console.log(`the first client had ${number(trades, "trade")} of ${number(la
 
 if (isInterrupted()) {
   console.log("that was all: it was ended early");
+  if (gaps > 0) {
+    console.log(`missing: ${missing(gaps, gapEvents)}`);
+    process.exitCode = 1;
+  }
 } else if (cursor === undefined) {
   if (had.sessions > 0) console.log("it had no cursor to go on from: none had come");
   process.exitCode = 1;

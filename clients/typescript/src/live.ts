@@ -519,7 +519,9 @@ export class Live implements AsyncIterable<TickgateEvent> {
     if (code === "unauthenticated") this.#hasRefusedToken = true;
     if (code === "bad_url") this.#wrongUrls.add(url);
     const isOneOfMany = code === "bad_url" && this.#wrongUrls.size < new Set(this.#urls).size;
-    const isFinal = this.#options.reconnect === false || (code !== undefined && FINAL.has(code) && !mayHaveOther && !isOneOfMany);
+    // Whoever does not want to come back still wants to get in: each address is tried once.
+    const hasNext = this.#sessions === 0 && this.#turn + 1 < this.#urls.length;
+    const isFinal = (this.#options.reconnect === false && !hasNext) || (code !== undefined && FINAL.has(code) && !mayHaveOther && !isOneOfMany);
     const error = ending.error ?? new TickgateError(code ?? "connection_lost", `the session ended: ${ending.code} ${ending.reason}`);
     // Of what is tried again the state says why.
     if (code !== undefined && !ending.wasTold && (isFinal || FINAL.has(code))) this.#fail(code, error.message, { fatal: isFinal || !isOneOfMany });

@@ -92,7 +92,7 @@ export class Replay implements AsyncIterable<ReplayEvent> {
           }
           yield event;
         } else if (event.type === "error") {
-          if (!event.fatal && FAILURES.has(event.code)) throw new TickgateError(event.code, event.message);
+          if (!event.fatal && FAILURES.has(event.code)) throw new TickgateError(event.code, event.message, { symbol: event.symbol });
           if (event.code === "replay_aged_out") agedOut = event;
           yield event;
         } else if (event.type === "gap") {

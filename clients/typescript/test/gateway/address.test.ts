@@ -137,3 +137,14 @@ test("what answers something else is named and tried on, and reading its answer 
     server.closeAllConnections();
   }
 });
+
+test("who does not want to come back gets in by any address, each of which is tried once", async () => {
+  const { url: dead, server } = await other((response) => response.end());
+  const client = new Collected([dead, gateway.url], { WebSocket, reconnect: false });
+  await client.waitState("live");
+  client.live.close();
+  const nowhere = new Collected([dead, dead], { WebSocket, reconnect: false });
+  await nowhere.waitState("closed");
+  assert.deepEqual(nowhere.of("state").map(({ state }) => state), ["connecting", "reconnecting", "closed"]);
+  server.close();
+});
