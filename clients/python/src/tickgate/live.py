@@ -417,7 +417,8 @@ class Live(Generic[P]):
         core, counts = self._core, self._core.judge.counts
         skew_ns, round_trip_ns = core.clock.skew_ns, core.clock.round_trip_ns
         return Stats(
-            state=core.state,
+            # Also where its thread is late to say so.
+            state="closed" if self._is_closing else core.state,
             session=core.session,
             messages=core.messages,
             bytes=core.bytes,

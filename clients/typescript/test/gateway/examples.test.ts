@@ -367,8 +367,8 @@ describe("examples", { concurrency: 4 }, () => {
   test("a gateway is killed under the resume example, and nothing is missing", async () => {
     let text = "";
     for (let seconds = 12; !/of the symbols 2 went on/.test(text) && seconds <= 192; seconds *= 4) text = await killed(seconds);
-    assert.match(text, /^the first client had 40 trades of 2 symbols in 2 sessions, and is gone$/m);
-    assert.match(text, /^the second had 10 more in 1 session, /m);
+    assert.match(text, /^the first client had 40 trades of 2 symbols in ([2-9]|\d\d) sessions, and is gone$/m);
+    assert.match(text, /^the second had 10 more in \d+ sessions?, /m);
     assert.match(text, /^of the symbols 2 went on where they were, 0 did not, of 0 the gateway could not say, 0 had no trade since$/m);
     assert.match(text, /^missing: 0 gaps$/m);
   });
@@ -423,10 +423,12 @@ async function killed(seconds: number): Promise<string> {
   const symbols = [`KILLED${seconds}A`, `KILLED${seconds}B`] as const;
   const trades = (from: number, to: number): Promise<void> => produce(stage.broker, range(from, to).map((n) => trade(symbols[n % 2 ? 1 : 0], n)));
   const run = start("examples/resume.mjs", "--url", relay.url, "--seconds", `${seconds}`, "--symbols", symbols.join());
-  const comes = (what: string, isThere: () => boolean): Promise<boolean> => until(() => run.child.exitCode !== null || isThere(), what);
+  const waitMs = (seconds + 30) * 1_000;
+  const comes = (what: string, isThere: () => boolean): Promise<boolean> => until(() => run.child.exitCode !== null || isThere(), what, waitMs);
   await comes("a subscription", () => said.includes('"op":"ack"'));
   await trades(0, 20);
-  const behind = (n: number): string => said.split(`"trade_id":"${n}"`)[1] ?? "";
+  // A session that is lost on a busy machine brings what was had once more.
+  const behind = (n: number): string => said.split(`"trade_id":"${n}"`).slice(1).join();
   await comes("trades, and a cursor", () => behind(19).includes('"op":"heartbeat"'));
   await first.program.stop("SIGKILL");
   await trades(20, 30);
