@@ -93,7 +93,8 @@ worker.onmessage = ({ data }: { data: Frame }) => {
   for (const change of data.changes) health.change(change);
   if (data.health !== undefined) health.take(data.health);
   for (const notice of data.notices) health.notice(notice);
-  state.looking.value = data.looking;
+  // What is found fills the watchlist of a first visit alone.
+  state.looking.value = isFirstVisit || data.looking === "refused" ? data.looking : "no";
   if (data.directory !== undefined) {
     state.directory.value = data.directory;
     if (isFirstVisit && state.symbols.value.length === 0 && data.directory.length > 0) {

@@ -396,10 +396,10 @@ function meet(symbol: string): void {
   if (directory.size >= DIRECTORY_MAX) return;
   directory.set(symbol, 1);
   isDirectoryNew = true;
-  // Those of the others are behind it.
-  if (directory.size !== 1) return;
+  // Those of the others are behind it. Where no answer has come, its own will see to that.
+  if (directory.size !== 1 || discoverTimer === undefined) return;
   looking = "begun";
-  if (discoverTimer !== undefined) listen();
+  listen();
 }
 
 function gap(missing: Gap): void {

@@ -28,7 +28,7 @@ let scene;
 let broker;
 
 before(async () => {
-  scene = await Scene.start(["slowly:1", "trades:1", "secret:1"]);
+  scene = await Scene.start(["slowly:1", "trades:1", "secret:1", "emptied:1"]);
   broker = scene.stage.broker;
 });
 after(() => scene?.end());
@@ -75,4 +75,23 @@ test("a first visit that is asked for a token shows what is there", async () => 
   await page.fill("#token-text", token(secret));
   await page.keyboard.press("Enter");
   await text(page, `${row("HIDDEN")} .bid`, /^7\.00$/);
+});
+
+/** Only what is found on a first visit is shown by itself: who had emptied the watchlist was promised it all the same. */
+test("a watchlist that was emptied says so, and promises nothing, also while names are looked for", async () => {
+  const gateway = await scene.gateway({ config: '[[feeds]]\ntopic = "emptied"\nsilence_ms = 600000\n' });
+  await produce(broker, [trade("LAST", 1), trade("OTHER", 2)], 0, "emptied");
+  const page = await scene.open(gateway, "#s=LAST", { init: noteHints });
+  await text(page, `${row("LAST")} .last`, /101\.50/);
+  await page.keyboard.press("w");
+  await page.keyboard.press("Delete");
+  await text(page, "#watch-hint", /^No symbols in the watchlist\. Press \/ /);
+  await page.keyboard.press("/");
+  await page.keyboard.type("OTH");
+  // By then the names are known.
+  await text(page, "#found", /OTHER/);
+  await text(page, "#watch-hint", /^No symbols in the watchlist\. Press \/ /);
+  const hints = /** @type {string[]} */ (await page.evaluate(() => /** @type {any} */ (globalThis).hints));
+  assert.deepEqual(hints.filter((hint) => /^Looking|show up here/.test(hint)), []);
+  assert.equal(await page.locator("#rows-space .row:not([hidden])").count(), 0);
 });
