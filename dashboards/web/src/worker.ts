@@ -302,8 +302,7 @@ function take(event: TickgateEvent): void {
       if (event.code === "unauthenticated" || event.code === "token_expired") needsToken = true;
       // It was granted, and is not any more.
       if (event.code === "forbidden" && event.symbol !== undefined) wants.lost(event.symbol);
-      // States say that nobody answers.
-      if (event.code !== "connect_failed") note("error", `${event.message} (${event.hint})`);
+      note("error", `${event.message} (${event.hint})`);
       return;
   }
 }
