@@ -12,6 +12,8 @@ interface Burst {
   begun_ms: number;
   newest_ms: number;
   symbols: Set<string>;
+  /** The first of them. */
+  named: string[];
   channels: Set<string>;
   gaps: number;
   events: number;
@@ -32,7 +34,7 @@ export class Bursts {
   take({ channel, symbol, cause, count }: Gap, now_ms: number): { id: number; text: string } {
     let burst = this.#bursts.get(cause);
     if (burst === undefined || now_ms - burst.newest_ms > MERGE_MS) {
-      burst = { id: this.#newId(), begun_ms: now_ms, newest_ms: now_ms, symbols: new Set(), channels: new Set(), gaps: 0, events: 0, isMore: false };
+      burst = { id: this.#newId(), begun_ms: now_ms, newest_ms: now_ms, symbols: new Set(), named: [], channels: new Set(), gaps: 0, events: 0, isMore: false };
       this.#bursts.set(cause, burst);
     }
     burst.newest_ms = now_ms;
@@ -41,16 +43,16 @@ export class Bursts {
     burst.isMore ||= count === undefined;
     burst.channels.add(channel);
     if (burst.symbols.size < SYMBOLS_MAX) burst.symbols.add(symbol);
+    if (burst.named.length < burst.symbols.size && burst.named.length < NAMED_MAX) burst.named.push(symbol);
     return { id: burst.id, text: textOf(burst, cause) };
   }
 }
 
-function textOf({ begun_ms, newest_ms, symbols, channels, gaps, events, isMore }: Burst, cause: string): string {
+function textOf({ begun_ms, newest_ms, symbols, named, channels, gaps, events, isMore }: Burst, cause: string): string {
   const [channel] = channels;
-  const named = [...symbols].slice(0, NAMED_MAX).join(", ");
   const others = symbols.size > NAMED_MAX ? ` and ${symbols.size < SYMBOLS_MAX ? "" : "at least "}${symbols.size - NAMED_MAX} more` : "";
   const count = !isMore ? `${events}` : events === 0 ? "some" : `${events} or more`;
   const past_s = Math.round((newest_ms - begun_ms) / 1_000);
   const times = gaps === 1 ? "" : ` in ${gaps} gaps${past_s === 0 ? "" : ` within ${past_s} s`}`;
-  return `${named}${others}: ${count} ${channels.size === 1 ? channel : "events"} missing${times} (${cause.replaceAll("_", " ")})`;
+  return `${named.join(", ")}${others}: ${count} ${channels.size === 1 ? channel : "events"} missing${times} (${cause.replaceAll("_", " ")})`;
 }
