@@ -78,17 +78,13 @@ export class HealthPanel {
     this.#isPlotDirty = true;
   }
 
-  notice({ id, time_ms, kind, text }: Notice): void {
-    const told = id === undefined ? undefined : this.#numbered.get(id)?.lastElementChild;
-    if (told instanceof HTMLElement) return void setText(told, text);
-    const [item, time, words] = [make("li", kind), make("time"), make("span")];
-    time.textContent = clock(time_ms).slice(0, 8);
-    words.textContent = text;
-    item.append(time, " ", words);
-    if (id !== undefined) {
-      item.dataset.id = String(id);
-      this.#numbered.set(id, item);
-    }
+  notice({ id, isMoved = false, time_ms, kind, text }: Notice): void {
+    const told = id === undefined ? undefined : this.#numbered.get(id);
+    const item = told ?? this.#makeNotice(id);
+    if (item.className !== kind) item.className = kind;
+    setText(item.lastElementChild as HTMLElement, text);
+    if (told !== undefined && !isMoved) return;
+    setText(item.firstElementChild as HTMLElement, clock(time_ms).slice(0, 8));
     this.#notices.prepend(item);
     while (this.#notices.children.length > NOTICES_MAX) {
       const oldest = this.#notices.lastElementChild as HTMLElement;
@@ -107,6 +103,16 @@ export class HealthPanel {
       if (holder.clientWidth > 0 && plot.width !== holder.clientWidth) plot.setSize({ width: holder.clientWidth, height: PLOT_PX });
       plot.setData(data[at] as uPlot.AlignedData);
     });
+  }
+
+  #makeNotice(id: number | undefined): HTMLElement {
+    const item = make("li");
+    item.append(make("time"), " ", make("span"));
+    if (id !== undefined) {
+      item.dataset.id = String(id);
+      this.#numbered.set(id, item);
+    }
+    return item;
   }
 
   #makePlot(id: string, theme: "dark" | "light", series: [string, string][]): { plot: uPlot; holder: HTMLElement } {

@@ -100,8 +100,10 @@ export interface Change {
 
 /** Something that a person should know. */
 export interface Notice {
-  /** What has the same one takes the place of what was told before. */
+  /** What has the same one takes the place of what was told before, and its kind. */
   id?: number;
+  /** It comes above what was told meanwhile, with its own time. Without this it goes on where the one before began, with the time of that. */
+  isMoved?: boolean;
   time_ms: number;
   kind: "gap" | "error" | "slow" | "info";
   text: string;

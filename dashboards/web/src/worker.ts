@@ -8,11 +8,11 @@ import { Bursts } from "./bursts.js";
 import { Candles } from "./candles.js";
 import { Recent } from "./latency.js";
 import { type Change, type Command, FIRST_SYMBOLS, FOLLOWED_MAX, type Frame, type Health, type Looking, MERGE_MS, type Notice, type Print } from "./messages.js";
+import { Notices } from "./notices.js";
 import { heard_ms, Rows } from "./rows.js";
 import { Wants, type Wanted } from "./wants.js";
 
 const PRINTS_MAX = 500;
-const NOTICES_MAX = 50;
 const CHANGES_MAX = 50;
 const DIRECTORY_MAX = 20_000;
 /** How long the symbols that there are are listened for. */
@@ -66,7 +66,7 @@ let discoverTimer: ReturnType<typeof setTimeout> | undefined;
 
 let prints: Print[] = [];
 let printsSkipped = 0;
-let notices: Notice[] = [];
+const notices = new Notices();
 let notesNumbered = 0;
 let changes: Change[] = [];
 /** The last price of the symbol in focus, and where it went. */
@@ -361,7 +361,7 @@ function feed({ name, state }: FeedEvent): void {
   if (state !== "live") told.times++;
   feeds.set(name, told);
   const what = state === "live" ? "live again" : state === "down" ? "down: no broker answers it" : "stale: no record comes";
-  note(state === "down" ? "error" : "info", `Feed ${name} of the gateway is ${what}${told.times > 1 ? ` (the ${told.times}. time)` : ""}`, told.id);
+  note(state === "down" ? "error" : "info", `Feed ${name} of the gateway is ${what}${told.times > 1 ? ` (the ${told.times}. time)` : ""}`, told.id, true);
 }
 
 /** Another state of the connection: each is shown, and what was lost of it is told. */
@@ -416,11 +416,8 @@ function newId(): number {
   return ++notesNumbered;
 }
 
-function note(kind: Notice["kind"], text: string, id?: number): void {
-  const told = id === undefined ? undefined : notices.find((notice) => notice.id === id);
-  if (told !== undefined) return void (told.text = text);
-  notices.push({ ...(id === undefined ? {} : { id }), time_ms: Date.now(), kind, text });
-  if (notices.length > NOTICES_MAX) notices.shift();
+function note(kind: Notice["kind"], text: string, id?: number, isMoved = false): void {
+  notices.add({ ...(id === undefined ? {} : { id, isMoved }), time_ms: Date.now(), kind, text });
 }
 
 function print({ event_ns, price, size, side }: Trade): void {
@@ -441,10 +438,9 @@ function print({ event_ns, price, size, side }: Trade): void {
 /** The page has asked and waits: whatever happens, there is an answer. */
 function answer(): void {
   frame_ms = performance.now();
-  const frame: Frame = { rows: [], focus: focus ?? "", interval_s, prints, printsSkipped, changes, notices, looking };
+  const frame: Frame = { rows: [], focus: focus ?? "", interval_s, prints, printsSkipped, changes, notices: notices.take(), looking };
   prints = [];
   printsSkipped = 0;
-  notices = [];
   changes = [];
   try {
     fill(frame, frame_ms);
@@ -462,8 +458,7 @@ function answer(): void {
     fault = String(error);
     if (isNew) note("error", `The page failed to tell something: ${fault}`);
     const skipped = frame.printsSkipped + frame.prints.length;
-    page.postMessage({ rows: [], focus: frame.focus, interval_s, prints: [], printsSkipped: skipped, changes: frame.changes, notices: [...frame.notices, ...notices], looking });
-    notices = [];
+    page.postMessage({ rows: [], focus: frame.focus, interval_s, prints: [], printsSkipped: skipped, changes: frame.changes, notices: [...frame.notices, ...notices.take()], looking });
   }
 }
 

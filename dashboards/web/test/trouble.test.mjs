@@ -110,7 +110,10 @@ test("a client that is slowed down sees conflation and gaps, and recovers", asyn
   await text(page, "#notices", /This client keeps up again, after \d+\.\d s/);
 });
 
-/** An empty watchlist said "No symbols yet" while no broker answered the gateway. */
+/**
+ * An empty watchlist said "No symbols yet" while no broker answered the gateway. And a feed that was live again was told as the error that it had been
+ * before, at the time of that, below what was told meanwhile.
+ */
 test("a feed that is down is told where symbols are missed, and over when it is back", async () => {
   const own = new Scene(scene.browser, new Stage());
   scene.later(() => own.stage.end());
@@ -120,26 +123,40 @@ test("a feed that is down is told where symbols are missed, and over when it is 
     return program;
   };
   const first = await start("127.0.0.1:0");
-  const gateway = await own.gateway();
+  const gateway = await own.gateway({ config: '[[feeds]]\ntopic = "ticks"\nsilence_ms = 1000\n' });
   scene.later(() => gateway.program.stop());
   const page = await scene.open(gateway);
-  await text(page, "#state", /^(live|degraded)$/);
+  await text(page, "#notices .info", /^[\d:]{8} Feed ticks of the gateway is stale: no record comes$/);
   await first.stop();
   await text(page, "#watch-hint", /^The gateway's feed ticks is down: no broker answers.* Symbols show up here/);
   await text(page, "#feed-hint", /^The gateway's feed ticks is down: /);
-  await text(page, "#notices .error", /Feed ticks of the gateway is down: no broker answers it/);
+  await text(page, "#notices .error", /^[\d:]{8} Feed ticks of the gateway is down: no broker answers it/);
   await text(page, "#state", /^degraded$/);
   await accessible(page, "a feed that is down");
   await shot(page, "down");
+  // What is told next stands above it, as long as nothing is new of the feed.
+  await copied(page, "#copy");
+  await text(page, "#notices li", /Watchlist copied/);
+  await page.evaluate(() => (/** @type {Element} */ (document.querySelector("#notices .error time")).textContent = "then"));
   await start(own.stage.broker);
   await until(async () => {
     await produce(own.stage.broker, [quote("BACK", 3)]).catch(() => undefined);
     return page.locator(row("BACK")).count();
   }, "a symbol");
   await text(page, `${row("BACK")} .bid`, /^3\.00$/);
-  await page.waitForSelector("#watch-hint", { state: "hidden" });
-  await page.waitForSelector("#feed-hint", { state: "hidden" });
-  await text(page, "#notices", /Feed ticks of the gateway is live again/);
+  // It falls silent again as soon as nothing comes.
+  const told = await until(async () => {
+    await produce(own.stage.broker, [quote("BACK", 3)]);
+    return page.evaluate(() => {
+      if (["watch-hint", "feed-hint"].some((id) => document.getElementById(id)?.hidden !== true)) return undefined;
+      const all = [...document.querySelectorAll("#notices li")].map((item) => `${item.className} ${item.textContent}`);
+      return all.some((notice) => /live again/.test(notice)) ? all : undefined;
+    });
+  }, "a feed that is live again");
+  const ofFeed = told.filter((notice) => /Feed ticks/.test(notice));
+  assert.equal(ofFeed.length, 1, `${told}`);
+  assert.match(String(ofFeed[0]), /^info [\d:]{8} Feed ticks of the gateway is live again \(the \d+\. time\)$/);
+  assert.ok(told.indexOf(String(ofFeed[0])) < told.findIndex((notice) => /Watchlist copied/.test(notice)), `${told}`);
 });
 
 test("a feed that falls silent, and a gateway that does, are shown", async () => {

@@ -12,6 +12,7 @@ const { faultOf, readHash, writeHash, gatewayUrl } = await vite.ssrLoadModule("/
 const { Candles } = await vite.ssrLoadModule("/src/candles.ts");
 const { heard_ms, Rows } = await vite.ssrLoadModule("/src/rows.ts");
 const { Wants } = await vite.ssrLoadModule("/src/wants.ts");
+const { Notices } = await vite.ssrLoadModule("/src/notices.ts");
 const { Bursts } = await vite.ssrLoadModule("/src/bursts.ts");
 const { Recent } = await vite.ssrLoadModule("/src/latency.ts");
 const { feedHint, silent, watchHint } = await vite.ssrLoadModule("/src/hint.ts");
@@ -115,6 +116,25 @@ test("gaps of one cause that follow each other are one notice, which counts", ()
   assert.equal(new Set([id, other.id, later.id]).size, 3);
   const many = Array.from({ length: 2_000 }, (_, n) => gap(`S${n}`, 1, 16_000)).at(-1);
   assert.equal(many?.text, "A, S0 and at least 998 more: 2001 trades missing in 2001 gaps within 1 s (slow consumer)");
+});
+
+/** What took the place of another was told with the kind, and at the time, of that. */
+test("a notice in the place of another has its own kind, and what is moved its own time and place", () => {
+  const notices = new Notices();
+  const add = (/** @type {number} */ time_ms, /** @type {string} */ kind, /** @type {string} */ text, more = {}) => notices.add({ time_ms, kind, text, ...more });
+  add(1, "gap", "a", { id: 1, isMoved: false });
+  add(2, "error", "down", { id: 2, isMoved: true });
+  add(3, "info", "other");
+  add(4, "slow", "b", { id: 1, isMoved: false });
+  add(5, "info", "live", { id: 2, isMoved: true });
+  assert.deepEqual(notices.take(), [
+    { time_ms: 1, kind: "slow", text: "b", id: 1, isMoved: false },
+    { time_ms: 3, kind: "info", text: "other" },
+    { time_ms: 5, kind: "info", text: "live", id: 2, isMoved: true },
+  ]);
+  assert.deepEqual(notices.take(), []);
+  for (let n = 0; n < 60; n++) add(n, "info", "many");
+  assert.deepEqual(notices.take().map((/** @type {any} */ { time_ms }) => time_ms), Array.from({ length: 50 }, (_, n) => n + 10));
 });
 
 /** After a client had been slowed down its latencies of then were told for ten seconds. */
