@@ -11,7 +11,7 @@ from conformance.world import book as record
 from conftest import is_a, take
 from test_core import Talk
 from test_overlaps import book, comes, gaps
-from tickgate import BookUpdate, Gap, Live, Resync
+from tickgate import AuthAck, BookUpdate, Gap, Live, Resync
 from tickgate.mending import BY_NAME_MAX
 
 
@@ -69,7 +69,9 @@ def test_where_the_name_is_refused_the_pattern_is_asked_for() -> None:
         talk = broken("A")
         (request,) = talk.asked()
         error = {"op": "error", "id": request["id"], "code": "subscription_limit", "number": 4429, "message": "no", "fatal": False}
-        talk.says(error if is_whole else talk.ack(request["id"], ("book", "A"), code="subscription_limit"))
+        out = talk.says(error if is_whole else talk.ack(request["id"], ("book", "A"), code="subscription_limit"))
+        # Of a name that nobody subscribed to it is no news either.
+        assert out == []
         assert asked(talk) == [("unsubscribe", ["*"]), ("subscribe", ["*"])]
 
 
@@ -94,6 +96,71 @@ def test_what_is_asked_for_by_name_is_in_nobodys_way() -> None:
     talk.now_ns += 2_000_000_000
     talk.core.tick(talk.now_ns)
     assert asked(talk) == []
+
+
+def ends(talk: Talk, *symbols: str) -> AuthAck:
+    """Another token is taken that does not grant these."""
+    talk.core.authenticate("t")
+    (request,) = talk.asked()
+    (ack,) = talk.says({**talk.ack(request["id"], *(("book", symbol) for symbol in symbols), code="forbidden"), "ok": True})
+    assert isinstance(ack, AuthAck)
+    return ack
+
+
+def test_what_is_asked_for_by_name_ends_with_its_pattern() -> None:
+    # It was kept for good, as no state came that would have ended it, and the changes of a book that had ended went on.
+    talk = broken("A")
+    granted(talk, "A")
+    ack = ends(talk, "*")
+    assert ([result.symbol for result in ack.ended], ack.ended_books) == (["*"], ("A", "WHOLE"))
+    assert asked(talk) == [("unsubscribe", ["A"])]
+    # Nor is it asked for again.
+    talk.now_ns += 2_000_000_000
+    talk.core.tick(talk.now_ns)
+    assert asked(talk) == []
+
+
+def test_the_end_of_a_pattern_leaves_alone_what_another_one_brings() -> None:
+    talk = Talk()
+    talk.hello()
+    for name in ("*", "A*"):
+        talk.subscribed("book", name)
+    comes(talk, book(1, snapshot=True))
+    talk.now_ns = 5_000_000_000
+    comes(talk, book(5, 4))
+    granted(talk, "A")
+    assert ends(talk, "*").ended_books == ()
+    assert asked(talk) == []
+    comes(talk, book(5, snapshot=True))
+    assert asked(talk) == [("unsubscribe", ["A"])]
+
+
+def test_a_token_that_does_not_grant_what_is_asked_for_by_name_ends_nothing_of_the_users() -> None:
+    # It named a symbol that nobody had subscribed to, which was given up once more when its state came.
+    talk = broken("A")
+    granted(talk, "A")
+    ack = ends(talk, "A")
+    assert (ack.ended, ack.ended_books, asked(talk)) == ((), (), [])
+    comes(talk, book(6, snapshot=True))
+    assert asked(talk) == []
+    # With its pattern it ends as all of that does; and without a state it is tried again.
+    talk = broken("A")
+    granted(talk, "A")
+    ack = ends(talk, "*", "A")
+    assert ([result.symbol for result in ack.ended], ack.ended_books, asked(talk)) == (["*"], ("A", "WHOLE"), [])
+    talk = broken("A")
+    granted(talk, "A")
+    ends(talk, "A")
+    talk.now_ns += 2_000_000_000
+    talk.core.tick(talk.now_ns)
+    assert asked(talk) == [("subscribe", ["A"])]
+
+
+def test_a_past_of_a_book_that_a_token_does_not_grant_is_the_users() -> None:
+    talk = Talk()
+    talk.hello()
+    talk.subscribed("book", "A", **{"from": {"time_ns": "5", "until_ns": "9"}})
+    assert [result.symbol for result in ends(talk, "A").ended] == ["A"]
 
 
 def test_a_book_whose_state_does_not_come_is_asked_for_again() -> None:

@@ -29,6 +29,7 @@ from .notices import (
     StateName,
 )
 from .prices import PriceType
+from .request import Answered, Request
 from .stats import Clock, FeedState, Latencies
 from .subscriptions import Options, Pair, Subscriptions, is_past
 from .wire import (
@@ -45,8 +46,6 @@ from .wire import (
     encode,
 )
 
-# Requests that wait for their answer: a gateway takes 20 a second.
-REQUESTS_MAX = 10_000
 # A gateway has some feeds: what is beyond is not told.
 _FEEDS_MAX = 1_000
 # How long after it a book is asked for again whose chain broke again.
@@ -56,24 +55,6 @@ _RETRY_NS = 1_000_000_000
 # How long after a refusal a token is tried again: its key may not be known yet.
 _TOKEN_RETRY_NS = 5_000_000_000
 _TOKEN_TRIES = 3
-
-Answered = Callable[["Ack | Refused"], None]
-
-
-class Request:
-    """A request that waits for its answer. `kind`: subscribe and unsubscribe are the user's; resume, resync, mend, again, auth."""
-
-    __slots__ = ("answered", "awaited", "body", "keeps_place", "kind", "options", "pairs")
-
-    def __init__(self, kind: str, body: dict[str, Any], pairs: list[Pair]) -> None:
-        self.kind = kind
-        self.body = body
-        self.pairs = pairs
-        self.options: Options = {}
-        # Of a resume: what a replay is awaited of.
-        self.awaited: list[Pair] = []
-        self.answered: Answered | None = None
-        self.keeps_place = False
 
 
 class Core:
@@ -385,9 +366,10 @@ class Core:
                 books += self._end(channel, symbol)
         elif kind == "auth":
             self._token_tries = 0
-            for result in results:
+            ended = self._without_ours([result for result in results if not result.ok])
+            for result in ended:
                 books += self._drop(result)
-            out.append(AuthAck(ack.ok, tuple(result for result in results if not result.ok), tuple(books)))
+            out.append(AuthAck(ack.ok, tuple(ended), tuple(books)))
             if not self._is_ready:
                 self._begin(now_ns, out)
         elif kind == "mend":
@@ -424,6 +406,15 @@ class Core:
         self._first.discard(number)
         self._settle(out)
 
+    def _without_ours(self, ended: list[AckResult]) -> list[AckResult]:
+        """Without books that nobody subscribed to by their names but this client, to mend them. They are as broken as before."""
+        ours = {result.symbol for result in ended if result.channel == "book" and self._is_ours(result.symbol)}
+        self.judge.broken_books.update(self._mending.refused(ours))
+        return [result for result in ended if result.channel != "book" or result.symbol not in ours]
+
+    def _is_ours(self, symbol: str) -> bool:
+        return self.subscriptions.get("book", symbol) is None and ("book", symbol) not in self._pasts
+
     def _drop(self, result: AckResult) -> tuple[str, ...]:
         if result.ok or result.channel not in CHANNELS:
             return ()
@@ -443,6 +434,9 @@ class Core:
         self.subscriptions.drop(channel, name)
         # Of what has ended no replay is awaited any more.
         self._awaited.pop((channel, name), None)
+        if channel == "book":
+            # What was to mend its books would outlive it.
+            self._mending.gives_way([name], self._is_its(channel, name))
 
         def ends(symbol: str) -> bool:
             is_its = self.subscriptions.is_its(channel, name, symbol)
@@ -493,7 +487,9 @@ class Core:
         symbol = channel = None
         if request is not None and len(request.pairs) == 1:
             channel, symbol = request.pairs[0]
-        out.append(Error(error.code, error.message, error.fatal, symbol, channel))
+        if error.fatal or request is None or request.kind != "mend":
+            # What was to mend a book nobody asked for, and it is mended in another way.
+            out.append(Error(error.code, error.message, error.fatal, symbol, channel))
         if error.fatal:
             self.fatal = error
             return

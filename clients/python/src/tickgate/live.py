@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from .book import Book
 from .books import Books
 from .capture import Capture
-from .core import REQUESTS_MAX, Core
+from .core import Core
 from .engine import Engine, Token
 from .errors import Refused, TickgateError
 from .events import Channel, P
@@ -25,6 +25,7 @@ from .inbox import Inbox
 from .notices import Ack, AnyEvent, Event
 from .prices import Fixed, PriceType
 from .replay import Replay
+from .request import REQUESTS_MAX
 from .stats import Stats
 from .subscriptions import OnSlow, Options, options
 

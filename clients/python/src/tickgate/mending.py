@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .events import BookUpdate
-from .judge import matches
+from .judge import IsIts, matches
 from .notices import AckResult
 from .subscriptions import Options
 
@@ -49,10 +49,12 @@ class Mending:
         self.refused(refused)
         return granted, refused
 
-    def refused(self, symbols: Iterable[str]) -> None:
-        """They were not granted."""
-        for symbol in symbols:
-            self._asked.pop(symbol, None)
+    def refused(self, symbols: Iterable[str]) -> list[str]:
+        """They are not granted, or not any more. Gives those that had been asked for."""
+        gone = [symbol for symbol in symbols if symbol in self._asked]
+        for symbol in gone:
+            del self._asked[symbol]
+        return gone
 
     def came(self, events: Iterable[Any]) -> None:
         """Gives up what has its state again."""
@@ -60,12 +62,14 @@ class Mending:
             books = (event.symbol for event in events if isinstance(event, BookUpdate) and event.snapshot)
             self._give_up({symbol for symbol in books if self._asked.get(symbol)})
 
-    def gives_way(self, names: Iterable[str]) -> list[str]:
-        """The user is about to ask for something of these symbols and patterns, and nothing of ours is to be in the way: gives the
-        symbols whose states may not have come.
+    def gives_way(self, names: Iterable[str], is_its: IsIts | None = None) -> list[str]:
+        """The user is about to ask for something of these symbols and patterns, or they have ended, and nothing of ours is to be in the
+        way, or to outlive them: gives the symbols whose states may not have come. `is_its`: which symbols they bring; all that they mean
+        without.
         """
         names = list(names)
-        symbols = [symbol for symbol in self._asked if any(matches(name, symbol) for name in names)]
+        meant = [symbol for symbol in self._asked if any(matches(name, symbol) for name in names)]
+        symbols = meant if is_its is None else [symbol for symbol in meant if is_its(symbol)]
         self._give_up(symbols)
         return symbols
 
