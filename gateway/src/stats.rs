@@ -297,6 +297,8 @@ labelled! {
         Lost = "lost",
         /// Broken off, as Kafka did not answer, and the client told so.
         NoAnswer = "no_answer",
+        /// Broken off, as who read it fell, and the client told so.
+        Failed = "failed",
         /// Its subscriptions or its session ended before.
         GivenUp = "given_up",
     }
@@ -331,7 +333,7 @@ labelled! {
         Topic = "topic",
         /// Something that is asked for is gone; the rest is given.
         AgedOut = "aged_out",
-        /// Kafka did not give something that is asked for in time; the rest is given.
+        /// Something that is asked for could not be had, gone or not; the rest is given.
         NoAnswer = "no_answer",
     }
 }

@@ -22,9 +22,11 @@ pub(crate) fn advice(code: Code) -> &'static str {
             "Read faster, ask for less, or subscribe with another on_slow; what was missed is resumed."
         }
         Code::TokenExpiring | Code::TokenExpired => "Builder::token_with gives fresh tokens by itself.",
-        Code::Internal => "It is the gateway's own fault; the client comes back.",
+        Code::Internal => {
+            "It is the gateway's own fault. A session is begun again by itself; ask for a past again, from the time that the message names."
+        }
         Code::SourceDown => {
-            "Kafka behind the gateway does not answer. What was not read need not be gone: ask for it again, from the time of the last event."
+            "Kafka behind the gateway does not answer. What was not read need not be gone: ask for it again, from the time that the message names."
         }
         _ => "The protocol's README says more.",
     }

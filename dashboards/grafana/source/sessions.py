@@ -187,8 +187,9 @@ def third():
     yield lines(
         "Replays begun and ended",
         "Replays a second: begun, and ended by how. *lost*: something was gone, and the client was told: a longer retention of the topic. *no_answer*: a "
-        "past was broken off as Kafka did not answer; nothing is gone by that. *given_up*: the client left first. Refused ones and cursors that were not "
-        "taken, by reason: *aged_out*: away for too long; *no_answer*: Kafka did not give all of it; *signature*: gateways with different keys.",
+        "past was broken off as Kafka did not answer, *failed*: as the gateway failed to read it; nothing is gone by that. *given_up*: the client left "
+        "first. Refused ones and cursors that were not taken, by reason: *aged_out*: away for too long; *no_answer*: some of it could not be had, gone "
+        "or not; *signature*: gateways with different keys.",
         "eps",
         [
             (total("tickgate_replays_begun_total", "kind"), "begun: {{kind}}"),

@@ -121,9 +121,9 @@ pub const CATALOG: &[Metric] = &[
     // Replays: of what clients missed, and of the past alone; and those who read Kafka again for them, part by part.
     gauge("tickgate_replays_running", "replays", &["kind"], "Replays under way."),
     counter("tickgate_replays_begun_total", "replays", &["kind"], "Replays begun."),
-    counter("tickgate_replays_ended_total", "replays", &["kind", "result"], "Replays ended: whole, with a loss that the client was told of, broken off as Kafka did not answer, or given up by the client."),
+    counter("tickgate_replays_ended_total", "replays", &["kind", "result"], "Replays ended: whole, with a loss that the client was told of, broken off as Kafka did not answer or the gateway failed to read it, or given up by the client."),
     counter("tickgate_replays_refused_total", "subscriptions", &["reason"], "Subscriptions that are not replayed, their client told why."),
-    counter("tickgate_resumes_refused_total", "requests", &["reason"], "Requests to go on from a cursor, a seq or a time that were refused, or granted with a loss that the client was told of: with aged_out it is gone, with no_answer Kafka did not give it in time."),
+    counter("tickgate_resumes_refused_total", "requests", &["reason"], "Requests to go on from a cursor, a seq or a time that were refused, or granted with a loss that the client was told of: with aged_out it is gone, with no_answer it could not be had, gone or not."),
     counter("tickgate_replays_parts_refused_total", "parts", &["reason"], "Parts that were put off, to be asked for again a little later."),
     gauge("tickgate_replays_parts_waiting", "parts", &[], "Parts that wait for a reader."),
     gauge("tickgate_replays_parts_reading", "parts", &[], "Parts that are being read: how many readers are busy."),

@@ -18,11 +18,9 @@ use tickgate_protocol::control::Control;
 use tickgate_protocol::event::Gap;
 use tickgate_protocol::{Channel, Code, Position};
 
-const NO_ANSWER: &str = "Kafka does not answer for all of it, so it ends here: what was not read need not be gone; ask again, from \
-    the time of the last event";
+const NO_ANSWER: &str = "Kafka does not answer for all of it";
 
-const FAILED: &str = "this gateway failed to read it, so it ends here: what was not read need not be gone; ask again, from the \
-    time of the last event";
+const FAILED: &str = "this gateway failed to read it";
 
 /// Bytes of events that were read and whose time has not come, of all partitions together and as far as their least parts
 /// allow.
@@ -40,6 +38,9 @@ pub(super) struct Play {
     lanes: Option<Vec<Lane>>,
     /// The last event of each symbol and channel that was sent: they come in another order than they are read.
     last: FxHashMap<(u32, Channel), Position>,
+    /// The latest time at which something that was sent was appended, nanoseconds since the Unix epoch; that which was asked for
+    /// before anything was. Whatever was not sent is, in its partition, the first record of that time or later, or behind it.
+    upto_ns: i64,
     /// The lane that is being read.
     asked: usize,
     /// When the first event was sent, monotonic milliseconds, and when it was appended, nanoseconds since the Unix epoch.
@@ -73,11 +74,12 @@ enum Step {
 
 impl Play {
     pub(super) fn new(past: Past, began_at: Arc<[Position]>) -> Self {
-        let Past { speed_thousandths, .. } = past;
+        let Past { since_ns, speed_thousandths, .. } = past;
         Self {
             speed_thousandths,
             lanes: None,
             last: FxHashMap::default(),
+            upto_ns: since_ns,
             asked: 0,
             began: None,
             began_at,
@@ -119,6 +121,7 @@ impl Play {
 
     /// Puts an event behind the one that was sent before it.
     fn link(&mut self, Replayed { append_ns, event, gap }: Replayed) -> Replayed {
+        self.upto_ns = self.upto_ns.max(append_ns);
         let before = self.last.insert((event.symbol.id, event.stream.channel), event.position);
         let gap = gap.map(|gap| Gap { after: before, ..gap });
         let prev = gap.as_ref().map_or(before, |gap| gap.upto);
@@ -250,7 +253,7 @@ impl<S: Socket> Shard<S> {
         play.refused_ms = None;
         // Who read it fell, and would again: there is no other to ask.
         if ask.is_memory_only {
-            return self.broken_off(key, number, ReplayEnd::Lost);
+            return self.broken_off(key, number, ReplayEnd::Failed);
         }
         match &mut play.lanes {
             None => {
@@ -300,14 +303,20 @@ impl<S: Socket> Shard<S> {
     }
 
     /// A part of it cannot be read, whatever Kafka has. What was sent is all of it up to one time, as nothing is sent before it is
-    /// known what comes first: its client goes on there when it asks again, and what was read ahead is left out.
+    /// known what comes first: its client is told that time, which no event names, to go on there, and what was read ahead is left
+    /// out.
     fn broken_off(&mut self, key: SessionKey, number: u32, end: ReplayEnd) {
-        let id = self.replay(key, number).and_then(|replay| replay.id.clone());
-        let (code, message) = match end {
+        let Some(replay) = self.replay(key, number) else { return };
+        let Some(Play { upto_ns, .. }) = replay.play else { return };
+        let (code, why) = match end {
             ReplayEnd::NoAnswer => (Code::SourceDown, NO_ANSWER),
             _ => (Code::Internal, FAILED),
         };
-        self.tell(key, &Control::error(id, code, message, false));
+        let message = format!(
+            "{why}, so it ends here: what was not read need not be gone. All before time_ns {upto_ns} was sent: ask again from there"
+        );
+        let told = Control::error(replay.id.clone(), code, message, false);
+        self.tell(key, &told);
         self.end_play(key, number, end);
     }
 
@@ -346,19 +355,18 @@ mod tests {
     use crate::config::Config;
     use crate::event::Stream;
     use crate::feed::request::{Request, Resume};
-    use crate::replay::STEPS;
+    use crate::replay::{Ask, STEPS};
     use crate::session::guest::{Guest, Opening};
     use crate::shard::trial::{Sink, shared};
+    use crate::stats::{ReplayKind, ResumeRefusal};
     use hyper::body::Bytes;
     use std::collections::BTreeSet;
     use std::rc::Rc;
     use tickgate_protocol::OnSlow;
     use tickgate_protocol::command::SubscribeOptions;
 
-    /// As each of thousands of symbols ended, all that were left were looked at.
-    #[test]
-    fn what_was_played_ends_with_one_look_at_what_is_left() {
-        const COUNT: usize = 400;
+    /// A shard with a session.
+    fn a_session() -> (Shard<Sink>, SessionKey) {
         let shared = shared(Config { shards: 1, ..Config::default() });
         let mut shard: Shard<Sink> = Shard::new(0, shared, Arc::default());
         let key = shard.next_key();
@@ -371,6 +379,37 @@ mod tests {
             connect: tracing::Span::none(),
         };
         shard.open(Rc::new(Sink), opening);
+        (shard, key)
+    }
+
+    /// What a reader gives that fell: it was counted as a loss of a past, and of a resume as what Kafka no longer has.
+    #[test]
+    fn what_a_reader_that_fell_leaves_out_is_not_counted_as_gone() {
+        let (mut shard, key) = a_session();
+        let past = Past { since_ns: 0, until_ns: None, speed_thousandths: None };
+        for resume in [Resume::Past(past), Resume::Since(0)] {
+            let (channel, target) = (Channel::Trades, Target::parse("*"));
+            let options = SubscribeOptions::default_for(channel);
+            shard.begin_replays(key, None, vec![(Wanted { at: 0, target, channel, options }, resume, None)]);
+            // The only one, and its question is away.
+            let ask = Box::new(Ask { is_memory_only: true, ..Ask::new(0, key, 0, Arc::from([])) });
+            shard.replayed(Chunk { ask, events: Vec::new(), reach: Reach::End });
+        }
+        let ended = shard.replay_counts.totals().ended[ReplayKind::Past as usize];
+        assert_eq!((ended[ReplayEnd::Failed as usize], ended[ReplayEnd::Lost as usize]), (1, 0));
+        shard.tell_aged_out(key, 0);
+        let refused = shard.replay_counts.totals().resumes_refused;
+        assert_eq!(
+            (refused[ResumeRefusal::NoAnswer as usize], refused[ResumeRefusal::AgedOut as usize]),
+            (1, 0)
+        );
+    }
+
+    /// As each of thousands of symbols ended, all that were left were looked at.
+    #[test]
+    fn what_was_played_ends_with_one_look_at_what_is_left() {
+        const COUNT: usize = 400;
+        let (mut shard, key) = a_session();
         let channel = Channel::Quotes;
         let past = Past { since_ns: 0, until_ns: None, speed_thousandths: None };
         let mut wanted = Vec::new();

@@ -97,7 +97,7 @@ pub(super) struct Replay {
     pub(super) bytes: usize,
     /// Whether the client knows that something was too old.
     pub(super) is_aged_out: bool,
-    /// Whether Kafka was asked in vain for so long that only memory gives the rest: what it lacks need not be gone.
+    /// Whether only memory gives the rest, Kafka being asked in vain or its reader fallen: what it lacks need not be gone.
     pub(super) is_unanswered: bool,
     /// Whether Kafka was read to its end since memory was asked last, and how often memory did not reach that.
     is_at_end: bool,
@@ -411,7 +411,7 @@ impl<S: Socket> Shard<S> {
             Reach::More => self.go_on(ask, From::Kafka),
             Reach::End => {
                 if let Some(replay) = self.replay(key, ask.replay) {
-                    replay.is_at_end = true;
+                    (replay.is_at_end, replay.is_unanswered) = (true, ask.is_memory_only);
                 }
                 self.go_on(ask, From::Memory);
             }

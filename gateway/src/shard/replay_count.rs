@@ -16,8 +16,8 @@ use tracing::Span;
 const NOT_READ_AGAIN: &str = "this gateway reads nothing from Kafka again (replay.consumers_max = 0), and its memory no longer \
     has all of it: a gap says what is missing, and the stream goes on";
 
-const NOT_ANSWERED: &str = "Kafka did not give all of it within ten seconds, so it is left out, gone or not: a gap says what is \
-    missing, and the stream goes on";
+const NOT_ANSWERED: &str = "some of it could not be had, and is left out, gone or not: a gap says what is missing, and the stream \
+    goes on";
 
 /// How many replays subscriptions with these beginnings need: those from one cursor, those from positions, those from each
 /// time, and those of each part of the past go together.

@@ -43,18 +43,18 @@ async fn until_done(client: &mut Client, mut heard: impl FnMut(&Value)) -> Vec<T
     errors
 }
 
-/// Asks for the past of `A` from a time on up to another, nanoseconds since the Unix epoch.
+/// Asks for the past of all trades from a time on up to another, nanoseconds since the Unix epoch.
 async fn play(client: &mut Client, id: i64, since_ns: i64, until_ns: i64, speed: Option<u32>) {
     let mut from = json!({"time_ns": since_ns.to_string(), "until_ns": until_ns.to_string()});
     if let Some(speed) = speed {
         from["speed"] = json!(speed);
     }
-    let subscription = json!([{"channel": "trades", "symbols": ["A"], "from": from}]);
+    let subscription = json!([{"channel": "trades", "symbols": ["*"], "from": from}]);
     client.send(&json!({"op": "subscribe", "id": id, "subscriptions": subscription})).await.expect("sent");
 }
 
-/// That a past was broken off as Kafka did not answer, told once and as what it is, and counted as that.
-async fn is_broken_off(world: &World, errors: &[Told], id: i64) {
+/// That a past was broken off as Kafka did not answer, told once and as what it is, and counted as that; gives the time that is named.
+async fn is_broken_off(world: &World, errors: &[Told], id: i64) -> i64 {
     let [(code, of, message)] = errors else { panic!("{errors:?}") };
     assert_eq!((*code, of), (Code::SourceDown, &Some(Id::Number(id))), "{message}");
     assert!(message.contains("Kafka does not answer") && message.contains("ask again"), "{message}");
@@ -62,6 +62,8 @@ async fn is_broken_off(world: &World, errors: &[Told], id: i64) {
     let of = async |line: &str| world.gateway.metric(line).await.expect("it is there");
     assert_eq!(of("tickgate_replays_ended_total{kind=\"past\",result=\"lost\"}").await, 0.0);
     assert_eq!(of("tickgate_resumes_refused_total{reason=\"aged_out\"}").await, 0.0);
+    let named = message.split_once("time_ns ").and_then(|(_, rest)| rest.split(' ').next());
+    named.and_then(|ns| ns.parse().ok()).unwrap_or_else(|| panic!("no time: {message}"))
 }
 
 /// A partition that does not say where it begins kept its client waiting for as long as it did not, without a word. Then that was
@@ -79,7 +81,7 @@ async fn a_play_that_cannot_begin_ends_after_ten_seconds() {
     play(&mut client, 7, 0, now_ns, None).await;
     let errors = until_done(&mut client, |event| panic!("{event}")).await;
     assert!(began.elapsed().as_secs() >= 9, "only after {:?}", began.elapsed());
-    is_broken_off(&world, &errors, 7).await;
+    assert_eq!(is_broken_off(&world, &errors, 7).await, 0, "that which was asked for, as nothing was sent");
 
     // It is not gone.
     broker.faults().fail_next(ApiKey::ListOffsets, ErrorCode::NotLeaderOrFollower, 0);
@@ -90,49 +92,56 @@ async fn a_play_that_cannot_begin_ends_after_ten_seconds() {
 }
 
 /// The rest of a partition that stopped answering in the midst of a past counted as lost: a broker that stood still for half a minute
-/// was told as retention, and whoever believed that never asked again.
+/// was told as retention, and whoever believed that never asked again. Then the time of the last event was to be asked for, but that of
+/// its venue and that of its reading are all that an event has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_play_whose_kafka_stands_still_ends_there_and_goes_on_later() {
-    // Several parts of them, at twice their speed for half a minute.
-    const RECORDS: i64 = 3_000;
-    const APART_MS: i64 = 20;
-    let world = World::new(1, |config| config.kafka.refresh_ms = 60_000).await;
+    // Of the first several parts, at twice their speed for half a minute, and the others within one part.
+    const PARTITIONS: [(&str, i64, i64); 3] = [("A", 3_000, 20), ("B", 60, 1_003), ("C", 40, 1_499)];
+    let world = World::new(3, |config| config.kafka.refresh_ms = 60_000).await;
     let first_ms = clock::wall_ns() / 1_000_000 - 120_000;
-    for n in 0..RECORDS {
-        let value = trade("A", &n.to_string()).to_string();
-        let at_ms = first_ms + n * APART_MS;
-        let record = BaseRecord::<str, str>::to(&world.topic).payload(&value).timestamp(at_ms);
-        world.records.client().send(record).expect("there is room");
+    let mut written: Vec<(i64, String)> = Vec::new();
+    for (partition, (symbol, records, apart_ms)) in PARTITIONS.into_iter().enumerate() {
+        for n in 0..records {
+            // No two have the same time.
+            let at_ms = first_ms + 1 + n * apart_ms + partition as i64 * 5;
+            let value = trade(symbol, &at_ms.to_string()).to_string();
+            let record = BaseRecord::<str, str>::to(&world.topic).payload(&value);
+            let record = record.partition(partition as i32).timestamp(at_ms);
+            world.records.client().send(record).expect("there is room");
+            written.push((at_ms * 1_000_000, symbol.to_owned()));
+        }
     }
     world.records.flush();
-    world.has_read(RECORDS as u64).await;
+    written.sort_unstable();
+    world.has_read(written.len() as u64).await;
     let broker = world.kafka.broker().expect("it is embedded");
     let mut client = world.gateway.client().await;
-    let until_ns = (first_ms + RECORDS * APART_MS) * 1_000_000;
+    let until_ns = clock::wall_ns();
     play(&mut client, 7, first_ms * 1_000_000, until_ns, Some(2)).await;
-    let mut prices: Vec<i64> = Vec::new();
-    let heard = |prices: &mut Vec<i64>, event: &Value| {
-        assert_eq!(event["type"], "trade", "{event}");
-        prices.push(event["price"].as_str().and_then(|price| price.parse().ok()).expect("a price"));
+    let heard = |events: &mut Vec<(i64, String)>, event: &Value| {
+        let text = |name: &str| event[name].as_str().unwrap_or_else(|| panic!("{event}")).to_owned();
+        events.push((text("price").parse::<i64>().expect("a time") * 1_000_000, text("symbol")));
     };
+    let mut before = Vec::new();
     let errors = until_done(&mut client, |event| {
-        // What comes at first was read before.
+        // What comes at first was read before: some of the first partition, and all of the others.
         broker.faults().stall();
-        heard(&mut prices, event);
+        heard(&mut before, event);
     })
     .await;
-    is_broken_off(&world, &errors, 7).await;
-    // What came is all of it up to there.
-    let had = prices.len() as i64;
-    assert!((1..RECORDS).contains(&had), "{had} events");
-    assert_eq!(prices, (0..had).collect::<Vec<_>>());
+    let named_ns = is_broken_off(&world, &errors, 7).await;
+    // What came is all of it up to there, and nothing of what had been read ahead.
+    assert!((1..written.len()).contains(&before.len()), "{} events", before.len());
+    assert_eq!(before, written[..before.len()]);
+    assert_eq!(before.last().map(|(at_ns, _)| *at_ns), Some(named_ns));
 
     // Whoever asks again, as the message says, misses nothing.
     broker.faults().resume();
-    play(&mut client, 8, (first_ms + (had - 1) * APART_MS) * 1_000_000, until_ns, None).await;
-    prices.pop();
-    assert_eq!(until_done(&mut client, |event| heard(&mut prices, event)).await, []);
-    assert_eq!(prices, (0..RECORDS).collect::<Vec<_>>());
+    play(&mut client, 8, named_ns, until_ns, None).await;
+    let mut behind = Vec::new();
+    assert_eq!(until_done(&mut client, |event| heard(&mut behind, event)).await, []);
+    assert_eq!(behind, written[before.len() - 1..]);
 }
 
 /// A partition that Kafka does not give, as it is not there or its broker is away, was told to who came back as gone from Kafka, and
@@ -154,7 +163,7 @@ async fn a_partition_that_is_not_given_is_not_told_as_gone() {
     // The chain of its client goes on behind what is left out.
     assert_eq!(*code, Code::ReplayAgedOut);
     assert!(
-        message.starts_with("Kafka did not give all of it") && message.contains("gone or not"),
+        message.starts_with("some of it could not be had") && message.contains("gone or not"),
         "{message}"
     );
     world.gateway.metric_is("tickgate_resumes_refused_total{reason=\"no_answer\"}", 1.0).await;
