@@ -23,6 +23,7 @@ const out = String(args.values.out);
 // What cannot work is found before anything is captured. A file that is not whole cannot be read: it has its name when it is.
 const { fileWriter, parquetWriteRows } = await import("hyparquet-writer").catch(() => refuse("this example takes a package that is not here: npm install hyparquet-writer"));
 const part = `${out}.part`;
+if (out === "") refuse("--out names no file");
 try {
   if (statSync(out, { throwIfNoEntry: false })?.isDirectory()) refuse(`--out ${out}: that is a folder; name a file in it`);
   writeFileSync(part, "");

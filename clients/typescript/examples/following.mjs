@@ -22,7 +22,7 @@ export const missing = (gaps, events) => (gaps === 0 ? "0 gaps" : `${number(gaps
  */
 export function follow(live, { url, symbols, seconds }, what, ...asked) {
   process.exitCode = 1;
-  let [hasCome, isInterrupted] = [false, false];
+  let [hasCome, hasNewsCome, isInterrupted] = [false, false, false];
   /** The last error, and why there is no connection: of each attempt the same. */
   let [failed, lost, told] = ["", "", ""];
   const hints = new Set();
@@ -70,7 +70,9 @@ export function follow(live, { url, symbols, seconds }, what, ...asked) {
       console.error(`the gateway finds this client slow: ${event.delay_ms} ms late, ${event.queued_bytes} of ${event.limit_bytes} bytes wait; then it does ${event.action}`);
     } else if (event.type === "state") changed(event);
     else if (event.type === "ack") answered(event.results);
-    if (hasCome || !isMarketEvent(event)) return;
+    if (!isMarketEvent(event)) return;
+    hasNewsCome ||= event.snapshot !== true;
+    if (hasCome) return;
     hasCome = true;
     process.exitCode = 0;
     console.error(`${what} of ${symbols} for ${seconds} s; Ctrl-C ends it early`);
@@ -82,9 +84,10 @@ export function follow(live, { url, symbols, seconds }, what, ...asked) {
 
   const quiet = () => {
     // What is tried again was told.
-    if (hasCome || live.state === "reconnecting") return;
+    if (hasNewsCome || live.state === "reconnecting" || (hasCome && (live.state !== "live" || live.stats().feedState === "live"))) return;
+    const begin = hasCome ? "nothing but states of before" : `no ${what} yet`;
     const of = symbols.filter((symbol) => !refused.has(symbol));
-    const text = live.state === "live" ? whyNothing(live.stats(), what, of) : `no connection to ${url} yet, ${live.state}: no answer. Is a gateway there?`;
+    const text = live.state === "live" ? whyNothing(live.stats(), begin, what, of) : `no connection to ${url} yet, ${live.state}: no answer. Is a gateway there?`;
     if (text !== told) console.error(text);
     told = text;
   };
@@ -106,17 +109,17 @@ export function follow(live, { url, symbols, seconds }, what, ...asked) {
   return () => isInterrupted;
 }
 
-/** Why nothing comes: only where the gateway hears from Kafka may it be the symbols. @param {import("tickgate").Stats} stats @param {string} what @param {string[]} symbols */
-function whyNothing({ feedState, feeds }, what, symbols) {
+/** Why nothing comes: only where the gateway hears from Kafka may it be the symbols. @param {import("tickgate").Stats} stats @param {string} begin @param {string} what @param {string[]} symbols */
+function whyNothing({ feedState, feeds }, begin, what, symbols) {
   const names = feeds.filter(({ state }) => state === feedState).map(({ name }) => name);
   const feed = `the gateway's feed${names.length === 1 ? "" : "s"} ${names.join(", ")} ${names.length === 1 ? "is" : "are"} ${feedState}`;
   switch (feedState) {
     case "down":
-      return `no ${what} yet: ${feed}, the gateway does not hear from Kafka`;
+      return `${begin}: ${feed}, the gateway does not hear from Kafka`;
     case "stale":
-      return `no ${what} yet: ${feed}, nothing has come from Kafka for a while. Does anybody produce, and is the topic there?`;
+      return `${begin}: ${feed}, nothing has come from Kafka for a while. Does anybody produce, and is the topic there?`;
     case "unknown":
-      return `no ${what} yet, and the gateway has not said yet how its feeds are`;
+      return `${begin}, and the gateway has not said yet how its feeds are`;
     case "live":
       return `no ${what} of ${symbols} yet. Are the symbols right, and has this market ${what}? /symbols?top=20 on the gateway's admin port lists what ticks`;
   }

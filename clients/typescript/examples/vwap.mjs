@@ -30,6 +30,6 @@ function exact(units) {
   return `${digits.slice(0, -SCALE)}.${digits.slice(-SCALE)}`.replace(/\.?0+$/, "");
 }
 show(sums, args, (symbol, { count, volume, turnover }) => {
-  const vwap = volume > 0n ? (Number(turnover / volume) / 10 ** SCALE).toFixed(4) : "-";
+  const vwap = volume > 0n ? (Number(turnover / volume) / 10 ** SCALE).toFixed(6) : "-";
   return `${symbol.padEnd(10)} ${vwap.padStart(14)}  volume ${exact(volume)} in ${count} trades`;
 });

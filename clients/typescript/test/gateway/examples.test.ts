@@ -9,9 +9,10 @@ import { promisify } from "node:util";
 import { connect } from "../../src/index.js";
 import { asyncBufferFromFile, parquetReadObjects } from "hyparquet";
 import { WebSocket } from "ws";
+import { Collected } from "../support/collect.js";
 import { type KafkaRecord, produce } from "../support/kafka.js";
 import { type Gateway, Stage, until } from "../support/programs.js";
-import { range, trade } from "../support/records.js";
+import { quote, range, trade } from "../support/records.js";
 import { Relay } from "../support/relay.js";
 
 /** What each of them prints of a market. */
@@ -22,7 +23,7 @@ const PRINTED: Record<string, RegExp> = {
   resume: /^the first client had [1-9].*\nthe second had [1-9].*\nof the symbols [1-9]\d* went on where they were, 0 did not, .*\nmissing: 0 gaps$/m,
   spread: /^symbol +quotes +mean bps +widest bps +crossed\n(\w+ +[1-9]\d* +(-|-?[\d.]+) +-?[\d.]+ +\d+\n)+/m,
   // No float noise: `volume 1200.3000000000002`.
-  vwap: /^\w+ +[\d.]+\.\d{4}  volume \d+(\.\d{1,9})? in [1-9]\d* trades\n/m,
+  vwap: /^\w+ +[\d.]+\.\d{6}  volume \d+(\.\d{1,9})? in [1-9]\d* trades\n/m,
 };
 const NAMES = Object.keys(PRINTED);
 /** Scripts that a test that failed has left. */
@@ -177,6 +178,11 @@ describe("examples", { concurrency: 4 }, () => {
   test("feeds that are stale or down are named, and no symbols are", async () => {
     const own = await Stage.start();
     const lost = await own.gateway();
+    await produce(own.broker, [quote("OLD", 1)]);
+    const early = new Collected(lost.url);
+    await early.live.subscribe("quotes", "OLD");
+    await early.wait("quote", 1);
+    early.live.close();
     await own.programs[0]?.stop();
     const relay = await Relay.start(lost.url);
     let isDown = false;
@@ -195,6 +201,13 @@ describe("examples", { concurrency: 4 }, () => {
       assert.match(run.errors, said);
       assert.doesNotMatch(run.errors, /symbols right/);
     }
+    // A table of old states was all, with 0 and without a word.
+    const run = example("spread", "--url", lost.url, "--seconds", "600");
+    const old = /^nothing but states of before: the gateway's feed ticks is down, the gateway does not hear from Kafka$/m;
+    await until(() => old.test(run.errors) || run.child.exitCode !== null, "a word of the feed");
+    run.child.kill("SIGINT");
+    assert.equal(await run.ended, 0);
+    assert.match(run.errors, old);
     relay.close();
     await own.end();
   });
@@ -260,7 +273,7 @@ describe("examples", { concurrency: 4 }, () => {
   test("those with the most events are shown, and sums are exact", async () => {
     const records = [trade("VWAPA", 900), ...range(0, 3).map((n) => trade("VWAPB", n, { price: "0.2", size: "0.100000000000000001" }))];
     const { text } = await fed("vwap", "VWAPA,VWAPB", records, "--top", "1");
-    assert.match(text, /^VWAPB +0\.2000  volume 0\.300000000000000003 in 3 trades\n… and 1 more \(--all, or --top N\)\n$/);
+    assert.match(text, /^VWAPB +0\.200000  volume 0\.300000000000000003 in 3 trades\n… and 1 more \(--all, or --top N\)\n$/);
   });
 
   test("what is wrong with a command line, or an address, is told in a line", async () => {
