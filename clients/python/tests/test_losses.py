@@ -310,9 +310,19 @@ def test_a_past_of_which_nothing_can_be_read_raises(proxy: Proxy, stage: Stage, 
         asyncio.run(play(live.replay("trades", "*", from_time=0)))
         assert [event.size for event in came if isinstance(event, Trade)] == [1.0, 2.0]
         past = live.replay("trades", "*", from_time=0)
-        assert isinstance(next(past), State)
+        take(past, is_a(State, state="live"))
         past.close()
         assert list(past) == []
+        # With `async for` it asked once more, and gave what had come.
+        once = live.replay("trades", "*", from_time=0)
+        asyncio.run(play(once))
+        came.clear()
+        for begun in (once, past):
+            with pytest.raises(RuntimeError, match="iterated once"):
+                asyncio.run(play(begun))
+        with pytest.raises(RuntimeError, match="iterated once"):
+            next(once)
+        assert came == []
 
 
 @pytest.mark.parametrize("fails", [True, False])

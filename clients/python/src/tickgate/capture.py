@@ -126,8 +126,14 @@ class Capture:
         path = Path(path)
         try:
             from pyarrow import parquet
-        except ImportError:
-            self.to_polars(channel).write_parquet(path)
+        except ImportError as error:
+            try:
+                frame = self.to_polars(channel)
+            except TickgateError as also:
+                if also.code != "missing_extra":
+                    raise
+                raise _missing("pyarrow", error, "polars") from None
+            frame.write_parquet(path)
             return path
         parquet.write_table(self.to_arrow(channel), path)
         return path
@@ -209,7 +215,10 @@ def _a_price(event: Any) -> Any:
     return next((price for price, _ in (*event.bids, *event.asks)), None)
 
 
-def _missing(package: str, error: ImportError) -> TickgateError:
+def _missing(package: str, error: ImportError, other: str | None = None) -> TickgateError:
+    """`other`: a package that does as well, and cannot be had either."""
     is_missing = isinstance(error, ModuleNotFoundError)
     why = f"{error.name or package} is not installed" if is_missing else f"{package} cannot be imported: {error}"
+    if other is not None:
+        return TickgateError("missing_extra", f"{why}: pip install {package}, or {other}, which does as well")
     return TickgateError("missing_extra", f"{why}: pip install {package}")

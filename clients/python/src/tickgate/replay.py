@@ -27,12 +27,14 @@ class Replay(Generic[P], Iterator[Event[P]]):
         Refused: it was refused.
         TickgateError: the gateway could not read it (`source_down`), nothing of it is left (`replay_aged_out`), or the connection ended
             for good.
+        RuntimeError: with `async for`, it was iterated before, or closed; with `for`, it was iterated with `async for` before.
     """
 
     def __init__(self, connect: Callable[[], Live[P]], channel: Channel, symbols: list[str], wanted: dict[str, Any]) -> None:
         self._connect = connect
         self._past = _Past(channel, symbols, wanted)
         self._events = self._play()
+        self._is_begun = False
 
     def __iter__(self) -> Replay[P]:
         return self
@@ -41,6 +43,7 @@ class Replay(Generic[P], Iterator[Event[P]]):
         return next(self._events)
 
     async def __aiter__(self) -> AsyncIterator[Event[P]]:
+        self._begin()
         async with self._connect() as live:
             self._past.begin(live)
             async for event in live:
@@ -51,9 +54,16 @@ class Replay(Generic[P], Iterator[Event[P]]):
 
     def close(self) -> None:
         """Ends it, and its connection."""
+        self._is_begun = True
         self._events.close()
 
+    def _begin(self) -> None:
+        if self._is_begun:
+            raise RuntimeError("a replay is iterated once: ask for another one")
+        self._is_begun = True
+
     def _play(self) -> Generator[Event[P], None, None]:
+        self._begin()
         with self._connect() as live:
             self._past.begin(live)
             for event in live:
