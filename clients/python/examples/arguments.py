@@ -61,6 +61,19 @@ def tell_rest(counts: Mapping[str, int], args: argparse.Namespace) -> None:
         print(f"and {left} more: --all shows {'it' if left == 1 else 'them'}")
 
 
+def missing(gaps: int, events: int) -> str:
+    """So many gaps, and how many events those lost that know it."""
+    said = f"{gaps} gap{'' if gaps == 1 else 's'}"
+    if not gaps:
+        return said
+    return f"{said}, {events} event{'' if events == 1 else 's'} where known" if events else f"{said}, of how many events is unknown"
+
+
+def is_of(name: str, symbol: str) -> bool:
+    """Whether a gap of `name`, which may be a pattern, is one of a symbol."""
+    return symbol.startswith(name[:-1]) if name.endswith("*") else name == symbol
+
+
 def events(live: Live[P], args: argparse.Namespace, what: str, requests: int = 1) -> Iterator[Event[P]]:
     """What comes in `--seconds`, or until all `requests` were refused. Says on standard error when something of the market has come,
     what fails, and what may be wrong when nothing comes for a while.

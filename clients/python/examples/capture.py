@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from arguments import events, parser, run, tell
+from arguments import events, missing, parser, run, tell
 from tickgate import Capture, Live, TickgateError
 
 
@@ -40,7 +40,8 @@ def main() -> int:
         captured.to_parquet(part, "trades").replace(args.out)
     finally:
         part.unlink(missing_ok=True)
-    print(f"{len(trades)} trades, {len(captured.events('gaps'))} gaps")
+    gaps = captured.events("gaps")
+    print(f"{len(trades)} trades, {missing(len(gaps), sum(gap.count or 0 for gap in gaps))}")
     print(f"written to {args.out}")
     return 0
 

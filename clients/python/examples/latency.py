@@ -8,8 +8,8 @@ from __future__ import annotations
 import statistics
 from contextlib import suppress
 
-from arguments import events, parser, run
-from tickgate import Live, Quote, Trade
+from arguments import events, missing, parser, run
+from tickgate import Gap, Live, Quote, Trade
 
 SAMPLES_MAX = 200_000
 
@@ -18,6 +18,7 @@ def main() -> int:
     """The command line."""
     args = parser(__doc__).parse_args()
     sent: list[float] = []
+    lost = 0
     with Live(args.url) as live:
         for channel in ("trades", "quotes"):
             live.subscribe(channel, args.symbols)
@@ -26,10 +27,12 @@ def main() -> int:
                 is_fresh = isinstance(event, (Trade, Quote)) and not event.snapshot and not event.replay
                 if is_fresh and isinstance(event, (Trade, Quote)) and event.send_ns is not None and len(sent) < SAMPLES_MAX:
                     sent.append((event.received_ns - event.send_ns) / 1e6)
+                elif isinstance(event, Gap):
+                    lost += event.count or 0
         stats = live.stats()
     if not stats.events:
         return 1
-    print(f"events {stats.events}  gaps {stats.gaps}  conflated {stats.conflated}  reconnects {stats.reconnects}")
+    print(f"{stats.events} events, {missing(stats.gaps, lost)}; {stats.conflated} conflated, {stats.reconnects} reconnects")
     for name, value in (
         ("gateway to here, p50", stats.latency_p50_ms),
         ("gateway to here, p99", stats.latency_p99_ms),

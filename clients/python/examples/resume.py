@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from arguments import events, parser, run
+from arguments import events, missing, parser, run
 from tickgate import Error, Gap, GoAway, Live, State, Trade
 
 
 def main() -> int:
     """The command line."""
     args = parser(__doc__).parse_args()
-    trades = replayed = 0
+    trades = replayed = lost = 0
     with Live(args.url) as live:
         live.subscribe("trades", args.symbols)
         with suppress(KeyboardInterrupt):
@@ -25,9 +25,12 @@ def main() -> int:
                     replayed += event.replay
                 elif isinstance(event, (State, GoAway, Gap, Error)):
                     print(f"{trades:>8} trades, then {event}", flush=True)
+                if isinstance(event, Gap):
+                    lost += event.count or 0
         stats = live.stats()
     print(f"{trades:>8} trades, {replayed} of them missed at first and given again")
-    print(f"{stats.reconnects} reconnects, {stats.duplicates} duplicates discarded, {stats.gaps} gaps, {stats.unannounced} untold")
+    gaps = missing(stats.gaps, lost)
+    print(f"{stats.reconnects} reconnects, {stats.duplicates} duplicates discarded; {gaps}; {stats.unannounced} of them untold")
     return 0 if trades and not stats.gaps else 1
 
 

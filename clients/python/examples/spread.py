@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from arguments import events, parser, rows, run, tell_rest
+from arguments import events, is_of, parser, rows, run, tell_rest
 from tickgate import Gap, Live, Quote
 
 
@@ -56,8 +56,9 @@ def main() -> int:
         for event in events(live, args, "quotes"):
             if isinstance(event, Quote):
                 spreads.setdefault(event.symbol, Spread()).add(event)
-            elif isinstance(event, Gap) and event.symbol in spreads:
-                spreads[event.symbol].lose()
+            elif isinstance(event, Gap):
+                for spread in (spreads[symbol] for symbol in spreads if is_of(event.symbol, symbol)):
+                    spread.lose()
     if not spreads:
         return 1
     counts = {symbol: spread.quotes for symbol, spread in spreads.items()}
