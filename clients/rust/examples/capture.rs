@@ -73,7 +73,7 @@ async fn main() -> Result<ExitCode, common::Failure> {
     Ok(listening.exit())
 }
 
-/// A Parquet file of trades.
+/// A Parquet file of trades. What is not whole when it is dropped is taken away.
 struct Table {
     part: PathBuf,
     writer: SerializedFileWriter<File>,
@@ -114,11 +114,10 @@ impl Table {
     /// Ends the file and gives it its name, if it has a row; says whether it has.
     fn close(mut self, path: &Path) -> Result<bool, common::Failure> {
         if self.count() == 0 {
-            std::fs::remove_file(&self.part)?;
             return Ok(false);
         }
         self.write()?;
-        self.writer.close()?;
+        self.writer.finish()?;
         std::fs::rename(&self.part, path)?;
         Ok(true)
     }
@@ -153,6 +152,13 @@ impl Table {
         self.written += self.rows.len();
         self.rows.clear();
         Ok(())
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // A whole one has another name by now.
+        let _ = std::fs::remove_file(&self.part);
     }
 }
 

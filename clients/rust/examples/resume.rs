@@ -53,7 +53,7 @@ async fn main() -> Result<ExitCode, common::Failure> {
     );
     if *stop.borrow() {
         println!("ended before there was a second: {}", common::gaps(&had));
-        return exit(0, had.unannounced);
+        return exit(0, had.gaps);
     }
 
     let behind = last.iter().map(|(symbol, seq)| Subscription::trades([&**symbol]).from_seq(*seq));
@@ -70,6 +70,9 @@ async fn main() -> Result<ExitCode, common::Failure> {
             broken += u64::from(!follows);
         }
     }
+    if second.is_refused() {
+        return Err("all was refused to the second client: whether anything is missing is unknown".into());
+    }
     if !second.had_session {
         return Err("the second client had no session: whether anything is missing is unknown".into());
     }
@@ -77,10 +80,11 @@ async fn main() -> Result<ExitCode, common::Failure> {
     println!("the second had {} trades, {} of them from before it came", stats.events, stats.replayed);
     println!("{followed} symbols went on where they were, {broken} did not, {} had no trade", last.len());
     let unannounced = had.unannounced + stats.unannounced;
-    println!("gaps {}, of which unannounced {unannounced}", had.gaps + stats.gaps);
-    exit(broken, unannounced)
+    let gaps = had.gaps + stats.gaps;
+    println!("gaps {gaps}, of which unannounced {unannounced}");
+    exit(broken, gaps)
 }
 
-fn exit(broken: u64, unannounced: u64) -> Result<ExitCode, common::Failure> {
-    if broken + unannounced > 0 { Err("something is missing".into()) } else { Ok(ExitCode::SUCCESS) }
+fn exit(broken: u64, gaps: u64) -> Result<ExitCode, common::Failure> {
+    if broken + gaps > 0 { Err("something is missing".into()) } else { Ok(ExitCode::SUCCESS) }
 }

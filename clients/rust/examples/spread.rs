@@ -14,7 +14,7 @@ struct Spread {
     /// Basis points times nanoseconds, and the nanoseconds.
     sum: f64,
     stood_ns: f64,
-    widest_bps: f64,
+    widest_bps: Option<f64>,
     crossed: u64,
     /// The last one, and when it came about by the venue's clock; `None` where something is missing behind it.
     last: Option<(f64, i64)>,
@@ -33,7 +33,7 @@ impl Spread {
             self.stood_ns += stood_ns;
         }
         if bps.is_finite() {
-            self.widest_bps = if self.quotes == 1 { bps } else { self.widest_bps.max(bps) };
+            self.widest_bps = Some(self.widest_bps.map_or(bps, |widest| widest.max(bps)));
         }
         self.last = bps.is_finite().then_some((bps, now_ns));
     }
@@ -71,8 +71,9 @@ async fn main() -> Result<ExitCode, common::Failure> {
             &spreads,
             |s| s.quotes,
             |symbol, s| {
-                let mean = s.mean_bps().map_or("-".to_owned(), |mean| format!("{mean:.2}"));
-                println!("{symbol:<12} {:>8} {mean:>10} {:>10.2} {:>8}", s.quotes, s.widest_bps, s.crossed);
+                let shown = |bps: Option<f64>| bps.map_or("-".to_owned(), |bps| format!("{bps:.2}"));
+                let (mean, widest) = (shown(s.mean_bps()), shown(s.widest_bps));
+                println!("{symbol:<12} {:>8} {mean:>10} {widest:>10} {:>8}", s.quotes, s.crossed);
             },
         );
     }

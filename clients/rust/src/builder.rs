@@ -110,7 +110,8 @@ impl Builder {
         self
     }
 
-    /// Whether it comes back after a loss, as it does by default. Otherwise the first loss is the end.
+    /// Whether it comes back after a loss, as it does by default. Otherwise the first loss is the end. Until there is a session each
+    /// address is tried once all the same, and with [`Builder::wait`] again.
     pub fn reconnect(mut self, reconnect: bool) -> Self {
         self.comes_back = reconnect;
         self
@@ -182,6 +183,7 @@ impl Builder {
             options,
             is_token_fixed: self.is_token_fixed,
             comes_back: self.comes_back,
+            waits: self.waits,
             // A number that nobody else has: clients must not come back all at once.
             backoff: Backoff::new(ChaCha8Rng::seed_from_u64(RandomState::new().hash_one(0))),
             live_since: None,

@@ -43,6 +43,8 @@ pub(crate) struct Driver {
     /// Whether the token is always the same one, so that who is refused with it stays so.
     pub(crate) is_token_fixed: bool,
     pub(crate) comes_back: bool,
+    /// Whether the first session is waited for, however often it is tried.
+    pub(crate) waits: bool,
     pub(crate) backoff: Backoff,
     pub(crate) session: Session,
     /// Which of the targets have said that nothing of this client will ever be there.
@@ -93,7 +95,9 @@ impl Driver {
             }
             self.session.lost();
             self.hand_over(0);
-            if ended.is_final || !self.comes_back {
+            // Before there was a session nothing is lost, and another address may have one.
+            let is_begun = self.session.had_session() || !self.waits && turn + 1 >= self.targets.len();
+            if ended.is_final || is_begun && !self.comes_back {
                 self.emit(Event::State(State::Closed { reason: ended.reason }));
                 return;
             }

@@ -289,8 +289,8 @@ pub enum Asked {
     Unsubscribe,
 }
 
-/// The answer to a request.
-#[derive(Debug, Clone)]
+/// The answer to a request. Its `Debug` has the [`Ack::hints`], too.
+#[derive(Clone)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub struct Ack {
@@ -301,6 +301,16 @@ pub struct Ack {
     pub results: Vec<AckResult>,
     /// Symbols whose books have ended by it.
     pub(crate) ended: Vec<Symbol>,
+}
+
+impl std::fmt::Debug for Ack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hints: Vec<String> = self.hints().map(|(_, hint)| hint).collect();
+        let Self { asked, ok, results, .. } = self;
+        let mut shown = f.debug_struct("Ack");
+        shown.field("asked", asked).field("ok", ok).field("results", results).field("hints", &hints);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Ack {

@@ -2,20 +2,12 @@
 //!
 //! ```no_run
 //! use tickgate_client::{Event, Live, Subscription};
-//!
 //! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! async fn main() -> Result<(), tickgate_client::LiveError> {
 //!     let mut live = Live::builder("ws://127.0.0.1:8080").connect().await?;
-//!     live.subscribe(Subscription::trades(["*"]))?;
+//!     live.subscribe(Subscription::trades(["*"]))?; // or symbols and patterns: ["AAPL", "BTC*"]
 //!     while let Some(event) = live.next().await {
-//!         match event {
-//!             Event::Trade(trade) => println!("{} at {}", trade.size, trade.price),
-//!             // What was refused, or has a name that nobody knows.
-//!             Event::Ack(ack) => ack.hints().for_each(|(result, hint)| eprintln!("{}: {hint}", result.symbol)),
-//!             Event::Gap(gap) => eprintln!("missing: {gap:?}"),
-//!             Event::Error(fault) => eprintln!("{fault}"),
-//!             _ => {}
-//!         }
+//!         if let Event::Trade(trade) = event { println!("{} at {}", trade.size, trade.price) } else { eprintln!("{event:?}") }
 //!     }
 //!     Ok(())
 //! }

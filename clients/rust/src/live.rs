@@ -125,8 +125,9 @@ impl Live {
         self.ask(Asked::Unsubscribe, None, [Subscription::on(channel, symbols)])
     }
 
-    /// Plays the past of `subscription` alone: see [`Subscription::past`]. An [`Event::Error`] in front of its
-    /// [`Event::ReplayDone`] says that it is not whole.
+    /// Plays the past of `subscription` alone, in this session: see [`Subscription::past`]. An [`Event::Error`] in front of its
+    /// [`Event::ReplayDone`] says that it is not whole. A live subscription to the same name of that channel ends by it: to keep
+    /// that, play in another client.
     ///
     /// # Errors
     /// As [`Live::subscribe`].

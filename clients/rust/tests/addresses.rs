@@ -36,6 +36,31 @@ async fn one_address_that_is_wrong_ends_nothing() {
     assert!(error.to_string().contains("HTTP 404"), "{error}");
 }
 
+/// Who does not come back never tried any address but the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_come_back_tries_each_address_once() {
+    // Held and not listened on, so that nobody else is there.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let nobody = format!("ws://{}", socket.local_addr().expect("it has one"));
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let once = |url: &str| Live::builder(nobody.clone()).or(url).reconnect(false);
+    let mut live = once(&gateway.url()).connect().await.expect("a session");
+    // The loss of that is the end.
+    let stopped = gateway.stops();
+    while !matches!(next(&mut live).await, Event::State(State::Closed { .. })) {}
+    stopped.await.expect("no panic");
+    let mut live = once(&nobody).start().expect("a client");
+    let mut states = Vec::new();
+    while states.last() != Some(&"closed") {
+        if let Event::State(state) = next(&mut live).await {
+            states.push(state.name());
+        }
+    }
+    assert_eq!(states, ["connecting", "reconnecting", "closed"]);
+}
+
 /// `connect` fails at once where nobody is, unless it is told to wait: then it is there as soon as the gateway is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_has_a_session_when_the_gateway_has_come() {
@@ -52,8 +77,9 @@ async fn who_waits_has_a_session_when_the_gateway_has_come() {
         counted.fetch_add(1, Ordering::Relaxed);
         async { Ok::<_, &str>("a.b.c".to_owned()) }
     };
-    let connecting =
-        tokio::spawn(Live::builder(format!("ws://{address}")).token_with(token).wait(true).connect());
+    let builder = Live::builder(format!("ws://{address}")).token_with(token).wait(true);
+    // That waits for what comes first, and this is about what comes then.
+    let connecting = tokio::spawn(builder.reconnect(false).connect());
     until("it has tried thrice", || calls.load(Ordering::Relaxed) > 2).await;
     assert!(!connecting.is_finished());
     let listener = socket.listen(8).expect("it was bound");

@@ -1,22 +1,24 @@
 //! The examples, as the programs that they are. `cargo test -p tickgate-client` builds them; with `--test examples` alone they are as they were
 //! built last.
 
+#[path = "world/program.rs"]
+mod program;
 mod world;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::printer::print_schema;
+use program::{Program, built, in_time, longer_and_longer};
 use serde_json::json;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tickgate_client::event::FeedState;
 use tickgate_client::{Event, Live, Subscription};
+use tickgate_protocol::frame::Opcode;
 use world::{Gateway, SOON, Wire, World, acked, book, find, quote, trade, trades, until};
 
 /// Brokers and address of [`a_gateway_of_its_own`], and how far its clock is ahead in nanoseconds.
@@ -26,95 +28,6 @@ const AHEAD_NS: &str = "TICKGATE_TEST_OWN_AHEAD_NS";
 
 /// The examples that are to be read by users.
 const ALL: [&str; 6] = ["spread", "vwap", "imbalance", "latency", "resume", "capture"];
-
-/// A program, and all that it has printed.
-struct Program {
-    child: Child,
-    printed: Arc<Mutex<String>>,
-    readers: Vec<JoinHandle<()>>,
-}
-
-impl Program {
-    fn start(command: &mut Command) -> Self {
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = piped.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let printed: Arc<Mutex<String>> = Arc::default();
-        let stdout: Box<dyn Read + Send> = Box::new(child.stdout.take().expect("it is piped"));
-        let stderr: Box<dyn Read + Send> = Box::new(child.stderr.take().expect("it is piped"));
-        let read = |pipe| {
-            let printed = Arc::clone(&printed);
-            std::thread::spawn(move || {
-                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    let mut printed = printed.lock().expect("no panic");
-                    printed.push_str(&line);
-                    printed.push('\n');
-                }
-            })
-        };
-        let readers = [stdout, stderr].map(read).into();
-        Self { child, printed, readers }
-    }
-
-    /// An example, for so many seconds.
-    fn example(name: &str, url: &str, seconds: &str) -> Self {
-        Self::start(built(name).args(["--url", url, "--seconds", seconds]))
-    }
-
-    fn printed(&self) -> String {
-        self.printed.lock().expect("no panic").clone()
-    }
-
-    /// Whether it is over; what failed is shown.
-    fn has_ended(&mut self) -> bool {
-        let status = self.child.try_wait().expect("it can be asked");
-        if let Some(status) = status {
-            assert!(status.success(), "{status}: {}", self.printed());
-        }
-        status.is_some()
-    }
-
-    /// Waits for its end; gives its status and all that it has printed.
-    async fn end(&mut self) -> (Option<i32>, String) {
-        let mut status = None;
-        until("it ends", || {
-            status = self.child.try_wait().expect("it can be asked");
-            status.is_some()
-        })
-        .await;
-        // Its pipes have ended with it.
-        self.readers.drain(..).for_each(|reader| reader.join().expect("no panic"));
-        (status.and_then(|status| status.code()), self.printed())
-    }
-
-    /// Ctrl-C.
-    fn interrupt(&self) {
-        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
-        assert!(sent.expect("there is a kill").success());
-    }
-
-    /// SIGKILL.
-    fn kill(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it has ended");
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // One that has ended already is none that a test left behind.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// An example, as it was built.
-fn built(name: &str) -> Command {
-    let test = std::env::current_exe().expect("a path");
-    let built: PathBuf = test.parent().and_then(|deps| deps.parent()).expect("folders").into();
-    let program = built.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(program.exists(), "cargo build -p tickgate-client --examples");
-    Command::new(program)
-}
 
 /// No example but `conformance` was ever run by a test. `latency` added times up until they were too many for their sum, and panicked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,29 +53,39 @@ async fn examples_say_something() {
             ],
         ),
     ];
-    let mut running =
-        expected.map(|(name, texts)| (Program::example(name, &gateway.url(), "4"), name, texts));
-    // So that there is a market for as long as they listen.
     let mut pace = tokio::time::interval(Duration::from_millis(10));
-    let deadline = Instant::now() + 2 * SOON;
-    for number in 1.. {
-        pace.tick().await;
-        world.send(&[
-            trade("A", number),
-            quote("A", number),
-            book("A", json!([["8", number.to_string()]]), json!([]), false),
-        ]);
-        // Each is asked, so that what failed is shown.
-        let listening = running.iter_mut().filter_map(|(program, ..)| (!program.has_ended()).then_some(()));
-        if listening.count() == 0 {
-            break;
+    let mut number = 0;
+    let mut left = String::new();
+    for seconds in longer_and_longer(4) {
+        let url = gateway.url();
+        let mut running =
+            expected.map(|(name, texts)| (Program::example(name, &url, &seconds.to_string()), name, texts));
+        let deadline = Instant::now() + Duration::from_secs(seconds.into()) + SOON;
+        let mut is_over = false;
+        // So that there is a market for as long as they listen.
+        while !is_over {
+            pace.tick().await;
+            number += 1;
+            world.send(&[
+                trade("A", number),
+                quote("A", number),
+                book("A", json!([["8", number.to_string()]]), json!([]), false),
+            ]);
+            is_over = running.iter_mut().all(|(program, ..)| program.child.try_wait().unwrap().is_some());
+            assert!(Instant::now() < deadline, "they end by themselves");
         }
-        assert!(Instant::now() < deadline, "they end by themselves");
+        left.clear();
+        for (program, name, texts) in &mut running {
+            let (status, printed) = program.end().await;
+            if status != Some(0) || !texts.iter().all(|text| printed.contains(text)) {
+                left += &format!("{name}, {texts:?}: {status:?} {printed}\n");
+            }
+        }
+        if left.is_empty() {
+            return;
+        }
     }
-    for (program, name, texts) in running {
-        let has_all = || texts.iter().all(|text| program.printed().contains(text));
-        until(&format!("{name} says {texts:?}: {}", program.printed()), has_all).await;
-    }
+    panic!("{left}");
 }
 
 /// The example `resume` drops its own client, so that nothing had shown what it shows when it is the gateway that is killed.
@@ -335,13 +258,11 @@ async fn what_fails_is_told_in_a_line() {
         (format!("{}/v2", gateway.url()), "Is the path of the URL /v1/stream?\n"),
     ] {
         for name in ALL {
-            let mut command = built(name);
-            command.args(["--url", &url, "--seconds", "1"]).current_dir(folder.path());
-            let (status, printed) = Program::start(&mut command).end().await;
+            let (status, printed) = in_time(name, &["--url", &url], folder.path(), &[text]).await;
             let lines: Vec<&str> =
                 printed.lines().filter(|line| !line.contains("nothing is written")).collect();
             assert_eq!((status, lines.len()), (Some(1), 1), "{name}: {printed}");
-            assert!(printed.starts_with(&format!("{url}: ")) && printed.contains(text), "{name}: {printed}");
+            assert!(printed.starts_with(&format!("{url}: ")), "{name}: {printed}");
         }
     }
     assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0, "nothing is left behind");
@@ -357,7 +278,7 @@ async fn what_fails_is_told_in_a_line() {
 /// `--seconds 0` and `--symbols ,` ended with 0, as if something had come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_line_that_means_nothing_is_refused() {
-    let wrong: [(&[&str], &str); 9] = [
+    let wrong: [(&[&str], &str); 10] = [
         (&["--seconds", "0"], "it has to be more than 0"),
         (&["--seconds=-1"], "it has to be more than 0"),
         (&["--seconds", "nan"], "it has to be more than 0"),
@@ -366,6 +287,7 @@ async fn a_command_line_that_means_nothing_is_refused() {
         (&["--symbols", ","], "a value is required"),
         (&["--symbols", "A,,B"], "a value is required"),
         (&["--symbols", ""], "a value is required"),
+        (&["--symbols", "A, ,B"], "it is blank"),
         (&["--url", "https://localhost"], "expected ws://HOST:PORT/v1/stream, or wss://"),
     ];
     for name in ALL {
@@ -373,6 +295,10 @@ async fn a_command_line_that_means_nothing_is_refused() {
             let (status, printed) = Program::start(built(name).args(args)).end().await;
             assert!(status == Some(2) && printed.contains(text), "{name} {args:?}: {status:?} {printed}");
         }
+    }
+    for name in ["spread", "vwap", "imbalance"] {
+        let (status, printed) = Program::start(built(name).args(["--top", "0"])).end().await;
+        assert!(status == Some(2) && printed.contains("0 is not in 1.."), "{name}: {status:?} {printed}");
     }
     // Found before anything is captured.
     let folder = tempfile::tempdir().expect("a folder");
@@ -383,11 +309,17 @@ async fn a_command_line_that_means_nothing_is_refused() {
     }
 }
 
-/// Nothing came, and they ended with 0. What was refused was said to tick for nobody, and of what was not measured there were zeros.
+/// Nothing came, and they ended with 0. What was refused was said to tick for nobody, and of what was not measured there were zeros. A
+/// request that was refused as a whole was waited for until the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_gets_nothing_is_told_why_and_ends_with_1() {
-    let world = World::new();
-    let gateway = world.gateway(|_| ()).await;
+    let mut world = World::new();
+    let gateway = world.gateway(|config| config.feeds[0].silence_ms = 3_600_000).await;
+    // So that its feed is live.
+    world.send(&[trade("C", 1)]);
+    world.has_read(&gateway).await;
+    let wire = Wire::to(gateway.address).await;
+    wire.refuse();
     let folder = tempfile::tempdir().expect("a folder");
     for name in ALL {
         // For an hour, unless it is clear at once that nothing will come.
@@ -400,12 +332,16 @@ async fn who_gets_nothing_is_told_why_and_ends_with_1() {
         assert!(!printed.contains("yet") && !printed.contains("0ns"), "{name}: {printed}");
 
         let mut command = built(name);
-        command.args(["--url", &gateway.url(), "--seconds", "2", "--symbols", "A,B"]);
-        let (status, printed) = Program::start(command.current_dir(folder.path())).end().await;
+        command.args(["--url", &wire.url(), "--seconds", "3600"]).current_dir(folder.path());
+        let (status, printed) = Program::start(&mut command).end().await;
+        assert!(status == Some(1) && printed.contains("subscription_limit"), "{name}: {status:?} {printed}");
+        assert!(!printed.contains("yet"), "{name}: {printed}");
+
+        let url = gateway.url();
+        let texts = ["B: no record has named it yet", " of A,B yet. Are the symbols right"];
+        let args = ["--url", &url, "--symbols", "A, B"];
+        let (status, printed) = in_time(name, &args, folder.path(), &texts).await;
         assert_eq!(status, Some(1), "{name}: {printed}");
-        for text in ["B: no record has named it yet", " of A,B yet. Are the symbols right"] {
-            assert!(printed.contains(text), "{name}, {text}: {printed}");
-        }
         if name == "latency" {
             let unknown = ["to the gateway: unknown", "from there to here: unknown"];
             assert!(unknown.iter().all(|text| printed.contains(text)), "{printed}");
@@ -418,10 +354,71 @@ async fn who_gets_nothing_is_told_why_and_ends_with_1() {
     world.stops();
     let is_down = |event: &Event| matches!(event, Event::Feed { state: FeedState::Down, .. }).then_some(());
     find(&mut live, "the feed is down", is_down).await;
-    let (status, printed) = Program::example("vwap", &gateway.url(), "2").end().await;
-    assert_eq!(status, Some(1), "{printed}");
-    assert!(printed.contains("feed ticks is down. The gateway does not hear from Kafka"), "{printed}");
-    assert!(!printed.contains("Are the symbols right"), "{printed}");
+    let is_down = ["feed ticks is down. The gateway does not hear from Kafka"];
+    let (status, printed) = in_time("vwap", &["--url", &gateway.url()], folder.path(), &is_down).await;
+    assert!(status == Some(1) && !printed.contains("Are the symbols right"), "{printed}");
+}
+
+/// Where nothing comes to the gateway, the symbols were blamed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_feed_is_not_blamed_on_the_symbols() {
+    let world = World::new();
+    let gateway = world.gateway(|config| config.feeds[0].silence_ms = 100).await;
+    let mut live = Live::builder(gateway.url()).connect().await.expect("a session");
+    let is_stale = |event: &Event| matches!(event, Event::Feed { state: FeedState::Stale, .. }).then_some(());
+    find(&mut live, "the feed is stale", is_stale).await;
+    let mut vwap = Program::example("vwap", &gateway.url(), "3600");
+    let (status, printed) = vwap.interrupted_after("feed ticks is stale. Nothing has come to it").await;
+    assert!(status == Some(1) && !printed.contains("Are the symbols right"), "{printed}");
+}
+
+/// A disk that was full left what was written behind, under a name that nobody looks for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capture_that_cannot_be_written_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let wire = Wire::to(gateway.address).await;
+    let capture = built("capture");
+    let mut command = Command::new("sh");
+    // Files of no byte, and an error instead of a signal.
+    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"]).arg(capture.get_program());
+    command.args(["--url", &wire.url(), "--seconds", "3600"]).current_dir(folder.path());
+    let mut capture = Program::start(&mut command);
+    until("it has subscribed", || wire.has_said(&[r#""op":"ack""#])).await;
+    world.send(&[trade("A", 1)]);
+    let (status, printed) = capture.interrupted_after("trades of * for").await;
+    assert!(status == Some(1) && printed.contains("Error: "), "{status:?} {printed}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0, "nothing is left behind");
+}
+
+/// What was gone, and said to be, and a second half in which all was refused, ended with 0.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resume_that_lacks_something_or_knows_nothing_ends_with_1() {
+    let mut world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let gap = json!([{"type": "gap", "channel": "trades", "symbol": "A", "cause": "overload"}]).to_string();
+    for (is_gap, text) in [(true, "something is missing"), (false, "all was refused to the second client")] {
+        let wire = Wire::to(gateway.address).await;
+        let mut command = built("resume");
+        command.args(["--url", &wire.url(), "--seconds", "3600", "--trades", "1"]);
+        let mut resume = Program::start(&mut command);
+        until("it has subscribed", || wire.has_said(&[r#""op":"ack""#])).await;
+        if is_gap {
+            wire.inject(Opcode::Text, gap.as_bytes());
+            until("the gap was seen", || resume.printed().contains("missing: ")).await;
+        } else {
+            wire.refuse();
+        }
+        world.send(&[trade("A", 1)]);
+        if is_gap {
+            until("there is a second", || resume.printed().contains("and is gone")).await;
+            until("it has subscribed", || wire.has_said(&[r#""op":"ack""#; 2])).await;
+            world.send(&[trade("A", 2)]);
+        }
+        let (status, printed) = resume.end().await;
+        assert!(status == Some(1) && printed.contains(text), "{status:?} {printed}");
+    }
 }
 
 /// Each spread counts for as long as it stood, and of many symbols the busiest are shown.
@@ -430,29 +427,47 @@ async fn spreads_are_weighted_and_the_busiest_are_shown() {
     let mut world = World::new();
     let gateway = world.gateway(|_| ()).await;
     let quoted = |symbol: &str, bid: u32, ask: u32, event_ns: i64| json!({"type": "quote", "symbol": symbol, "bid_price": bid.to_string(), "bid_size": "1", "ask_price": ask.to_string(), "ask_size": "1", "event_ns": event_ns});
-    let wire = Wire::to(gateway.address).await;
-    let mut running = [&["--top", "1"][..], &["--all"], &[]].map(|args| {
-        let mut command = built("spread");
-        Program::start(command.args(["--url", &wire.url(), "--seconds", "8"]).args(args))
-    });
-    until("all have subscribed", || wire.has_said(&[r#""op":"ack""#; 3])).await;
-    // 200 basis points for one second, none for three.
-    world.send(&[
-        quoted("A", 99, 101, 1_000_000_000),
-        quoted("A", 100, 100, 2_000_000_000),
-        quoted("B", 99, 101, 1_000_000_000),
-        quoted("A", 198, 202, 5_000_000_000),
-    ]);
-    for (program, is_all) in running.iter_mut().zip([false, true, true]) {
-        let (status, printed) = program.end().await;
-        assert_eq!(status, Some(0), "{printed}");
-        let rows = printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let rows: Vec<_> = rows.skip_while(|row| row.first() != Some(&"symbol")).collect();
-        assert_eq!(rows[0].join(" "), "symbol quotes mean bps widest bps crossed", "{printed}");
-        assert_eq!(rows[1], ["A", "3", "50.00", "200.00", "1"], "{printed}");
-        let then = if is_all { "B 1 - 200.00 0" } else { "and 1 more: --all shows them" };
-        assert_eq!((rows[2].join(" ").as_str(), rows.len()), (then, 3), "{printed}");
+    for (round, seconds) in longer_and_longer(4).enumerate() {
+        let wire = Wire::to(gateway.address).await;
+        // Others each time, of which nothing is known yet.
+        let (a, b) = (format!("A{round}"), format!("B{round}"));
+        let [symbols, seconds] = [format!("{a},{b}"), seconds.to_string()];
+        let mut running = [&["--top", "1"][..], &["--all"], &[]].map(|args| {
+            let mut command = built("spread");
+            command.args(["--url", &wire.url(), "--seconds", &seconds, "--symbols", &symbols]);
+            Program::start(command.args(args))
+        });
+        until("all have subscribed", || wire.has_said(&[r#""op":"ack""#; 3])).await;
+        // 200 basis points for one second, none for three. Of a price of nothing there is no spread.
+        world.send(&[
+            quoted(&a, 99, 101, 1_000_000_000),
+            quoted(&a, 100, 100, 2_000_000_000),
+            quoted(&b, 0, 0, 1_000_000_000),
+            quoted(&a, 198, 202, 5_000_000_000),
+        ]);
+        let mut all = Vec::new();
+        for program in &mut running {
+            all.push(program.end_within(4 * SOON).await);
+        }
+        let is_whole = |(_, printed): &(_, String)| {
+            printed.lines().any(|line| line.split_whitespace().take(2).eq([&*a, "3"]))
+        };
+        if !all.iter().all(is_whole) {
+            continue;
+        }
+        for ((status, printed), is_all) in all.iter().zip([false, true, true]) {
+            assert_eq!(*status, Some(0), "{printed}");
+            let rows = printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let rows: Vec<_> = rows.skip_while(|row| row.first() != Some(&"symbol")).collect();
+            assert_eq!(rows[0].join(" "), "symbol quotes mean bps widest bps crossed", "{printed}");
+            assert_eq!(rows[1], [&*a, "3", "50.00", "200.00", "1"], "{printed}");
+            let then =
+                if is_all { format!("{b} 1 - - 1") } else { "and 1 more: --all shows them".to_owned() };
+            assert_eq!((rows[2].join(" "), rows.len()), (then, 3), "{printed}");
+        }
+        return;
     }
+    panic!("they never had all of it");
 }
 
 /// Ctrl-C in the first half began the second one, in full.

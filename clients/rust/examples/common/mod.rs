@@ -2,20 +2,22 @@
 #![allow(dead_code, reason = "no example uses all of it")]
 
 use clap::Parser;
-use clap::builder::NonEmptyStringValueParser;
-use std::collections::{BTreeMap, BTreeSet};
+use clap::builder::{NonEmptyStringValueParser, RangedU64ValueParser, TypedValueParser};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::{Debug, Formatter};
 use std::process::ExitCode;
 use std::time::Duration;
-use tickgate_client::event::{Ack, Fault, FeedState, Symbol};
+use tickgate_client::event::{Ack, Fault, FaultCode, FeedState, Symbol};
 use tickgate_client::target::Target;
-use tickgate_client::{Event, Live, LiveError, State, Stats, Subscription};
+use tickgate_client::{Code, Event, Live, LiveError, State, Stats, Subscription};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 /// Most symbols that are told apart.
 pub const SYMBOLS_MAX: usize = 10_000;
+/// Of more names the client makes several requests.
+const NAMES_PER_REQUEST: usize = 500;
 /// How long nothing may come before that is told.
 const QUIET: Duration = Duration::from_secs(5);
 /// A century: what is longer no clock counts.
@@ -30,7 +32,7 @@ pub struct Args {
     #[arg(long, default_value = "10", value_parser = seconds)]
     pub seconds: f64,
     /// Symbols and patterns, separated by commas
-    #[arg(long, value_delimiter = ',', default_value = "*", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_delimiter = ',', default_value = "*", value_parser = NonEmptyStringValueParser::new().try_map(name))]
     pub symbols: Vec<String>,
 }
 
@@ -40,7 +42,7 @@ pub struct TableArgs {
     #[command(flatten)]
     pub common: Args,
     /// So many symbols are shown, those with the most events
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value = "10", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     top: usize,
     /// All symbols are shown
     #[arg(long)]
@@ -49,6 +51,11 @@ pub struct TableArgs {
 
 fn address(url: &str) -> Result<String, String> {
     Target::parse(url).map(|_| url.to_owned()).map_err(|error| error.to_string())
+}
+
+fn name(text: String) -> Result<String, &'static str> {
+    let name = text.trim();
+    if name.is_empty() { Err("it is blank") } else { Ok(name.to_owned()) }
 }
 
 fn seconds(text: &str) -> Result<f64, &'static str> {
@@ -92,7 +99,7 @@ impl Args {
         stop: &watch::Receiver<bool>,
     ) -> Result<Listening, Failure> {
         let mut live = Live::builder(&self.url).start()?;
-        let asked = to.iter().map(|subscription| subscription.symbols().len()).sum();
+        let names: usize = to.iter().map(|subscription| subscription.symbols().len()).sum();
         // Where that was over at once, its last events say why.
         match live.subscribe_all(to) {
             Ok(()) | Err(LiveError::Closed) => {}
@@ -107,8 +114,10 @@ impl Args {
             quiet_at: now + QUIET,
             stop: stop.clone(),
             what,
-            names: Names { asked, ..Names::default() },
-            down: BTreeSet::new(),
+            requests: names.div_ceil(NAMES_PER_REQUEST),
+            answered: 0,
+            granted: Vec::new(),
+            feeds: BTreeMap::new(),
             trouble: None,
             had_session: false,
             has_come: false,
@@ -162,14 +171,6 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-/// What became of the symbols and patterns that were asked for.
-#[derive(Default)]
-struct Names {
-    asked: usize,
-    answered: usize,
-    granted: Vec<String>,
-}
-
 /// A client that is listened to for some time.
 pub struct Listening {
     pub live: Live,
@@ -180,9 +181,13 @@ pub struct Listening {
     quiet_at: Instant,
     stop: watch::Receiver<bool>,
     what: &'static str,
-    names: Names,
-    /// Feeds that the gateway does not hear of.
-    down: BTreeSet<String>,
+    /// Requests that were made, and those that were answered.
+    requests: usize,
+    answered: usize,
+    /// Symbols and patterns that were granted.
+    granted: Vec<String>,
+    /// What the gateway has said of its feeds.
+    feeds: BTreeMap<String, FeedState>,
     /// What was told last of why there is no session.
     trouble: Option<String>,
     pub had_session: bool,
@@ -226,8 +231,8 @@ impl Listening {
     }
 
     /// Whether all that was asked for was refused.
-    fn is_refused(&self) -> bool {
-        self.names.answered >= self.names.asked && self.names.granted.is_empty()
+    pub fn is_refused(&self) -> bool {
+        self.answered >= self.requests && self.granted.is_empty()
     }
 
     fn note(&mut self, event: &Event) {
@@ -238,8 +243,7 @@ impl Listening {
             }
             Event::Error(fault) => self.note_fault(fault),
             Event::Ack(ack) => self.note_answer(ack),
-            Event::Feed { name, state: FeedState::Down } => _ = self.down.insert(name.clone()),
-            Event::Feed { name, .. } => _ = self.down.remove(name),
+            Event::Feed { name, state } => _ = self.feeds.insert(name.clone(), *state),
             Event::State(State::Live) if !self.had_session => {
                 (self.had_session, self.trouble) = (true, None);
                 let now = Instant::now();
@@ -254,7 +258,7 @@ impl Listening {
             event if !self.has_come && event.meta().is_some() => {
                 self.has_come = true;
                 let seconds = self.until.saturating_duration_since(Instant::now()).as_secs_f64();
-                let names = self.names.granted.join(",");
+                let names = self.granted.join(",");
                 eprintln!("{} of {names} for {seconds:.0} s; Ctrl-C ends it early", self.what);
             }
             _ => {}
@@ -276,33 +280,49 @@ impl Listening {
             eprintln!("{}: {text}", self.url);
         }
         self.trouble = Some(text);
+        // So a request is refused as a whole. One that came too fast is made again.
+        let is_refusal = matches!(
+            fault.code,
+            FaultCode::Protocol(
+                Code::BadRequest
+                    | Code::Forbidden
+                    | Code::UnknownChannel
+                    | Code::UnknownSymbol
+                    | Code::SubscriptionLimit
+            )
+        );
+        self.answered += usize::from(is_refusal && !fault.fatal);
     }
 
     fn note_answer(&mut self, ack: &Ack) {
         for (result, hint) in ack.hints() {
             eprintln!("{} {}: {hint}", result.channel, result.symbol);
         }
-        self.names.answered += ack.results.len();
+        self.answered += 1;
         let granted = ack.results.iter().filter(|result| result.ok).map(|result| result.symbol.to_string());
         for name in granted {
-            if !self.names.granted.contains(&name) && self.names.granted.len() < SYMBOLS_MAX {
-                self.names.granted.push(name);
+            if !self.granted.contains(&name) && self.granted.len() < SYMBOLS_MAX {
+                self.granted.push(name);
             }
         }
     }
 
     fn tell_nothing_came(&self) {
-        let (what, names) = (self.what, self.names.granted.join(","));
-        if let Some(name) = self.down.first() {
+        let nothing = format!("no {} of {} yet", self.what, self.granted.join(","));
+        let feed = |is: FeedState| self.feeds.iter().find(|(_, state)| **state == is).map(|(name, _)| name);
+        if let Some(name) = feed(FeedState::Down) {
+            eprintln!("{nothing}: the gateway's feed {name} is down. The gateway does not hear from Kafka");
+        } else if let Some(name) = feed(FeedState::Stale) {
+            eprintln!("{nothing}: the gateway's feed {name} is stale. Nothing has come to it for a while");
+        } else if self.feeds.is_empty() {
+            eprintln!("{nothing}, and the gateway has not said yet how its feeds are");
+        } else {
             eprintln!(
-                "no {what} of {names} yet: the gateway's feed {name} is down. The gateway does not hear from Kafka"
+                "{nothing}. Are the symbols right, and has this market {}? /symbols on the gateway's admin port lists what ticks: \
+                 curl 'http://127.0.0.1:9090/symbols?top=20'",
+                self.what
             );
-            return;
         }
-        eprintln!(
-            "no {what} of {names} yet. Are the symbols right, and has this market {what}? /symbols on the gateway's admin port lists what \
-             ticks: curl 'http://127.0.0.1:9090/symbols?top=20'",
-        );
     }
 }
 

@@ -201,6 +201,7 @@ pub struct Wire {
     pub address: SocketAddr,
     is_hushed: watch::Sender<bool>,
     is_cut: watch::Sender<bool>,
+    is_refusing: watch::Sender<bool>,
     inject: Arc<(std::sync::Mutex<Vec<u8>>, Notify)>,
     /// What came from the gateway.
     said: Arc<std::sync::Mutex<Vec<u8>>>,
@@ -212,6 +213,7 @@ impl Wire {
         let address = listener.local_addr().expect("it has one");
         let (is_hushed, hushed) = watch::channel(false);
         let (is_cut, cut) = watch::channel(false);
+        let (is_refusing, refusing) = watch::channel(false);
         let inject: Arc<(std::sync::Mutex<Vec<u8>>, Notify)> = Arc::default();
         let injected = Arc::clone(&inject);
         let said: Arc<std::sync::Mutex<Vec<u8>>> = Arc::default();
@@ -225,12 +227,13 @@ impl Wire {
                     server,
                     hushed.clone(),
                     cut.clone(),
+                    refusing.clone(),
                     injected,
                     Arc::clone(&saying),
                 ));
             }
         });
-        Self { address, is_hushed, is_cut, inject, said }
+        Self { address, is_hushed, is_cut, is_refusing, inject, said }
     }
 
     pub fn url(&self) -> String {
@@ -255,6 +258,11 @@ impl Wire {
         })
     }
 
+    /// From now on whatever the gateway grants or refuses one by one is refused as a whole.
+    pub fn refuse(&self) {
+        self.is_refusing.send_replace(true);
+    }
+
     /// Ends the connections that there are.
     pub fn cut(&self) {
         self.is_cut.send_replace(true);
@@ -274,6 +282,7 @@ async fn carry(
     server: TcpStream,
     mut hushed: watch::Receiver<bool>,
     mut cut: watch::Receiver<bool>,
+    refusing: watch::Receiver<bool>,
     inject: Arc<(std::sync::Mutex<Vec<u8>>, Notify)>,
     said: Arc<std::sync::Mutex<Vec<u8>>>,
 ) {
@@ -284,6 +293,7 @@ async fn carry(
     let (mut from_server, mut to_server) = server.into_split();
     tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
     let mut buffer = vec![0; 64 << 10];
+    let mut unread = Vec::new();
     loop {
         tokio::select! {
             biased;
@@ -295,7 +305,13 @@ async fn carry(
             }
             read = from_server.read(&mut buffer) => match read {
                 Ok(n) if n > 0 => {
-                    if to_client.write_all(&buffer[..n]).await.is_err() { return }
+                    let written = if *refusing.borrow() {
+                        unread.extend_from_slice(&buffer[..n]);
+                        to_client.write_all(&refused(&mut unread)).await
+                    } else {
+                        to_client.write_all(&buffer[..n]).await
+                    };
+                    if written.is_err() { return }
                     said.lock().expect("no panic").extend_from_slice(&buffer[..n]);
                 }
                 _ => return,
@@ -304,4 +320,35 @@ async fn carry(
     }
     // Held open: the client has to find out by itself.
     while from_server.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
+}
+
+/// The whole frames of a gateway, behind its answer to the handshake, each `ack` an error instead; what is not whole stays.
+fn refused(unread: &mut Vec<u8>) -> Vec<u8> {
+    let mut out = Vec::new();
+    if unread.starts_with(b"HTTP/") {
+        let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") else { return out };
+        out.extend(unread.drain(..end + 4));
+    }
+    while let [_, length, rest @ ..] = &unread[..] {
+        let (start, length) = match (length, rest) {
+            (126, [a, b, ..]) => (4, usize::from(u16::from_be_bytes([*a, *b]))),
+            (126 | 127, _) => break,
+            (length, _) => (2, usize::from(*length)),
+        };
+        if unread.len() < start + length {
+            break;
+        }
+        let frame: Vec<u8> = unread.drain(..start + length).collect();
+        match serde_json::from_slice::<Value>(&frame[start..]) {
+            Ok(said) if said["op"] == "ack" => {
+                let error = json!({"op": "error", "id": said["id"], "code": "subscription_limit", "number": 4413,
+                    "message": "as a test wants it", "fatal": false});
+                let error = error.to_string();
+                write_header(&mut out, Opcode::Text, error.len());
+                out.extend_from_slice(error.as_bytes());
+            }
+            _ => out.extend(frame),
+        }
+    }
+    out
 }
