@@ -19,7 +19,7 @@ HINTS: dict[str, str] = {
     "token_expiring": "pass token= a function that fetches a fresh token; then this is done for you",
     "token_expired": "pass token= a function that fetches a fresh token",
     "internal": "a fault of the gateway: a stream goes on by itself; ask for a past again, from the time that the message names",
-    "source_down": "Kafka does not answer the gateway: a stream goes on by itself; ask for a past again, from the time that the message names",
+    "source_down": "Kafka does not answer the gateway: a stream goes on by itself; ask for a past again, from the time in the message",
     "bad_frame": "a message that this client cannot read: something between it and the gateway, or another protocol version",
     "bad_position": "positions are '<epoch in hex>:<partition>:<offset>', as `seq` has them",
     "token_failed": "the function given as token= raised, or took too long",
