@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use tickgate_broker::{Broker, BrokerConfig};
 use tickgate_gateway::config::{Config, FeedConfig};
 use tickgate_gateway::server::{self, Running};
+use tickgate_gateway::stats::RefuseReason;
 use tickgate_load::client::ClientError;
 use tickgate_load::{Client, ClientOptions, Incoming};
 use tickgate_protocol::control::Control;
@@ -225,6 +226,18 @@ impl Gateway {
 
     pub fn running(&self) -> &Running {
         self.running.as_ref().expect("it was not stopped")
+    }
+
+    /// Open sessions, of all shards.
+    pub fn sessions(&self) -> u64 {
+        let board = self.running().board();
+        (0..board.shard_count()).map(|shard| board.shard(shard).sessions).sum()
+    }
+
+    /// How many were refused for this reason, by all shards.
+    pub fn refused(&self, reason: RefuseReason) -> u64 {
+        let board = self.running().board();
+        (0..board.shard_count()).map(|shard| board.shard(shard).refused[reason as usize]).sum()
     }
 
     pub fn url(&self) -> &str {

@@ -22,11 +22,6 @@ fn closed(gateway: &Gateway, reason: CloseReason) -> u64 {
     (0..board.shard_count()).map(|shard| board.shard(shard).sessions_closed[reason as usize]).sum()
 }
 
-fn sessions(gateway: &Gateway) -> u64 {
-    let board = gateway.running().board();
-    (0..board.shard_count()).map(|shard| board.shard(shard).sessions).sum()
-}
-
 /// Frames until the close frame: how many pongs, and the close code and text.
 async fn until_closed(raw: &mut Raw) -> (usize, u16, String) {
     let mut pongs = 0;
@@ -96,8 +91,8 @@ async fn who_answers_pings_stays_and_who_is_silent_is_ended() {
     let mut speaks = Raw::session(gateway.url()).await;
     let start = Instant::now();
     let mut pings = 0;
-    while sessions(&gateway) > 2 || start.elapsed() < Duration::from_secs(10) {
-        assert!(start.elapsed() < 2 * crate::harness::SOON, "{} sessions are left", sessions(&gateway));
+    while gateway.sessions() > 2 || start.elapsed() < Duration::from_secs(10) {
+        assert!(start.elapsed() < 2 * crate::harness::SOON, "{} sessions are left", gateway.sessions());
         if !alive.is_quiet(Duration::from_millis(20)).await {
             let Some((PING, payload)) = alive.frame().await else {
                 panic!("it was asked for a sign of life")
@@ -120,7 +115,7 @@ async fn who_answers_pings_stays_and_who_is_silent_is_ended() {
             }
         }
     }
-    assert_eq!(sessions(&gateway), 2);
+    assert_eq!(gateway.sessions(), 2);
 }
 
 #[tokio::test]

@@ -18,16 +18,6 @@ async fn gateway(change: impl FnOnce(&mut Config)) -> (Kafka, Gateway) {
     (kafka, gateway)
 }
 
-fn refused(gateway: &Gateway, reason: RefuseReason) -> u64 {
-    let board = gateway.running().board();
-    (0..board.shard_count()).map(|shard| board.shard(shard).refused[reason as usize]).sum()
-}
-
-fn sessions(gateway: &Gateway) -> u64 {
-    let board = gateway.running().board();
-    (0..board.shard_count()).map(|shard| board.shard(shard).sessions).sum()
-}
-
 #[tokio::test]
 async fn hello_comes_first_and_says_what_a_session_may_do() {
     let (_kafka, gateway) = gateway(|config| {
@@ -168,7 +158,7 @@ async fn what_is_no_handshake_is_refused_with_a_reason() {
             assert!(head.contains("allow: get"), "{head}");
         }
     }
-    until("they are counted", || refused(&gateway, RefuseReason::BadRequest) == count).await;
+    until("they are counted", || gateway.refused(RefuseReason::BadRequest) == count).await;
     gateway.client().await;
 }
 
@@ -244,7 +234,7 @@ async fn a_head_that_does_not_come_is_given_up() {
         };
         raw.send(&[byte]).await;
     }
-    until("they are counted", || refused(&gateway, RefuseReason::Head) == 3).await;
+    until("they are counted", || gateway.refused(RefuseReason::Head) == 3).await;
 }
 
 /// A client need not wait for the answer to its handshake before it asks for something.
@@ -270,7 +260,7 @@ async fn what_is_pipelined_behind_the_handshake_is_read() {
     let bytes = [handshake("").into_bytes(), frame(true, CLOSE, &1000u16.to_be_bytes())].concat();
     leaves_at_once.send(&bytes).await;
     assert!(leaves_at_once.head().await.starts_with("HTTP/1.1 101 "));
-    until("only the first is left", || sessions(&gateway) == 1).await;
+    until("only the first is left", || gateway.sessions() == 1).await;
 }
 
 #[tokio::test]
@@ -291,7 +281,7 @@ async fn only_listed_origins_may_connect() {
         let head = raw.head().await;
         assert!(head.starts_with(&format!("HTTP/1.1 {expected} ")), "{origin}: {head}");
     }
-    until("they are counted", || refused(&gateway, RefuseReason::Origin) == 5).await;
+    until("they are counted", || gateway.refused(RefuseReason::Origin) == 5).await;
 }
 
 #[tokio::test]

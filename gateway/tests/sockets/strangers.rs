@@ -25,16 +25,6 @@ fn behind_proxy(config: &mut Config, protocol: &str) {
     config.proxies.trusted = vec!["127.0.0.0/8".to_owned()];
 }
 
-fn refused(gateway: &Gateway, reason: RefuseReason) -> u64 {
-    let board = gateway.running().board();
-    (0..board.shard_count()).map(|shard| board.shard(shard).refused[reason as usize]).sum()
-}
-
-fn sessions(gateway: &Gateway) -> u64 {
-    let board = gateway.running().board();
-    (0..board.shard_count()).map(|shard| board.shard(shard).sessions).sum()
-}
-
 /// Addresses of the clients, as `/sessions` lists them.
 fn peers(gateway: &Gateway) -> Vec<String> {
     let mut socket = std::net::TcpStream::connect(gateway.admin()).expect("it listens");
@@ -81,7 +71,7 @@ async fn one_address_holds_so_many_connections_and_gets_places_back() {
         // tidy: allow(sleep) it only paces the polling, which has a bound
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
-    until("it is counted", || refused(&gateway, RefuseReason::AddressMax) >= 1).await;
+    until("it is counted", || gateway.refused(RefuseReason::AddressMax) >= 1).await;
 }
 
 #[tokio::test]
@@ -110,7 +100,7 @@ async fn a_flood_of_one_address_is_refused_and_then_not_even_answered() {
     println!("300 in {:?}: {let_in} let in, {told} told, {untold} not", start.elapsed());
     assert!(let_in >= 5 && let_in <= 5 + 5 * seconds, "{let_in}");
     assert!(told >= 10 && told <= 10 + 10 * seconds, "{told}");
-    until("all are counted", || refused(&gateway, RefuseReason::AddressRate) == 300 - let_in).await;
+    until("all are counted", || gateway.refused(RefuseReason::AddressRate) == 300 - let_in).await;
     // Another client of the same proxy is not refused for it.
     assert_eq!(visit(&gateway, &forwarded("192.0.2.2")).await.0, Some(101));
 }
@@ -130,7 +120,7 @@ async fn a_storm_from_everywhere_is_held_to_a_rate() {
         let_in += u64::from(status == Some(101));
     }
     assert!(let_in >= 10 && let_in <= 10 + 10 * (start.elapsed().as_secs() + 1), "{let_in}");
-    until("they are counted", || refused(&gateway, RefuseReason::Rate) == 100 - let_in).await;
+    until("they are counted", || gateway.refused(RefuseReason::Rate) == 100 - let_in).await;
 }
 
 /// With a header that anybody can write, a client had as many addresses as it liked.
@@ -178,7 +168,7 @@ async fn behind_a_proxy_the_client_counts_and_not_what_it_says() {
     peers.sort();
     assert_eq!(peers, ["192.0.2.1:0", "192.0.2.2:0", "192.0.2.3:0", "[2001:db8::1]:0"]);
     drop(held);
-    until("all are gone", || sessions(&gateway) == 0).await;
+    until("all are gone", || gateway.sessions() == 0).await;
     // A session is gone a moment before its place is, on whichever shard that was.
     for tries in 0.. {
         if visit(&gateway, &forwarded("192.0.2.1")).await.0 == Some(101) {
@@ -240,11 +230,11 @@ async fn the_proxy_protocol_names_the_client() {
     for wrong in [request.clone(), b"PROXY TCP4 192.0.2.3 127.0.0.1 5 6\r\n".to_vec(), version_1] {
         assert_eq!(visit(&gateway, &[wrong, request.clone()].concat()).await.0, None, "it is not served");
     }
-    until("they are counted", || refused(&gateway, RefuseReason::ProxyHeader) == 3).await;
+    until("they are counted", || gateway.refused(RefuseReason::ProxyHeader) == 3).await;
     let mut slow = Raw::connect(gateway.url()).await;
     slow.send(&v2([192, 0, 2, 4], &[])[..20]).await;
     assert_eq!(slow.rest().await, b"");
-    until("it is counted", || refused(&gateway, RefuseReason::Head) == 1).await;
+    until("it is counted", || gateway.refused(RefuseReason::Head) == 1).await;
 }
 
 #[tokio::test]
@@ -284,8 +274,7 @@ async fn slow_handshakes_lock_nobody_out() {
             assert!(before.elapsed() < Duration::from_millis(4_000), "{n}: {:?}", before.elapsed());
         }
     }
-    until("the oldest have made room", || refused(&gateway, RefuseReason::Displaced) >= SLOW as u64 - 60)
-        .await;
+    until("the oldest have made room", || gateway.refused(RefuseReason::Displaced) >= SLOW as u64 - 60).await;
     for raw in &mut slow {
         // Those who are still there, one byte at a time.
         raw.try_send(b"x").await;
@@ -296,10 +285,10 @@ async fn slow_handshakes_lock_nobody_out() {
     println!("all gone after {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_millis(10_500) + SOON / 4, "{:?}", start.elapsed());
     until("all are counted", || {
-        refused(&gateway, RefuseReason::Displaced) + refused(&gateway, RefuseReason::Head) == SLOW as u64
+        gateway.refused(RefuseReason::Displaced) + gateway.refused(RefuseReason::Head) == SLOW as u64
     })
     .await;
-    assert_eq!(sessions(&gateway), honest.len() as u64);
+    assert_eq!(gateway.sessions(), honest.len() as u64);
     for mut raw in honest {
         raw.say(&json!({"op": "ping", "id": 1})).await;
         assert_eq!(raw.json().await["id"], 1);
