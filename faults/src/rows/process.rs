@@ -57,8 +57,14 @@ pub async fn terminated(run: &Run, outcome: &mut Outcome) -> Result<()> {
     drop(before_goaway);
     let is_told = || world.clients.iter().any(|c| c.seen.goaways.load(Ordering::Relaxed) > 0);
     until("clients are told", is_told).await?;
-    let refusal = open(&target, world.gateway.listen, &TransportOptions::default()).await.err();
-    let refusal = refusal.map_or_else(|| "taken".to_owned(), |error| error.label());
+    // Each shard begins by itself: one that was without a processor meanwhile still takes whoever comes to it.
+    let mut refusal = None;
+    until_async("a new connection is refused", async || {
+        refusal = open(&target, world.gateway.listen, &TransportOptions::default()).await.err();
+        refusal.is_some()
+    })
+    .await?;
+    let refusal = refusal.map(|error| error.label()).unwrap_or_default();
     outcome.gate("a new connection while it drains", &refusal, "http_503", refusal == "http_503");
     let status = world.gateway.ended().await?;
     outcome.show("it ended after", format!("{:.2} s", told.elapsed().as_secs_f64()));
@@ -117,6 +123,7 @@ pub async fn idle_memory(run: &Run, outcome: &mut Outcome) -> Result<()> {
     // Whatever a look at the metrics takes is there before.
     are_open(clients).await?;
     let before = world.gateway.resident_bytes();
+    world.gateway.forget_peak()?;
     // Half of them first: tables and allocators find their size, and the second half shows what each takes.
     let mut idle = open_all(count / 2).await?;
     are_open(count / 2 + clients).await?;
@@ -141,7 +148,9 @@ pub async fn idle_memory(run: &Run, outcome: &mut Outcome) -> Result<()> {
     outcome.show("given back after", format!("{:.1} s", gone.elapsed().as_secs_f64()));
     let kib = [before, half, with, after].map(|bytes| (bytes >> 10).to_string()).join(", ");
     outcome.show("resident KiB before, with half, with all, and when they are gone", kib);
-    // What the allocator kept of them is used again, however often: nothing is left behind by any.
+    // What the allocator kept of them is used again, however often: nothing is left behind by any. Peaks are compared,
+    // as the allocator may have given back something already when the last of the first round is open.
+    let first = world.gateway.peak_bytes();
     world.gateway.forget_peak()?;
     let rounds = run.pick(10, 2);
     for _ in 0..rounds {
@@ -151,7 +160,7 @@ pub async fn idle_memory(run: &Run, outcome: &mut Outcome) -> Result<()> {
         are_open(clients).await?;
     }
     let peak = world.gateway.peak_bytes();
-    outcome.at_most(&format!("most resident bytes in {rounds} more such rounds"), peak, with + with / 10);
+    outcome.at_most(&format!("most resident bytes in {rounds} more such rounds"), peak, first + first / 10);
     let remains = world.finish(outcome).await?;
     outcome.exactly("sessions closed", remains.closed(), 0);
     Ok(())
