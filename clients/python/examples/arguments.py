@@ -27,6 +27,9 @@ def run(main: Callable[[], int]) -> NoReturn:
     """Ends the program as `main` says, or with a line that says what failed: a fault of the line of command needs no traceback."""
     try:
         sys.exit(main())
+    except KeyboardInterrupt:
+        # The second one: who presses it again does not want to wait for the end of a connection.
+        sys.exit(130)
     except (TickgateError, OSError) as error:
         tell(str(error))
         sys.exit(1)
@@ -108,7 +111,8 @@ class _Watch:
         self._waiting = requests
         self._granted: set[str] = set()
         self._refused: set[str] = set()
-        self._has_come = self._was_live = False
+        # Anything of the market, and something that is no state of before.
+        self._has_come = self._has_news_come = self._was_live = False
         self._state = State("connecting")
         self._reason = self._said = ""
 
@@ -148,13 +152,16 @@ class _Watch:
 
     def tell_first(self, event: Event[P]) -> None:
         """Says so when something of the market came, once."""
-        if not self._has_come and isinstance(event, (Trade, Quote, BookUpdate, Status)):
+        if not isinstance(event, (Trade, Quote, BookUpdate, Status)):
+            return
+        self._has_news_come |= not event.snapshot
+        if not self._has_come:
             self._has_come = True
             tell(f"{self._what} of {','.join(self._symbols)} for {self._seconds:g} s; Ctrl-C ends it early")
 
     def tell_quiet(self) -> None:
         """Says why nothing has come, where that was not said."""
-        if self._has_come or self.is_closed:
+        if self._has_news_come or self.is_closed:
             return
         why = self._why()
         if why and why != self._said:
@@ -163,10 +170,12 @@ class _Watch:
 
     def _why(self) -> str:
         if self._state.state not in _CONNECTED:
+            if self._has_come:
+                return ""
             # Why the last attempt failed was told at once.
             return "" if self._reason else f"no answer from {self._url} yet"
         asked = [symbol for symbol in self._symbols if symbol in self._granted or symbol not in self._refused]
-        nothing = f"no {self._what} of {','.join(asked)} yet"
+        nothing = "nothing but states of before" if self._has_come else f"no {self._what} of {','.join(asked)} yet"
         feeds = self._live.stats().feeds
         for state, said in (
             ("down", "the gateway does not hear from Kafka"),
@@ -176,6 +185,9 @@ class _Watch:
             if names:
                 is_are = "feed" if len(names) == 1 else "feeds"
                 return f"{nothing}: the gateway's {is_are} {', '.join(names)} {'is' if len(names) == 1 else 'are'} {state}, {said}"
+        if self._has_come:
+            # The market may well be closed.
+            return ""
         if self._live.stats().feed_state == "unknown":
             return f"{nothing}, and the gateway has not said yet how its feeds are"
         return (

@@ -16,6 +16,7 @@ def main() -> int:
     """The command line."""
     args = parser(__doc__).parse_args()
     trades = replayed = lost = 0
+    state = ""
     with Live(args.url) as live:
         live.subscribe("trades", args.symbols)
         with suppress(KeyboardInterrupt):
@@ -23,8 +24,11 @@ def main() -> int:
                 if isinstance(event, Trade):
                     trades += 1
                     replayed += event.replay
-                elif isinstance(event, (State, GoAway, Gap, Error)):
+                elif isinstance(event, (GoAway, Gap, Error)) or (isinstance(event, State) and event.state != state):
+                    # Of attempts to connect, the first.
                     print(f"{trades:>8} trades, then {event}", flush=True)
+                if isinstance(event, State):
+                    state = event.state
                 if isinstance(event, Gap):
                     lost += event.count or 0
         stats = live.stats()

@@ -177,7 +177,11 @@ def test_an_example_says_at_once_and_once_that_there_is_no_connection(gateway: G
 
 
 def test_an_example_says_that_a_feed_is_down(stage: Stage, gateway: Gateway) -> None:
-    # It asked whether the symbols were right.
+    # It asked whether the symbols were right, and where there were states of before, it said nothing.
+    stage.send(quote("OLD", 1))
+    with Live(gateway.url) as live:
+        live.subscribe("quotes", "OLD")
+        next(event for event in live if isinstance(event, Quote))
     stage.broker_program.kill()
     eventually(lambda: "down" in feed_states(gateway), "the gateway has lost its feed")
     program = python(str(HERE / "examples" / "vwap.py"), "--url", gateway.url, "--seconds", "600")
@@ -185,6 +189,10 @@ def test_an_example_says_that_a_feed_is_down(stage: Stage, gateway: Gateway) -> 
     told_until(program, lambda line: line == told)
     code, said, errors = interrupted(program)
     assert (code, said, [line for line in errors if "symbols right" in line]) == (1, "", [])
+    program = python(str(HERE / "examples" / "spread.py"), "--url", gateway.url, "--seconds", "600")
+    told = f"nothing but states of before: the gateway's feed {TOPIC} is down, the gateway does not hear from Kafka"
+    told_until(program, lambda line: line == told)
+    assert interrupted(program)[0] == 0
 
 
 def feed_states(gateway: Gateway) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import socket
 import threading
 import time
 import traceback
@@ -342,6 +343,19 @@ def test_a_past_that_kafka_has_in_part_says_what_it_has_no_more(stage: Stage) ->
         assert not [event for event in later if isinstance(event, (Error, Gap))]
         again = {event.seq: event.ingest_ns for event in past if isinstance(event, Trade)}
         assert all(event.ingest_ns > again[event.seq] for event in later if isinstance(event, Trade))
+
+
+def test_a_past_for_which_nobody_answers_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    # Who takes its ticks alone waited without a word.
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        nobody = f"ws://127.0.0.1:{place.getsockname()[1]}"
+    past = Live(nobody).replay("trades", "A", from_time=0)
+    attempts = (event.attempt for event in past if isinstance(event, State) and event.state == "reconnecting")
+    assert next(attempt for attempt in attempts if attempt == 3)
+    past.close()
+    (said,) = (record.getMessage() for record in caplog.records if record.name == "tickgate")
+    assert said.startswith("no connection for a replay: ")
+    assert said.endswith("; trying again")
 
 
 def test_a_past_that_is_refused_is_raised(stage: Stage) -> None:

@@ -55,7 +55,13 @@ struct Options {
 async fn main() -> Result<ExitCode, common::Failure> {
     let args: Options = common::args("Captures trades into a Parquet file");
     // Before anything comes that could not be written.
-    let mut table = Table::create(&args.out, args.rows)?;
+    let mut table = match Table::create(&args.out, args.rows) {
+        Ok(table) => table,
+        Err(error) => {
+            eprintln!("Error: {error:?}");
+            return Ok(ExitCode::from(2));
+        }
+    };
     let mut listening = args.common.listen("trades", vec![Subscription::trades(&args.common.symbols)])?;
     while let Some(event) = listening.next().await {
         if let Event::Trade(trade) = event {
@@ -91,7 +97,7 @@ impl Table {
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
         let file =
-            File::create(&part).map_err(|error| format!("cannot write {}: {error}", part.display()))?;
+            File::create(&part).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let writer =
             SerializedFileWriter::new(file, Arc::new(parse_message_type(SCHEMA)?), Arc::new(properties))?;

@@ -39,9 +39,10 @@ async fn main() -> Result<ExitCode, common::Failure> {
             |v| v.trades,
             |symbol, v| {
                 // Without a volume there is no average.
-                let vwap = if v.volume > 0.0 { format!("{:.4}", v.value / v.volume) } else { "-".to_owned() };
+                let vwap = if v.volume > 0.0 { format!("{:.6}", v.value / v.volume) } else { "-".to_owned() };
                 let last = v.last.map_or(String::new(), |last| last.to_string());
-                println!("{symbol:<12} {:>8} {:>14.4} {vwap:>14} {last:>14}", v.trades, v.volume);
+                let volume = common::amount(v.volume);
+                println!("{symbol:<12} {:>8} {volume:>14} {vwap:>14} {last:>14}", v.trades);
             },
         );
         let stats = listening.live.stats();

@@ -304,7 +304,7 @@ async fn a_command_line_that_means_nothing_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     for out in [folder.path().join("nowhere").join("trades.parquet"), folder.path().to_owned()] {
         let (status, printed) = Program::start(built("capture").arg("--out").arg(&out)).end().await;
-        assert_eq!((status, printed.lines().count()), (Some(1), 1), "{printed}");
+        assert_eq!((status, printed.lines().count()), (Some(2), 1), "{printed}");
         assert!(printed.starts_with("Error: cannot write "), "{printed}");
     }
 }
@@ -316,7 +316,7 @@ async fn who_gets_nothing_is_told_why_and_ends_with_1() {
     let mut world = World::new();
     let gateway = world.gateway(|config| config.feeds[0].silence_ms = 3_600_000).await;
     // So that its feed is live.
-    world.send(&[trade("C", 1)]);
+    world.send(&[trade("C", 1), quote("OLD", 1)]);
     world.has_read(&gateway).await;
     let wire = Wire::to(gateway.address).await;
     wire.refuse();
@@ -357,6 +357,11 @@ async fn who_gets_nothing_is_told_why_and_ends_with_1() {
     let is_down = ["feed ticks is down. The gateway does not hear from Kafka"];
     let (status, printed) = in_time("vwap", &["--url", &gateway.url()], folder.path(), &is_down).await;
     assert!(status == Some(1) && !printed.contains("Are the symbols right"), "{printed}");
+    // A table of old states was all, with 0 and without a word.
+    let is_down = ["nothing but states of before: the gateway's feed ticks is down."];
+    let args = ["--url", &gateway.url(), "--symbols", "OLD"];
+    let (status, printed) = in_time("spread", &args, folder.path(), &is_down).await;
+    assert_eq!(status, Some(0), "{printed}");
 }
 
 /// Where nothing comes to the gateway, the symbols were blamed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -12,6 +13,7 @@ from .notices import Ack, Error, Event, ReplayDone, State
 if TYPE_CHECKING:
     from .live import Live
 
+_log = logging.getLogger("tickgate")
 # How much of the past is played again after a loss, at a given speed: clocks of venues are not Kafka's.
 _AGAIN_NS = 60_000_000_000
 # With these a request is refused as a whole.
@@ -87,6 +89,8 @@ class _Past:
         self._wanted = wanted
         self._left = set(symbols)
         self._is_asked = True
+        # What was told of why there is no connection.
+        self._told = ""
         self._last_ns = 0
         # That some of it is gone, while nothing else has come of it.
         self._aged_out: Error | None = None
@@ -115,6 +119,10 @@ class _Past:
         elif isinstance(event, State):
             if event.state == "reconnecting":
                 self._is_asked = False
+                if event.reason != self._told:
+                    # Who looks at ticks alone waits, and does not know for what.
+                    _log.warning("no connection for a replay: %s; trying again", event.reason)
+                self._told = event.reason
             elif event.state == "live" and not self._is_asked:
                 self._is_asked = True
                 live._subscribe(self._channel, sorted(self._left), self._again(), keeps_place=True)

@@ -119,8 +119,10 @@ impl Args {
             granted: Vec::new(),
             feeds: BTreeMap::new(),
             trouble: None,
+            nothing_told: None,
             had_session: false,
             has_come: false,
+            has_news_come: false,
         })
     }
 }
@@ -141,6 +143,12 @@ impl TableArgs {
             println!("and {} more: --all shows them", rows.len() - shown);
         }
     }
+}
+
+/// An amount with the digits that it needs, of which sums have eight at most.
+pub fn amount(sum: f64) -> String {
+    let text = format!("{sum:.8}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// What is missing, in words: how many events that are, not every gap knows.
@@ -190,8 +198,12 @@ pub struct Listening {
     feeds: BTreeMap<String, FeedState>,
     /// What was told last of why there is no session.
     trouble: Option<String>,
+    /// What was told last of why nothing comes.
+    nothing_told: Option<String>,
     pub had_session: bool,
     pub has_come: bool,
+    /// Something that is no state of before.
+    has_news_come: bool,
 }
 
 impl Listening {
@@ -208,14 +220,14 @@ impl Listening {
     /// The next event, until it is time, Ctrl-C, or nothing can come any more. What is no market data is told on standard error.
     pub async fn next(&mut self) -> Option<Event> {
         while !self.is_stopped() && !self.is_refused() && Instant::now() < self.until {
-            let is_quiet = self.had_session && !self.has_come && self.quiet_at < self.until;
+            let is_quiet = self.had_session && !self.has_news_come;
             let event = tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => return None,
                 event = self.live.next() => event?,
                 () = sleep_until(self.quiet_at), if is_quiet => {
                     self.tell_nothing_came();
-                    self.quiet_at = self.until;
+                    self.quiet_at = Instant::now() + QUIET;
                     continue;
                 }
                 () = sleep_until(self.until) => break,
@@ -223,8 +235,7 @@ impl Listening {
             self.note(&event);
             return Some(event);
         }
-        let is_told = self.quiet_at == self.until;
-        if self.had_session && !self.has_come && !is_told && !self.is_stopped() && !self.is_refused() {
+        if self.had_session && !self.has_news_come && !self.is_stopped() && !self.is_refused() {
             self.tell_nothing_came();
         }
         None
@@ -255,13 +266,15 @@ impl Listening {
             }
             // That Ctrl-C has closed it, who has pressed it knows.
             Event::State(State::Closed { reason }) => self.note_trouble(reason, ""),
-            event if !self.has_come && event.meta().is_some() => {
-                self.has_come = true;
-                let seconds = self.until.saturating_duration_since(Instant::now()).as_secs_f64();
-                let names = self.granted.join(",");
-                eprintln!("{} of {names} for {seconds:.0} s; Ctrl-C ends it early", self.what);
-            }
             _ => {}
+        }
+        if let Some(meta) = event.meta() {
+            self.has_news_come |= !meta.snapshot;
+            if !self.has_come {
+                self.has_come = true;
+                let (names, seconds) = (self.granted.join(","), self.time.as_secs_f64());
+                eprintln!("{} of {names} for {seconds} s; Ctrl-C ends it early", self.what);
+            }
         }
     }
 
@@ -307,21 +320,41 @@ impl Listening {
         }
     }
 
-    fn tell_nothing_came(&self) {
-        let nothing = format!("no {} of {} yet", self.what, self.granted.join(","));
+    /// Tells why nothing comes, and again when there is another reason.
+    fn tell_nothing_came(&mut self) {
+        let why = self.why_nothing_came();
+        if let Some(text) = &why
+            && why != self.nothing_told
+        {
+            eprintln!("{text}");
+            self.nothing_told = why;
+        }
+    }
+
+    fn why_nothing_came(&self) -> Option<String> {
+        let nothing = if self.has_come {
+            "nothing but states of before".to_owned()
+        } else {
+            format!("no {} of {} yet", self.what, self.granted.join(","))
+        };
         let feed = |is: FeedState| self.feeds.iter().find(|(_, state)| **state == is).map(|(name, _)| name);
         if let Some(name) = feed(FeedState::Down) {
-            eprintln!("{nothing}: the gateway's feed {name} is down. The gateway does not hear from Kafka");
+            Some(format!(
+                "{nothing}: the gateway's feed {name} is down. The gateway does not hear from Kafka"
+            ))
         } else if let Some(name) = feed(FeedState::Stale) {
-            eprintln!("{nothing}: the gateway's feed {name} is stale. Nothing has come to it for a while");
+            Some(format!("{nothing}: the gateway's feed {name} is stale. Nothing has come to it for a while"))
+        } else if self.has_come {
+            // The market may well be closed.
+            None
         } else if self.feeds.is_empty() {
-            eprintln!("{nothing}, and the gateway has not said yet how its feeds are");
+            Some(format!("{nothing}, and the gateway has not said yet how its feeds are"))
         } else {
-            eprintln!(
+            Some(format!(
                 "{nothing}. Are the symbols right, and has this market {}? /symbols on the gateway's admin port lists what ticks: \
                  curl 'http://127.0.0.1:9090/symbols?top=20'",
                 self.what
-            );
+            ))
         }
     }
 }
