@@ -23,6 +23,7 @@ use crate::shard::{Shared, run};
 use crate::stats::{Board, Indispensable};
 use crate::tls::Tls;
 use anyhow::Context;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -74,8 +75,14 @@ pub fn bind(mut config: Config) -> anyhow::Result<Bound> {
     let tls = Tls::load(&config.tls).map_err(|error| anyhow::anyhow!("{error}"))?;
     descriptors::make_room(&mut config.limits);
     let shards = config.shard_count();
-    let listeners = listener::bind(config.listen, shards, Some(&config.outbox))
-        .with_context(|| format!("cannot listen on {}: choose another with --listen", config.listen))?;
+    let listeners = listener::bind(config.listen, shards, Some(&config.outbox)).map_err(|error| {
+        let wait = match error.kind() {
+            ErrorKind::AddrInUse => "wait for the end of what does, as a gateway that drains, or ",
+            _ => "",
+        };
+        let what = format!("cannot listen on {}: {wait}choose another with --listen", config.listen);
+        anyhow::Error::new(error).context(what)
+    })?;
     let listen = listeners[0].local_addr()?;
     let admin = Admin::bind(config.admin).context("choose another address with --admin")?;
     Ok(Bound { loaded, config: Arc::new(config), listeners, admin, listen, tls, log: None })

@@ -3,7 +3,6 @@
 mod common;
 
 use std::process::ExitCode;
-use std::time::Duration;
 use tickgate_client::{Event, Subscription};
 
 /// What nothing was measured of.
@@ -34,22 +33,23 @@ async fn main() -> Result<ExitCode, common::Failure> {
         events => format!("{} ms on average", upstream_sum_ns / events / 1_000_000),
     };
     println!("to the gateway: {upstream}");
-    let ns = Duration::from_nanos;
+    let ms = |ns: u64| format!("{:.3} ms", ns as f64 / 1e6);
     let latency = stats.latency;
     match latency.count {
         0 => println!("from there to here: {UNKNOWN}, no event was measured"),
         count => println!(
-            "from there to here, {count} events: p50 {:?}, p99 {:?}, at most {:?}",
-            ns(latency.p50_ns),
-            ns(latency.p99_ns),
-            ns(latency.max_ns)
+            "from there to here, {count} events: p50 {}, p99 {}, at most {}",
+            ms(latency.p50_ns),
+            ms(latency.p99_ns),
+            ms(latency.max_ns)
         ),
     }
     match (stats.skew_ns, stats.round_trip_ns) {
         (Some(skew_ns), Some(round_trip_ns)) => println!(
-            "the gateway's clock is {} µs ahead of this one, which is known to {:?}",
-            skew_ns / 1_000,
-            ns(round_trip_ns / 2)
+            "the gateway's clock is {} {} this one, which is known to {}",
+            ms(skew_ns.unsigned_abs()),
+            if skew_ns < 0 { "behind" } else { "ahead of" },
+            ms(round_trip_ns / 2)
         ),
         _ => println!("how far the gateway's clock is ahead of this one: {UNKNOWN}"),
     }

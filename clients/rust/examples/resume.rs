@@ -48,8 +48,10 @@ async fn main() -> Result<ExitCode, common::Failure> {
     }
     drop(first);
     println!(
-        "the first client had {trades} trades of {} symbols in {sessions} sessions, and is gone",
-        last.len()
+        "the first client had {} of {} in {}, and is gone",
+        common::number(trades, "trade"),
+        common::number(last.len() as u64, "symbol"),
+        common::number(sessions, "session")
     );
     if *stop.borrow() {
         println!("ended before there was a second: {}", common::gaps(&had));

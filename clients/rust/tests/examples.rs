@@ -47,7 +47,7 @@ async fn examples_say_something() {
         (
             "resume",
             &[
-                " of 1 symbols in 1 sessions, ",
+                " of 1 symbol in 1 session, ",
                 "1 symbols went on where they were, 0 did not, 0 had",
                 "gaps 0, ",
             ],
@@ -488,7 +488,7 @@ async fn ctrl_c_in_the_first_half_ends_all_of_it() {
     resume.interrupt();
     let (status, printed) = resume.end().await;
     assert_eq!(status, Some(0), "{printed}");
-    assert!(printed.contains("the first client had 1 trades of 1 symbols in 1 sessions"), "{printed}");
+    assert!(printed.contains("the first client had 1 trade of 1 symbol in 1 session"), "{printed}");
     assert!(printed.contains("ended before there was a second: 0 gaps"), "{printed}");
 }
 

@@ -11,6 +11,25 @@ use tickgate_load::Incoming;
 use tickgate_protocol::control::Control;
 use tickgate_protocol::{Position, cursor};
 
+/// Who restarted one at once, while the one before drained, was told to choose another address, and nothing else.
+#[test]
+fn who_cannot_listen_is_told_to_wait_where_that_helps() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut config = tickgate_gateway::config::Config::default();
+    for (listen, waits) in [
+        (
+            taken.local_addr().expect("an address"),
+            "wait for the end of what does, as a gateway that drains, or ",
+        ),
+        // Kept for documentation: no machine has it.
+        ("192.0.2.1:0".parse().expect("an address"), ""),
+    ] {
+        config.listen = listen;
+        let error = tickgate_gateway::server::bind(config.clone()).err().expect("it cannot").to_string();
+        assert_eq!(error, format!("cannot listen on {listen}: {waits}choose another with --listen"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_drains() {
     let kafka = Kafka::embedded();

@@ -151,12 +151,17 @@ pub fn amount(sum: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// So many of something.
+pub fn number(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// What is missing, in words: how many events that are, not every gap knows.
 pub fn gaps(stats: &Stats) -> String {
     match (stats.gaps, stats.lost) {
         (0, _) => "0 gaps".to_owned(),
-        (gaps, 0) => format!("{gaps} gaps, of how many events is unknown"),
-        (gaps, lost) => format!("{gaps} gaps, {lost} events where known"),
+        (gaps, 0) => format!("{}, of how many events is unknown", number(gaps, "gap")),
+        (gaps, lost) => format!("{}, {} where known", number(gaps, "gap"), number(lost, "event")),
     }
 }
 
