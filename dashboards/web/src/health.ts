@@ -12,6 +12,9 @@ const NOTICES_MAX = 50;
 const PLOT_PX = 104;
 const COLORS = { dark: { text: "#b7c2d0", line: "#232c39", a: "#7cc4ff", b: "#ffb86b" }, light: { text: "#3d4854", line: "#dfe4ea", a: "#0b5cad", b: "#8a4b00" } };
 
+/** In these nothing comes of what the page shows. */
+const OLD = new Set<Health["state"]>(["stale", "reconnecting", "closed"]);
+
 export class HealthPanel {
   readonly #badge = byId("state");
   readonly #latency = byId("latency");
@@ -34,6 +37,9 @@ export class HealthPanel {
       this.#plots.push(this.#makePlot("plot-rate", theme, [["events/s", COLORS[theme].a]]));
       this.#plots.push(this.#makePlot("plot-latency", theme, [["p50 ms", COLORS[theme].a], ["p99 ms", COLORS[theme].b]]));
       this.#isPlotDirty = true;
+    });
+    effect(() => {
+      document.body.classList.toggle("old", state.feedsDown.value !== "" || OLD.has(state.connection.value));
     });
     effect(() => {
       const hint = feedHint({ down: state.feedsDown.value, stale: state.feedsStale.value });

@@ -182,11 +182,19 @@ test("a feed that falls silent, and a gateway that does, are shown", async () =>
   await until(isStale, "a grey row");
   await accessible(page, "a grey row");
   await shot(page, "stale");
+  // The last prices of before stood there as if they were those of now.
+  const print = () => page.locator("#prints .print .price").first().evaluate((found) => [getComputedStyle(found).fontStyle, getComputedStyle(found).color]);
+  const [, color] = await print();
   gateway.program.signal("SIGSTOP");
   await text(page, "#state", /^stale$/);
   await text(page, "#details", /feeds: not known$/);
+  const quiet = await page.locator("#details").evaluate((found) => getComputedStyle(found).color);
+  assert.deepEqual(await print(), ["italic", quiet]);
+  await accessible(page, "a page of before");
   gateway.program.signal("SIGCONT");
   await text(page, "#state", /^(live|degraded)$/);
+  await until(async () => (await print())[0] === "normal", "trades of now");
+  assert.notEqual(color, quiet);
 });
 
 test("a gateway that asks for a token gets one, and a wrong one is told", async () => {
