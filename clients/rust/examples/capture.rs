@@ -96,12 +96,13 @@ impl Table {
         }
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
+        let part = PathBuf::from(part);
         let file =
-            File::create(&part).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            File::create(&part).map_err(|error| format!("cannot write {}: {error}", part.display()))?;
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let writer =
             SerializedFileWriter::new(file, Arc::new(parse_message_type(SCHEMA)?), Arc::new(properties))?;
-        Ok(Self { part: part.into(), writer, rows_max: rows_max.max(1), rows: Vec::new(), written: 0 })
+        Ok(Self { part, writer, rows_max: rows_max.max(1), rows: Vec::new(), written: 0 })
     }
 
     fn count(&self) -> usize {

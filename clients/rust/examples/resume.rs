@@ -79,8 +79,16 @@ async fn main() -> Result<ExitCode, common::Failure> {
         return Err("the second client had no session: whether anything is missing is unknown".into());
     }
     let stats = second.live.stats();
-    println!("the second had {} trades, {} of them from before it came", stats.events, stats.replayed);
-    println!("{followed} symbols went on where they were, {broken} did not, {} had no trade", last.len());
+    println!(
+        "the second had {}, {} of them from before it came",
+        common::number(stats.events, "trade"),
+        stats.replayed
+    );
+    println!(
+        "{} went on where they were, {broken} did not, {} had no trade",
+        common::number(followed, "symbol"),
+        last.len()
+    );
     let unannounced = had.unannounced + stats.unannounced;
     let gaps = had.gaps + stats.gaps;
     println!("gaps {gaps}, of which unannounced {unannounced}");

@@ -121,6 +121,7 @@ impl Args {
             trouble: None,
             nothing_told: None,
             had_session: false,
+            has_session: false,
             has_come: false,
             has_news_come: false,
         })
@@ -145,10 +146,11 @@ impl TableArgs {
     }
 }
 
-/// An amount with the digits that it needs, of which sums have eight at most.
+/// A sum of many, to twelve digits: what doubles make of adding stands behind those.
 pub fn amount(sum: f64) -> String {
-    let text = format!("{sum:.8}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    let before_point = if sum.abs() < 1.0 { 0 } else { sum.abs().log10() as usize + 1 };
+    let text = format!("{sum:.*}", 12_usize.saturating_sub(before_point).min(8));
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// So many of something.
@@ -206,6 +208,7 @@ pub struct Listening {
     /// What was told last of why nothing comes.
     nothing_told: Option<String>,
     pub had_session: bool,
+    has_session: bool,
     pub has_come: bool,
     /// Something that is no state of before.
     has_news_come: bool,
@@ -260,13 +263,18 @@ impl Listening {
             Event::Error(fault) => self.note_fault(fault),
             Event::Ack(ack) => self.note_answer(ack),
             Event::Feed { name, state } => _ = self.feeds.insert(name.clone(), *state),
-            Event::State(State::Live) if !self.had_session => {
-                (self.had_session, self.trouble) = (true, None);
+            Event::State(State::Live) => {
                 let now = Instant::now();
-                (self.until, self.quiet_at) = (now + self.time, now + QUIET);
+                if !self.had_session {
+                    self.until = now + self.time;
+                }
+                (self.had_session, self.has_session, self.trouble) = (true, true, None);
+                self.quiet_at = now + QUIET;
             }
-            Event::State(State::Live) => self.trouble = None,
             Event::State(State::Reconnecting { reason, .. }) => {
+                self.has_session = false;
+                // How they are by now, nobody has said.
+                self.feeds.clear();
                 self.note_trouble(reason, " (trying again)");
             }
             // That Ctrl-C has closed it, who has pressed it knows.
@@ -337,6 +345,10 @@ impl Listening {
     }
 
     fn why_nothing_came(&self) -> Option<String> {
+        if !self.has_session {
+            // That was told, and is reason enough.
+            return None;
+        }
         let nothing = if self.has_come {
             "nothing but states of before".to_owned()
         } else {
