@@ -1,6 +1,7 @@
 """What every example takes and says: `--url`, `--seconds` and `--symbols`, a word when nothing comes, and one when it fails.
 
-Exit codes: 0 something came; 1 nothing came, and standard error says why; 2 wrong command line.
+Exit codes: 0 something came; 1 nothing came, and standard error says why; 2 wrong command line; 130 Ctrl-C before it listened, or once
+more while it ended.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def run(main: Callable[[], int]) -> NoReturn:
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        # The second one: who presses it again does not want to wait for the end of a connection.
+        # Before it listened, or the second one: who presses it again does not want to wait for the end of a connection.
         sys.exit(130)
     except (TickgateError, OSError) as error:
         tell(str(error))

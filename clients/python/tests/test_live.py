@@ -347,12 +347,13 @@ def test_a_past_that_kafka_has_in_part_says_what_it_has_no_more(stage: Stage) ->
 
 def test_a_past_for_which_nobody_answers_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     # Who takes its ticks alone waited without a word.
-    with socket.create_server(("127.0.0.1", 0)) as place:
-        nobody = f"ws://127.0.0.1:{place.getsockname()[1]}"
-    past = Live(nobody).replay("trades", "A", from_time=0)
-    attempts = (event.attempt for event in past if isinstance(event, State) and event.state == "reconnecting")
-    assert next(attempt for attempt in attempts if attempt == 3)
-    past.close()
+    # Its port is taken, and nobody listens.
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        past = Live(f"ws://127.0.0.1:{nobody.getsockname()[1]}").replay("trades", "A", from_time=0)
+        attempts = (event.attempt for event in past if isinstance(event, State) and event.state == "reconnecting")
+        assert next(attempt for attempt in attempts if attempt == 3)
+        past.close()
     (said,) = (record.getMessage() for record in caplog.records if record.name == "tickgate")
     assert said.startswith("no connection for a replay: ")
     assert said.endswith("; trying again")

@@ -123,9 +123,11 @@ class _Past:
                     # Who looks at ticks alone waits, and does not know for what.
                     _log.warning("no connection for a replay: %s; trying again", event.reason)
                 self._told = event.reason
-            elif event.state == "live" and not self._is_asked:
-                self._is_asked = True
-                live._subscribe(self._channel, sorted(self._left), self._again(), keeps_place=True)
+            elif event.state == "live":
+                self._told = ""
+                if not self._is_asked:
+                    self._is_asked = True
+                    live._subscribe(self._channel, sorted(self._left), self._again(), keeps_place=True)
         elif isinstance(event, Gap):
             self._has_come = True
         elif isinstance(event, (Trade, Quote, BookUpdate, Status)):
