@@ -22,6 +22,8 @@ const args = commandLine("Captures trades into a Parquet file.", { out: ["FILE",
 const out = String(args.values.out);
 // What cannot work is found before anything is captured. A file that is not whole cannot be read: it has its name when it is.
 const { fileWriter, parquetWriteRows } = await import("hyparquet-writer").catch(() => refuse("this example takes a package that is not here: npm install hyparquet-writer"));
+// An address that cannot be right leaves no file behind.
+const live = open(args);
 const part = `${out}.part`;
 if (out === "") refuse("--out names no file");
 try {
@@ -30,7 +32,6 @@ try {
 } catch (error) {
   refuse(`--out ${out} ${whyNot(error)}`);
 }
-const live = open(args);
 follow(live, args, "trades", live.subscribe("trades", args.symbols));
 
 let [trades, gaps, gapEvents] = [0, 0, 0];

@@ -304,6 +304,9 @@ describe("examples", { concurrency: 4 }, () => {
       assert.match(run.errors, /^--out [^\n]+\n$/);
       assert.match(run.errors, why);
     }
+    // The file was begun before the address was looked at, and left there.
+    const nowhere = start("examples/capture.mjs", "--url", "nothing", "--out", join(dir, "out.parquet"));
+    assert.equal(await ends(nowhere), 2);
     assert.deepEqual(readdirSync(dir), ["taken.parquet"]);
     cpSync("examples", join(dir, "examples"), { recursive: true });
     mkdirSync(join(dir, "node_modules"));
