@@ -132,6 +132,8 @@ test("a feed that is down is told where symbols are missed, and over when it is 
   await text(page, "#feed-hint", /^The gateway's feed ticks is down: /);
   await text(page, "#notices .error", /^[\d:]{8} Feed ticks of the gateway is down: no broker answers it/);
   await text(page, "#state", /^degraded$/);
+  const isOld = () => page.evaluate(() => document.body.classList.contains("old"));
+  await until(isOld, "what stood there before is grey");
   await accessible(page, "a feed that is down");
   await shot(page, "down");
   // What is told next stands above it, as long as nothing is new of the feed.
@@ -144,6 +146,7 @@ test("a feed that is down is told where symbols are missed, and over when it is 
     return page.locator(row("BACK")).count();
   }, "a symbol");
   await text(page, `${row("BACK")} .bid`, /^3\.00$/);
+  await until(async () => !(await isOld()), "nothing is grey any more");
   // It falls silent again as soon as nothing comes.
   const told = await until(async () => {
     await produce(own.stage.broker, [quote("BACK", 3)]);
@@ -161,8 +164,8 @@ test("a feed that is down is told where symbols are missed, and over when it is 
 
 test("a feed that falls silent, and a gateway that does, are shown", async () => {
   const gateway = await scene.gateway({ config: '[[feeds]]\ntopic = "ticks"\nsilence_ms = 1000\n' });
-  await produce(broker, [trade("HUSH", 1)]);
-  const page = await scene.open(gateway, "#s=HUSH");
+  await produce(broker, [trade("HUSH", 1), quote("HUSH", 1)]);
+  const page = await scene.open(gateway, "#s=HUSH", { losesGateway: true });
   await text(page, "#details", /ticks stale/);
   await text(page, "#feed-hint", /^The gateway's feed ticks is stale: /);
   await text(page, "#state", /^degraded$/);
@@ -183,18 +186,32 @@ test("a feed that falls silent, and a gateway that does, are shown", async () =>
   await accessible(page, "a grey row");
   await shot(page, "stale");
   // The last prices of before stood there as if they were those of now.
-  const print = () => page.locator("#prints .print .price").first().evaluate((found) => [getComputedStyle(found).fontStyle, getComputedStyle(found).color]);
-  const [, color] = await print();
+  const styles = () =>
+    page.evaluate(() =>
+      ["#prints .print .price", "#ladder .level .price", "#spread"].map((at) => {
+        const found = document.querySelector(at);
+        if (found === null) throw new Error(`no ${at}`);
+        const { fontStyle, color } = getComputedStyle(found);
+        return { fontStyle, color };
+      }),
+    );
+  const isNow = (/** @type {Awaited<ReturnType<typeof styles>>} */ all) => all.every(({ fontStyle }) => fontStyle === "normal");
+  const now = await until(async () => {
+    // So that the feed is not silent, which is no reason for grey either.
+    await produce(broker, [trade("HUSH", 3), quote("HUSH", 3)]);
+    const all = await styles();
+    return isNow(all) ? all : undefined;
+  }, "prices of now");
   gateway.program.signal("SIGSTOP");
   await text(page, "#state", /^stale$/);
   await text(page, "#details", /feeds: not known$/);
   const quiet = await page.locator("#details").evaluate((found) => getComputedStyle(found).color);
-  assert.deepEqual(await print(), ["italic", quiet]);
+  for (const { fontStyle, color } of await styles()) assert.deepEqual([fontStyle, color], ["italic", quiet]);
   await accessible(page, "a page of before");
   gateway.program.signal("SIGCONT");
   await text(page, "#state", /^(live|degraded)$/);
-  await until(async () => (await print())[0] === "normal", "trades of now");
-  assert.notEqual(color, quiet);
+  await until(async () => isNow(await styles()), "prices of now again");
+  assert.ok(now.slice(0, 2).every(({ color }) => color !== quiet));
 });
 
 test("a gateway that asks for a token gets one, and a wrong one is told", async () => {
