@@ -1,6 +1,6 @@
 //! The feed's answers: where a subscription begins.
 
-use super::replay::owed_from;
+use super::replay::{Replays, owed_from};
 use super::socket::Socket;
 use super::{Shard, entitle};
 use crate::event::{Key, Stream};
@@ -8,7 +8,7 @@ use crate::feed::request::{Answer, Reply, Request, Resume, SessionKey, State, Ta
 use crate::outbox::Offer;
 use crate::session::subs::{Ended, Sub};
 use crate::session::{PendingSubscribe, Wanted};
-use crate::shard::table::Subscriber;
+use crate::shard::table::{Subscriber, Table};
 use crate::stats::ResumeRefusal;
 use std::sync::atomic::Ordering;
 use tickgate_protocol::command::SubscribeOptions;
@@ -89,9 +89,14 @@ impl<S: Socket> Shard<S> {
                     replayed.push((wanted, resume, answer.epoch));
                     continue;
                 }
+                let was_owed = self.is_owed(key, &wanted);
                 self.begin(key, wanted.channel, &wanted.target, &wanted.options);
-                if is_resumed || !answer.states.is_empty() {
-                    begun.push((wanted, answer.states, is_resumed.then_some(answer.at)));
+                if was_owed {
+                    self.owe_no_more(key, &wanted);
+                }
+                let is_done = is_resumed || was_owed;
+                if is_done || !answer.states.is_empty() {
+                    begun.push((wanted, answer.states, is_done.then_some(answer.at)));
                 }
             }
         }
@@ -343,6 +348,35 @@ impl<S: Socket> Shard<S> {
         }
     }
 
+    /// Whether a subscription, as its session has held it so far, is being brought up to date.
+    fn is_owed(&mut self, key: SessionKey, wanted: &Wanted) -> bool {
+        self.open_session_and_table(key).is_some_and(|(session, table)| {
+            let held = session.subs.find(table, wanted.channel, &wanted.target);
+            held.is_some_and(|held| owes(session.replays.as_deref(), table, held))
+        })
+    }
+
+    /// A subscription that was being brought up to date goes on with other options, and what it was still owed does not come
+    /// any more: a state stands for that, and of trades a gap says so.
+    fn owe_no_more(&mut self, key: SessionKey, wanted: &Wanted) {
+        if wanted.channel.is_state() {
+            return;
+        }
+        for symbol in self.shared.directory.matching(&wanted.target) {
+            self.table.meet(&symbol);
+            let Some((session, table)) = self.open_session_and_table(key) else { return };
+            let best = session.subs.best(table, wanted.channel, symbol.id);
+            let is_meant = best.is_some_and(|best| {
+                *table.target(best.place) == wanted.target
+                    && session.may_see(table, best, wanted.channel, &symbol.name)
+            });
+            if is_meant {
+                let gap = Gap { after: None, upto: None, count: None, cause: GapCause::SlowConsumer };
+                session.outbox.announce(&symbol, wanted.stream(), gap);
+            }
+        }
+    }
+
     /// A subscribe is on its way: until its answer, the feed must go on sending what it asks for.
     pub(super) fn took_off(&mut self, target: &Target, stream: Stream) {
         *self.in_flight.entry((target.clone(), stream)).or_default() += 1;
@@ -361,4 +395,12 @@ impl<S: Socket> Shard<S> {
             }
         }
     }
+}
+
+/// Whether something is replayed for a subscription, which is live behind that.
+pub(super) fn owes(replays: Option<&Replays>, table: &Table, held: &Sub) -> bool {
+    let Stream { channel, is_held_back, .. } = table.stream(held.place);
+    let is_it = |sub: &Wanted| sub.channel == channel && sub.target == *table.target(held.place);
+    let owing = replays.iter().flat_map(|replays| &replays.list).filter(|replay| replay.play.is_none());
+    is_held_back && owing.flat_map(|replay| &replay.subs).flatten().any(is_it)
 }

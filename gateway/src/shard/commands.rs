@@ -2,7 +2,7 @@
 
 use super::memory::Reservation;
 use super::socket::Socket;
-use super::{Shard, entitle, now_us, replay_count, timers::Due};
+use super::{Shard, answer, entitle, now_us, replay_count, timers::Due};
 use crate::clock;
 use crate::event::Stream;
 use crate::feed::request::{Request as Ask, Resume, SessionKey, Target};
@@ -352,7 +352,11 @@ impl<S: Socket> Shard<S> {
                             if let Some(place) = before.flatten() {
                                 wants[place] = None;
                             }
-                            let is_same = held.is_some_and(|held| held.is_same(table, stream, options));
+                            let is_same = held.is_some_and(|held| {
+                                // What is being brought up to date goes on with that.
+                                let is_held_back = answer::owes(session.replays.as_deref(), table, held);
+                                held.is_same(table, Stream { is_held_back, ..stream }, options)
+                            });
                             let place = (!is_same || cursor.is_some()).then(|| {
                                 let (at, options) = (pending.named.len(), *options);
                                 wants.push(Some(Wanted { at, target: target.clone(), channel, options }));

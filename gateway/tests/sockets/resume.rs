@@ -686,6 +686,62 @@ async fn a_pattern_behind_a_replay_that_is_given_up_says_what_is_missing() {
     assert_eq!(events[1]["price"], "3");
 }
 
+/// Who changed the options of what he resumed, before that was done, waited for its `replay_done` for ever: a page whose rows were scrolled
+/// as it came back was never live again. Of trades that did not come any more nobody said a word.
+#[tokio::test]
+async fn a_replay_that_a_change_of_options_ends_is_done() {
+    let world = World::new(1, |config| {
+        config.replay.memory_bytes_max = 0;
+        config.replay.records_per_s = 1_000;
+    })
+    .await;
+    let mut client = world.gateway.client().await;
+    client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
+    world.records.send(&trade("A", "1"));
+    let first = take_events(&mut client, 1).await;
+    drop(client);
+    // Seconds of reading before what comes next.
+    let between: Vec<Value> = (0..10_000).map(|n| trade("B", &n.to_string())).collect();
+    world.records.send_all(&between);
+    world.records.send_all(&[trade("A", "2"), quote("Q", "1", "2")]);
+    world.has_read(10_003).await;
+    let mut client = world.gateway.client().await;
+    let places = json!([{"channel": "trades", "symbols": ["A"], "from": {"seq": first[0]["seq"]}},
+        {"channel": "quotes", "symbols": ["Q"], "from": {"seq": first[0]["seq"]}}]);
+    client.send(&json!({"op": "subscribe", "id": 1, "subscriptions": places})).await.expect("sent");
+    let others = json!([{"channel": "trades", "symbols": ["A"], "on_slow": "skip"},
+        {"channel": "quotes", "symbols": ["Q"], "conflate_ms": 1_000}]);
+    // The same once more changes nothing.
+    let same =
+        json!({"op": "subscribe", "id": 3, "subscriptions": [{"channel": "trades", "symbols": ["A"]}]});
+    client.send(&same).await.expect("sent");
+    client.send(&json!({"op": "ping", "id": 4})).await.expect("sent");
+    loop {
+        match next_control(&mut client).await {
+            Control::ReplayDone { symbol, .. } => panic!("the replay of {symbol} has ended"),
+            Control::Pong { .. } => break,
+            _ => {}
+        }
+    }
+    let heard = resume(&mut client, json!({"id": 2, "subscriptions": others}), 2).await;
+    let mut done: Vec<&str> = heard.done.iter().map(|(symbol, _)| &**symbol).collect();
+    done.sort_unstable();
+    assert_eq!(done, ["A", "Q"]);
+    let states: Vec<&Value> = heard.events.iter().filter(|event| event["type"] == "quote").collect();
+    assert!(
+        matches!(states[..], [state] if state["snapshot"] == true && state["symbol"] == "Q"),
+        "{heard:?}"
+    );
+    world.records.send(&trade("A", "3"));
+    let mut events = heard.events.clone();
+    while !events.iter().any(|event| event["price"] == "3") {
+        events.extend(take_events(&mut client, 1).await);
+    }
+    let of_a: Vec<&Value> = events.iter().filter(|event| event["symbol"] == "A").collect();
+    assert!(matches!(of_a[..], [gap, next] if gap["type"] == "gap" && next["price"] == "3"), "{of_a:?}");
+    world.books_close().await;
+}
+
 /// A gateway that is a little behind another told whoever came from there of a loss that was none.
 #[tokio::test]
 async fn who_is_ahead_of_the_gateway_has_missed_nothing() {
