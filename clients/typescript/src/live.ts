@@ -255,7 +255,8 @@ export class Live implements AsyncIterable<TickgateEvent> {
         if (this.#state === "closed") return reject(new TickgateError("closed", "the client is closed"));
         if (this.#waiting.length >= WAITING_MAX) return reject(new TickgateError("requests_max", `${WAITING_MAX} requests wait`));
         const waiting: Waiting = { op, channel, symbols: part, options, resolve, reject };
-        if (this.#session?.isReady) this.#send(this.#session, waiting, () => undefined);
+        // What is given up is not waited for any more.
+        if (this.#session?.isReady) this.#send(this.#session, waiting, () => this.#maybeLive());
         else this.#waiting.push(waiting);
       });
       // Who does not wait for the answer sees its event: nobody's process is to end of that.

@@ -188,6 +188,25 @@ test("a book goes on by a pattern when its name is given up, and by its name whe
   await gateway.program.stop();
 });
 
+// The last thing that it waited for was given up, and it was never live again.
+test("what is given up while it is resumed is not waited for", async () => {
+  const gateway = await stage.gateway();
+  const relay = await Relay.start(gateway.url);
+  const client = new Collected(relay.url);
+  await client.live.subscribe("trades", "GIVEN");
+  await client.waitState("live", 1);
+  relay.filter = (text) => (text.includes('"replay_done"') ? undefined : text);
+  await produce(stage.broker, [trade("GIVEN", 0)]);
+  await client.wait("trade", 1);
+  relay.cut();
+  await client.waitState("resyncing", 1);
+  await client.live.unsubscribe("trades", "GIVEN");
+  await client.waitState("live", 2);
+  client.live.close();
+  relay.close();
+  await gateway.program.stop();
+});
+
 test("a replay of which nobody says that it is done is done when something live comes, or when it is told as gone", async () => {
   const gateway = await stage.gateway();
   const relay = await Relay.start(gateway.url);
