@@ -653,10 +653,8 @@ async fn a_replay_can_be_given_up() {
     world.books_close().await;
 }
 
-/// Behind a replay of one symbol a pattern was live. When the replay was given up, the pattern's trades of that symbol went on where
-/// the feed was, and nobody said that some were missing.
-#[tokio::test]
-async fn a_pattern_behind_a_replay_that_is_given_up_says_what_is_missing() {
+/// A gateway that needs seconds to read from the first trade of A to `next`, and the `seq` of that trade.
+async fn seconds_behind(next: &[Value]) -> (World, Value) {
     let world = World::new(1, |config| {
         config.replay.memory_bytes_max = 0;
         config.replay.records_per_s = 1_000;
@@ -667,15 +665,22 @@ async fn a_pattern_behind_a_replay_that_is_given_up_says_what_is_missing() {
     world.records.send(&trade("A", "1"));
     let first = take_events(&mut client, 1).await;
     drop(client);
-    // Seconds of reading before the next of A.
     let between: Vec<Value> = (0..10_000).map(|n| trade("B", &n.to_string())).collect();
     world.records.send_all(&between);
-    world.records.send(&trade("A", "2"));
-    world.has_read(10_002).await;
+    world.records.send_all(next);
+    world.has_read(10_001 + next.len() as u64).await;
+    (world, first[0]["seq"].clone())
+}
+
+/// Behind a replay of one symbol a pattern was live. When the replay was given up, the pattern's trades of that symbol went on where
+/// the feed was, and nobody said that some were missing.
+#[tokio::test]
+async fn a_pattern_behind_a_replay_that_is_given_up_says_what_is_missing() {
+    let (world, first) = seconds_behind(&[trade("A", "2")]).await;
     let mut client = world.gateway.client().await;
     let everything = json!({"channel": "trades", "symbols": ["A*"]});
     client.subscribe(&[everything]).await.expect("an ack");
-    let from = json!({"channel": "trades", "symbols": ["A"], "from": {"seq": first[0]["seq"]}});
+    let from = json!({"channel": "trades", "symbols": ["A"], "from": {"seq": first}});
     client.subscribe(&[from]).await.expect("an ack");
     let name = [json!({"channel": "trades", "symbols": ["A"]})];
     client.send(&json!({"op": "unsubscribe", "id": 9, "subscriptions": name})).await.expect("sent");
@@ -690,24 +695,10 @@ async fn a_pattern_behind_a_replay_that_is_given_up_says_what_is_missing() {
 /// as it came back was never live again. Of trades that did not come any more nobody said a word.
 #[tokio::test]
 async fn a_replay_that_a_change_of_options_ends_is_done() {
-    let world = World::new(1, |config| {
-        config.replay.memory_bytes_max = 0;
-        config.replay.records_per_s = 1_000;
-    })
-    .await;
+    let (world, first) = seconds_behind(&[trade("A", "2"), quote("Q", "1", "2")]).await;
     let mut client = world.gateway.client().await;
-    client.subscribe(&[json!({"channel": "trades", "symbols": ["A"]})]).await.expect("an ack");
-    world.records.send(&trade("A", "1"));
-    let first = take_events(&mut client, 1).await;
-    drop(client);
-    // Seconds of reading before what comes next.
-    let between: Vec<Value> = (0..10_000).map(|n| trade("B", &n.to_string())).collect();
-    world.records.send_all(&between);
-    world.records.send_all(&[trade("A", "2"), quote("Q", "1", "2")]);
-    world.has_read(10_003).await;
-    let mut client = world.gateway.client().await;
-    let places = json!([{"channel": "trades", "symbols": ["A"], "from": {"seq": first[0]["seq"]}},
-        {"channel": "quotes", "symbols": ["Q"], "from": {"seq": first[0]["seq"]}}]);
+    let places = json!([{"channel": "trades", "symbols": ["A"], "from": {"seq": first}},
+        {"channel": "quotes", "symbols": ["Q"], "from": {"seq": first}}]);
     client.send(&json!({"op": "subscribe", "id": 1, "subscriptions": places})).await.expect("sent");
     let others = json!([{"channel": "trades", "symbols": ["A"], "on_slow": "skip"},
         {"channel": "quotes", "symbols": ["Q"], "conflate_ms": 1_000}]);
